@@ -1,0 +1,51 @@
+"""``hf-finetune VERB …``: finds the verb's file and hands the rest of the line on. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+from hf_finetune import __version__
+from hf_finetune.cli.status import run_as_script
+from hf_finetune.errors import UserError
+
+VERBS = {
+    "train": "fine-tune a checkpoint:  hf-finetune train TASK [flags]",
+    "predict": "label texts or pictures with a trained model:  hf-finetune predict RUN_OR_MODEL INPUT",
+    "demo": "fine-tune a real text model and a real image model on real data:  hf-finetune demo [text|image]",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a verb; the exit status is described in :mod:`hf_finetune.cli.status`."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if argv[0] == "--version":
+        print(f"hf-finetune {__version__}")
+        return 0
+    return run_as_script(lambda: _verb(argv[0])(argv[1:]))
+
+
+def usage() -> str:
+    """The text of ``hf-finetune --help``."""
+    verbs = "\n".join(f"  {name:<9}{text}" for name, text in VERBS.items())
+    return (
+        "usage: hf-finetune VERB ...\n\nFine-tune pretrained text and image models of the Hugging Face ecosystem.\n\n"
+        f"verbs:\n{verbs}\n\n  hf-finetune VERB --help shows the flags of a verb."
+    )
+
+
+def _verb(name: str) -> Callable[[list[str]], None]:
+    import difflib
+
+    if name not in VERBS:
+        near = difflib.get_close_matches(name, VERBS, n=1)
+        raise UserError(
+            f"there is no verb {name!r}; there are {', '.join(VERBS)}",
+            where="the command line",
+            fix=f"did you mean {near[0]}?" if near else "hf-finetune --help lists the verbs.",
+        )
+    return import_module(f"hf_finetune.cli.{name}").main

@@ -1,0 +1,409 @@
+"""One dataclass per concern; YAML and the command line become one checked Config.
+
+The command line wins over YAML, and YAML over the defaults. Both go through the same parser, so a value is checked in
+the same way wherever it stands. ``Config.explicit`` remembers what the user asked for: the architecture-aware defaults
+of :mod:`hf_finetune.strategies.defaults` fill in only the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import sys
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from hf_finetune.errors import UserError
+
+# Never written to config.yaml, environment.json, a card or a log.
+SECRETS = frozenset({"hub_token"})
+
+
+@dataclass
+class ModelConfig:
+    """Which checkpoint, and what stands on top of it."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Hub id or local folder of a transformers or timm checkpoint."}
+    )
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the checkpoint."})
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Run Python code that the checkpoint's repository carries."}
+    )
+    head_hidden_size: int | None = field(
+        default=None, metadata={"help": "Make the head an MLP with one hidden layer of this many units."}
+    )
+
+
+@dataclass
+class DataConfig:
+    """Where the rows come from, and which of them are used."""
+
+    dataset_name: str | None = field(
+        default=None,
+        metadata={"help": "Hub id, a folder of images by class (with or without splits), or a saved DatasetDict."},
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
+    dataset_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub data set."})
+    train_file: str | None = field(default=None, metadata={"help": "CSV, TSV, JSON, JSONL, Parquet or Arrow file."})
+    validation_file: str | None = field(default=None, metadata={"help": "File of validation rows."})
+    test_file: str | None = field(default=None, metadata={"help": "File of test rows."})
+    train_dir: str | None = field(default=None, metadata={"help": "Folder of images, one sub-folder a class."})
+    validation_dir: str | None = field(default=None, metadata={"help": "Folder of validation images."})
+    test_dir: str | None = field(default=None, metadata={"help": "Folder of test images."})
+    text_column: str | None = field(
+        default=None, metadata={"help": "Column of the text (default: found by name and type)."}
+    )
+    image_column: str | None = field(
+        default=None, metadata={"help": "Column of the image (default: found by name and type)."}
+    )
+    label_column: str | None = field(
+        default=None, metadata={"help": "Column of the label (default: found by name and type)."}
+    )
+    validation_split: float = field(
+        default=0.1,
+        metadata={"help": "Share of the training rows held out, stratified, where no validation split is given."},
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "Use the first N training rows only."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Use the first N validation rows only."})
+    max_predict_samples: int | None = field(default=None, metadata={"help": "Use the first N test rows only."})
+    on_bad_image: Literal["error", "skip"] = field(
+        default="error", metadata={"help": "What an unreadable image does: stop the run, or be dropped and counted."}
+    )
+
+
+@dataclass
+class InputConfig:
+    """What the model reads of a row."""
+
+    max_length: int | None = field(
+        default=None, metadata={"help": "Longest text in tokens (default: what the checkpoint takes, 512 at most)."}
+    )
+    image_size: int | None = field(
+        default=None, metadata={"help": "Side of the square that the model sees (default: the checkpoint's own)."}
+    )
+    augmentation: Literal["auto", "none", "light", "randaug"] = field(
+        default="auto",
+        metadata={
+            "help": "none: the checkpoint's own preprocessing; light: crop, flip; randaug: light and RandAugment; "
+            "auto: light where the backbone trains, none where it is frozen."
+        },
+    )
+    rotation_degrees: float = field(
+        default=0.0, metadata={"help": "Random rotation of training images, up to this angle."}
+    )
+    mixup: float = field(default=0.0, metadata={"help": "Alpha of mixup (arXiv 1710.09412); 0 is off."})
+    cutmix: float = field(default=0.0, metadata={"help": "Alpha of CutMix (arXiv 1905.04899); 0 is off."})
+
+
+@dataclass
+class StrategyConfig:
+    """What trains, in which order and at which rates."""
+
+    strategy: str = field(
+        default="full",
+        metadata={"help": "full, head (linear probe), freeze:STAGE or freeze:DEPTH, lp_ft (head, then full), or lora."},
+    )
+    layer_decay: float | None = field(
+        default=None, metadata={"help": "Factor on the learning rate for every stage below the head, e.g. 0.9."}
+    )
+    head_learning_rate: float | None = field(default=None, metadata={"help": "Learning rate of the head."})
+    lora_r: int = field(default=16, metadata={"help": "Rank of the LoRA matrices."})
+    lora_alpha: int = field(default=32, metadata={"help": "Scale of the LoRA update (divided by the rank)."})
+    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout in front of the LoRA matrices."})
+    lora_target_modules: list[str] | None = field(
+        default=None,
+        metadata={"help": "Names, or one regular expression, of the layers that get LoRA; all-linear by default."},
+    )
+    merge_adapter: bool = field(
+        default=False, metadata={"help": "Fold the LoRA matrices into the weights and save an ordinary checkpoint."}
+    )
+
+
+@dataclass
+class RunConfig:
+    """How the run is watched, judged and kept."""
+
+    metric: str | None = field(
+        default=None,
+        metadata={
+            "help": "What chooses the best epoch: a built-in metric (default: accuracy), or any metric of the Hub."
+        },
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop when the metric has not improved for this many evaluations."}
+    )
+    class_weights: Literal["none", "balanced"] = field(
+        default="none",
+        metadata={"help": "balanced: weigh each class by the inverse of its frequency in the training rows."},
+    )
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "Remove the run that stands in the output folder."}
+    )
+
+
+CONCERNS: dict[str, type] = {
+    "model": ModelConfig,
+    "data": DataConfig,
+    "inputs": InputConfig,
+    "strategy": StrategyConfig,
+    "run": RunConfig,
+}
+
+
+@dataclass
+class Config:
+    """Everything that a run was asked to do.
+
+    ``training`` holds the ``TrainingArguments`` fields that were set; ``explicit`` the names of all keys that were.
+    """
+
+    model: ModelConfig
+    data: DataConfig
+    inputs: InputConfig
+    strategy: StrategyConfig
+    run: RunConfig
+    training: dict[str, Any]
+    explicit: frozenset[str] = frozenset()
+
+    @property
+    def output_dir(self) -> Path:
+        """The run folder."""
+        return Path(self.training["output_dir"])
+
+    def to_flat(self) -> dict[str, Any]:
+        """All keys with a value, as they stand in a YAML file; no secret among them."""
+        flat: dict[str, Any] = {}
+        for concern in CONCERNS:
+            part = getattr(self, concern)
+            flat.update({f.name: getattr(part, f.name) for f in fields(part)})
+        flat.update(self.training)
+        return {key: _plain(value) for key, value in flat.items() if value is not None and key not in SECRETS}
+
+
+def parse(argv: list[str] | None = None, *, program: str | None = None) -> Config:
+    """Read ``--config FILE`` and flags into a checked Config.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong type, an unreadable file, or options that exclude each other.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser(program)
+    files, argv = _take_config_files(argv)
+    _refuse_unknown(parser, [a for a in argv if a.startswith("--")], "the command line")
+    given: dict[str, Any] = {}
+    for file in files:
+        given.update(_parse_tokens(parser, _yaml_tokens(parser, file), str(file)))
+    given.update(_parse_tokens(parser, argv, "the command line"))
+    config = _assemble(parser, given)
+    check(config)
+    return config
+
+
+def build_parser(program: str | None = None) -> argparse.ArgumentParser:
+    """The parser of a recipe: our flags by concern, then every field of ``TrainingArguments``."""
+    from transformers import HfArgumentParser, TrainingArguments
+
+    parser = HfArgumentParser([], prog=program, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", metavar="FILE", help="YAML file with any of the flags below, without the dashes.")
+    for kind in (*CONCERNS.values(), TrainingArguments):
+        # HfArgumentParser opens a group of this name; the classes themselves stay as they are.
+        named = type(
+            kind.__name__, (kind,), {"_argument_group_name": _GROUPS.get(kind, "transformers.TrainingArguments")}
+        )
+        parser._add_dataclass_arguments(named)
+    return parser
+
+
+_GROUPS: dict[type, str] = {
+    ModelConfig: "model",
+    DataConfig: "data",
+    InputConfig: "inputs",
+    StrategyConfig: "strategy",
+    RunConfig: "run",
+}
+
+
+def check(config: Config) -> None:
+    """Refuse values that no run could use; one small function a rule."""
+    _check_sources(config.data)
+    _check_numbers(config)
+    if not config.model.model_name_or_path:
+        raise UserError(
+            "no checkpoint was given",
+            where="--model_name_or_path",
+            fix="name one, e.g. --model_name_or_path google-bert/bert-base-uncased or a local folder.",
+        )
+    for flag in ("hub_model_id", "hub_private_repo", "hub_revision"):
+        if config.training.get(flag) and not config.training.get("push_to_hub"):
+            raise UserError(
+                f"--{flag} is given, but nothing will be pushed", where=f"--{flag}", fix="add --push_to_hub."
+            )
+
+
+def _check_sources(data: DataConfig) -> None:
+    kinds = {
+        "--dataset_name": data.dataset_name,
+        "--train_file": data.train_file,
+        "--train_dir": data.train_dir,
+    }
+    given = [flag for flag, value in kinds.items() if value]
+    if len(given) > 1:
+        raise UserError(
+            f"{' and '.join(given)} exclude each other",
+            where="the data flags",
+            fix="keep the one that holds your data.",
+        )
+    for train, rest in (
+        ("train_file", ("validation_file", "test_file")),
+        ("train_dir", ("validation_dir", "test_dir")),
+    ):
+        for flag in rest:
+            if getattr(data, flag) and not getattr(data, train):
+                raise UserError(
+                    f"--{flag} needs --{train}", where=f"--{flag}", fix=f"give the training rows with --{train}."
+                )
+
+
+def _check_numbers(config: Config) -> None:
+    rules = [
+        ("validation_split", config.data.validation_split, 0.0, 0.9),
+        ("layer_decay", config.strategy.layer_decay, 0.0, 1.0),
+        ("lora_dropout", config.strategy.lora_dropout, 0.0, 1.0),
+        ("lora_r", config.strategy.lora_r, 1, None),
+        ("head_hidden_size", config.model.head_hidden_size, 1, None),
+        ("max_length", config.inputs.max_length, 1, None),
+        ("image_size", config.inputs.image_size, 1, None),
+        ("rotation_degrees", config.inputs.rotation_degrees, 0, 180),
+        ("mixup", config.inputs.mixup, 0, None),
+        ("cutmix", config.inputs.cutmix, 0, None),
+        ("early_stopping_patience", config.run.early_stopping_patience, 1, None),
+        ("head_learning_rate", config.strategy.head_learning_rate, 0, None),
+        ("learning_rate", config.training.get("learning_rate"), 0, None),
+        ("num_train_epochs", config.training.get("num_train_epochs"), 0, None),
+        ("per_device_train_batch_size", config.training.get("per_device_train_batch_size"), 1, None),
+        ("per_device_eval_batch_size", config.training.get("per_device_eval_batch_size"), 1, None),
+        ("gradient_accumulation_steps", config.training.get("gradient_accumulation_steps"), 1, None),
+        ("max_train_samples", config.data.max_train_samples, 1, None),
+        ("max_eval_samples", config.data.max_eval_samples, 1, None),
+        ("max_predict_samples", config.data.max_predict_samples, 1, None),
+    ]
+    for name, value, low, high in rules:
+        if value is not None and not (low <= value and (high is None or value <= high)):
+            bounds = f"at least {low}" if high is None else f"between {low} and {high}"
+            raise UserError(
+                f"{value} is out of bounds; expected {bounds}", where=f"--{name}", fix=f"give --{name} {bounds}."
+            )
+
+
+def _take_config_files(argv: list[str]) -> tuple[list[Path], list[str]]:
+    """Split ``--config FILE`` off the flags."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config", action="append", default=[], type=Path)
+    try:
+        known, rest = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise UserError(
+            "a YAML file is expected", where="--config", fix="give the path of a YAML file after --config."
+        ) from error
+    return known.config, rest
+
+
+def _keys(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    return {
+        a.dest: a
+        for a in parser._actions
+        if a.dest not in ("help", "config") and not a.option_strings[0].startswith("--no_")
+    }
+
+
+def _refuse_unknown(parser: argparse.ArgumentParser, names: list[str], where: str) -> None:
+    """Refuse flags that the parser does not know, with the nearest that it does."""
+    flags = {flag for action in parser._actions for flag in action.option_strings}
+    for name in names:
+        flag = name.split("=", 1)[0]
+        if flag not in flags:
+            known = sorted(f.lstrip("-") for f in flags if f.startswith("--") and "-" not in f.lstrip("-"))
+            bare = flag.lstrip("-").replace("-", "_")
+            near = difflib.get_close_matches(bare, known, n=1, cutoff=0.6)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UserError(f"unknown key {flag.lstrip('-')!r}", where=where, fix=f"{hint}--help lists every key.")
+
+
+def _yaml_tokens(parser: argparse.ArgumentParser, file: Path) -> list[str]:
+    """The content of a YAML file as command-line tokens, so that one parser checks both."""
+    content = _read_yaml(file)
+    keys = _keys(parser)
+    _refuse_unknown(parser, [f"--{key}" for key in content], str(file))
+    tokens: list[str] = []
+    for key, value in content.items():
+        if value is None:
+            continue
+        if isinstance(value, list):
+            if keys[key].nargs not in ("+", "*"):
+                raise UserError(f"{key} takes one value, not a list", where=str(file), fix=f"write '{key}: value'.")
+            tokens += [f"--{key}", *(str(item) for item in value)]
+        elif isinstance(value, dict):
+            tokens += [f"--{key}", json.dumps(value)]
+        else:
+            tokens += [f"--{key}={str(value).lower() if isinstance(value, bool) else value}"]
+    return tokens
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            "the file does not exist", where=str(file), fix="check the path given with --config."
+        ) from error
+    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
+        raise UserError(
+            "the file cannot be read as text", where=str(file), fix="give a YAML file with --config."
+        ) from error
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"not valid YAML: {error}", where=str(file), fix="mend the line that the message names."
+        ) from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError("expected 'key: value' lines", where=str(file), fix="write one 'key: value' a line.")
+    return {str(key): value for key, value in content.items()}
+
+
+def _parse_tokens(parser: argparse.ArgumentParser, tokens: list[str], where: str) -> dict[str, Any]:
+    """Only the keys that the tokens name, type-checked."""
+    missing = object()
+    namespace = argparse.Namespace(**{action.dest: missing for action in parser._actions if action.dest != "help"})
+    try:
+        namespace, rest = parser.parse_known_args(tokens, namespace)
+    except (argparse.ArgumentError, argparse.ArgumentTypeError) as error:
+        raise UserError(str(error), where=where, fix="give a value of the type that --help names.") from error
+    if rest:
+        raise UserError(
+            f"{rest[0]!r} belongs to no flag", where=where, fix="put it behind the flag that it is meant for."
+        )
+    return {key: value for key, value in vars(namespace).items() if value is not missing}
+
+
+def _assemble(parser: argparse.ArgumentParser, given: dict[str, Any]) -> Config:
+    parts = {}
+    ours: set[str] = set()
+    for name, kind in CONCERNS.items():
+        own = {f.name for f in fields(kind)}
+        ours |= own
+        parts[name] = kind(**{key: given[key] for key in own & given.keys()})
+    training = {key: value for key, value in given.items() if key not in ours and key != "config"}
+    return Config(**parts, training=training, explicit=frozenset(given))
+
+
+def _plain(value: Any) -> Any:
+    """Enumerations and paths as YAML knows them."""
+    if hasattr(value, "value"):
+        return value.value
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,48 @@
+"""What a run says to the person who watches it: plain sentences and tables, from the main process only."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+
+logger = logging.getLogger("hf_finetune")
+
+
+def is_main_process() -> bool:
+    """True in the one process that speaks and writes (the environment is what ``accelerate launch`` sets)."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def say(sentence: str) -> None:
+    """Print one sentence on the main process, and keep it in the run's log."""
+    if is_main_process():
+        from rich.console import Console
+
+        Console(highlight=False, soft_wrap=True).print(sentence, markup=False)
+        logger.info(sentence)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table on the main process; columns of numbers are set to the right."""
+    if not is_main_process():
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[str(cell) for cell in row] for row in rows]
+    table = Table(title=Text(title), title_justify="left")
+    for index, column in enumerate(columns):
+        numeric = all(_is_number(row[index]) for row in cells)
+        table.add_column(Text(column), justify="right" if numeric else "left")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False, width=None if Console().is_terminal else 140).print(table)
+    logger.info("%s | %s", title, " ; ".join(", ".join(row) for row in cells))
+
+
+def _is_number(text: str) -> bool:
+    return (
+        text.strip() in {"", "-", "–"} or text.replace(",", "").replace(".", "").replace("%", "").strip("-e ").isdigit()
+    )

@@ -1,0 +1,65 @@
+"""What must be right before an hour is spent on training."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hf_finetune.console import say, show_table
+from hf_finetune.data.images import unreadable_images
+from hf_finetune.data.splits import Splits
+from hf_finetune.errors import UserError
+
+
+def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
+    """Decode every picture once, count the rows, and return the splits without those that were to be skipped.
+
+    Raises:
+        UserError: an unreadable picture (unless ``on_bad_image`` is ``"skip"``), or a split that lost all its rows.
+    """
+    if "image" in splits.train.column_names:
+        for name, _ in splits.items():
+            _audit_images(splits, name, on_bad_image)
+    missing = np.flatnonzero(splits.class_counts("train") == 0)
+    if len(missing):
+        names = ", ".join(splits.labels[i] for i in missing[:5])
+        note = f"{len(missing)} of {len(splits.labels)} classes have no training row: {names}."
+        say(f"Warning: {note}")
+        splits.notes.append(note)
+    rows = [(name, len(split), *_extremes(splits, name)) for name, split in splits.items()]
+    show_table("Data", ("split", "rows", "classes", "smallest class", "largest class"), rows)
+    return splits
+
+
+def _extremes(splits: Splits, name: str) -> tuple[int, str, str]:
+    counts = splits.class_counts(name)
+    present = np.flatnonzero(counts)
+    low, high = present[counts[present].argmin()], present[counts[present].argmax()]
+    return len(present), f"{splits.labels[low]} ({counts[low]})", f"{splits.labels[high]} ({counts[high]})"
+
+
+def _audit_images(splits: Splits, name: str, on_bad_image: str) -> None:
+    """Each process decodes its share of the rows; all come to the same answer."""
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
+    split, state = getattr(splits, name), PartialState()
+    mine = list(range(state.process_index, len(split), state.num_processes))
+    bad = sorted(gather_object(unreadable_images(split, mine)))
+    if not bad:
+        return
+    files = [split[index]["image"].get("path") or f"row {split[index]['id']}" for index, _ in bad]
+    if on_bad_image == "error":
+        raise UserError(
+            f"{len(bad)} of {len(split)} pictures cannot be read; the first: {files[0]} ({bad[0][1]})",
+            where=f"{name} split",
+            fix="mend or remove them, or drop them with --on_bad_image skip.",
+        )
+    gone = {index for index, _ in bad}
+    kept = [index for index in range(len(split)) if index not in gone]
+    if not kept:
+        raise UserError("no picture can be read", where=f"{name} split", fix="check the files.")
+    shown = ", ".join(files[:5]) + (" …" if len(files) > 5 else "")
+    note = f"{len(bad)} unreadable pictures of the {name} split are skipped: {shown}"
+    say(f"Warning: {note}")
+    splits.notes.append(note)
+    setattr(splits, name, split.select(kept))

@@ -1,0 +1,120 @@
+"""Label names: kept as the user wrote them, in natural order, the same in every split."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts 2 before 10, and -1 before 0."""
+    if re.fullmatch(r"-?\d+", name.strip()):
+        return [(0, int(name), name)]
+    parts = re.split(r"(\d+)", name)
+    return [(1, int(part), "") if part.isdigit() else (2, 0, part.casefold()) for part in parts if part] + [
+        (3, 0, name)
+    ]
+
+
+def label_names(split: Dataset, column: str) -> list[str]:
+    """The classes of a training split, in the order of their ids.
+
+    A ``ClassLabel`` column keeps its own names and order; other values are spelled as they are and sorted naturally.
+
+    Raises:
+        UserError: a missing value, numbers that are no classes, or fewer than two classes.
+    """
+    from datasets import ClassLabel
+
+    feature = split.features[column]
+    if isinstance(feature, ClassLabel):
+        _refuse_missing(split, column, "train")
+        names, found = list(feature.names), {feature.names[i] for i in split.unique(column) if i >= 0}
+    else:
+        _refuse_missing(split, column, "train")
+        found = {spell(value, column) for value in split.unique(column)}
+        names = sorted(found, key=natural_key)
+    if len(found) < 2:
+        raise UserError(
+            f"all training rows have the label {next(iter(found), '(none)')!r}; a classifier needs two classes or more",
+            where=f"column {column!r}",
+            fix="name the label column with --label_column, or add rows of another class.",
+        )
+    if len(found) > 1000 and len(found) > len(split) / 2:
+        raise UserError(
+            f"{len(found)} different labels in {len(split)} rows look like ids or free text, not classes",
+            where=f"column {column!r}",
+            fix="name the label column with --label_column.",
+        )
+    return names
+
+
+def encode_labels(split: Dataset, column: str, names: list[str], split_name: str) -> list[int]:
+    """Label ids of one split.
+
+    Raises:
+        UserError: a missing value, or a class that the training rows do not have.
+    """
+    from datasets import ClassLabel
+
+    feature = split.features[column]
+    _refuse_missing(split, column, split_name)
+    ids = {name: index for index, name in enumerate(names)}
+    values = split[column]
+    spelled = [feature.names[v] if isinstance(feature, ClassLabel) else spell(v, column) for v in values]
+    unknown = sorted({name for name in spelled if name not in ids}, key=natural_key)
+    if unknown:
+        row = next(i for i, name in enumerate(spelled) if name not in ids)
+        raise UserError(
+            f"the label{'s' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown[:5]))} "
+            f"{'do' if len(unknown) > 1 else 'does'} not occur in the training rows (first in row {row + 1})",
+            where=f"{split_name} split, column {column!r}",
+            fix="mend the spelling, move rows of that class into the training split, or drop them.",
+        )
+    return [ids[name] for name in spelled]
+
+
+def spell(value: Any, column: str) -> str:
+    """A label as text: ``1`` for 1 and 1.0, ``True`` for True, strings untouched."""
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise UserError(
+                f"the value {value} is a number, not a class",
+                where=f"column {column!r}",
+                fix="name a column of classes with --label_column; regression is not supported yet.",
+            )
+        value = int(value)
+    if isinstance(value, (list, dict)):
+        raise UserError(
+            f"{type(value).__name__} values are no single class",
+            where=f"column {column!r}",
+            fix="give one label a row; several labels a row are not supported yet.",
+        )
+    return str(value)
+
+
+def unlabelled(split: Dataset, column: str) -> bool:
+    """True for splits that hide their labels, as the test splits of GLUE do (all -1 or missing)."""
+    if column not in split.column_names:
+        return True
+    return set(split.unique(column)) <= {-1, None}
+
+
+def _refuse_missing(split: Dataset, column: str, split_name: str) -> None:
+    missing = [i + 1 for i, value in enumerate(split[column]) if _missing(value)]
+    if missing:
+        rows = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
+        raise UserError(
+            f"{len(missing)} of {len(split)} rows have no label (rows {rows})",
+            where=f"{split_name} split, column {column!r}",
+            fix="fill the labels in, or drop these rows.",
+        )
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and value != value)

@@ -1,0 +1,73 @@
+"""The clean form of a data set: three splits with the same three columns, and the label names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hf_finetune.console import say
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+# One seed for every held-out split, so that runs with different training seeds are judged on the same rows.
+SPLIT_SEED = 42
+
+
+@dataclass
+class Splits:
+    """Rows ready for a task.
+
+    Every split is a ``datasets.Dataset`` with the columns ``id`` (str), ``text`` (str) or ``image`` (bytes or path, not
+    decoded), and ``label`` (int, an index into ``labels``).
+    """
+
+    train: Dataset
+    validation: Dataset | None
+    test: Dataset | None
+    labels: list[str]
+    source: str
+    notes: list[str] = field(default_factory=list)
+
+    def items(self) -> list[tuple[str, Dataset]]:
+        """The splits that there are, by name."""
+        named = [("train", self.train), ("validation", self.validation), ("test", self.test)]
+        return [(name, split) for name, split in named if split is not None]
+
+    def class_counts(self, split: str) -> np.ndarray:
+        """Rows of each class in a split, shape (number of labels,)."""
+        rows = getattr(self, split)
+        return np.bincount(np.asarray(rows["label"], dtype=np.int64), minlength=len(self.labels))
+
+
+def hold_out_validation(train: Dataset, share: float, notes: list[str]) -> tuple[Dataset, Dataset | None]:
+    """Split a stratified share off the training rows, with a fixed seed; said aloud.
+
+    Classes of one row stay in the training split. A share of 0 holds nothing out.
+    """
+    from sklearn.model_selection import train_test_split
+
+    if share == 0:
+        return train, None
+    labels = np.asarray(train["label"], dtype=np.int64)
+    counts = np.bincount(labels)
+    divisible = np.flatnonzero(counts[labels] >= 2)
+    single = np.flatnonzero(counts[labels] < 2)
+    held = max(round(share * len(train)), int((counts >= 2).sum()))
+    if len(divisible) - held < int((counts >= 2).sum()):
+        raise UserError(
+            f"{len(train)} training rows of {int((counts > 0).sum())} classes are too few to hold a validation split out",
+            where="the training rows",
+            fix="give a validation split, more rows, or --validation_split 0 to train without one.",
+        )
+    keep, out = train_test_split(divisible, test_size=held, stratify=labels[divisible], random_state=SPLIT_SEED)
+    note = (
+        f"No validation split was given: {len(out)} of {len(train)} training rows are held out, "
+        f"stratified by label (seed {SPLIT_SEED})."
+    )
+    say(note)
+    notes.append(note)
+    return train.select(np.sort(np.concatenate([keep, single]))), train.select(np.sort(out))

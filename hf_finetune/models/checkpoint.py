@@ -1,0 +1,273 @@
+"""A checkpoint becomes a model with a fresh head for the user's labels, and the preprocessing that belongs to it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from hf_finetune.config import ModelConfig
+from hf_finetune.console import say
+from hf_finetune.errors import UserError
+from hf_finetune.models import mlp_head
+from hf_finetune.models.stages import Stage, read_stages
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+
+@dataclass
+class Checkpoint:
+    """A model ready to be fine-tuned: in float32, with a head for the labels.
+
+    Args:
+        model: the classifier; for adapters the ``peft`` model around it.
+        processor: the checkpoint's own tokenizer or image processor.
+        stages: the model's stages, read before any adapter is put in.
+        name: the checkpoint as the user named it.
+        fresh: names of the parameters that the checkpoint did not hold.
+    """
+
+    model: Any
+    processor: Any
+    stages: list[Stage]
+    name: str
+    fresh: list[str] = field(default_factory=list)
+
+
+def load_checkpoint(config: ModelConfig, auto_class: str, labels: list[str], processor: Any) -> Checkpoint:
+    """Load the weights of a checkpoint under a classification head for ``labels``.
+
+    Args:
+        config: which checkpoint.
+        auto_class: ``AutoModelForSequenceClassification`` or ``AutoModelForImageClassification``.
+        labels: label names, in the order of their ids.
+        processor: what turns rows into model inputs.
+
+    Raises:
+        UserError: no such checkpoint, no weights in it, or a checkpoint of another kind.
+    """
+    import transformers
+
+    name = str(config.model_name_or_path)
+    settings = load_settings(config)
+    own_labels = dict(getattr(settings, "id2label", {}) or {})
+    _set_labels(settings, labels)
+    _refuse_without_weights(name)
+    factory: Any = getattr(transformers, auto_class)
+    options = {"revision": config.model_revision, "trust_remote_code": config.trust_remote_code}
+    if config.head_hidden_size:
+        settings, factory = _with_mlp_head(settings, factory, config.head_hidden_size)
+        options = {"revision": config.model_revision}
+    try:
+        model, info = factory.from_pretrained(
+            # Half-precision checkpoints are trained in float32 with autocast: fp16 gradients cannot be unscaled.
+            name,
+            config=settings,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise _explain(error, name, auto_class, settings) from error
+    stages = read_stages(model)
+    fresh = _renew_head(model, stages, info, own_labels, labels)
+    _mend_batch_norm(model)
+    pad = getattr(processor, "pad_token_id", None)
+    if pad is not None and getattr(model.config, "pad_token_id", None) is None:
+        model.config.pad_token_id = pad
+    return Checkpoint(model, processor, stages, name, fresh)
+
+
+def load_settings(config: ModelConfig) -> PreTrainedConfig:
+    """The configuration of a checkpoint.
+
+    Raises:
+        UserError: there is none, or it is of no kind that transformers or timm know.
+    """
+    from transformers import AutoConfig
+
+    name = str(config.model_name_or_path)
+    folder = Path(name)
+    if folder.is_dir() and not (folder / "config.json").exists():
+        raise UserError(
+            f"the folder holds no config.json; it holds {', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing'}",
+            where=f"--model_name_or_path {name}",
+            fix="name a folder that save_pretrained wrote.",
+        )
+    try:
+        settings = AutoConfig.from_pretrained(
+            name, revision=config.model_revision, trust_remote_code=config.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"there is no checkpoint of this name ({_first_line(error)})",
+            where=f"--model_name_or_path {name}",
+            fix="check the name and the network; for a private or gated model run 'hf auth login'.",
+        ) from error
+    if getattr(settings, "model_args", None):
+        # timm writes the number of classes there too, where TimmWrapper passes it a second time and fails.
+        settings.model_args = {k: v for k, v in settings.model_args.items() if k != "num_classes"}
+    return settings
+
+
+def _set_labels(settings: PreTrainedConfig, labels: list[str]) -> None:
+    settings.num_labels = len(labels)
+    settings.id2label = dict(enumerate(labels))
+    settings.label2id = {label: index for index, label in enumerate(labels)}
+    settings.problem_type = "single_label_classification"
+
+
+def _refuse_without_weights(name: str) -> None:
+    folder = Path(name)
+    if folder.is_dir() and not any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir()):
+        raise UserError(
+            "the folder holds no weights (model.safetensors)",
+            where=f"--model_name_or_path {name}",
+            fix="name a folder that save_pretrained wrote, or copy the weights into it.",
+        )
+
+
+def _with_mlp_head(settings: PreTrainedConfig, factory: Any, hidden_size: int) -> tuple[PreTrainedConfig, Any]:
+    """The same checkpoint, read into the class with an MLP head."""
+    known = factory._model_mapping
+    if type(settings) not in known:
+        raise _wrong_kind(settings, factory.__name__, "")
+    base = known[type(settings)]
+    base_name = base.__name__ if not isinstance(base, tuple) else base[0].__name__
+    config_class, model_class = mlp_head.classes_on(base_name)
+    values = settings.to_dict() | {"id2label": settings.id2label, "label2id": settings.label2id}
+    values.pop("model_type", None)
+    deep = config_class.from_dict(
+        values, num_labels=settings.num_labels, id2label=settings.id2label, label2id=settings.label2id
+    )
+    deep.head_hidden_size = hidden_size
+    deep.mlp_head_on = base_name
+    deep.auto_map = {
+        "AutoConfig": f"{mlp_head.MODULE_NAME}.MlpHeadConfig",
+        factory.__name__: f"{mlp_head.MODULE_NAME}.MlpHeadModel",
+    }
+    say(f"The head is an MLP with {hidden_size} hidden units; the saved model loads with trust_remote_code=True.")
+    return deep, model_class
+
+
+def _renew_head(
+    model: PreTrainedModel, stages: list[Stage], info: dict[str, Any], own: dict[int, str], labels: list[str]
+) -> list[str]:
+    """Say which weights are new; a head that was trained for other labels is made new too."""
+    # Entries of mismatched_keys are names, or tuples that begin with them.
+    mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
+    fresh = set(info["missing_keys"]) | mismatched
+    head = stages[-1]
+    inherited = [name for name in head.parameters if name not in fresh]
+    backbone = {name for stage in stages[:-1] for name in stage.parameters} & fresh
+    if not fresh & set(head.parameters) and list(own.values()) != labels:
+        for name in head.modules:
+            module = model.get_submodule(name)
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        fresh |= set(inherited)
+    if fresh:
+        resized = f" (of another size in the checkpoint: {', '.join(sorted(mismatched))})" if mismatched else ""
+        say(f"Fresh head for {len(labels)} labels: {', '.join(sorted(fresh & set(head.parameters)))}{resized}.")
+    else:
+        say(f"The checkpoint's head is kept: it was trained for the same {len(labels)} labels.")
+    if backbone:
+        say(
+            f"Warning: {len(backbone)} weights of the backbone are not in the checkpoint and start at random: "
+            f"{', '.join(sorted(backbone)[:5])}."
+        )
+    return sorted(fresh)
+
+
+def _mend_batch_norm(model: nn.Module) -> None:
+    """Give BatchNorm torch's momentum where a port took TensorFlow's number over.
+
+    transformers' MobileNetV1 and V2 have 0.9997 and 0.997: TensorFlow's share of the *old* value, which torch reads as
+    the share of the *new* one, so that the running statistics equal the last batch.
+    """
+    wrong = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and (m.momentum or 0) > 0.5]
+    for module in wrong:
+        module.momentum = 0.1
+    if wrong:
+        say(
+            f"BatchNorm: the momentum of {len(wrong)} layers is set to 0.1; the checkpoint's class has TensorFlow's value."
+        )
+
+
+def _explain(error: Exception, name: str, auto_class: str, settings: PreTrainedConfig) -> UserError:
+    if "Unrecognized configuration class" in str(error):
+        return _wrong_kind(settings, auto_class, name)
+    return UserError(
+        f"the checkpoint cannot be loaded ({_first_line(error)})",
+        where=f"--model_name_or_path {name}",
+        fix="check that the folder or repository holds a whole transformers or timm checkpoint.",
+    )
+
+
+def _wrong_kind(settings: PreTrainedConfig, auto_class: str, name: str) -> UserError:
+    kind = "text" if "Sequence" in auto_class else "image"
+    return UserError(
+        f"a {settings.model_type!r} checkpoint is no {kind} classifier",
+        where=f"--model_name_or_path {name}".strip(),
+        fix=f"name {'a text encoder such as BERT' if kind == 'text' else 'a vision model such as ResNet or ViT'}, "
+        "or use the recipe of the other task.",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200]
+
+
+def save_mlp_head_code(model: PreTrainedModel, folder: Path) -> None:
+    """Write the module that an MLP head needs to load without this package; nothing for other models."""
+    base_name = getattr(model.config, "mlp_head_on", None)
+    if base_name:
+        source = Path(mlp_head.__file__).read_text(encoding="utf-8")
+        line = f'\n\nMlpHeadConfig, MlpHeadModel = classes_on("{base_name}")\n'
+        (folder / f"{mlp_head.MODULE_NAME}.py").write_text(source + line, encoding="utf-8")
+
+
+def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: bool = False) -> PreTrainedModel:
+    """A fine-tuned model in evaluation mode, in float32: a saved folder or a Hub id; adapters are put on their base.
+
+    Raises:
+        UserError: there is no model, or not of this kind.
+    """
+    import transformers
+
+    folder = Path(folder) if Path(folder).is_dir() else str(folder)
+    if isinstance(folder, Path) and (folder / "adapter_config.json").exists():
+        return _load_adapter(folder, auto_class)
+    factory: Any = getattr(transformers, auto_class)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if isinstance(folder, Path) and (folder / "config.json").exists():
+        stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if "mlp_head_on" in stored:
+            factory, options = mlp_head.classes_on(stored["mlp_head_on"])[1], {}
+    try:
+        model = factory.from_pretrained(folder, dtype=torch.float32, **options)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise UserError(
+            f"no model can be loaded ({_first_line(error)})",
+            where=str(folder),
+            fix="name a run folder, a model folder or a Hub id.",
+        ) from error
+    return model.eval()
+
+
+def _load_adapter(folder: Path, auto_class: str) -> PreTrainedModel:
+    import transformers
+    from peft import PeftModel
+
+    base_name = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    settings = load_settings(ModelConfig(model_name_or_path=str(folder)))
+    base = getattr(transformers, auto_class).from_pretrained(
+        base_name, config=settings, dtype=torch.float32, ignore_mismatched_sizes=True
+    )
+    return PeftModel.from_pretrained(base, str(folder)).eval()

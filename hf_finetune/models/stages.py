@@ -1,0 +1,237 @@
+"""A model as an ordered list of stages: embeddings or stem, the blocks, the head.
+
+Everything else in the package (freezing, learning rates, adapters, cost) is stated over this list, and nothing but this
+file knows how a checkpoint's modules are named. timm models say themselves how their layers group
+(``group_matcher``); of ``transformers`` models the trunk is read off their structure: the largest of its outermost
+``ModuleList`` and ``Sequential`` containers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+from hf_finetune.errors import UserError
+
+Assign = Callable[[str], int | None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a model's forward pass.
+
+    Args:
+        name: ``embeddings`` or ``stem``, ``block1`` (``stage1``, ``layer1``), …, ``head``.
+        modules: dotted names of all modules that lie wholly inside the stage, containers included.
+        parameters: dotted names of its parameters.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    parameters: tuple[str, ...]
+
+    def count(self, model: nn.Module) -> int:
+        """Number of weights in the stage."""
+        own = set(self.parameters)
+        return sum(parameter.numel() for name, parameter in model.named_parameters() if name in own)
+
+
+def read_stages(model: nn.Module) -> list[Stage]:
+    """The stages of a classification model, in the order in which a forward pass goes through them.
+
+    Raises:
+        UserError: the backbone has no recognisable sequence of blocks.
+    """
+    assign, names = _timm_assignment(model) if hasattr(model, "timm_model") else _transformers_assignment(model)
+    parameters: dict[int, list[str]] = defaultdict(list)
+    for name, _ in model.named_parameters():
+        parameters[_nearest(assign, name)].append(name)
+    modules: dict[int, list[str]] = defaultdict(list)
+    for index, name in _whole_modules(model, assign):
+        modules[index].append(name)
+    used = [i for i in range(len(names)) if parameters[i] or modules[i]]
+    return [Stage(names[i], tuple(modules[i]), tuple(parameters[i])) for i in used]
+
+
+def find_stage(stages: list[Stage], wanted: str) -> int:
+    """Index of the stage that a user named: by its name, or as layer, stage or block number N.
+
+    Raises:
+        UserError: there is no such stage.
+    """
+    name = re.sub(r"[\s._-]", "", wanted).lower()
+    names = [stage.name for stage in stages]
+    if name in names:
+        return names.index(name)
+    numbered = re.fullmatch(r"(?:layer|stage|block)s?(\d+)", name)
+    if numbered:
+        ends = [i for i, n in enumerate(names) if re.fullmatch(r"[a-z]+" + numbered.group(1), n)]
+        if ends:
+            return ends[0]
+    raise UserError(
+        f"there is no stage {wanted!r}; the stages are {', '.join(names)}",
+        where="--strategy",
+        fix="name one of these stages.",
+    )
+
+
+def trunk_depth(stages: list[Stage], blocks: int) -> int:
+    """Number of leading stages that hold the embeddings or stem and the first ``blocks`` blocks.
+
+    Raises:
+        UserError: the model has fewer blocks.
+    """
+    first = 0 if re.search(r"\d$", stages[0].name) else 1
+    if not 0 <= blocks <= len(stages) - 1 - first:
+        raise UserError(
+            f"the backbone has {len(stages) - 1 - first} blocks, not {blocks}",
+            where="--strategy",
+            fix=f"give a depth of 0 to {len(stages) - 1 - first}.",
+        )
+    return first + blocks
+
+
+def _nearest(assign: Assign, name: str) -> int:
+    index = assign(name)
+    return 0 if index is None else index
+
+
+def _whole_modules(model: nn.Module, assign: Assign) -> Iterable[tuple[int, str]]:
+    """Modules all of whose leaves lie in one stage. Containers count: attention reads its own ``training`` flag."""
+    inside: dict[str, set[int]] = defaultdict(set)
+    for name, module in model.named_modules():
+        if next(module.children(), None) is None and name:
+            parts = name.split(".")
+            for end in range(1, len(parts) + 1):
+                inside[".".join(parts[:end])].add(_nearest(assign, name))
+    return [(next(iter(found)), name) for name, found in inside.items() if len(found) == 1]
+
+
+def _timm_assignment(model: nn.Module) -> tuple[Assign, list[str]]:
+    """Stages as the timm model groups its own layers; what it leaves over belongs to the last block or the head."""
+    from timm.models._manipulate import group_with_matcher
+
+    backbone = model.timm_model
+    heads = _timm_heads(backbone)
+    if not hasattr(backbone, "group_matcher"):
+        return _transformers_assignment(model)
+    names = [n for n, _ in (*backbone.named_parameters(), *backbone.named_modules(), *backbone.named_buffers()) if n]
+    trunk = [name for name in names if not _under(name, heads)]
+    matcher = backbone.group_matcher(coarse=True)
+    if isinstance(matcher, dict):
+        trunk = [name for name in trunk if _matched(name, matcher)]
+    groups = group_with_matcher([(name, None) for name in trunk], matcher, reverse=True)
+    order = sorted({groups[name] for name, _ in backbone.named_parameters() if name in groups})
+    rank = {group: index for index, group in enumerate(order)}
+    last = len(order) - 1
+    leaf_names = set(names)
+
+    def assign(name: str) -> int | None:
+        local = name.removeprefix("timm_model.")
+        if _under(local, heads):
+            return last + 1
+        if local in groups:
+            return rank.get(groups[local], 0)
+        return last if local in leaf_names else None
+
+    stem = [name for name, _ in backbone.named_parameters() if groups.get(name) == order[0]]
+    blocks = [next(n for n, _ in backbone.named_parameters() if groups.get(n) == group) for group in order[1:]]
+    return assign, [_first_name(stem), *(_block_name(n, i + 1) for i, n in enumerate(blocks)), "head"]
+
+
+def _timm_heads(backbone: nn.Module) -> tuple[str, ...]:
+    named = {id(module): name for name, module in backbone.named_modules()}
+    classifier = backbone.get_classifier()
+    heads = classifier if isinstance(classifier, (tuple, list)) else [classifier]
+    return tuple(named[id(head)] for head in heads)
+
+
+def _matched(name: str, matcher: dict) -> bool:
+    patterns = [
+        p
+        for spec in matcher.values()
+        if spec
+        for p in ([s[0] for s in spec] if isinstance(spec, (list, tuple)) else [spec])
+    ]
+    return any(re.match(pattern, name) for pattern in patterns)
+
+
+def _transformers_assignment(model: nn.Module) -> tuple[Assign, list[str]]:
+    """Embeddings, the children of the trunk, and the head: what stands outside the backbone, and its pooler."""
+    base_name = _backbone_name(model)
+    base = model.get_submodule(base_name)
+    trunk = _find_trunk(base)
+    order = {name: position for position, (name, _) in enumerate(base.named_modules())}
+    blocks = [name for name, _ in base.get_submodule(trunk).named_children()]
+    embeddings = {name for name, module in base.named_modules() if isinstance(module, nn.Embedding)}
+    last = len(blocks)
+
+    def assign(name: str) -> int | None:
+        if not _under(name, (base_name,)):
+            return last + 1
+        local = name.removeprefix(base_name).removeprefix(".")
+        if _under(local, (trunk,)):
+            index = local.removeprefix(trunk + ".").split(".")[0]
+            return blocks.index(index) + 1 if index in blocks else None
+        if _is_pooler(base, local):
+            return last + 1
+        owner = local if local in order else local.rpartition(".")[0]
+        # Tables of positions that every block reads are registered behind the blocks in some models (DeBERTa-v2).
+        return 0 if owner in embeddings or order.get(owner, 0) < order[trunk] else last
+
+    first = [name for name, _ in base.named_parameters() if assign(f"{base_name}.{name}") == 0]
+    return assign, [
+        _first_name(first),
+        *(_block_name(f"{trunk.rpartition('.')[2]}.{i}", i + 1) for i in range(last)),
+        "head",
+    ]
+
+
+def _backbone_name(model: nn.Module) -> str:
+    prefix = getattr(model, "base_model_prefix", "")
+    children = dict(model.named_children())
+    if prefix in children:
+        return prefix
+    return max(children, key=lambda name: sum(p.numel() for p in children[name].parameters()))
+
+
+def _find_trunk(base: nn.Module) -> str:
+    """Dotted name of the largest of the outermost containers; embedding tables do not count."""
+    embeddings = {id(m.weight) for m in base.modules() if isinstance(m, nn.Embedding)}
+    outermost: dict[str, int] = {}
+    for name, module in base.named_modules():
+        if name and isinstance(module, (nn.ModuleList, nn.Sequential)) and not _under(name, tuple(outermost)):
+            outermost[name] = sum(p.numel() for p in module.parameters() if id(p) not in embeddings)
+    if not any(outermost.values()):
+        raise UserError(
+            f"no sequence of blocks was found in {type(base).__name__}",
+            where="--model_name_or_path",
+            fix="choose another checkpoint, or report this one.",
+        )
+    return max(outermost, key=lambda name: outermost[name])
+
+
+def _is_pooler(base: nn.Module, local: str) -> bool:
+    """A pooler with a dense layer turns features into logits together with the classifier, so it is of the head."""
+    top = local.split(".")[0]
+    return "pooler" in top and any(isinstance(m, nn.Linear) for m in getattr(base, top).modules())
+
+
+def _first_name(names: list[str]) -> str:
+    return "embeddings" if any(re.search(r"embeddings|patch_embed|pos_embed|tok_embed", n) for n in names) else "stem"
+
+
+def _block_name(parameter: str, number: int) -> str:
+    """``layer1`` for ``layer1.0.conv1.weight``, ``stage1`` for ``stages.0``, ``block1`` for everything else."""
+    first = parameter.split(".")[0]
+    if re.fullmatch(r"layer\d+", first):
+        return first
+    return f"stage{number}" if first in ("stages", "s1") or re.fullmatch(r"s\d+", first) else f"block{number}"
+
+
+def _under(name: str, roots: tuple[str, ...]) -> bool:
+    return any(name == root or name.startswith(root + ".") for root in roots)

@@ -1,0 +1,50 @@
+"""Optimiser groups: one learning rate a stage, no weight decay on biases and norms."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from torch import nn
+
+from hf_finetune.models import Stage, plain_name
+from hf_finetune.strategies.phases import Phase
+
+
+def parameter_groups(
+    model: nn.Module, stages: list[Stage], phase: Phase, weight_decay: float, decayed: set[str] | None = None
+) -> list[dict[str, Any]]:
+    """Groups for any torch optimiser, from the first stage to the head.
+
+    Args:
+        model: the model, wrapped or not; parameters that need no gradient are left out.
+        stages: its stages.
+        phase: gives the rate of each stage.
+        weight_decay: for weights.
+        decayed: names of the parameters that decay; by default those of two dimensions or more.
+    """
+    index_of = {name: index for index, stage in enumerate(stages) for name in stage.parameters}
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decays = name in decayed if decayed is not None else parameter.ndim >= 2
+            groups[_stage_index(name, index_of), decays].append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": phase.rate(stages, index),
+            "weight_decay": weight_decay if decays else 0.0,
+        }
+        for (index, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+def _stage_index(name: str, index_of: dict[str, int]) -> int:
+    """The stage of a parameter, through the names that DDP, compile, FSDP and peft put around it."""
+    for wrapper in ("module.", "_orig_mod.", "_fsdp_wrapped_module."):
+        name = name.replace(wrapper, "") if name not in index_of else name
+    plain = plain_name(name)
+    if plain in index_of:
+        return index_of[plain]
+    # A LoRA matrix bears the name of its layer, whose weight the stage lists.
+    return next(index for known, index in index_of.items() if known.startswith(plain + "."))

@@ -1,0 +1,103 @@
+"""Text classification: one text in, one of several classes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from hf_finetune.config import Config
+from hf_finetune.errors import UserError
+from hf_finetune.models import Checkpoint, load_checkpoint
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+NAME = "text-classification"
+KIND: Literal["text", "image"] = "text"
+AUTO_CLASS = "AutoModelForSequenceClassification"
+
+# Tokenizers of checkpoints without a limit of their own say 1e30; attention over more than this is rarely meant.
+LONGEST = 512
+
+
+def load_model(config: Config, labels: list[str]) -> Checkpoint:
+    """The text encoder with a sequence-classification head, and its tokenizer."""
+    model = config.model
+    tokenizer = load_processor(
+        str(model.model_name_or_path), revision=model.model_revision, trust_remote_code=model.trust_remote_code
+    )
+    checkpoint = load_checkpoint(model, AUTO_CLASS, labels, tokenizer)
+    limit = _longest(tokenizer, checkpoint.model.config)
+    wanted = config.inputs.max_length
+    if wanted and wanted > limit:
+        raise UserError(
+            f"the checkpoint reads at most {limit} tokens, not {wanted}",
+            where="--max_length",
+            fix=f"give {limit} or less.",
+        )
+    # Saved with the tokenizer, so that pipeline() cuts long texts where training did.
+    tokenizer.model_max_length = wanted or min(limit, LONGEST)
+    return checkpoint
+
+
+def load_processor(name: str, **options: Any) -> Any:
+    """The tokenizer of a checkpoint.
+
+    Raises:
+        UserError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UserError(
+            f"no tokenizer can be loaded ({str(error).strip().splitlines()[0][:200]})",
+            where=f"--model_name_or_path {name}",
+            fix="name a text checkpoint with its tokenizer files; an image checkpoint needs the image recipe.",
+        ) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def encode(split: Dataset, processor: Any, config: Config | None = None, *, training: bool = False) -> Dataset:
+    """Token ids of every row, cut at the tokenizer's limit and not padded; ``length`` is their number."""
+    from accelerate import PartialState
+
+    def tokenize(rows: dict[str, list[Any]]) -> dict[str, Any]:
+        tokens = dict(processor(rows["text"], truncation=True))
+        tokens["length"] = [len(ids) for ids in tokens["input_ids"]]
+        if "label" in rows:
+            tokens["labels"] = rows["label"]
+        return tokens
+
+    with PartialState().main_process_first():
+        return split.map(tokenize, batched=True, remove_columns=split.column_names, desc="Tokenising")
+
+
+def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+    """Pad a batch to its longest row, rounded up to a multiple of 8 (what tensor cores and AVX read at once)."""
+    from transformers import DataCollatorWithPadding
+
+    pad = DataCollatorWithPadding(processor, pad_to_multiple_of=8)
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        return dict(pad([{key: value for key, value in row.items() if key != "length"} for row in rows]))
+
+    return collate
+
+
+def _longest(tokenizer: Any, settings: Any) -> int:
+    """Tokens that the checkpoint can read: the smaller of the tokenizer's limit and the table of positions."""
+    limits = [int(tokenizer.model_max_length)]
+    positions = getattr(settings, "max_position_embeddings", None)
+    if positions and positions > 0:
+        # RoBERTa and its kin begin to count behind the padding id, so that the last positions are out of reach.
+        offset = (
+            (settings.pad_token_id or 0) + 1
+            if "roberta" in settings.model_type or settings.model_type == "mpnet"
+            else 0
+        )
+        limits.append(int(positions) - offset)
+    return min(limits)

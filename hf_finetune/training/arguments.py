@@ -1,0 +1,120 @@
+"""TrainingArguments of a phase: what the user set or the plan filled in, over what every run needs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from hf_finetune.config import Config
+from hf_finetune.errors import UserError
+from hf_finetune.evaluation.metrics import BUILT_IN, metric_key
+from hf_finetune.strategies import Phase
+
+# Ours to do, once and at the end: the Trainer would push every checkpoint.
+_NOT_FOR_THE_TRAINER = frozenset(
+    {
+        "push_to_hub",
+        "hub_model_id",
+        "hub_token",
+        "hub_private_repo",
+        "hub_revision",
+        "hub_strategy",
+        "hub_always_push",
+        "resume_from_checkpoint",
+    }
+)
+
+
+def training_arguments(config: Config, phase: Phase, folder: Path, *, validates: bool) -> TrainingArguments:
+    """The arguments of one phase.
+
+    Args:
+        config: its ``training`` fields win.
+        phase: gives epochs and learning rate.
+        folder: where the checkpoints of the phase go.
+        validates: whether there are validation rows.
+
+    Raises:
+        UserError: values that exclude each other, or that this machine cannot do.
+    """
+    asked = {key: value for key, value in config.training.items() if key not in _NOT_FOR_THE_TRAINER}
+    needed: dict[str, Any] = {
+        "report_to": "none",
+        "logging_strategy": "epoch",
+        "save_total_limit": 1,
+        "remove_unused_columns": False,
+        "label_names": ["labels"],
+        "use_cpu": not torch.accelerator.is_available(),
+    }
+    values = needed | precision() | _watching(config, validates) | asked
+    values |= {"output_dir": str(folder), "learning_rate": phase.learning_rate, "num_train_epochs": phase.epochs}
+    _refuse_impossible(values)
+    try:
+        return TrainingArguments(**values)
+    except (ValueError, ImportError) as error:
+        raise UserError(
+            str(error).strip().splitlines()[0],
+            where="the training arguments",
+            fix="change the value that the message names.",
+        ) from error
+
+
+def precision() -> dict[str, Any]:
+    """bf16 where the hardware computes in it; nothing where ``accelerate`` was told a precision."""
+    if os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no":
+        return {}
+    return {"bf16": True} if has_fast_bf16() else {}
+
+
+def has_fast_bf16() -> bool:
+    """True where matrix products in bf16 are done by the hardware: Ampere GPUs and later, CPUs with AVX512-BF16 or AMX."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if torch.accelerator.is_available():
+        return False
+    return "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()
+
+
+def _cpu_flags() -> set[str]:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return set()
+    line = next((line for line in path.read_text().splitlines() if line.startswith("flags")), "")
+    return set(line.partition(":")[2].split())
+
+
+def _watching(config: Config, validates: bool) -> dict[str, Any]:
+    """Evaluate and save together, once an epoch, and keep the best."""
+    asked = config.training
+    if not validates:
+        if config.run.early_stopping_patience:
+            raise UserError(
+                "early stopping needs validation rows",
+                where="--early_stopping_patience",
+                fix="give a validation split.",
+            )
+        return {"eval_strategy": "no", "save_strategy": asked.get("save_strategy", "epoch")}
+    metric = config.run.metric or "accuracy"
+    strategy = asked.get("eval_strategy", "epoch")
+    watching: dict[str, Any] = {"eval_strategy": strategy, "save_strategy": strategy}
+    if getattr(strategy, "value", strategy) == "no":
+        return {"save_strategy": "epoch"}
+    if "eval_steps" in asked:
+        watching["save_steps"] = asked["eval_steps"]
+    return watching | {
+        "load_best_model_at_end": True,
+        "metric_for_best_model": f"eval_{metric_key(metric)}",
+        "greater_is_better": BUILT_IN.get(metric, True),
+    }
+
+
+def _refuse_impossible(values: dict[str, Any]) -> None:
+    fp16 = values.get("fp16") or os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp16"
+    if fp16 and values.get("use_cpu"):
+        raise UserError("fp16 needs a GPU, and there is none", where="--fp16", fix="use --bf16, or leave the flag out.")
+    if values.get("fp16") and values.get("bf16"):
+        values["bf16"] = False

@@ -1,0 +1,46 @@
+"""The ``model/`` folder: what from_pretrained and pipeline() load without this package."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from hf_finetune.config import Config
+from hf_finetune.console import is_main_process, say
+from hf_finetune.models import Checkpoint, is_adapter, merge
+from hf_finetune.models.checkpoint import save_mlp_head_code
+
+
+def save_artifact(trainer: Any, checkpoint: Checkpoint, config: Config) -> None:
+    """Save weights, configuration and preprocessing; built beside ``model/`` and renamed when it is whole."""
+    folder = config.output_dir / "model"
+    partial = config.output_dir / "model.partial"
+    if is_main_process():
+        shutil.rmtree(partial, ignore_errors=True)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if config.strategy.merge_adapter and is_adapter(model):
+        model = merge(model)
+        if is_main_process():
+            model.save_pretrained(partial)
+        checkpoint.model = model
+    else:
+        trainer.save_model(str(partial))
+    if is_main_process():
+        _save_surroundings(model, checkpoint.processor, partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    trainer.accelerator.wait_for_everyone()
+    say(f"Saved {folder}")
+
+
+def _save_surroundings(model: Any, processor: Any, folder: Any) -> None:
+    if is_adapter(model):
+        # The labels stand in the configuration, which an adapter alone does not have.
+        model.get_base_model().config.save_pretrained(folder)
+    else:
+        save_mlp_head_code(model, folder)
+    if not hasattr(processor, "data_config"):  # timm's processor is saved within config.json
+        processor.save_pretrained(folder)
+    # A pickle of the arguments and a generic card are no part of a model.
+    for name in ("training_args.bin", "README.md"):
+        (folder / name).unlink(missing_ok=True)

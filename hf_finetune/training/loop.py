@@ -1,0 +1,186 @@
+"""Phases are trained one after the other, each by a Trainer of its own; the model goes on from phase to phase."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import EarlyStoppingCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from hf_finetune.config import Config
+from hf_finetune.console import is_main_process, say
+from hf_finetune.data import Splits
+from hf_finetune.errors import UserError
+from hf_finetune.evaluation.metrics import metric_function
+from hf_finetune.models import Checkpoint
+from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
+from hf_finetune.tasks import Task
+from hf_finetune.training.arguments import training_arguments
+from hf_finetune.training.artifact import save_artifact
+from hf_finetune.training.callbacks import Interrupted, StopOnSignal
+from hf_finetune.training.loss import ClassificationLoss, balanced_weights
+from hf_finetune.training.trainer import PhaseTrainer
+
+
+@dataclass
+class History:
+    """What training took: seconds by phase, and the Trainer's log of each."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    logs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    trainable: int = 0
+    parameters: int = 0
+    processes: int = 1
+
+
+def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, plan: Plan) -> History:
+    """Train all phases, and save the best model of the last one to ``model/``.
+
+    Raises:
+        UserError: options that do not fit together, or nothing to resume from.
+        Interrupted: a signal came; a checkpoint was written.
+    """
+    collate = task.collator(checkpoint.processor)
+    rows = {"train": task.encode(splits.train, checkpoint.processor, config, training=True), "validation": None}
+    if splits.validation is not None:
+        rows["validation"] = task.encode(splits.validation, checkpoint.processor, config)
+    folder = config.output_dir / "checkpoints"
+    start, resume = find_resume(folder, plan.phases, config.training.get("resume_from_checkpoint"))
+    shared: dict[str, Any] = {
+        "train_dataset": rows["train"],
+        "eval_dataset": rows["validation"],
+        "data_collator": collate,
+        "compute_metrics": metric_function(config.run.metric),
+        "preprocess_logits_for_metrics": _logits_only,
+        "compute_loss_func": _loss(config, splits),
+        "mix": _mixup(config, len(splits.labels)),
+        "stages": checkpoint.stages,
+    }
+    history = History()
+    for number, phase in enumerate(plan.phases):
+        if number < start:
+            continue
+        here = phase_folder(folder, number, phase)
+        if number == start and resume is None and number > 0:
+            _load_weights(checkpoint.model, phase_folder(folder, number - 1, plan.phases[number - 1]) / "finished")
+        trainer = _train_phase(config, phase, here, resume if number == start else None, checkpoint, shared, history)
+        if number + 1 < len(plan.phases):
+            _finish_phase(trainer, here)
+    save_artifact(trainer, checkpoint, config)
+    return history
+
+
+def phase_folder(folder: Path, number: int, phase: Phase) -> Path:
+    """Checkpoints of a phase: ``checkpoints/1-head``, ``checkpoints/2-full``."""
+    return folder / f"{number + 1}-{phase.name}"
+
+
+def find_resume(folder: Path, phases: list[Phase], asked: Any) -> tuple[int, str | None]:
+    """Index of the phase to go on with, and the checkpoint in it (None: from the end of the phase before).
+
+    Args:
+        folder: the run's ``checkpoints``.
+        phases: the phases of the strategy.
+        asked: ``--resume_from_checkpoint``: nothing, ``auto`` (or ``true``), or the path of a checkpoint.
+
+    Raises:
+        UserError: the path is no checkpoint of this run.
+    """
+    if asked in (None, False, "false", "False"):
+        return 0, None
+    if str(asked).lower() not in ("auto", "true"):
+        return _explicit_resume(Path(str(asked)), phases)
+    for number in reversed(range(len(phases))):
+        here = phase_folder(folder, number, phases[number])
+        last = get_last_checkpoint(str(here)) if here.is_dir() else None
+        if (here / "finished").is_dir():
+            say(f"Going on after phase {phases[number].name!r}.")
+            return number + 1, None
+        if last:
+            say(f"Going on from {last}.")
+            return number, last
+    say("There is no checkpoint yet: starting from the beginning.")
+    return 0, None
+
+
+def _explicit_resume(path: Path, phases: list[Phase]) -> tuple[int, str | None]:
+    match = re.match(r"(\d+)-", path.resolve().parent.name)
+    if not path.is_dir() or not (path / "trainer_state.json").exists() or not match or int(match[1]) > len(phases):
+        raise UserError(
+            "this is no checkpoint of a run with this strategy",
+            where=f"--resume_from_checkpoint {path}",
+            fix="give RUN/checkpoints/PHASE/checkpoint-N, or auto.",
+        )
+    return int(match[1]) - 1, str(path)
+
+
+def _train_phase(
+    config: Config,
+    phase: Phase,
+    folder: Path,
+    resume: str | None,
+    checkpoint: Checkpoint,
+    shared: dict[str, Any],
+    history: History,
+) -> PhaseTrainer:
+    apply_phase(checkpoint.model, checkpoint.stages, phase)
+    show_phase(checkpoint.model, checkpoint.stages, phase)
+    arguments = training_arguments(config, phase, folder, validates=shared["eval_dataset"] is not None)
+    stopper = StopOnSignal()
+    callbacks: list[Any] = [stopper]
+    if config.run.early_stopping_patience:
+        callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.run.early_stopping_patience))
+    trainer = PhaseTrainer(model=checkpoint.model, args=arguments, callbacks=callbacks, phase=phase, **shared)
+    began = time.perf_counter()
+    trainer.train(resume_from_checkpoint=resume)
+    history.seconds[phase.name] = time.perf_counter() - began
+    history.logs[phase.name] = trainer.state.log_history
+    history.trainable = sum(p.numel() for p in checkpoint.model.parameters() if p.requires_grad)
+    history.parameters = sum(p.numel() for p in checkpoint.model.parameters())
+    history.processes = arguments.world_size
+    if stopper.received:
+        raise Interrupted(stopper.received, str(config.output_dir))
+    return trainer
+
+
+def _finish_phase(trainer: PhaseTrainer, folder: Path) -> None:
+    """Keep the phase's best weights, which the next phase starts from; its checkpoints are needed no more."""
+    trainer.save_model(str(folder / "partial"))
+    if is_main_process():
+        shutil.rmtree(folder / "finished", ignore_errors=True)
+        (folder / "partial").rename(folder / "finished")
+        for path in folder.glob("checkpoint-*"):
+            shutil.rmtree(path)
+    trainer.accelerator.wait_for_everyone()
+
+
+def _load_weights(model: Any, folder: Path) -> None:
+    stored = type(model).from_pretrained(folder, config=model.config)
+    model.load_state_dict(stored.state_dict())
+
+
+def _logits_only(logits: Any, labels: Any) -> Any:
+    """Hidden states and attentions, which some checkpoints return too, are not gathered."""
+    return logits[0] if isinstance(logits, tuple) else logits
+
+
+def _loss(config: Config, splits: Splits) -> ClassificationLoss:
+    weights: np.ndarray | None = None
+    if config.run.class_weights == "balanced":
+        weights = balanced_weights(splits.class_counts("train"))
+        say(f"Class weights: {', '.join(f'{n} {w:.2f}' for n, w in zip(splits.labels, weights, strict=True))}.")
+    return ClassificationLoss(weights, float(config.training.get("label_smoothing_factor", 0.0)))
+
+
+def _mixup(config: Config, classes: int) -> Any:
+    if not (config.inputs.mixup or config.inputs.cutmix):
+        return None
+    from timm.data import Mixup
+
+    return Mixup(config.inputs.mixup, config.inputs.cutmix, label_smoothing=0.0, num_classes=classes)

@@ -1,0 +1,161 @@
+"""The run folder: claimed before any work is done, filled with what repeats the run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hf_finetune.config import SECRETS, Config
+from hf_finetune.console import is_main_process, logger, say
+from hf_finetune.errors import UserError
+
+# Any of these says that a run stands in a folder.
+TRACES = ("config.yaml", "metrics.json", "checkpoints", "model")
+PACKAGES = (
+    "hf-finetune",
+    "torch",
+    "torchvision",
+    "transformers",
+    "timm",
+    "datasets",
+    "accelerate",
+    "evaluate",
+    "peft",
+    "huggingface_hub",
+)
+
+
+def start_run(config: Config) -> Config:
+    """Choose and check the run folder, and seed every random generator. Writes nothing yet.
+
+    Raises:
+        UserError: the folder holds another run, or is a file.
+    """
+    import datasets
+    from transformers import set_seed
+
+    datasets.disable_progress_bars()
+    if "output_dir" not in config.training:
+        config.training["output_dir"] = str(_default_folder(config))
+    folder = config.output_dir
+    if folder.exists() and not folder.is_dir():
+        raise UserError("this is a file, not a folder", where=f"--output_dir {folder}", fix="name a folder.")
+    resumes = config.training.get("resume_from_checkpoint") not in (None, "False", "false", False)
+    occupied = any((folder / trace).exists() for trace in TRACES)
+    if occupied and not resumes and not config.run.overwrite_output_dir:
+        raise UserError(
+            "the folder holds another run",
+            where=f"--output_dir {folder}",
+            fix="name another folder, go on with --resume_from_checkpoint auto, or add --overwrite_output_dir.",
+        )
+    set_seed(int(config.training.get("seed", 42)))
+    return config
+
+
+def open_run(config: Config) -> None:
+    """Make the run folder and write ``config.yaml`` and ``environment.json``; from here on the run has a log."""
+    from accelerate import PartialState
+
+    folder = config.output_dir
+    resumes = bool(config.training.get("resume_from_checkpoint"))
+    if is_main_process():
+        if config.run.overwrite_output_dir and not resumes:
+            for trace in (*TRACES, "predictions.parquet", "README.md", "environment.json", "train.log"):
+                path = folder / trace
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.yaml").write_text(_yaml(config), encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                f"the folder cannot be written ({error})", where=f"--output_dir {folder}", fix="name another."
+            ) from error
+        write_json(folder / "environment.json", environment())
+        handler = logging.FileHandler(folder / "train.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.handlers = [handler]
+    PartialState().wait_for_everyone()
+    say(f"Run folder: {folder}")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware, git revision and command line; no secret among them."""
+    import torch
+
+    versions = {name: metadata.version(name) for name in PACKAGES if _installed(name)}
+    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "hardware": {"cpus": os.cpu_count(), "gpus": cuda, "threads": torch.get_num_threads()},
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "git_revision": _git_revision(),
+        "command": redact(sys.argv),
+    }
+
+
+def redact(argv: list[str]) -> list[str]:
+    """A command line without the values of secret flags."""
+    clean, hide = [], False
+    for word in argv:
+        flag, _, value = word.lstrip("-").replace("-", "_").partition("=")
+        if hide:
+            word = "***"
+        elif flag in SECRETS and value:
+            word = word.split("=", 1)[0] + "=***"
+        hide = word.startswith("--") and flag in SECRETS and not value
+        clean.append(word)
+    return clean
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _yaml(config: Config) -> str:
+    flat = {
+        key: value
+        for key, value in config.to_flat().items()
+        if key not in ("overwrite_output_dir", "resume_from_checkpoint")
+    }
+    return yaml.safe_dump(flat, sort_keys=False, allow_unicode=True)
+
+
+def _default_folder(config: Config) -> Path:
+    """``runs/<data>-<backbone>-<strategy>``."""
+    data = config.data.dataset_name or config.data.train_dir or config.data.train_file or "data"
+    stem = Path(data).resolve().name if Path(data).exists() else data.replace("/", "-")
+    backbone = Path(str(config.model.model_name_or_path)).name
+    return Path("runs") / f"{Path(stem).stem}-{backbone}-{config.strategy.strategy.replace(':', '-')}"
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _git_revision() -> str | None:
+    """Commit of the folder that the run was started in; None outside of a repository or without git."""
+    if shutil.which("git") is None:
+        return None
+    answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None

@@ -1,0 +1,60 @@
+"""The Hugging Face Trainer with a phase's learning rates, and mixup on the batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Trainer
+
+from hf_finetune.models import Stage
+from hf_finetune.strategies import Phase, parameter_groups
+
+
+class PhaseTrainer(Trainer):
+    """Trains one phase.
+
+    Args:
+        stages: the model's stages.
+        phase: what trains, at which rates.
+        mix: timm's ``Mixup``, called with a batch of pictures and their labels; returns both, the labels as
+            probabilities.
+    """
+
+    def __init__(self, *args: Any, stages: list[Stage], phase: Phase, mix: Any = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.stages = stages
+        self.phase = phase
+        self.mix = mix
+        # The loss is ours: the models need not be told how many rows a step has.
+        self.model_accepts_loss_kwargs = False
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Any optimiser of the Trainer, over groups with a learning rate a stage."""
+        if self.optimizer is None and self.optimizer_cls_and_kwargs is None:
+            target = self.model if model is None else model
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, target)
+            # Optimisers that bring parameter groups of their own (GaLore, LOMO, …) keep them.
+            if isinstance(kind, type) and not options.keys() & {"params", "model", "optimizer_dict"}:
+                decayed = set(self.get_decay_parameter_names(target))
+                options["params"] = parameter_groups(target, self.stages, self.phase, self.args.weight_decay, decayed)
+            self.optimizer_cls_and_kwargs: Any = (kind, options)
+        return super().create_optimizer(model)
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """One step, on mixed pictures where mixup or CutMix is on."""
+        if self.mix is not None:
+            inputs = self._prepare_inputs(inputs)
+            inputs["pixel_values"], inputs["labels"] = mix_batch(self.mix, inputs["pixel_values"], inputs["labels"])
+        return super().training_step(model, inputs, num_items_in_batch)
+
+
+def mix_batch(mix: Any, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """timm's Mixup needs an even number of rows: the last row of an odd batch stays as it is."""
+    even = len(labels) - len(labels) % 2
+    mixed, targets = (
+        mix(pixels[:even].clone(), labels[:even]) if even else (pixels[:0], labels.new_zeros(0, mix.num_classes))
+    )
+    rest = nn.functional.one_hot(labels[even:], mix.num_classes).to(targets.dtype)
+    return torch.cat([mixed, pixels[even:]]), torch.cat([targets, rest])

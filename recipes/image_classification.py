@@ -1,0 +1,41 @@
+"""Fine-tune a vision model to classify pictures.
+
+    accelerate launch recipes/image_classification.py \
+        --model_name_or_path timm/resnet50.a1_in1k --train_dir pictures --output_dir runs/pictures
+
+Any flag may stand in a YAML file (``--config recipes/configs/cifar10_resnet50.yaml``); the command line
+wins. This file is meant to be copied and edited: it reads from top to bottom, one call a step.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from hf_finetune.cli.status import run_as_script
+from hf_finetune.config import parse
+from hf_finetune.data import audit, load_splits
+from hf_finetune.evaluation.results import evaluate
+from hf_finetune.publish import check_hub, push_run, write_model_card
+from hf_finetune.strategies import make_plan
+from hf_finetune.tasks import image_classification as task
+from hf_finetune.training import open_run, start_run, train
+
+
+def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[str, float]]:
+    """Train as the flags say, or on a ``DatasetDict`` that is already in memory; returns ``metrics.json``."""
+    config = start_run(parse(argv, program="image_classification.py"))
+    splits = audit(load_splits(config.data, task.KIND, dataset), config.data.on_bad_image)
+    checkpoint = task.load_model(config, splits.labels)
+    plan = make_plan(config, checkpoint, splits)
+    check_hub(config)
+    open_run(config)
+    history = train(config, task, splits, checkpoint, plan)
+    results = evaluate(config, task, splits, history)
+    write_model_card(config, task, splits, plan, results)
+    push_run(config)
+    return results.metrics
+
+
+if __name__ == "__main__":
+    sys.exit(run_as_script(main))
