@@ -1,0 +1,229 @@
+"""Tiny checkpoints and data, made on the fly: everything here runs offline and in seconds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# Before anything imports the Hub client: no test may reach the network by accident.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+POSITIVE = ("good", "great", "lovely", "bright", "happy")
+NEGATIVE = ("bad", "awful", "gloomy", "dull", "sad")
+FILLER = ("the", "film", "was", "a", "and", "very", "plot", "it", "scene", "end")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--run-slow", action="store_true", help="run the tests marked slow as well")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--run-slow"):
+        skip = pytest.mark.skip(reason="takes minutes; run with --run-slow")
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """Folder of tiny local checkpoints, each made when it is first asked for: ``checkpoints("bert")``."""
+    root = tmp_path_factory.mktemp("checkpoints")
+
+    def get(name: str) -> str:
+        folder = root / name
+        if not folder.exists():
+            MAKERS[name](folder)
+        return str(folder)
+
+    return get
+
+
+def _tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *POSITIVE, *NEGATIVE, *FILLER]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    special = {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **special).save_pretrained(folder)
+
+
+def _text_model(model_class: str, config_class: str, **settings):
+    def make(folder: Path) -> None:
+        import torch
+        import transformers
+
+        torch.manual_seed(0)
+        config = getattr(transformers, config_class)(vocab_size=25, pad_token_id=0, **settings)
+        getattr(transformers, model_class)(config).save_pretrained(folder)
+        _tokenizer(folder)
+
+    return make
+
+
+def _image_model(model_class: str, config_class: str, size: int = 32, **settings):
+    def make(folder: Path) -> None:
+        import torch
+        import transformers
+
+        torch.manual_seed(0)
+        config = getattr(transformers, config_class)(num_labels=10, **settings)
+        getattr(transformers, model_class)(config).save_pretrained(folder)
+        transformers.ViTImageProcessor(size={"height": size, "width": size}).save_pretrained(folder)
+
+    return make
+
+
+def _timm_model(architecture: str, size: int = 32, **model_args):
+    """A folder as timm's own ``push_to_hf_hub`` leaves it on the Hub, ``model_args`` with ``num_classes`` included."""
+
+    def make(folder: Path) -> None:
+        import json
+
+        import timm
+        import torch
+        from safetensors.torch import save_file
+
+        torch.manual_seed(0)
+        model = timm.create_model(architecture, num_classes=10, **model_args)
+        folder.mkdir()
+        save_file(model.state_dict(), str(folder / "model.safetensors"), metadata={"format": "pt"})
+        cfg = {
+            "architecture": architecture,
+            "num_classes": 10,
+            "num_features": model.num_features,
+            "model_args": {"num_classes": 10, **model_args},
+            "pretrained_cfg": {
+                "input_size": [3, size, size],
+                "interpolation": "bilinear",
+                "mean": [0.5, 0.4, 0.3],
+                "std": [0.2, 0.25, 0.3],
+                "crop_pct": 0.9,
+                "num_classes": 10,
+            },
+        }
+        (folder / "config.json").write_text(json.dumps(cfg))
+
+    return make
+
+
+_SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+MAKERS = {
+    "bert": _text_model("BertForMaskedLM", "BertConfig", max_position_embeddings=64, **_SMALL),
+    "distilbert": _text_model(
+        "DistilBertForMaskedLM",
+        "DistilBertConfig",
+        dim=32,
+        n_layers=2,
+        n_heads=2,
+        hidden_dim=64,
+        max_position_embeddings=64,
+    ),
+    "roberta": _text_model("RobertaForMaskedLM", "RobertaConfig", max_position_embeddings=66, **_SMALL),
+    "deberta": _text_model("DebertaV2ForMaskedLM", "DebertaV2Config", max_position_embeddings=64, **_SMALL),
+    "modernbert": _text_model(
+        "ModernBertForMaskedLM",
+        "ModernBertConfig",
+        cls_token_id=2,
+        sep_token_id=3,
+        bos_token_id=2,
+        eos_token_id=3,
+        **_SMALL,
+    ),
+    "resnet": _image_model(
+        "ResNetForImageClassification",
+        "ResNetConfig",
+        embedding_size=8,
+        hidden_sizes=[8, 16],
+        depths=[1, 1],
+        layer_type="basic",
+    ),
+    "vit": _image_model("ViTForImageClassification", "ViTConfig", image_size=32, patch_size=8, **_SMALL),
+    "convnext": _image_model(
+        "ConvNextForImageClassification", "ConvNextConfig", hidden_sizes=[8, 16], depths=[1, 1], num_stages=2
+    ),
+    "swin": _image_model(
+        "SwinForImageClassification",
+        "SwinConfig",
+        embed_dim=8,
+        depths=[1, 1],
+        num_heads=[1, 2],
+        image_size=32,
+        window_size=2,
+    ),
+    "dinov2": _image_model(
+        "Dinov2ForImageClassification",
+        "Dinov2Config",
+        image_size=32,
+        patch_size=8,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+    ),
+    "mobilenet": _image_model("MobileNetV1ForImageClassification", "MobileNetV1Config", depth_multiplier=0.25),
+    "timm-resnet": _timm_model("test_resnet"),
+    "timm-vit": _timm_model("test_vit", size=160),
+    "timm-efficientnet": _timm_model("test_efficientnet"),
+}
+
+
+def make_texts(count: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Sentences with one telling word among fillers, and their label: learnable, but not by length or position."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for index in range(count):
+        label, telling = (("positive", POSITIVE), ("negative", NEGATIVE))[index % 2]
+        words = list(random.choice(FILLER, size=random.integers(3, 9)))
+        words.insert(int(random.integers(0, len(words) + 1)), str(random.choice(telling)))
+        rows.append((" ".join(words), label))
+    return rows
+
+
+@pytest.fixture(scope="session")
+def text_files(tmp_path_factory) -> dict[str, str]:
+    """CSV files of 64 training, 16 validation and 21 test rows (a number that two processes do not divide)."""
+    import csv
+
+    folder = tmp_path_factory.mktemp("texts")
+    paths = {}
+    for seed, (split, count) in enumerate({"train": 64, "validation": 16, "test": 21}.items()):
+        paths[split] = str(folder / f"{split}.csv")
+        with Path(paths[split]).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["text", "label"])
+            writer.writerows(make_texts(count, seed))
+    return paths
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory) -> str:
+    """Pictures by class and split: reddish, greenish and bluish noise of different sizes; 48, 12 and 13 of them."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for split, count in {"train": 48, "validation": 12, "test": 13}.items():
+        for index in range(count):
+            channel = index % 3
+            pixels = random.integers(0, 120, size=(int(random.integers(30, 60)), int(random.integers(30, 60)), 3))
+            pixels[..., channel] += 120
+            folder = root / split / ("class 10", "class 2", "class 1")[channel]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.png")
+    return str(root)
