@@ -12,6 +12,8 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Tiny matrices are slower on two threads than on one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 POSITIVE = ("good", "great", "lovely", "bright", "happy")
 NEGATIVE = ("bad", "awful", "gloomy", "dull", "sad")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from hf_finetune.console import say, show_table
 from hf_finetune.data.images import unreadable_images
 from hf_finetune.data.splits import Splits
 from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
@@ -17,8 +22,8 @@ def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
         UserError: an unreadable picture (unless ``on_bad_image`` is ``"skip"``), or a split that lost all its rows.
     """
     if "image" in splits.train.column_names:
-        for name, _ in splits.items():
-            _audit_images(splits, name, on_bad_image)
+        for name, split in splits.items():
+            setattr(splits, name, audit_images(split, f"{name} split", on_bad_image, splits.notes))
     missing = np.flatnonzero(splits.class_counts("train") == 0)
     if len(missing):
         names = ", ".join(splits.labels[i] for i in missing[:5])
@@ -37,29 +42,34 @@ def _extremes(splits: Splits, name: str) -> tuple[int, str, str]:
     return len(present), f"{splits.labels[low]} ({counts[low]})", f"{splits.labels[high]} ({counts[high]})"
 
 
-def _audit_images(splits: Splits, name: str, on_bad_image: str) -> None:
-    """Each process decodes its share of the rows; all come to the same answer."""
+def audit_images(split: Dataset, where: str, on_bad_image: str = "error", notes: list[str] | None = None) -> Dataset:
+    """The rows whose pictures can be decoded. Each process decodes its share; all come to the same answer.
+
+    Raises:
+        UserError: a picture cannot be read and is not to be skipped, or none can.
+    """
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
-    split, state = getattr(splits, name), PartialState()
+    state = PartialState()
     mine = list(range(state.process_index, len(split), state.num_processes))
     bad = sorted(gather_object(unreadable_images(split, mine)))
     if not bad:
-        return
+        return split
     files = [split[index]["image"].get("path") or f"row {split[index]['id']}" for index, _ in bad]
     if on_bad_image == "error":
         raise UserError(
             f"{len(bad)} of {len(split)} pictures cannot be read; the first: {files[0]} ({bad[0][1]})",
-            where=f"{name} split",
-            fix="mend or remove them, or drop them with --on_bad_image skip.",
+            where=where,
+            fix="mend or remove them; training can drop them with --on_bad_image skip.",
         )
     gone = {index for index, _ in bad}
     kept = [index for index in range(len(split)) if index not in gone]
     if not kept:
-        raise UserError("no picture can be read", where=f"{name} split", fix="check the files.")
+        raise UserError("no picture can be read", where=where, fix="check the files.")
     shown = ", ".join(files[:5]) + (" …" if len(files) > 5 else "")
-    note = f"{len(bad)} unreadable pictures of the {name} split are skipped: {shown}"
+    note = f"{len(bad)} unreadable pictures of the {where} are skipped: {shown}"
     say(f"Warning: {note}")
-    splits.notes.append(note)
-    setattr(splits, name, split.select(kept))
+    if notes is not None:
+        notes.append(note)
+    return split.select(kept)

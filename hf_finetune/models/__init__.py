@@ -1,7 +1,7 @@
 """Checkpoint → model and processor with a fresh head; stages; adapters."""
 
 from hf_finetune.models.adapters import add_lora, is_adapter, merge, plain_name
-from hf_finetune.models.checkpoint import Checkpoint, load_artifact, load_checkpoint, load_settings
+from hf_finetune.models.checkpoint import Checkpoint, load_artifact, load_checkpoint, load_settings, task_name
 from hf_finetune.models.stages import Stage, find_stage, read_stages, trunk_depth
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "merge",
     "plain_name",
     "read_stages",
+    "task_name",
     "trunk_depth",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,16 +66,17 @@ def load_checkpoint(config: ModelConfig, auto_class: str, labels: list[str], pro
         settings, factory = _with_mlp_head(settings, factory, config.head_hidden_size)
         options = {"revision": config.model_revision}
     try:
-        model, info = factory.from_pretrained(
-            # Half-precision checkpoints are trained in float32 with autocast: fp16 gradients cannot be unscaled.
-            name,
-            config=settings,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            **options,
-        )
-    except (OSError, ValueError, ImportError, KeyError) as error:
+        with _quietly():
+            model, info = factory.from_pretrained(
+                # Half-precision checkpoints train in float32 with autocast: fp16 gradients cannot be unscaled.
+                name,
+                config=settings,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **options,
+            )
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         raise _explain(error, name, auto_class, settings) from error
     stages = read_stages(model)
     fresh = _renew_head(model, stages, info, own_labels, labels)
@@ -82,6 +85,22 @@ def load_checkpoint(config: ModelConfig, auto_class: str, labels: list[str], pro
     if pad is not None and getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = pad
     return Checkpoint(model, processor, stages, name, fresh)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the loading report and progress bar of transformers: what is fresh is said in one line of ours."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def load_settings(config: ModelConfig) -> PreTrainedConfig:
@@ -224,6 +243,22 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0][:200]
 
 
+def task_name(settings: PreTrainedConfig) -> str:
+    """The task of a fine-tuned model, by the class that its configuration names.
+
+    Raises:
+        UserError: it is a model of no task that this package has.
+    """
+    known = getattr(settings, "mlp_head_on", None) or " ".join(getattr(settings, "architectures", None) or [])
+    if "ForImageClassification" in known or hasattr(settings, "pretrained_cfg"):
+        return "image-classification"
+    if "ForSequenceClassification" in known:
+        return "text-classification"
+    raise UserError(
+        f"this is no classifier ({known or settings.model_type})", where="RUN_OR_MODEL", fix="name a fine-tuned model."
+    )
+
+
 def save_mlp_head_code(model: PreTrainedModel, folder: Path) -> None:
     """Write the module that an MLP head needs to load without this package; nothing for other models."""
     base_name = getattr(model.config, "mlp_head_on", None)
@@ -251,7 +286,8 @@ def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: boo
         if "mlp_head_on" in stored:
             factory, options = mlp_head.classes_on(stored["mlp_head_on"])[1], {}
     try:
-        model = factory.from_pretrained(folder, dtype=torch.float32, **options)
+        with _quietly():
+            model = factory.from_pretrained(folder, dtype=torch.float32, **options)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise UserError(
             f"no model can be loaded ({_first_line(error)})",
@@ -267,7 +303,8 @@ def _load_adapter(folder: Path, auto_class: str) -> PreTrainedModel:
 
     base_name = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     settings = load_settings(ModelConfig(model_name_or_path=str(folder)))
-    base = getattr(transformers, auto_class).from_pretrained(
-        base_name, config=settings, dtype=torch.float32, ignore_mismatched_sizes=True
-    )
+    with _quietly():
+        base = getattr(transformers, auto_class).from_pretrained(
+            base_name, config=settings, dtype=torch.float32, ignore_mismatched_sizes=True
+        )
     return PeftModel.from_pretrained(base, str(folder)).eval()

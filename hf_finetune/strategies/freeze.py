@@ -29,7 +29,9 @@ def apply_phase(model: nn.Module, stages: list[Stage], phase: Phase) -> None:
     named = dict(base.named_modules())
     for stage in stages:
         for name in stage.modules:
-            module = named[name]
+            module = named.get(name)
+            if module is None:
+                continue  # inside a head that peft has wrapped, and that trains
             frozen = stage.name not in phase.trains
             hold = frozen and (not phase.adapters or isinstance(module, nn.modules.batchnorm._NormBase))
             _hold_in_eval(module) if hold else _release(module)

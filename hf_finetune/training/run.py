@@ -42,8 +42,12 @@ def start_run(config: Config) -> Config:
         UserError: the folder holds another run, or is a file.
     """
     import datasets
+    import torch
     from transformers import set_seed
 
+    if not torch.accelerator.is_available():
+        # Without this, accelerate takes two processes that were started on a machine without GPUs for strangers.
+        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
     datasets.disable_progress_bars()
     if "output_dir" not in config.training:
         config.training["output_dir"] = str(_default_folder(config))

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import Trainer
 
+from hf_finetune.data.batching import LengthGroupedSampler
 from hf_finetune.models import Stage
 from hf_finetune.strategies import Phase, parameter_groups
 
@@ -41,6 +42,15 @@ class PhaseTrainer(Trainer):
                 options["params"] = parameter_groups(target, self.stages, self.phase, self.args.weight_decay, decayed)
             self.optimizer_cls_and_kwargs: Any = (kind, options)
         return super().create_optimizer(model)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler | None:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        column = self.args.length_column_name
+        if self.args.train_sampling_strategy == "group_by_length" and column in getattr(rows, "column_names", ()):
+            step_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            return LengthGroupedSampler(list(rows[column]), step_rows, seed)
+        return super()._get_train_sampler(train_dataset)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One step, on mixed pictures where mixup or CutMix is on."""

@@ -1,0 +1,17 @@
+"""``hf-finetune demo [text|image]``: real pretrained models, fine-tuned on real data, by the ordinary recipes."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def main(argv: list[str]) -> None:
+    """Parse, and run one demo or both."""
+    parser = argparse.ArgumentParser(prog="hf-finetune demo", description=__doc__, allow_abbrev=False)
+    parser.add_argument("which", nargs="?", choices=("text", "image"), help="only this one (default: both)")
+    parser.add_argument("--output_dir", default="runs", help="folder of the run folders (default: runs)")
+    known = parser.parse_args(argv)
+
+    from hf_finetune.demo import run_demo
+
+    run_demo(known.which, known.output_dir)

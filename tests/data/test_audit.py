@@ -1,0 +1,107 @@
+"""What is wrong with the rows comes out before training."""
+
+from __future__ import annotations
+
+import pytest
+from datasets import Dataset
+from PIL import Image
+
+from hf_finetune.data.audit import audit
+from hf_finetune.data.images import read_image_folder
+from hf_finetune.data.splits import Splits
+from hf_finetune.errors import UserError
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Three classes of three pictures, for training and for testing; returns the root and how to read it."""
+    for split in ("train", "test"):
+        for name in ("a", "b", "c"):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for index in range(3):
+                Image.new("RGB", (8, 8), (40 * index, 0, 0)).save(folder / f"{index}.png")
+
+    def read() -> Splits:
+        train, test = read_image_folder(tmp_path / "train"), read_image_folder(tmp_path / "test")
+        return Splits(train, None, test, ["a", "b", "c"], "pictures")
+
+    return tmp_path, read
+
+
+def texts(*labels: int) -> Dataset:
+    return Dataset.from_dict({"text": ["x"] * len(labels), "label": list(labels)})
+
+
+def test_good_pictures_pass_untouched(pictures):
+    _, read = pictures
+    splits = audit(read())
+    assert (len(splits.train), len(splits.test), splits.notes) == (9, 9, [])
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_unreadable_picture_stops_the_run_and_is_named(pictures, split):
+    root, read = pictures
+    broken = root / split / "b" / "1.png"
+    broken.write_text("no picture")
+    with pytest.raises(UserError) as caught:
+        audit(read())
+    assert caught.value.what.startswith(f"1 of 9 pictures cannot be read; the first: {broken} (")
+    assert caught.value.where == f"{split} split"
+    assert "--on_bad_image skip" in caught.value.fix
+
+
+def test_skipping_drops_and_counts_unreadable_pictures(pictures, capsys):
+    root, read = pictures
+    for name in ("train/a/2.png", "train/b/1.png", "test/c/0.png"):
+        (root / name).write_bytes(b"\x89PNG broken")
+    splits = audit(read(), "skip")
+    assert splits.train["id"][:] == ["a/0.png", "a/1.png", "b/0.png", "b/2.png", "c/0.png", "c/1.png", "c/2.png"]
+    assert splits.train["label"][:] == [0, 0, 1, 1, 2, 2, 2]
+    assert len(splits.test) == 8
+    assert splits.notes == [
+        f"2 unreadable pictures of the train split are skipped: {root}/train/a/2.png, {root}/train/b/1.png",
+        f"1 unreadable pictures of the test split are skipped: {root}/test/c/0.png",
+    ]
+    assert "2 unreadable pictures of the train split" in capsys.readouterr().out
+
+
+def test_a_split_without_any_readable_picture_is_refused(pictures):
+    root, read = pictures
+    for file in (root / "test").rglob("*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(UserError) as caught:
+        audit(read(), "skip")
+    assert (caught.value.what, caught.value.where) == ("no picture can be read", "test split")
+
+
+def test_a_class_that_lost_all_its_pictures_is_said(pictures):
+    root, read = pictures
+    for file in (root / "train" / "b").iterdir():
+        file.write_bytes(b"")
+    splits = audit(read(), "skip")
+    assert splits.class_counts("train").tolist() == [3, 0, 3]
+    assert splits.notes[-1] == "1 of 3 classes have no training row: b."
+
+
+def test_one_class_left_after_skipping_is_refused(pictures):
+    root, read = pictures
+    for name in ("a", "b"):
+        for file in (root / "train" / name).iterdir():
+            file.write_bytes(b"")
+    with pytest.raises(UserError):
+        audit(read(), "skip")
+
+
+def test_the_table_counts_rows_and_classes(capsys):
+    audit(Splits(texts(0, 0, 0, 1), texts(1), None, ["many", "few"], "here"))
+    lines = [[cell.strip() for cell in line.split("│")] for line in capsys.readouterr().out.splitlines()]
+    cells = [[cell for cell in line if cell] for line in lines]
+    assert ["train", "4", "2", "few (1)", "many (3)"] in cells
+    assert ["validation", "1", "1", "few (1)", "few (1)"] in cells
+
+
+def test_classes_without_training_rows_are_a_warning(capsys):
+    splits = audit(Splits(texts(0, 2), None, None, ["a", "b", "c", "d"], "here"))
+    assert splits.notes == ["2 of 4 classes have no training row: b, d."]
+    assert "Warning: 2 of 4 classes have no training row: b, d." in capsys.readouterr().out
