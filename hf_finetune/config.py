@@ -66,9 +66,15 @@ class DataConfig:
         default=0.1,
         metadata={"help": "Share of the training rows held out, stratified, where no validation split is given."},
     )
-    max_train_samples: int | None = field(default=None, metadata={"help": "Use the first N training rows only."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Use the first N validation rows only."})
-    max_predict_samples: int | None = field(default=None, metadata={"help": "Use the first N test rows only."})
+    max_train_samples: int | None = field(
+        default=None, metadata={"help": "Use the first N training rows only (of pictures, N at random)."}
+    )
+    max_eval_samples: int | None = field(
+        default=None, metadata={"help": "Use the first N validation rows only (of pictures, N at random)."}
+    )
+    max_predict_samples: int | None = field(
+        default=None, metadata={"help": "Use the first N test rows only (of pictures, N at random)."}
+    )
     on_bad_image: Literal["error", "skip"] = field(
         default="error", metadata={"help": "What an unreadable image does: stop the run, or be dropped and counted."}
     )

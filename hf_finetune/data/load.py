@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from hf_finetune.config import DataConfig
 from hf_finetune.console import say
 from hf_finetune.data.columns import find_image, find_label, find_text, is_string
 from hf_finetune.data.images import SPLIT_FOLDERS, find_split_folders, read_image_folder
 from hf_finetune.data.labels import encode_labels, label_names, unlabelled
-from hf_finetune.data.splits import Splits, hold_out_validation
+from hf_finetune.data.splits import SPLIT_SEED, Splits, hold_out_validation
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
@@ -205,10 +207,19 @@ def _first_rows(raw: dict[str, Dataset], config: DataConfig) -> dict[str, Datase
         "validation": config.max_eval_samples,
         "test": config.max_predict_samples,
     }
-    return {
-        name: split.select(range(min(limit, len(split)))) if (limit := limits[name]) else split
-        for name, split in raw.items()
-    }
+    return {name: _take(split, limits[name]) for name, split in raw.items()}
+
+
+def _take(split: Dataset, limit: int | None) -> Dataset:
+    """The first rows; of pictures, which stand class by class, rows drawn with a fixed seed."""
+    from datasets import Image
+
+    if not limit or limit >= len(split):
+        return split
+    if any(isinstance(feature, Image) for feature in split.features.values()):
+        drawn = np.random.default_rng(SPLIT_SEED).permutation(len(split))[:limit]
+        return split.select(np.sort(drawn))
+    return split.select(range(limit))
 
 
 def _clean(split: Dataset, name: str, kind: InputKind, column: str, label: str, names: list[str]) -> Dataset:

@@ -78,6 +78,7 @@ def load_checkpoint(config: ModelConfig, auto_class: str, labels: list[str], pro
             )
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         raise _explain(error, name, auto_class, settings) from error
+    model.config.architectures = [type(model).__name__]  # the checkpoint names the class that it was pretrained in
     stages = read_stages(model)
     fresh = _renew_head(model, stages, info, own_labels, labels)
     _mend_batch_norm(model)
@@ -120,7 +121,8 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
             fix="name a folder that save_pretrained wrote.",
         )
     try:
-        settings = AutoConfig.from_pretrained(
+        factory = _mlp_head_class(folder, 0) or AutoConfig
+        settings = factory.from_pretrained(
             name, revision=config.model_revision, trust_remote_code=config.trust_remote_code
         )
     except (OSError, ValueError, KeyError) as error:
@@ -281,10 +283,9 @@ def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: boo
         return _load_adapter(folder, auto_class)
     factory: Any = getattr(transformers, auto_class)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if isinstance(folder, Path) and (folder / "config.json").exists():
-        stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if "mlp_head_on" in stored:
-            factory, options = mlp_head.classes_on(stored["mlp_head_on"])[1], {}
+    own = _mlp_head_class(folder, 1)
+    if own is not None:
+        factory, options = own, {}
     try:
         with _quietly():
             model = factory.from_pretrained(folder, dtype=torch.float32, **options)
@@ -295,6 +296,13 @@ def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: boo
             fix="name a run folder, a model folder or a Hub id.",
         ) from error
     return model.eval()
+
+
+def _mlp_head_class(folder: str | Path, which: int) -> Any:
+    """Our own configuration (0) or model class (1) for a saved MLP head: no code in the folder need be run for it."""
+    path = Path(folder, "config.json")
+    base_name = json.loads(path.read_text(encoding="utf-8")).get("mlp_head_on") if path.is_file() else None
+    return mlp_head.classes_on(base_name)[which] if base_name else None
 
 
 def _load_adapter(folder: Path, auto_class: str) -> PreTrainedModel:

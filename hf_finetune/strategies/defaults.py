@@ -6,6 +6,7 @@ A handful of pure functions of plain facts. The numbers were chosen on the valid
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,9 @@ from torch import nn
 
 from hf_finetune.data import Splits
 from hf_finetune.models import Checkpoint
+
+
+STEP_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -96,5 +100,5 @@ def probe_epochs(facts: Facts) -> Default:
 
 
 def batch_size(facts: Facts) -> Default:
-    """Rows a step and device."""
-    return Default(32)
+    """Rows a step and device: the step has the same size in any number of processes."""
+    return Default(max(1, STEP_ROWS // int(os.environ.get("WORLD_SIZE", "1"))))

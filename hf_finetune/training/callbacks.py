@@ -51,6 +51,14 @@ class StopOnSignal(TrainerCallback):
             control.should_training_stop = True
         return control
 
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        """Leaving the loop early looks like the end of an epoch: half an epoch must not be judged, or kept as best."""
+        if self.received:
+            control.should_evaluate = control.should_save = control.should_log = False
+        return control
+
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Give the signals back."""
         for number, handler in self._before.items():

@@ -49,7 +49,7 @@ def test_text_checkpoints_learn_and_leave_the_contracted_run_folder(name, checkp
 
 @pytest.mark.parametrize("name", IMAGE)
 def test_image_checkpoints_learn_and_keep_natural_class_order(name, checkpoints, image_flags, tmp_path):
-    metrics = run("image-classification", checkpoints(name), image_flags, tmp_path, "--num_train_epochs", "4")
+    metrics = run("image-classification", checkpoints(name), image_flags, tmp_path, "--num_train_epochs", "10")
     assert metrics["test"]["accuracy"] > metrics["test"]["majority_accuracy"] + 0.2
     predictions = pd.read_parquet(tmp_path / "predictions.parquet")
     assert list(dict.fromkeys(predictions["label"])) == ["class 1", "class 2", "class 10"]

@@ -1,0 +1,60 @@
+"""Two processes do what one does: same rows counted once, same metrics, same steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def launch(processes, recipe, *flags):
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    command += ["--config_file", "accelerate_configs/cpu.yaml", "--num_processes", str(processes), f"recipes/{recipe}.py"]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "MASTER_PORT": "29511"}
+    done = subprocess.run([*command, *flags], cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def without_dropout(folder, target):
+    import shutil
+
+    shutil.copytree(folder, target)
+    settings = json.loads((target / "config.json").read_text())
+    settings |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (target / "config.json").write_text(json.dumps(settings))
+    return str(target)
+
+
+def test_text_in_two_processes_equals_one(checkpoints, text_files, tmp_path):
+    model = without_dropout(checkpoints("bert"), tmp_path / "bert")
+    data = [word for split, path in text_files.items() for word in (f"--{split}_file", path)]
+    flags = ["--model_name_or_path", model, *data, "--num_train_epochs", "3", "--learning_rate", "5e-3", "--bf16", "false"]
+    for processes in (1, 2):
+        said = launch(processes, "text_classification", *flags, "--output_dir", str(tmp_path / str(processes)))
+        assert said.count("Results") == 1  # one process speaks
+    one, two = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("1", "2"))
+    assert (one["timing"]["processes"], two["timing"]["processes"]) == (1, 2)
+    assert two["test"]["rows"] == 21
+    assert two["test"] == pytest.approx(one["test"], rel=1e-4)
+    frames = [pd.read_parquet(tmp_path / n / "predictions.parquet") for n in ("1", "2")]
+    assert list(frames[0]["id"]) == list(frames[1]["id"]) == [str(i) for i in range(21)]
+    assert list(frames[0]["prediction"]) == list(frames[1]["prediction"])
+
+
+def test_images_in_two_processes_equal_one(checkpoints, image_folder, tmp_path):
+    flags = ["--model_name_or_path", checkpoints("timm-resnet"), "--dataset_name", image_folder, "--strategy", "head"]
+    flags += ["--num_train_epochs", "2", "--bf16", "false"]
+    for processes in (1, 2):
+        whole_steps = ["--per_device_train_batch_size", str(24 // processes)]
+        launch(processes, "image_classification", *flags, *whole_steps, "--output_dir", str(tmp_path / str(processes)))
+    one, two = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("1", "2"))
+    assert two["timing"]["processes"] == 2
+    assert two["test"] == pytest.approx(one["test"], rel=1e-4)

@@ -1,0 +1,79 @@
+"""A run that was stopped goes on where it stopped, and ends where it would have ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hf_finetune.cli.status import run_as_script
+from hf_finetune.cli.train import load_recipe, recipe_path
+from hf_finetune.training import Interrupted
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Send this process a signal at the end of optimiser step N of the run."""
+    from hf_finetune.training import callbacks
+
+    def arm(step, number=signal.SIGTERM):
+        original = callbacks.StopOnSignal.on_step_end
+        seen = {"steps": 0}
+
+        def on_step_end(self, args, state, control, **kwargs):
+            seen["steps"] += 1
+            if seen["steps"] == step:
+                os.kill(os.getpid(), number)
+            return original(self, args, state, control, **kwargs)
+
+        monkeypatch.setattr(callbacks.StopOnSignal, "on_step_end", on_step_end)
+
+    return arm
+
+
+def flags_of(checkpoints, text_files, output, *extra):
+    data = [word for split, path in text_files.items() for word in (f"--{split}_file", path)]
+    fixed = ["--num_train_epochs", "3", "--per_device_train_batch_size", "8", "--learning_rate", "1e-3"]
+    return ["--model_name_or_path", checkpoints("bert"), *data, *fixed, "--output_dir", str(output), *extra]
+
+
+@pytest.mark.parametrize(("strategy", "step"), [("full", 5), ("full", 13), ("lp_ft", 3), ("lp_ft", 90), ("lora", 10)])
+def test_resumed_runs_end_with_the_same_weights(strategy, step, checkpoints, text_files, tmp_path, stop_after):
+    main = load_recipe(recipe_path("text-classification"))
+    extra = ["--strategy", strategy, "--merge_adapter"]
+    main(flags_of(checkpoints, text_files, tmp_path / "whole", *extra))
+    stop_after(step)
+    with pytest.raises(Interrupted):
+        main(flags_of(checkpoints, text_files, tmp_path / "stopped", *extra))
+    assert not (tmp_path / "stopped" / "model").exists()
+    main(flags_of(checkpoints, text_files, tmp_path / "stopped", *extra, "--resume_from_checkpoint", "auto"))
+    whole, resumed = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "stopped"))
+    assert whole.keys() == resumed.keys()
+    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+
+
+def test_exit_status_and_command_of_an_interrupted_run(checkpoints, text_files, tmp_path, stop_after, capsys, monkeypatch):
+    stop_after(2, signal.SIGINT)
+    monkeypatch.setattr("sys.argv", ["recipes/text_classification.py", "--seed", "1"])
+    main = load_recipe(recipe_path("text-classification"))
+    assert run_as_script(lambda: main(flags_of(checkpoints, text_files, tmp_path))) == 130
+    assert "recipes/text_classification.py --seed 1 --resume_from_checkpoint auto" in capsys.readouterr().err
+    assert (tmp_path / "checkpoints" / "1-full" / "checkpoint-2" / "trainer_state.json").exists()
+
+
+def test_resuming_where_there_is_nothing_starts_from_the_beginning(checkpoints, text_files, tmp_path, capsys):
+    main = load_recipe(recipe_path("text-classification"))
+    main(flags_of(checkpoints, text_files, tmp_path, "--num_train_epochs", "1", "--resume_from_checkpoint", "auto"))
+    assert "There is no checkpoint yet" in capsys.readouterr().out
+    assert (tmp_path / "metrics.json").exists()
+
+
+def test_a_path_that_is_no_checkpoint_is_refused(checkpoints, text_files, tmp_path):
+    from hf_finetune.errors import UserError
+
+    main = load_recipe(recipe_path("text-classification"))
+    with pytest.raises(UserError, match="no checkpoint of a run"):
+        main(flags_of(checkpoints, text_files, tmp_path, "--resume_from_checkpoint", str(tmp_path / "nothing")))
