@@ -57,7 +57,7 @@ def hold_out_validation(train: Dataset, share: float, notes: list[str]) -> tuple
     divisible = np.flatnonzero(counts[labels] >= 2)
     single = np.flatnonzero(counts[labels] < 2)
     held = max(round(share * len(train)), int((counts >= 2).sum()))
-    if len(divisible) - held < int((counts >= 2).sum()):
+    if held == 0 or len(divisible) - held < int((counts >= 2).sum()):
         raise UserError(
             f"{len(train)} training rows of {int((counts > 0).sum())} classes are too few to hold a validation split out",
             where="the training rows",

@@ -1,0 +1,170 @@
+"""Bad input: exit status 2, one ``error:`` and one ``fix:`` line, no traceback, and nothing of the user's touched."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hf_finetune.cli.main import main as hf_finetune
+
+GOOD = [("good film", "positive"), ("bad film", "negative")] * 20
+
+
+def write_csv(path: Path, rows, header=("text", "label")) -> str:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return str(path)
+
+
+@pytest.fixture
+def case(tmp_path, checkpoints, image_folder):
+    """What the cases are made of: a good file, checkpoints, pictures, and a folder to write bad files into."""
+
+    class Case:
+        folder = tmp_path
+        good = write_csv(tmp_path / "good.csv", GOOD)
+        bert = checkpoints("bert")
+        vit = checkpoints("vit")
+        pictures = image_folder
+
+        def text(self, *flags, train=None, model=None):
+            data = ["--model_name_or_path", model or self.bert, "--train_file", str(train or self.good)]
+            return ["train", "text-classification", *data, "--output_dir", str(tmp_path / "run"), *flags]
+
+        def image(self, *flags, data=None, model=None):
+            source = ["--model_name_or_path", model or self.vit, "--dataset_name", str(data or self.pictures)]
+            return ["train", "image-classification", *source, "--output_dir", str(tmp_path / "run"), *flags]
+
+        def file(self, name, rows, header=("text", "label")):
+            return write_csv(tmp_path / name, rows, header)
+
+        def broken_picture(self):
+            import shutil
+
+            root = tmp_path / "pictures"
+            shutil.copytree(image_folder, root)
+            picture = next((root / "train" / "class 1").iterdir())
+            picture.write_bytes(picture.read_bytes()[:60])
+            return root
+
+        def stripped(self, name):
+            import shutil
+
+            target = tmp_path / f"without {name}"
+            shutil.copytree(self.bert, target)
+            (target / name).unlink()
+            return str(target)
+
+    return Case()
+
+
+# name → (arguments, words that the error must have, words that the fix must have)
+CASES = {
+    "missing file": (lambda c: c.text(train=c.folder / "no.csv"), "no.csv: the file does not exist", "path"),
+    "missing folder": (lambda c: c.image(data=c.folder / "no"), "no such local folder", "check the name"),
+    "empty file": (lambda c: c.text(train=(c.folder / "e.csv").touch() or c.folder / "e.csv"), "the file is empty", "row"),
+    "header only": (lambda c: c.text(train=c.file("h.csv", [])), "has no rows", "rows"),
+    "unknown ending": (lambda c: c.text(train=(c.folder / "x.xls").write_text("x") and c.folder / "x.xls"), ".xls", ".csv"),
+    "text column not found": (lambda c: c.text("--text_column", "txt"), "'txt'; the columns are 'text', 'label'", "--text_column text"),
+    "label column not found": (lambda c: c.text("--label_column", "y"), "no column 'y'; the columns are", "--label_column"),
+    "no column is the label": (lambda c: c.text(train=c.file("n.csv", GOOD, ("a", "b"))), "no column is clearly", "--label_column"),
+    "one class": (lambda c: c.text(train=c.file("o.csv", [("x", "a")] * 9)), "the label 'a'", "another class"),
+    "missing labels": (lambda c: c.text(train=c.file("m.csv", [*GOOD, ("x", "")])), "have no label (rows 41)", "fill"),
+    "class only in test": (
+        lambda c: c.text("--test_file", c.file("t.csv", [*GOOD, ("x", "mixed")])),
+        "'mixed' does not occur in the training rows (first in row 41)",
+        "spelling",
+    ),
+    "too few rows to split": (lambda c: c.text(train=c.file("f.csv", GOOD[:2])), "too few", "--validation_split"),
+    "unknown strategy": (lambda c: c.text("--strategy", "fulll"), "no strategy 'fulll'", "lp_ft"),
+    "unknown stage": (lambda c: c.text("--strategy", "freeze:layer9"), "no stage 'layer9'; the stages are embeddings, block1", "stages"),
+    "freezing everything": (lambda c: c.text("--strategy", "freeze:head"), "nothing would train", "below the head"),
+    "too deep": (lambda c: c.text("--strategy", "freeze:5"), "has 2 blocks, not 5", "0 to 2"),
+    "unknown metric": (lambda c: c.text("--metric", "acuracy"), "'acuracy' is none of the built-in metrics", "built-in"),
+    "unknown LoRA target": (
+        lambda c: c.text("--strategy", "lora", "--lora_target_modules", "q_proj"),
+        "called q_proj; there are dense, key, query, value",
+        "name one",
+    ),
+    "no config.json": (lambda c: c.text(model=c.stripped("config.json")), "holds no config.json", "save_pretrained"),
+    "no weights": (lambda c: c.text(model=c.stripped("model.safetensors")), "holds no weights", "weights"),
+    "no checkpoint": (lambda c: c.text(model=str(c.folder / "none")), "checkpoint", "name"),
+    "image checkpoint for texts": (lambda c: c.text(model=c.vit), "vit", "text"),
+    "text checkpoint for pictures": (lambda c: c.image(model=c.bert), "image", "text"),
+    "unreadable picture": (lambda c: c.image(data=c.broken_picture()), "pictures cannot be read; the first: ", "--on_bad_image skip"),
+    "pictures of an impossible size": (lambda c: c.image("--image_size", "40"), "pictures of 40 pixels", "leave the flag out"),
+    "no pictures": (lambda c: c.image(data=(c.folder / "void").mkdir() or c.folder / "void"), "no pictures in class folders", "CLASS"),
+    "unknown flag": (lambda c: c.text("--lerning_rate", "1"), "unknown key 'lerning_rate'", "did you mean learning_rate"),
+    "wrong type": (lambda c: c.text("--num_train_epochs", "many"), "invalid float value: 'many'", "--help"),
+    "out of bounds": (lambda c: c.text("--validation_split", "2"), "2.0 is out of bounds", "between"),
+    "early stopping on nothing": (
+        lambda c: c.text("--early_stopping_patience", "2", "--validation_split", "0"),
+        "early stopping needs validation rows",
+        "validation",
+    ),
+    "fp16 without a GPU": (lambda c: c.text("--fp16"), "fp16 needs a GPU", "bf16"),
+    "too long": (lambda c: c.text("--max_length", "999"), "reads at most 64 tokens", "64"),
+    "two sources": (lambda c: c.text("--dataset_name", "imdb"), "exclude each other", "keep"),
+    "no data": (lambda c: ["train", "text-classification", "--model_name_or_path", c.bert], "no data was given", "--train_file"),
+    "no checkpoint named": (lambda c: ["train", "text-classification", "--train_file", c.good], "no checkpoint", "--model_name_or_path"),
+    "unknown task": (lambda c: ["train", "text-clasification"], "no task 'text-clasification'", "text-classification"),
+    "unknown verb": (lambda c: ["trian"], "no verb 'trian'", "did you mean train"),
+    "unknown accelerate configuration": (
+        lambda c: c.text("--accelerate_config", "gpus"),
+        "no accelerate configuration 'gpus'; the packaged ones are",
+        "accelerate config",
+    ),
+    "predict: no model": (lambda c: ["predict", str(c.folder / "none"), c.good], "checkpoint", "name"),
+    "predict: unknown output": (lambda c: ["predict", c.bert, c.good, "--output", "a.xls"], "'.xls' are not written", ".csv"),
+    "predict: no classifier": (lambda c: ["predict", c.bert, c.good], "no classifier", "fine-tuned"),
+    "push without a name of one's own": (lambda c: c.text("--hub_model_id", "a/b"), "nothing will be pushed", "--push_to_hub"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input(name, case, capfd, monkeypatch):
+    arguments, error, fix = CASES[name]
+    argv = arguments(case)
+    monkeypatch.chdir(case.folder)
+    before = {path: path.read_bytes() for path in case.folder.rglob("*") if path.is_file()}
+    assert hf_finetune(argv) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if line]
+    assert [line.split(":")[0] for line in lines[-2:]] == ["error", "fix"], lines
+    assert sum(line.startswith("error:") for line in lines) == 1
+    assert "Traceback" not in "\n".join(lines)
+    assert error in lines[-2]
+    assert fix in lines[-1]
+    after = {path: path.read_bytes() for path in case.folder.rglob("*") if path.is_file()}
+    new = {path.relative_to(case.folder).as_posix() for path in after.keys() - before.keys()}
+    assert {path: after.get(path) for path in before} == before
+    assert new <= {"run/train.log", "run/config.yaml", "run/environment.json"}
+
+
+def test_an_occupied_folder_is_left_alone_until_overwriting_is_asked_for(case, capfd):
+    assert hf_finetune(case.text("--num_train_epochs", "1")) == 0
+    metrics = (case.folder / "run" / "metrics.json").read_bytes()
+    assert hf_finetune(case.text("--num_train_epochs", "1", "--seed", "9")) == 2
+    assert "the folder holds another run" in capfd.readouterr().err
+    assert (case.folder / "run" / "metrics.json").read_bytes() == metrics
+    assert hf_finetune(case.text("--num_train_epochs", "1", "--seed", "9", "--overwrite_output_dir")) == 0
+    assert (case.folder / "run" / "metrics.json").read_bytes() != metrics
+
+
+def test_bad_pictures_are_dropped_and_counted_when_that_is_asked_for(case, capfd):
+    flags = ["--on_bad_image", "skip", "--num_train_epochs", "1"]
+    assert hf_finetune(case.image(*flags, data=case.broken_picture())) == 0
+    said = capfd.readouterr().out
+    assert "1 unreadable pictures of the train split are skipped" in said
+    assert "1 unreadable pictures" in (case.folder / "run" / "README.md").read_text()
+
+
+def test_the_shell_sees_status_2_and_two_lines(case):
+    command = [sys.executable, "-m", "hf_finetune", *case.text(train="no.csv")]
+    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-2:] == ["error: no.csv: the file does not exist", "fix: check the path."]
