@@ -106,7 +106,7 @@ def read_file(path: str | Path) -> Dataset:
         return load_dataset(builder, data_files=str(file), split="train", **options)
     except (DatasetGenerationError, ValueError, OSError) as error:
         if "corresponds to no data" in str(error):
-            raise UserError("the file has no rows", where=str(path), fix="give a file with a row or more.") from error
+            raise UserError("the file has no rows", where=str(path), fix="give a file with rows.") from error
         cause = error.__cause__ or error
         raise UserError(
             f"the rows cannot be read: {cause}", where=str(path), fix="mend the file, or save it anew."

@@ -15,7 +15,7 @@ from hf_finetune.config import DataConfig
 from hf_finetune.data.load import load_splits, read_file
 from hf_finetune.errors import UserError
 
-ROWS = [("one, \"two\"", "01"), ("three\nfour", "NA"), ("five", "None"), ("six", "01"), ("seven", " 1"), ("é ½", "NA")]
+ROWS = [('one, "two"', "01"), ("three\nfour", "NA"), ("five", "None"), ("six", "01"), ("seven", " 1"), ("é ½", "NA")]
 TEXTS, LABELS = [text for text, _ in ROWS], [label for _, label in ROWS]
 FRAME = pd.DataFrame({"text": TEXTS, "label": LABELS})
 
