@@ -109,8 +109,11 @@ class StrategyConfig:
     """What trains, in which order and at which rates."""
 
     strategy: str = field(
-        default="full",
-        metadata={"help": "full, head (linear probe), freeze:STAGE or freeze:DEPTH, lp_ft (head, then full), or lora."},
+        default="auto",
+        metadata={
+            "help": "full, head (linear probe), freeze:STAGE or freeze:DEPTH, lp_ft (head, then full), lora; "
+            "auto chooses, and says why."
+        },
     )
     layer_decay: float | None = field(
         default=None, metadata={"help": "Factor on the learning rate for every stage below the head, e.g. 0.9."}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf_finetune.config import Config, parse
+from hf_finetune.config import Config, StrategyConfig, parse
 from hf_finetune.errors import UserError
 
 MODEL = ("--model_name_or_path", "m")
@@ -43,7 +43,7 @@ def refused(*flags: str) -> UserError:
 
 def test_what_nobody_set_has_its_default_and_is_not_explicit():
     config = parse([*MODEL])
-    assert config.strategy.strategy == "full"
+    assert config.strategy.lora_r == 16
     assert config.data.validation_split == 0.1
     assert config.training == {}
     assert config.explicit == {"model_name_or_path"}
@@ -135,8 +135,8 @@ def test_fields_that_take_one_name_or_several_take_a_list(read):
 def test_a_null_in_yaml_leaves_the_default(read):
     config = read("max_length: null\nstrategy:\n")
     assert config.inputs.max_length is None
-    assert config.strategy.strategy == "full"
-    assert "max_length" not in config.explicit
+    assert config.strategy == StrategyConfig()
+    assert config.explicit == {"model_name_or_path"}
 
 
 def test_numbers_that_are_text_fields_stay_text(read):

@@ -65,10 +65,10 @@ def training_transform(pixels: Preprocessing, augmentation: str, rotation: float
     steps: list[torch.nn.Module] = []
     if rotation:
         steps.append(v2.RandomRotation(rotation, interpolation=InterpolationMode.BILINEAR))
-    steps += [
-        v2.RandomResizedCrop(pixels.size, scale=(SMALLEST_CROP, 1.0), interpolation=interpolation, antialias=True),
-        v2.RandomHorizontalFlip(),
-    ]
+    smallest = 1.0 if augmentation == "none" else SMALLEST_CROP
+    steps.append(v2.RandomResizedCrop(pixels.size, (smallest, 1.0), interpolation=interpolation, antialias=True))
+    if augmentation != "none":
+        steps.append(v2.RandomHorizontalFlip())
     if augmentation == "randaug":
         steps.append(v2.RandAugment(num_ops=2, magnitude=9))
     steps += [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(pixels.mean, pixels.std)]

@@ -6,6 +6,7 @@ A handful of pure functions of plain facts. The numbers were chosen on the valid
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,9 @@ from torch import nn
 from hf_finetune.data import Splits
 from hf_finetune.models import Checkpoint
 
-
-STEP_ROWS = 32
+PROBE_RATE = 3e-3  # a linear head on fixed features is a convex problem
+HEAD_FACTOR = 5
+MANY_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,24 @@ class Default:
     reason: str = ""
 
 
-def facts_of(checkpoint: Checkpoint, splits: Splits, strategy: str) -> Facts:
+def facts_of(checkpoint: Checkpoint, splits: Splits) -> Facts:
     """Read the facts off a model and its rows."""
     modules = list(checkpoint.model.modules())
     linear = [module for module in modules if isinstance(module, nn.Linear)]
     return Facts(
         kind="image" if "image" in splits.train.column_names else "text",
         convolutional=any(isinstance(module, nn.BatchNorm2d) for module in modules),
-        width=linear[-1].in_features if linear else 0,
+        width=linear[-1].in_features if linear else 768,
         rows=len(splits.train),
         classes=len(splits.labels),
     )
+
+
+def recommend_strategy(facts: Facts) -> Default:
+    """What runs where the user names no strategy."""
+    if facts.kind == "image":
+        return Default("lp_ft", "a head that fits before the backbone moves keeps what the backbone has learnt")
+    return Default("full", "text encoders gain most when everything trains")
 
 
 def recommend(facts: Facts, strategy: str) -> dict[str, Default]:
@@ -57,10 +66,10 @@ def recommend(facts: Facts, strategy: str) -> dict[str, Default]:
     return {
         "learning_rate": rate,
         "head_learning_rate": head_learning_rate(facts, rate.value),
-        "probe_learning_rate": probe_learning_rate(facts),
+        "probe_learning_rate": Default(PROBE_RATE),
         "layer_decay": Default(1.0),
         "epochs": epochs(facts),
-        "probe_epochs": probe_epochs(facts),
+        "probe_epochs": probe_epochs(strategy),
         "per_device_train_batch_size": batch_size(facts),
         "per_device_eval_batch_size": Default(64),
         "warmup_steps": Default(0.1),
@@ -71,34 +80,39 @@ def recommend(facts: Facts, strategy: str) -> dict[str, Default]:
 
 
 def learning_rate(facts: Facts, strategy: str) -> Default:
-    """Peak rate of the backbone."""
+    """Peak rate of the backbone, for AdamW."""
     if strategy == "lora":
         return Default(1e-3, "LoRA matrices start at zero and take ten times the rate of full fine-tuning")
-    if facts.kind == "text":
-        return Default(2e-5 * (1024 / facts.width) if facts.width else 5e-5, "narrow encoders take higher rates")
-    return Default(1e-3 if facts.convolutional else 1e-4, "")
+    if facts.convolutional:
+        return Default(5e-4, "convolutions between BatchNorm layers take higher rates than attention")
+    return Default(
+        min(2e-4, 1e-4 * 384 / facts.width), f"1e-4 at width 384, less for wider encoders; this one has {facts.width}"
+    )
 
 
 def head_learning_rate(facts: Facts, rate: float) -> Default:
-    """Peak rate of the fresh head."""
-    return Default(max(rate, 1e-3), "the head starts at random and must move further than the backbone")
-
-
-def probe_learning_rate(facts: Facts) -> Default:
-    """Peak rate of a head on a frozen backbone."""
-    return Default(1e-2, "a linear probe is convex and takes a high rate")
+    """Peak rate of the head, which starts at random (or, in the second phase of lp_ft, from a probe)."""
+    if facts.kind == "image":
+        return Default(rate)
+    return Default(HEAD_FACTOR * rate, "the fresh head has further to go than the backbone")
 
 
 def epochs(facts: Facts) -> Default:
-    """Passes over the rows."""
-    return Default(5.0)
+    """Passes over the rows where the backbone trains."""
+    if facts.kind == "image":
+        return Default(6.0) if facts.rows < MANY_ROWS else Default(3.0, f"there are {facts.rows:,} rows")
+    if facts.rows >= MANY_ROWS:
+        return Default(3.0, f"there are {facts.rows:,} rows")
+    count = min(8, max(3, round(2 + math.log2(facts.classes))))
+    return Default(float(count), f"{facts.classes} classes: the more there are, the fewer rows each has")
 
 
-def probe_epochs(facts: Facts) -> Default:
-    """Passes over the rows for a linear probe."""
-    return Default(10.0)
+def probe_epochs(strategy: str) -> Default:
+    """Passes over the rows where the head alone trains."""
+    return Default(4.0 if strategy == "lp_ft" else 20.0)
 
 
 def batch_size(facts: Facts) -> Default:
     """Rows a step and device: the step has the same size in any number of processes."""
-    return Default(max(1, STEP_ROWS // int(os.environ.get("WORLD_SIZE", "1"))))
+    rows = 16 if facts.kind == "text" else 32
+    return Default(max(1, rows // int(os.environ.get("WORLD_SIZE", "1"))))

@@ -55,11 +55,11 @@ def check_name(strategy: str) -> None:
     Raises:
         UserError: no strategy has this name.
     """
-    if strategy not in ("full", "head", "lp_ft", "lora") and not strategy.startswith("freeze:"):
+    if strategy not in ("auto", "full", "head", "lp_ft", "lora") and not strategy.startswith("freeze:"):
         raise UserError(
             f"there is no strategy {strategy!r}",
             where="--strategy",
-            fix="choose full, head, freeze:STAGE, freeze:DEPTH, lp_ft or lora.",
+            fix="choose auto, full, head, freeze:STAGE, freeze:DEPTH, lp_ft or lora.",
         )
 
 

@@ -11,7 +11,7 @@ from hf_finetune.config import Config
 from hf_finetune.console import say, show_table
 from hf_finetune.data import Splits
 from hf_finetune.models import Checkpoint, Stage, add_lora, plain_name
-from hf_finetune.strategies.defaults import Default, facts_of, recommend
+from hf_finetune.strategies.defaults import Default, Facts, facts_of, recommend, recommend_strategy
 from hf_finetune.strategies.phases import Phase, Rates, make_phases
 
 
@@ -21,10 +21,12 @@ class Plan:
 
     Args:
         phases: in their order.
+        channels_last: whether convolutions dominate, which compute faster in that memory order.
         reasons: why each default is what it is, by its name.
     """
 
     phases: list[Phase]
+    channels_last: bool = False
     reasons: dict[str, str] = field(default_factory=dict)
 
 
@@ -36,19 +38,27 @@ def make_plan(config: Config, checkpoint: Checkpoint, splits: Splits) -> Plan:
     Raises:
         UserError: the strategy does not fit the model.
     """
-    strategy = config.strategy.strategy
-    defaults = recommend(facts_of(checkpoint, splits, strategy), strategy)
+    facts = facts_of(checkpoint, splits)
+    strategy = _choose_strategy(config, facts)
+    defaults = recommend(facts, strategy)
     rates = Rates(**{name: _value(name, config, defaults) for name in Rates.__dataclass_fields__})
     phases = make_phases(strategy, checkpoint.stages, rates)
     if any(phase.adapters for phase in phases):
         add_lora(checkpoint, config.strategy)
-    _resolve_augmentation(config, phases, checkpoint.stages)
     config.training |= {name: defaults[name].value for name in _TRAINING if name not in config.explicit}
     _write_back(config, rates, strategy)
     reasons = {name: d.reason for name, d in defaults.items() if name not in config.explicit and d.reason}
     for name, reason in reasons.items():
         say(f"Default: {name} = {_show(defaults[name].value)}: {reason}.")
-    return Plan(phases, reasons)
+    return Plan(phases, facts.convolutional, reasons)
+
+
+def _choose_strategy(config: Config, facts: Facts) -> str:
+    if config.strategy.strategy == "auto":
+        chosen = recommend_strategy(facts)
+        say(f"Default: strategy = {chosen.value}: {chosen.reason}.")
+        config.strategy.strategy = chosen.value
+    return config.strategy.strategy
 
 
 def show_phase(model: nn.Module, stages: list[Stage], phase: Phase) -> None:
@@ -98,13 +108,6 @@ def _value(name: str, config: Config, defaults: dict[str, Default]) -> float:
     if name in ("probe_learning_rate", "probe_epochs") and config.strategy.strategy == "lp_ft":
         asked = None  # the flags speak of the phase that trains everything
     return float(defaults[name].value if asked is None else asked)
-
-
-def _resolve_augmentation(config: Config, phases: list[Phase], stages: list[Stage]) -> None:
-    """``auto``: random views where some of the backbone trains; a probe of frozen features is better off without."""
-    if config.inputs.augmentation == "auto":
-        tunes = any(phase.adapters or len(phase.trains) > 1 for phase in phases)
-        config.inputs.augmentation = "light" if tunes else "none"
 
 
 def _write_back(config: Config, rates: Rates, strategy: str) -> None:

@@ -11,7 +11,7 @@ from hf_finetune.errors import UserError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from hf_finetune.config import Config
+    from hf_finetune.config import Config, InputConfig
     from hf_finetune.models import Checkpoint
 
 TASKS = {
@@ -33,8 +33,11 @@ class Task(Protocol):
     def load_processor(self, name: str, **options: Any) -> Any:
         """The preprocessing of a checkpoint or of a saved model."""
 
-    def encode(self, split: Dataset, processor: Any, config: Config | None = None, *, training: bool = False) -> Any:
-        """Model inputs of a split, row by row: a map-style data set of dictionaries with ``labels`` where there are any."""
+    def encode(self, split: Dataset, processor: Any, views: InputConfig | None = None) -> Any:
+        """Model inputs of a split, row by row: a map-style data set of dictionaries with ``labels`` where there are any.
+
+        ``views`` asks for random views of the rows, in training; without it the inputs are those of ``pipeline()``.
+        """
 
     def collator(self, processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """What makes a batch of such rows."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from hf_finetune.config import Config
+from hf_finetune.config import Config, InputConfig
 from hf_finetune.data.augment import measure_preprocessing, training_transform
 from hf_finetune.data.images import open_image
 from hf_finetune.errors import UserError
@@ -74,12 +74,11 @@ class Pictures(torch.utils.data.Dataset):
         return item
 
 
-def encode(split: Dataset, processor: Any, config: Config | None = None, *, training: bool = False) -> Pictures:
-    """Pixels as the checkpoint's processor makes them; random views of them in training, unless augmentation is none."""
-    inputs = config.inputs if config and training else None
-    if inputs and (inputs.augmentation != "none" or inputs.rotation_degrees):
+def encode(split: Dataset, processor: Any, views: InputConfig | None = None) -> Pictures:
+    """Pixels as the checkpoint's processor makes them, or random views of them in the same size and scale."""
+    if views is not None:
         pixels = measure_preprocessing(processor)
-        return Pictures(split, training_transform(pixels, inputs.augmentation, inputs.rotation_degrees))
+        return Pictures(split, training_transform(pixels, views.augmentation, views.rotation_degrees))
     return Pictures(split, lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"][0])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from hf_finetune.config import Config
+from hf_finetune.config import Config, InputConfig
 from hf_finetune.errors import UserError
 from hf_finetune.models import Checkpoint, load_checkpoint
 
@@ -61,8 +61,11 @@ def load_processor(name: str, **options: Any) -> Any:
     return tokenizer
 
 
-def encode(split: Dataset, processor: Any, config: Config | None = None, *, training: bool = False) -> Dataset:
-    """Token ids of every row, cut at the tokenizer's limit and not padded; ``length`` is their number."""
+def encode(split: Dataset, processor: Any, views: InputConfig | None = None) -> Dataset:
+    """Token ids of every row, cut at the tokenizer's limit and not padded; ``length`` is their number.
+
+    Texts have no random views: ``views`` changes nothing.
+    """
     from accelerate import PartialState
 
     def tokenize(rows: dict[str, list[Any]]) -> dict[str, Any]:

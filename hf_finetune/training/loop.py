@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from hf_finetune.config import Config
+from hf_finetune.config import Config, InputConfig
 from hf_finetune.console import is_main_process, say
 from hf_finetune.data import Splits
 from hf_finetune.errors import UserError
@@ -47,14 +48,13 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         Interrupted: a signal came; a checkpoint was written.
     """
     collate = task.collator(checkpoint.processor)
-    rows = {"train": task.encode(splits.train, checkpoint.processor, config, training=True), "validation": None}
-    if splits.validation is not None:
-        rows["validation"] = task.encode(splits.validation, checkpoint.processor, config)
+    validation = None if splits.validation is None else task.encode(splits.validation, checkpoint.processor)
+    if plan.channels_last:
+        checkpoint.model.to(memory_format=torch.channels_last)
     folder = config.output_dir / "checkpoints"
     start, resume = find_resume(folder, plan.phases, config.training.get("resume_from_checkpoint"))
     shared: dict[str, Any] = {
-        "train_dataset": rows["train"],
-        "eval_dataset": rows["validation"],
+        "eval_dataset": validation,
         "data_collator": collate,
         "compute_metrics": metric_function(config.run.metric),
         "preprocess_logits_for_metrics": _logits_only,
@@ -69,11 +69,24 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         here = phase_folder(folder, number, phase)
         if number == start and resume is None and number > 0:
             _load_weights(checkpoint.model, phase_folder(folder, number - 1, plan.phases[number - 1]) / "finished")
+        shared["train_dataset"] = task.encode(splits.train, checkpoint.processor, training_views(config.inputs, phase))
         trainer = _train_phase(config, phase, here, resume if number == start else None, checkpoint, shared, history)
         if number + 1 < len(plan.phases):
             _finish_phase(trainer, here)
     save_artifact(trainer, checkpoint, config)
     return history
+
+
+def training_views(inputs: InputConfig, phase: Phase) -> InputConfig | None:
+    """Which random views a phase trains on; None: the inputs as they are.
+
+    ``auto`` is ``light`` where some of the backbone trains. A head on frozen features is better off without, and what is
+    deterministic need be computed only once.
+    """
+    if inputs.augmentation == "auto":
+        tunes = phase.adapters or len(phase.trains) > 1
+        inputs = replace(inputs, augmentation="light" if tunes else "none")
+    return inputs if inputs.augmentation != "none" or inputs.rotation_degrees else None
 
 
 def phase_folder(folder: Path, number: int, phase: Phase) -> Path:

@@ -40,6 +40,7 @@ def refused(function, *args) -> UserError:
         ["apple", "Banana", "cherry"],
         ["x²", "y"],
         ["m", "m2²"],
+        ["layer", "layer1", "layer2", "layer10"],
         ["01", "1", "2"],
     ],
 )

@@ -158,7 +158,7 @@ def test_an_unknown_ending_lists_those_that_are_read(name, shown, tmp_path):
 def test_a_csv_without_rows(text, tmp_path):
     (tmp_path / "a.csv").write_text(text)
     error = refused(train_file=str(tmp_path / "a.csv"))
-    assert (error.what, error.where) == ("the split has no rows", "a.csv, train split")
+    assert (error.what, error.where) == ("the file has no rows", str(tmp_path / "a.csv"))
 
 
 def test_a_csv_of_empty_lines(tmp_path):

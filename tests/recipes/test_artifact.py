@@ -59,7 +59,13 @@ def artifacts(checkpoints, text_files, image_folder, tmp_path_factory):
         questions[str(root / name / "model")] = (task, inputs, options)
     env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(root / "modules")}
     done = subprocess.run(
-        [sys.executable, "-c", OUTSIDE], input=json.dumps(questions), cwd=root, env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", OUTSIDE],
+        input=json.dumps(questions),
+        cwd=root,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return root, json.loads(done.stdout.rpartition("ANSWER")[2])
@@ -94,7 +100,9 @@ def test_an_mlp_head_never_loads_without_its_code(artifacts):
     from transformers import AutoModelForImageClassification
 
     with pytest.raises(ValueError, match="trust_remote_code|custom code"):
-        AutoModelForImageClassification.from_pretrained(artifacts[0] / "resnet, MLP head" / "model", trust_remote_code=False)
+        AutoModelForImageClassification.from_pretrained(
+            artifacts[0] / "resnet, MLP head" / "model", trust_remote_code=False
+        )
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
@@ -134,4 +142,6 @@ def test_an_adapter_keeps_its_head_and_labels(checkpoints, text_files, tmp_path)
     assert any("eval_loss" in entry for entry in state["log_history"])
     predict([str(tmp_path), text_files["test"], "--output", str(tmp_path / "out.csv")])
     expected = pd.read_parquet(tmp_path / "predictions.parquet")
-    assert list(pd.read_csv(tmp_path / "out.csv")["probability"]) == pytest.approx(list(expected["probability"]), abs=1e-5)
+    assert list(pd.read_csv(tmp_path / "out.csv")["probability"]) == pytest.approx(
+        list(expected["probability"]), abs=1e-5
+    )

@@ -67,12 +67,32 @@ def case(tmp_path, checkpoints, image_folder):
 CASES = {
     "missing file": (lambda c: c.text(train=c.folder / "no.csv"), "no.csv: the file does not exist", "path"),
     "missing folder": (lambda c: c.image(data=c.folder / "no"), "no such local folder", "check the name"),
-    "empty file": (lambda c: c.text(train=(c.folder / "e.csv").touch() or c.folder / "e.csv"), "the file is empty", "row"),
+    "empty file": (
+        lambda c: c.text(train=(c.folder / "e.csv").touch() or c.folder / "e.csv"),
+        "the file is empty",
+        "row",
+    ),
     "header only": (lambda c: c.text(train=c.file("h.csv", [])), "has no rows", "rows"),
-    "unknown ending": (lambda c: c.text(train=(c.folder / "x.xls").write_text("x") and c.folder / "x.xls"), ".xls", ".csv"),
-    "text column not found": (lambda c: c.text("--text_column", "txt"), "'txt'; the columns are 'text', 'label'", "--text_column text"),
-    "label column not found": (lambda c: c.text("--label_column", "y"), "no column 'y'; the columns are", "--label_column"),
-    "no column is the label": (lambda c: c.text(train=c.file("n.csv", GOOD, ("a", "b"))), "no column is clearly", "--label_column"),
+    "unknown ending": (
+        lambda c: c.text(train=(c.folder / "x.xls").write_text("x") and c.folder / "x.xls"),
+        ".xls",
+        ".csv",
+    ),
+    "text column not found": (
+        lambda c: c.text("--text_column", "txt"),
+        "'txt'; the columns are 'text', 'label'",
+        "--text_column text",
+    ),
+    "label column not found": (
+        lambda c: c.text("--label_column", "y"),
+        "no column 'y'; the columns are",
+        "--label_column",
+    ),
+    "no column is the label": (
+        lambda c: c.text(train=c.file("n.csv", GOOD, ("a", "b"))),
+        "no column is clearly",
+        "--label_column",
+    ),
     "one class": (lambda c: c.text(train=c.file("o.csv", [("x", "a")] * 9)), "the label 'a'", "another class"),
     "missing labels": (lambda c: c.text(train=c.file("m.csv", [*GOOD, ("x", "")])), "have no label (rows 41)", "fill"),
     "class only in test": (
@@ -82,10 +102,18 @@ CASES = {
     ),
     "too few rows to split": (lambda c: c.text(train=c.file("f.csv", GOOD[:2])), "too few", "--validation_split"),
     "unknown strategy": (lambda c: c.text("--strategy", "fulll"), "no strategy 'fulll'", "lp_ft"),
-    "unknown stage": (lambda c: c.text("--strategy", "freeze:layer9"), "no stage 'layer9'; the stages are embeddings, block1", "stages"),
+    "unknown stage": (
+        lambda c: c.text("--strategy", "freeze:layer9"),
+        "no stage 'layer9'; the stages are embeddings, block1",
+        "stages",
+    ),
     "freezing everything": (lambda c: c.text("--strategy", "freeze:head"), "nothing would train", "below the head"),
     "too deep": (lambda c: c.text("--strategy", "freeze:5"), "has 2 blocks, not 5", "0 to 2"),
-    "unknown metric": (lambda c: c.text("--metric", "acuracy"), "'acuracy' is none of the built-in metrics", "built-in"),
+    "unknown metric": (
+        lambda c: c.text("--metric", "acuracy"),
+        "'acuracy' is none of the built-in metrics",
+        "built-in",
+    ),
     "unknown LoRA target": (
         lambda c: c.text("--strategy", "lora", "--lora_target_modules", "q_proj"),
         "called q_proj; there are dense, key, query, value",
@@ -96,10 +124,26 @@ CASES = {
     "no checkpoint": (lambda c: c.text(model=str(c.folder / "none")), "checkpoint", "name"),
     "image checkpoint for texts": (lambda c: c.text(model=c.vit), "vit", "text"),
     "text checkpoint for pictures": (lambda c: c.image(model=c.bert), "image", "text"),
-    "unreadable picture": (lambda c: c.image(data=c.broken_picture()), "pictures cannot be read; the first: ", "--on_bad_image skip"),
-    "pictures of an impossible size": (lambda c: c.image("--image_size", "40"), "pictures of 40 pixels", "leave the flag out"),
-    "no pictures": (lambda c: c.image(data=(c.folder / "void").mkdir() or c.folder / "void"), "no pictures in class folders", "CLASS"),
-    "unknown flag": (lambda c: c.text("--lerning_rate", "1"), "unknown key 'lerning_rate'", "did you mean learning_rate"),
+    "unreadable picture": (
+        lambda c: c.image(data=c.broken_picture()),
+        "pictures cannot be read; the first: ",
+        "--on_bad_image skip",
+    ),
+    "pictures of an impossible size": (
+        lambda c: c.image("--image_size", "40"),
+        "pictures of 40 pixels",
+        "leave the flag out",
+    ),
+    "no pictures": (
+        lambda c: c.image(data=(c.folder / "void").mkdir() or c.folder / "void"),
+        "no pictures in class folders",
+        "CLASS",
+    ),
+    "unknown flag": (
+        lambda c: c.text("--lerning_rate", "1"),
+        "unknown key 'lerning_rate'",
+        "did you mean learning_rate",
+    ),
     "wrong type": (lambda c: c.text("--num_train_epochs", "many"), "invalid float value: 'many'", "--help"),
     "out of bounds": (lambda c: c.text("--validation_split", "2"), "2.0 is out of bounds", "between"),
     "early stopping on nothing": (
@@ -110,8 +154,16 @@ CASES = {
     "fp16 without a GPU": (lambda c: c.text("--fp16"), "fp16 needs a GPU", "bf16"),
     "too long": (lambda c: c.text("--max_length", "999"), "reads at most 64 tokens", "64"),
     "two sources": (lambda c: c.text("--dataset_name", "imdb"), "exclude each other", "keep"),
-    "no data": (lambda c: ["train", "text-classification", "--model_name_or_path", c.bert], "no data was given", "--train_file"),
-    "no checkpoint named": (lambda c: ["train", "text-classification", "--train_file", c.good], "no checkpoint", "--model_name_or_path"),
+    "no data": (
+        lambda c: ["train", "text-classification", "--model_name_or_path", c.bert],
+        "no data was given",
+        "--train_file",
+    ),
+    "no checkpoint named": (
+        lambda c: ["train", "text-classification", "--train_file", c.good],
+        "no checkpoint",
+        "--model_name_or_path",
+    ),
     "unknown task": (lambda c: ["train", "text-clasification"], "no task 'text-clasification'", "text-classification"),
     "unknown verb": (lambda c: ["trian"], "no verb 'trian'", "did you mean train"),
     "unknown accelerate configuration": (
@@ -120,9 +172,17 @@ CASES = {
         "accelerate config",
     ),
     "predict: no model": (lambda c: ["predict", str(c.folder / "none"), c.good], "checkpoint", "name"),
-    "predict: unknown output": (lambda c: ["predict", c.bert, c.good, "--output", "a.xls"], "'.xls' are not written", ".csv"),
+    "predict: unknown output": (
+        lambda c: ["predict", c.bert, c.good, "--output", "a.xls"],
+        "'.xls' are not written",
+        ".csv",
+    ),
     "predict: no classifier": (lambda c: ["predict", c.bert, c.good], "no classifier", "fine-tuned"),
-    "push without a name of one's own": (lambda c: c.text("--hub_model_id", "a/b"), "nothing will be pushed", "--push_to_hub"),
+    "push without a name of one's own": (
+        lambda c: c.text("--hub_model_id", "a/b"),
+        "nothing will be pushed",
+        "--push_to_hub",
+    ),
 }
 
 
@@ -165,6 +225,8 @@ def test_bad_pictures_are_dropped_and_counted_when_that_is_asked_for(case, capfd
 
 def test_the_shell_sees_status_2_and_two_lines(case):
     command = [sys.executable, "-m", "hf_finetune", *case.text(train="no.csv")]
-    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-2:] == ["error: no.csv: the file does not exist", "fix: check the path."]

@@ -16,7 +16,13 @@ REPOSITORY = Path(__file__).parents[2]
 
 def launch(processes, recipe, *flags):
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
-    command += ["--config_file", "accelerate_configs/cpu.yaml", "--num_processes", str(processes), f"recipes/{recipe}.py"]
+    command += [
+        "--config_file",
+        "accelerate_configs/cpu.yaml",
+        "--num_processes",
+        str(processes),
+        f"recipes/{recipe}.py",
+    ]
     env = os.environ | {"OMP_NUM_THREADS": "1", "MASTER_PORT": "29511"}
     done = subprocess.run([*command, *flags], cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -36,7 +42,17 @@ def without_dropout(folder, target):
 def test_text_in_two_processes_equals_one(checkpoints, text_files, tmp_path):
     model = without_dropout(checkpoints("bert"), tmp_path / "bert")
     data = [word for split, path in text_files.items() for word in (f"--{split}_file", path)]
-    flags = ["--model_name_or_path", model, *data, "--num_train_epochs", "3", "--learning_rate", "5e-3", "--bf16", "false"]
+    flags = [
+        "--model_name_or_path",
+        model,
+        *data,
+        "--num_train_epochs",
+        "3",
+        "--learning_rate",
+        "5e-3",
+        "--bf16",
+        "false",
+    ]
     for processes in (1, 2):
         said = launch(processes, "text_classification", *flags, "--output_dir", str(tmp_path / str(processes)))
         assert said.count("Results") == 1  # one process speaks

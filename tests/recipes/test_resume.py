@@ -55,7 +55,9 @@ def test_resumed_runs_end_with_the_same_weights(strategy, step, checkpoints, tex
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
 
 
-def test_exit_status_and_command_of_an_interrupted_run(checkpoints, text_files, tmp_path, stop_after, capsys, monkeypatch):
+def test_exit_status_and_command_of_an_interrupted_run(
+    checkpoints, text_files, tmp_path, stop_after, capsys, monkeypatch
+):
     stop_after(2, signal.SIGINT)
     monkeypatch.setattr("sys.argv", ["recipes/text_classification.py", "--seed", "1"])
     main = load_recipe(recipe_path("text-classification"))

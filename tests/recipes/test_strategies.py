@@ -74,15 +74,23 @@ def test_strategies_train_what_they_say(strategy, task, name, checkpoints, text_
     if original is None:
         from transformers import AutoModelForImageClassification
 
-        settings = __import__("hf_finetune.models", fromlist=["load_settings"]).load_settings(ModelConfig(checkpoints(name)))
+        settings = __import__("hf_finetune.models", fromlist=["load_settings"]).load_settings(
+            ModelConfig(checkpoints(name))
+        )
         original = AutoModelForImageClassification.from_pretrained(checkpoints(name), config=settings).state_dict()
-    changed = {key for key, value in trained.items() if value.shape != original[key].shape or not torch.equal(value, original[key])}
+    changed = {
+        key
+        for key, value in trained.items()
+        if value.shape != original[key].shape or not torch.equal(value, original[key])
+    }
     first = "bert.embeddings" if name == "bert" else "timm_model.conv1"
     last_block = "bert.encoder.layer.1" if name == "bert" else "timm_model.layer4"
     head = "classifier" if name == "bert" else "timm_model.fc"
     assert any(key.startswith(head) for key in changed)
     assert any(key.startswith(last_block) for key in changed) == (strategy != "head")
-    assert any(key.startswith(first) for key in changed) == (strategy == "lp_ft" or (strategy == "lora" and name != "bert"))
+    assert any(key.startswith(first) for key in changed) == (
+        strategy == "lp_ft" or (strategy == "lora" and name != "bert")
+    )
     if strategy in ("head", "lora"):  # no statistics of a frozen stage moved
         assert not {key for key in changed if "running" in key or "num_batches" in key}
 
