@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hf_finetune.errors import UserError
+from hf_finetune.yaml_file import read_yaml
 
 # Never written to config.yaml, environment.json, a card or a log.
 SECRETS = frozenset({"hub_token"})
@@ -223,6 +224,7 @@ def build_parser(program: str | None = None) -> argparse.ArgumentParser:
             kind.__name__, (kind,), {"_argument_group_name": _GROUPS.get(kind, "transformers.TrainingArguments")}
         )
         parser._add_dataclass_arguments(named)
+    next(action for action in parser._actions if action.dest == "report_to").nargs = "+"  # the field takes a list too
     return parser
 
 
@@ -343,46 +345,22 @@ def _refuse_unknown(parser: argparse.ArgumentParser, names: list[str], where: st
 
 def _yaml_tokens(parser: argparse.ArgumentParser, file: Path) -> list[str]:
     """The content of a YAML file as command-line tokens, so that one parser checks both."""
-    content = _read_yaml(file)
+    content = {key.replace("-", "_"): value for key, value in read_yaml(file).items()}
     keys = _keys(parser)
     _refuse_unknown(parser, [f"--{key}" for key in content], str(file))
+    if "config" in content:
+        raise UserError("a configuration cannot name another", where=str(file), fix="give both files with --config.")
     tokens: list[str] = []
     for key, value in content.items():
-        if value is None:
-            continue
         if isinstance(value, list):
             if keys[key].nargs not in ("+", "*"):
                 raise UserError(f"{key} takes one value, not a list", where=str(file), fix=f"write '{key}: value'.")
-            tokens += [f"--{key}", *(str(item) for item in value)]
+            tokens += [f"--{key}", *value]
         elif isinstance(value, dict):
             tokens += [f"--{key}", json.dumps(value)]
-        else:
-            tokens += [f"--{key}={str(value).lower() if isinstance(value, bool) else value}"]
+        elif value not in ("", "null", "~"):
+            tokens.append(f"--{key}={value}")
     return tokens
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(
-            "the file does not exist", where=str(file), fix="check the path given with --config."
-        ) from error
-    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
-        raise UserError(
-            "the file cannot be read as text", where=str(file), fix="give a YAML file with --config."
-        ) from error
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"not valid YAML: {error}", where=str(file), fix="mend the line that the message names."
-        ) from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UserError("expected 'key: value' lines", where=str(file), fix="write one 'key: value' a line.")
-    return {str(key): value for key, value in content.items()}
 
 
 def _parse_tokens(parser: argparse.ArgumentParser, tokens: list[str], where: str) -> dict[str, Any]:
@@ -411,8 +389,24 @@ def _assemble(parser: argparse.ArgumentParser, given: dict[str, Any]) -> Config:
     return Config(**parts, training=training, explicit=frozenset(given))
 
 
+def without_secrets(argv: list[str]) -> list[str]:
+    """A command line without the values of secret flags."""
+    clean, hide = [], False
+    for word in argv:
+        flag, _, value = word.lstrip("-").replace("-", "_").partition("=")
+        if hide:
+            word = "***"
+        elif flag in SECRETS and value:
+            word = word.split("=", 1)[0] + "=***"
+        hide = word.startswith("--") and flag in SECRETS and not value
+        clean.append(word)
+    return clean
+
+
 def _plain(value: Any) -> Any:
     """Enumerations and paths as YAML knows them."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
     if hasattr(value, "value"):
         return value.value
     return str(value) if isinstance(value, Path) else value

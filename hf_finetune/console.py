@@ -19,7 +19,7 @@ def say(sentence: str) -> None:
     if is_main_process():
         from rich.console import Console
 
-        Console(highlight=False, soft_wrap=True).print(sentence, markup=False)
+        Console(highlight=False, soft_wrap=True).print(sentence, markup=False, emoji=False)
         logger.info(sentence)
 
 

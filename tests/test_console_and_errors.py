@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from hf_finetune.cli.status import run_as_script
+from hf_finetune.config import without_secrets
 from hf_finetune.console import is_main_process, say, show_table
 from hf_finetune.errors import UserError
 from hf_finetune.training.callbacks import Interrupted
-from hf_finetune.training.run import redact
 
 # The two lines of a mistake
 
@@ -120,12 +120,12 @@ def test_an_exit_of_the_parser_keeps_its_status():
     ],
 )
 def test_values_of_secret_flags_are_hidden(argv, clean):
-    assert redact(argv) == clean
+    assert without_secrets(argv) == clean
 
 
 def test_redacting_leaves_the_command_line_as_it_is():
     argv = ["--hub_token", "hf_x"]
-    redact(argv)
+    without_secrets(argv)
     assert argv == ["--hub_token", "hf_x"]
 
 

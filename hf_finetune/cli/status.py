@@ -35,5 +35,10 @@ def run_as_script(main: Callable[[], Any]) -> int:
 def _resume_command() -> str:
     import shlex
 
-    words = [word for word in sys.argv if word != "--overwrite_output_dir"]
+    from hf_finetune.config import without_secrets
+
+    words = without_secrets([word for word in sys.argv if word != "--overwrite_output_dir"])
+    while "--resume_from_checkpoint" in words:
+        at = words.index("--resume_from_checkpoint")
+        del words[at : at + 2]
     return shlex.join(words) + " --resume_from_checkpoint auto"

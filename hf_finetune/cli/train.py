@@ -32,16 +32,25 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="hf-finetune train", add_help=False, allow_abbrev=False)
     parser.add_argument("task", nargs="?")
     parser.add_argument("--accelerate_config", metavar="NAME|PATH")
+    parser.add_argument("--num_processes", metavar="N")
     known, rest = parser.parse_known_args(argv)
     if known.task in (None, "-h", "--help") or (known.task not in RECIPES and {"-h", "--help"} & set(rest)):
         print(_usage())
         return
     recipe = recipe_path(known.task)
+    if known.num_processes and not known.accelerate_config:
+        raise UserError(
+            "several processes need an accelerate configuration",
+            where="--num_processes",
+            fix="add --accelerate_config cpu, multi_gpu or the path of another.",
+        )
     if known.accelerate_config is None or {"-h", "--help"} & set(rest):
         load_recipe(recipe)(rest)
         return
     config = accelerate_config_path(known.accelerate_config)
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", str(config)]
+    if known.num_processes:
+        command += ["--num_processes", known.num_processes]
     sys.exit(subprocess.run([*command, str(recipe), *rest], check=False).returncode)
 
 
@@ -117,6 +126,6 @@ def load_recipe(path: Path) -> Callable[..., dict[str, dict[str, float]]]:
 
 def _usage() -> str:
     return (
-        "usage: hf-finetune train TASK [--accelerate_config NAME|PATH] [--config FILE] [flags]\n\n"
+        "usage: hf-finetune train TASK [--accelerate_config NAME|PATH [--num_processes N]] [--config FILE] [flags]\n\n"
         f"tasks: {', '.join(RECIPES)}\n\nhf-finetune train TASK --help shows the flags."
     )

@@ -25,6 +25,8 @@ def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
         for name, split in splits.items():
             setattr(splits, name, audit_images(split, f"{name} split", on_bad_image, splits.notes))
     missing = np.flatnonzero(splits.class_counts("train") == 0)
+    if len(splits.labels) - len(missing) < 2:
+        raise UserError("fewer than two classes have rows", where="train split", fix="mend the rows that were skipped.")
     if len(missing):
         names = ", ".join(splits.labels[i] for i in missing[:5])
         note = f"{len(missing)} of {len(splits.labels)} classes have no training row: {names}."

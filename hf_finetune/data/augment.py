@@ -54,7 +54,7 @@ def measure_preprocessing(processor: Any) -> Preprocessing:
     )
 
 
-def training_transform(pixels: Preprocessing, augmentation: str, rotation: float) -> Callable[[Image], torch.Tensor]:
+def training_transform(pixels: Preprocessing, augmentation: str, degrees: float) -> Callable[[Image], torch.Tensor]:
     """Random views: ``light`` is a resized crop and a horizontal flip; ``randaug`` adds RandAugment (arXiv 1909.13719)."""
     from torchvision.transforms import InterpolationMode, v2
 
@@ -62,14 +62,19 @@ def training_transform(pixels: Preprocessing, augmentation: str, rotation: float
     interpolation = InterpolationMode[modes.get(pixels.interpolation, "BICUBIC")]
     if interpolation is InterpolationMode.LANCZOS:
         interpolation = InterpolationMode.BICUBIC  # tensors cannot be resized with LANCZOS
-    steps: list[torch.nn.Module] = []
-    if rotation:
-        steps.append(v2.RandomRotation(rotation, interpolation=InterpolationMode.BILINEAR))
-    smallest = 1.0 if augmentation == "none" else SMALLEST_CROP
-    steps.append(v2.RandomResizedCrop(pixels.size, (smallest, 1.0), interpolation=interpolation, antialias=True))
-    if augmentation != "none":
-        steps.append(v2.RandomHorizontalFlip())
+    steps: list[torch.nn.Module] = [rotation(degrees)] if degrees else []
+    steps += [
+        v2.RandomResizedCrop(pixels.size, (SMALLEST_CROP, 1.0), interpolation=interpolation, antialias=True),
+        v2.RandomHorizontalFlip(),
+    ]
     if augmentation == "randaug":
         steps.append(v2.RandAugment(num_ops=2, magnitude=9))
     steps += [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(pixels.mean, pixels.std)]
     return v2.Compose(steps)
+
+
+def rotation(degrees: float) -> torch.nn.Module:
+    """Random rotation by up to this angle, either way."""
+    from torchvision.transforms import InterpolationMode, v2
+
+    return v2.RandomRotation(degrees, interpolation=InterpolationMode.BILINEAR)

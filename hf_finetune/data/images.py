@@ -39,7 +39,8 @@ def open_image(cell: dict[str, Any] | str) -> Image.Image:
 
 def find_split_folders(root: Path) -> dict[str, Path]:
     """The split folders of an image folder; empty where the classes stand at its top."""
-    by_name = {path.name.lower(): path for path in _folders(root)}
+    # A class may be called "train": a split holds folders of pictures, not pictures.
+    by_name = {path.name.lower(): path for path in _folders(root) if any(_pictures(inner) for inner in _folders(path))}
     found = {split: by_name[name] for split, names in SPLIT_FOLDERS.items() for name in names if name in by_name}
     return found if "train" in found else {}
 
@@ -98,9 +99,9 @@ def unreadable_images(split: Dataset, indices: list[int]) -> list[tuple[int, str
 def _decode_fault(cell: dict[str, Any]) -> str | None:
     from PIL import Image
 
-    source: Any = io.BytesIO(cell["bytes"]) if cell.get("bytes") is not None else cell["path"]
-    if source is None:
+    if cell is None or (cell.get("bytes") is None and cell.get("path") is None):
         return "no image"
+    source: Any = io.BytesIO(cell["bytes"]) if cell.get("bytes") is not None else cell["path"]
     try:
         with Image.open(source) as picture:
             picture.draft("RGB", (32, 32))  # JPEG: reads the whole stream, but computes an eighth of the pixels
@@ -116,6 +117,10 @@ def _folders(root: Path) -> list[Path]:
     return [path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))]
 
 
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
 def _pictures(folder: Path) -> list[Path]:
     from PIL import Image
 
@@ -123,6 +128,6 @@ def _pictures(folder: Path) -> list[Path]:
     files = [
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in endings and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in endings and not _hidden(path.relative_to(folder)) and path.is_file()
     ]
     return sorted(files, key=lambda path: natural_key(path.relative_to(folder).as_posix()))

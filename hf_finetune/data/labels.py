@@ -16,8 +16,8 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     if re.fullmatch(r"-?\d+", name.strip()):
         return [(0, int(name), name)]
     parts = re.split(r"(\d+)", name)
-    return [(1, int(part), "") if part.isdigit() else (2, 0, part.casefold()) for part in parts if part] + [
-        (3, 0, name)
+    return [(1, int(part), "") if part.isdecimal() else (2, 0, part.casefold()) for part in parts if part] + [
+        (0, 0, name)
     ]
 
 
@@ -37,7 +37,7 @@ def label_names(split: Dataset, column: str) -> list[str]:
         names, found = list(feature.names), {feature.names[i] for i in split.unique(column) if i >= 0}
     else:
         _refuse_missing(split, column, "train")
-        found = {spell(value, column) for value in split.unique(column)}
+        found = {spell(value, column) for value in split[column]}
         names = sorted(found, key=natural_key)
     if len(found) < 2:
         raise UserError(
@@ -102,11 +102,14 @@ def unlabelled(split: Dataset, column: str) -> bool:
     """True for splits that hide their labels, as the test splits of GLUE do (all -1 or missing)."""
     if column not in split.column_names:
         return True
-    return set(split.unique(column)) <= {-1, None}
+    return all(value is None or value == -1 for value in split[column])
 
 
 def _refuse_missing(split: Dataset, column: str, split_name: str) -> None:
-    missing = [i + 1 for i, value in enumerate(split[column]) if _missing(value)]
+    from datasets import ClassLabel
+
+    named = isinstance(split.features[column], ClassLabel)
+    missing = [i + 1 for i, v in enumerate(split[column]) if _missing(v) or (named and v < 0)]
     if missing:
         rows = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
         raise UserError(

@@ -117,11 +117,16 @@ def _csv_header(file: Path, separator: str) -> list[str]:
     import pandas as pd
 
     try:
-        return [str(c) for c in pd.read_csv(file, sep=separator, nrows=0).columns]
+        head = pd.read_csv(file, sep=separator, nrows=1, dtype=str)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"the header cannot be read: {error}", where=str(file), fix="save it as UTF-8 CSV.") from error
+    if not isinstance(head.index, pd.RangeIndex):  # pandas would take the first cells for an index, and shift the rest
         raise UserError(
-            f"the header cannot be read: {error}", where=str(file), fix="save the file as UTF-8 CSV."
-        ) from error
+            f"the first row has more cells than the header has names ({len(head.columns)})",
+            where=str(file),
+            fix="put cells with separators in quotes, or name every column.",
+        )
+    return [str(column) for column in head.columns]
 
 
 def _read(config: DataConfig, kind: InputKind, dataset: DatasetDict | Dataset | None) -> tuple[dict[str, Dataset], str]:

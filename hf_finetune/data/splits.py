@@ -44,30 +44,32 @@ class Splits:
 
 
 def hold_out_validation(train: Dataset, share: float, notes: list[str]) -> tuple[Dataset, Dataset | None]:
-    """Split a stratified share off the training rows, with a fixed seed; said aloud.
+    """Hold the same share of every class out of the training rows, with a fixed seed; said aloud.
 
-    Classes of one row stay in the training split. A share of 0 holds nothing out.
+    A class of two rows or more gives at least one and keeps at least one; a single row stays in training. A share of 0
+    holds nothing out.
+
+    Raises:
+        UserError: no class has two rows.
     """
-    from sklearn.model_selection import train_test_split
-
     if share == 0:
         return train, None
     labels = np.asarray(train["label"], dtype=np.int64)
-    counts = np.bincount(labels)
-    divisible = np.flatnonzero(counts[labels] >= 2)
-    single = np.flatnonzero(counts[labels] < 2)
-    held = max(round(share * len(train)), int((counts >= 2).sum()))
-    if held == 0 or len(divisible) - held < int((counts >= 2).sum()):
+    random = np.random.default_rng(SPLIT_SEED)
+    out: list[int] = []
+    for label in np.unique(labels):
+        rows = random.permutation(np.flatnonzero(labels == label))
+        out += rows[: min(max(1, round(share * len(rows))), len(rows) - 1)].tolist()
+    if not out:
         raise UserError(
-            f"{len(train)} training rows of {int((counts > 0).sum())} classes are too few to hold a validation split out",
+            f"{len(labels)} training rows, one of each class, are too few to hold a validation split out",
             where="the training rows",
             fix="give a validation split, more rows, or --validation_split 0 to train without one.",
         )
-    keep, out = train_test_split(divisible, test_size=held, stratify=labels[divisible], random_state=SPLIT_SEED)
     note = (
         f"No validation split was given: {len(out)} of {len(train)} training rows are held out, "
         f"stratified by label (seed {SPLIT_SEED})."
     )
     say(note)
     notes.append(note)
-    return train.select(np.sort(np.concatenate([keep, single]))), train.select(np.sort(out))
+    return train.select(np.setdiff1d(np.arange(len(labels)), out)), train.select(np.sort(out))

@@ -111,7 +111,7 @@ def metric_function(extra: str | None) -> Callable[[Any], dict[str, float]]:
     def compute(prediction: Any) -> dict[str, float]:
         logits, labels = np.asarray(prediction.predictions, dtype=np.float64), np.asarray(prediction.label_ids)
         metrics = built_in.compute(predictions=softmax(logits), references=labels)
-        return metrics | (hub_metric_value(hub, str(extra), logits.argmax(axis=1), labels) if hub else {})
+        return metrics | (hub_metric_value(hub, str(extra), logits.argmax(axis=1), labels) if hub is not None else {})
 
     return compute
 
@@ -141,6 +141,8 @@ def hub_metric_value(module: Any, name: str, predicted: np.ndarray, labels: np.n
             raise
         result = module.compute(predictions=predicted.tolist(), references=labels.tolist(), average="macro")
     numbers = {str(key): float(value) for key, value in result.items() if np.ndim(value) == 0}
+    if not numbers:
+        raise UserError(f"{name!r} gives no single number", where="--metric", fix="choose a metric that gives one.")
     return numbers | {metric_key(name): next(iter(numbers.values()))}
 
 

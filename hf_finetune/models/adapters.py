@@ -38,6 +38,11 @@ def add_lora(checkpoint: Checkpoint, config: StrategyConfig) -> Checkpoint:
     )
     # A plain PeftModel: those for a task type hide the name `labels`, and the Trainer then reports no evaluation loss.
     checkpoint.model = get_peft_model(model, settings)
+    for module in checkpoint.model.modules():
+        inner = getattr(module, "base_layer", None)
+        if isinstance(inner, nn.Conv2d):  # MobileNet's padding reads these off the layer that peft wraps
+            for name in ("stride", "kernel_size", "dilation", "padding"):
+                setattr(module, name, getattr(inner, name))
     return checkpoint
 
 
@@ -57,7 +62,8 @@ def lora_targets(model: nn.Module, stages: list[Stage], wanted: list[str] | None
     if not wanted or wanted == ["all-linear"]:
         return linear or convolutions
     fitting = linear + convolutions
-    chosen = [name for name in fitting if any(name == w or name.endswith("." + w) for w in wanted)]
+    chosen = [name for name in fitting if any(_called(name, w) for w in wanted)]
+    wrong = [w for w in wanted if not any(_called(name, w) for name in fitting)]
     if not chosen and len(wanted) == 1:
         try:
             chosen = [name for name in fitting if re.fullmatch(wanted[0], name)]
@@ -65,14 +71,18 @@ def lora_targets(model: nn.Module, stages: list[Stage], wanted: list[str] | None
             raise UserError(
                 f"no regular expression: {error}", where="--lora_target_modules", fix="give names instead."
             ) from error
-    if not chosen:
+    if not chosen or (wrong and len(wanted) > 1):
         endings = sorted({name.rpartition(".")[2] for name in fitting})
         raise UserError(
-            f"no layer of the backbone is called {' or '.join(wanted)}; there are {', '.join(endings[:20])}",
+            f"no layer of the backbone is called {' or '.join(wrong)}; there are {', '.join(endings[:20])}",
             where="--lora_target_modules",
             fix="name one of these, or leave the flag out.",
         )
     return chosen
+
+
+def _called(name: str, wanted: str) -> bool:
+    return name == wanted or name.endswith("." + wanted)
 
 
 def merge(model: Any) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from hf_finetune.config import ModelConfig
@@ -76,7 +77,7 @@ def load_checkpoint(config: ModelConfig, auto_class: str, labels: list[str], pro
                 output_loading_info=True,
                 **options,
             )
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         raise _explain(error, name, auto_class, settings) from error
     model.config.architectures = [type(model).__name__]  # the checkpoint names the class that it was pretrained in
     stages = read_stages(model)
@@ -157,10 +158,12 @@ def _refuse_without_weights(name: str) -> None:
 def _with_mlp_head(settings: PreTrainedConfig, factory: Any, hidden_size: int) -> tuple[PreTrainedConfig, Any]:
     """The same checkpoint, read into the class with an MLP head."""
     known = factory._model_mapping
-    if type(settings) not in known:
-        raise _wrong_kind(settings, factory.__name__, "")
-    base = known[type(settings)]
-    base_name = base.__name__ if not isinstance(base, tuple) else base[0].__name__
+    base_name = getattr(settings, "mlp_head_on", None)
+    if base_name is None:
+        if type(settings) not in known:
+            raise _wrong_kind(settings, factory.__name__, "")
+        base = known[type(settings)]
+        base_name = base[0].__name__ if isinstance(base, tuple) else base.__name__
     config_class, model_class = mlp_head.classes_on(base_name)
     values = settings.to_dict() | {"id2label": settings.id2label, "label2id": settings.label2id}
     values.pop("model_type", None)
@@ -289,7 +292,7 @@ def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: boo
     try:
         with _quietly():
             model = factory.from_pretrained(folder, dtype=torch.float32, **options)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
         raise UserError(
             f"no model can be loaded ({_first_line(error)})",
             where=str(folder),
@@ -301,7 +304,8 @@ def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: boo
 def _mlp_head_class(folder: str | Path, which: int) -> Any:
     """Our own configuration (0) or model class (1) for a saved MLP head: no code in the folder need be run for it."""
     path = Path(folder, "config.json")
-    base_name = json.loads(path.read_text(encoding="utf-8")).get("mlp_head_on") if path.is_file() else None
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    base_name = content.get("mlp_head_on") if isinstance(content, dict) else None
     return mlp_head.classes_on(base_name)[which] if base_name else None
 
 

@@ -168,6 +168,10 @@ def _transformers_assignment(model: nn.Module) -> tuple[Assign, list[str]]:
     order = {name: position for position, (name, _) in enumerate(base.named_modules())}
     blocks = [name for name, _ in base.get_submodule(trunk).named_children()]
     embeddings = {name for name, module in base.named_modules() if isinstance(module, nn.Embedding)}
+    # DeBERTa-v2 normalises such a table by a LayerNorm beside it.
+    holders = {name.rpartition(".")[0] for name in embeddings if order[name] > order[trunk]}
+    norms = {name for name, module in base.named_modules() if isinstance(module, nn.LayerNorm)}
+    after_tables = {name for name in norms if name.rpartition(".")[0] in holders - {""}}
     last = len(blocks)
 
     def assign(name: str) -> int | None:
@@ -181,7 +185,9 @@ def _transformers_assignment(model: nn.Module) -> tuple[Assign, list[str]]:
             return last + 1
         owner = local if local in order else local.rpartition(".")[0]
         # Tables of positions that every block reads are registered behind the blocks in some models (DeBERTa-v2).
-        return 0 if owner in embeddings or order.get(owner, 0) < order[trunk] else last
+        if owner in embeddings or order.get(owner, 0) < order[trunk] or owner in after_tables:
+            return 0
+        return last
 
     first = [name for name, _ in base.named_parameters() if assign(f"{base_name}.{name}") == 0]
     return assign, [

@@ -41,7 +41,7 @@ def parameter_groups(
 
 def _stage_index(name: str, index_of: dict[str, int]) -> int:
     """The stage of a parameter, through the names that DDP, compile, FSDP and peft put around it."""
-    for wrapper in ("module.", "_orig_mod.", "_fsdp_wrapped_module."):
+    for wrapper in ("_fsdp_wrapped_module.", "_orig_mod.", "module."):
         name = name.replace(wrapper, "") if name not in index_of else name
     plain = plain_name(name)
     if plain in index_of:

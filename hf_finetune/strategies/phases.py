@@ -15,7 +15,7 @@ class Phase:
     Args:
         name: what the phase is called in tables and folders.
         trains: names of the stages whose own weights train.
-        learning_rate: peak rate of the last block; the rates of the stages below decay from it.
+        learning_rate: peak rate that the rates of the stages below the head decay from.
         head_learning_rate: peak rate of the head.
         layer_decay: factor on the rate from each stage to the one below.
         epochs: passes over the training rows.
@@ -92,7 +92,7 @@ def make_phases(strategy: str, stages: list[Stage], rates: Rates) -> list[Phase]
     if strategy == "full":
         return [tune("full", names)]
     frozen = strategy.removeprefix("freeze:")
-    depth = trunk_depth(stages, int(frozen)) if frozen.isdigit() else find_stage(stages, frozen) + 1
+    depth = trunk_depth(stages, int(frozen)) if frozen.isdecimal() else find_stage(stages, frozen) + 1
     if depth >= len(stages):
         raise UserError("nothing would train", where=f"--strategy {strategy}", fix="freeze a stage below the head.")
     return [tune(f"above-{names[depth - 1]}" if depth else "full", names[depth:])]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from hf_finetune.config import Config, InputConfig
-from hf_finetune.data.augment import measure_preprocessing, training_transform
+from hf_finetune.data.augment import measure_preprocessing, rotation, training_transform
 from hf_finetune.data.images import open_image
 from hf_finetune.errors import UserError
 from hf_finetune.models import Checkpoint, load_checkpoint
@@ -76,6 +76,11 @@ class Pictures(torch.utils.data.Dataset):
 
 def encode(split: Dataset, processor: Any, views: InputConfig | None = None) -> Pictures:
     """Pixels as the checkpoint's processor makes them, or random views of them in the same size and scale."""
+    if views is not None and views.augmentation == "none":
+        rotate = rotation(views.rotation_degrees)
+        return Pictures(
+            split, lambda picture: processor(images=rotate(picture), return_tensors="pt")["pixel_values"][0]
+        )
     if views is not None:
         pixels = measure_preprocessing(processor)
         return Pictures(split, training_transform(pixels, views.augmentation, views.rotation_degrees))
@@ -118,7 +123,7 @@ def _resize(checkpoint: Checkpoint, side: int) -> Any:
         _resize_processor(processor, side)
     pixels = processor(images=_grey(side), return_tensors="pt")["pixel_values"]
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             model.eval()(pixel_values=pixels)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise UserError(

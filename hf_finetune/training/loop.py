@@ -59,7 +59,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         "compute_metrics": metric_function(config.run.metric),
         "preprocess_logits_for_metrics": _logits_only,
         "compute_loss_func": _loss(config, splits),
-        "mix": _mixup(config, len(splits.labels)),
+        "mix": _mixup(config, task, len(splits.labels)),
         "stages": checkpoint.stages,
     }
     history = History()
@@ -191,9 +191,11 @@ def _loss(config: Config, splits: Splits) -> ClassificationLoss:
     return ClassificationLoss(weights, float(config.training.get("label_smoothing_factor", 0.0)))
 
 
-def _mixup(config: Config, classes: int) -> Any:
+def _mixup(config: Config, task: Task, classes: int) -> Any:
     if not (config.inputs.mixup or config.inputs.cutmix):
         return None
+    if task.KIND != "image":
+        raise UserError("texts cannot be mixed", where="--mixup, --cutmix", fix="leave the flags out.")
     from timm.data import Mixup
 
     return Mixup(config.inputs.mixup, config.inputs.cutmix, label_smoothing=0.0, num_classes=classes)

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from hf_finetune.config import SECRETS, Config
+from hf_finetune.config import Config, without_secrets
 from hf_finetune.console import is_main_process, logger, say
 from hf_finetune.errors import UserError
 
@@ -44,11 +44,11 @@ def start_run(config: Config) -> Config:
     """
     import datasets
     import torch
+    from accelerate import PartialState
     from transformers import set_seed
 
-    if not torch.accelerator.is_available():
-        # Without this, accelerate takes two processes that were started on a machine without GPUs for strangers.
-        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+    # Said first of all: accelerate takes processes on a machine without GPUs for strangers unless it is told.
+    state = PartialState(cpu=not torch.accelerator.is_available())
     keep_freed_memory()
     datasets.disable_progress_bars()
     if "output_dir" not in config.training:
@@ -65,6 +65,7 @@ def start_run(config: Config) -> Config:
             fix="name another folder, go on with --resume_from_checkpoint auto, or add --overwrite_output_dir.",
         )
     set_seed(int(config.training.get("seed", 42)))
+    state.wait_for_everyone()  # nobody writes before everybody has looked
     return config
 
 
@@ -126,22 +127,8 @@ def environment() -> dict[str, Any]:
         "hardware": {"cpus": os.cpu_count(), "gpus": cuda, "threads": torch.get_num_threads()},
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "git_revision": _git_revision(),
-        "command": redact(sys.argv),
+        "command": without_secrets(sys.argv),
     }
-
-
-def redact(argv: list[str]) -> list[str]:
-    """A command line without the values of secret flags."""
-    clean, hide = [], False
-    for word in argv:
-        flag, _, value = word.lstrip("-").replace("-", "_").partition("=")
-        if hide:
-            word = "***"
-        elif flag in SECRETS and value:
-            word = word.split("=", 1)[0] + "=***"
-        hide = word.startswith("--") and flag in SECRETS and not value
-        clean.append(word)
-    return clean
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -161,11 +148,12 @@ def _yaml(config: Config) -> str:
 
 
 def _default_folder(config: Config) -> Path:
-    """``runs/<data>-<backbone>-<strategy>``."""
+    """``runs/<data>-<backbone>``, and the strategy where one was asked for."""
     data = config.data.dataset_name or config.data.train_dir or config.data.train_file or "data"
     stem = Path(data).resolve().name if Path(data).exists() else data.replace("/", "-")
     backbone = Path(str(config.model.model_name_or_path)).name
-    return Path("runs") / f"{Path(stem).stem}-{backbone}-{config.strategy.strategy.replace(':', '-')}"
+    strategy = config.strategy.strategy.replace(":", "-")
+    return Path("runs") / "-".join([Path(stem).stem, backbone, *([strategy] if strategy != "auto" else [])])
 
 
 def _installed(name: str) -> bool:

@@ -84,9 +84,10 @@ def test_too_few_rows_are_refused_with_a_way_out(data):
     assert "--validation_split 0" in caught.value.fix
 
 
-def test_a_share_that_leaves_too_little_is_refused():
-    with pytest.raises(UserError, match="10 training rows of 2 classes are too few"):
-        hold_out_validation(rows(5, 5), 0.9, [])
+def test_a_large_share_leaves_a_row_of_each_class():
+    train, validation = hold_out_validation(rows(5, 5), 0.9, [])
+    assert counts(train, 2) == [1, 1]
+    assert counts(validation, 2) == [4, 4]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.75])

@@ -99,7 +99,7 @@ def test_a_changed_size_travels_with_the_model(name, size, artifacts):
 def test_an_mlp_head_never_loads_without_its_code(artifacts):
     from transformers import AutoModelForImageClassification
 
-    with pytest.raises(ValueError, match="trust_remote_code|custom code"):
+    with pytest.raises(ValueError, match=r"trust_remote_code|custom code"):
         AutoModelForImageClassification.from_pretrained(
             artifacts[0] / "resnet, MLP head" / "model", trust_remote_code=False
         )
