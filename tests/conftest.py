@@ -128,6 +128,14 @@ def _timm_model(architecture: str, size: int = 32, **model_args):
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 MAKERS = {
     "bert": _text_model("BertForMaskedLM", "BertConfig", max_position_embeddings=64, **_SMALL),
+    "bert-without-dropout": _text_model(
+        "BertForMaskedLM",
+        "BertConfig",
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        max_position_embeddings=64,
+        **_SMALL,
+    ),
     "distilbert": _text_model(
         "DistilBertForMaskedLM",
         "DistilBertConfig",

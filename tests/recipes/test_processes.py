@@ -29,18 +29,8 @@ def launch(processes, recipe, *flags):
     return done.stdout
 
 
-def without_dropout(folder, target):
-    import shutil
-
-    shutil.copytree(folder, target)
-    settings = json.loads((target / "config.json").read_text())
-    settings |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (target / "config.json").write_text(json.dumps(settings))
-    return str(target)
-
-
 def test_text_in_two_processes_equals_one(checkpoints, text_files, tmp_path):
-    model = without_dropout(checkpoints("bert"), tmp_path / "bert")
+    model = checkpoints("bert-without-dropout")
     data = [word for split, path in text_files.items() for word in (f"--{split}_file", path)]
     flags = [
         "--model_name_or_path",
