@@ -1,6 +1,6 @@
 """Checkpoint → model and processor with a fresh head; stages; adapters."""
 
-from hf_finetune.models.adapters import add_lora, is_adapter, merge, plain_name
+from hf_finetune.models.adapters import add_lora, is_adapter, merge, plain_name, stage_lookup
 from hf_finetune.models.checkpoint import Checkpoint, load_artifact, load_checkpoint, load_settings, task_name
 from hf_finetune.models.stages import Stage, find_stage, read_stages, trunk_depth
 
@@ -16,6 +16,7 @@ __all__ = [
     "merge",
     "plain_name",
     "read_stages",
+    "stage_lookup",
     "task_name",
     "trunk_depth",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -11,6 +12,9 @@ from hf_finetune.config import StrategyConfig
 from hf_finetune.errors import UserError
 from hf_finetune.models.checkpoint import Checkpoint
 from hf_finetune.models.stages import Stage
+
+
+_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_fsdp_wrapped_module|_orig_mod|module)\.")
 
 
 def add_lora(checkpoint: Checkpoint, config: StrategyConfig) -> Checkpoint:
@@ -100,6 +104,20 @@ def plain_name(parameter: str) -> str:
     name = parameter.removeprefix("base_model.model.")
     name = re.sub(r"\.(base_layer|original_module|modules_to_save\.[^.]+)(?=\.|$)", "", name)
     return re.sub(r"\.lora_[A-Za-z_]+\.[^.]+", "", name)
+
+
+def stage_lookup(stages: list[Stage]) -> Callable[[str], int]:
+    """A function from a parameter's name, whatever DDP, compile, FSDP and peft put around it, to the index of its stage."""
+    index_of = {name: index for index, stage in enumerate(stages) for name in stage.parameters}
+
+    def lookup(name: str) -> int:
+        plain = plain_name(name if name in index_of else _WRAPPERS.sub("", name))
+        if plain in index_of:
+            return index_of[plain]
+        # A LoRA matrix bears the name of its layer, whose weight the stage lists.
+        return next(index for known, index in index_of.items() if known.startswith(plain + "."))
+
+    return lookup
 
 
 def _outermost(stage: Stage, model: nn.Module) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from hf_finetune.models import Stage, plain_name
+from hf_finetune.models import Stage, stage_lookup
 from hf_finetune.strategies.phases import Phase
 
 
@@ -23,12 +23,12 @@ def parameter_groups(
         weight_decay: for weights.
         decayed: names of the parameters that decay; by default those of two dimensions or more.
     """
-    index_of = {name: index for index, stage in enumerate(stages) for name in stage.parameters}
+    owner = stage_lookup(stages)
     groups: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decays = name in decayed if decayed is not None else parameter.ndim >= 2
-            groups[_stage_index(name, index_of), decays].append(parameter)
+            groups[owner(name), decays].append(parameter)
     return [
         {
             "params": parameters,
@@ -37,14 +37,3 @@ def parameter_groups(
         }
         for (index, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
-
-
-def _stage_index(name: str, index_of: dict[str, int]) -> int:
-    """The stage of a parameter, through the names that DDP, compile, FSDP and peft put around it."""
-    for wrapper in ("_fsdp_wrapped_module.", "_orig_mod.", "module."):
-        name = name.replace(wrapper, "") if name not in index_of else name
-    plain = plain_name(name)
-    if plain in index_of:
-        return index_of[plain]
-    # A LoRA matrix bears the name of its layer, whose weight the stage lists.
-    return next(index for known, index in index_of.items() if known.startswith(plain + "."))

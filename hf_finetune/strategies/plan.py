@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from torch import nn
 
 from hf_finetune.config import Config
 from hf_finetune.console import say, show_table
 from hf_finetune.data import Splits
-from hf_finetune.models import Checkpoint, Stage, add_lora, plain_name
+from hf_finetune.models import Checkpoint, Stage, add_lora, stage_lookup
 from hf_finetune.strategies.defaults import Default, Facts, facts_of, recommend, recommend_strategy
 from hf_finetune.strategies.phases import Phase, Rates, make_phases
 
@@ -22,12 +21,10 @@ class Plan:
     Args:
         phases: in their order.
         channels_last: whether convolutions dominate, which compute faster in that memory order.
-        reasons: why each default is what it is, by its name.
     """
 
     phases: list[Phase]
     channels_last: bool = False
-    reasons: dict[str, str] = field(default_factory=dict)
 
 
 def make_plan(config: Config, checkpoint: Checkpoint, splits: Splits) -> Plan:
@@ -47,10 +44,8 @@ def make_plan(config: Config, checkpoint: Checkpoint, splits: Splits) -> Plan:
         add_lora(checkpoint, config.strategy)
     config.training |= {name: defaults[name].value for name in _TRAINING if name not in config.explicit}
     _write_back(config, rates, strategy)
-    reasons = {name: d.reason for name, d in defaults.items() if name not in config.explicit and d.reason}
-    for name, reason in reasons.items():
-        say(f"Default: {name} = {_show(defaults[name].value)}: {reason}.")
-    return Plan(phases, facts.convolutional, reasons)
+    _give_reasons(defaults, rates)
+    return Plan(phases, facts.convolutional)
 
 
 def _choose_strategy(config: Config, facts: Facts) -> str:
@@ -63,28 +58,18 @@ def _choose_strategy(config: Config, facts: Facts) -> str:
 
 def show_phase(model: nn.Module, stages: list[Stage], phase: Phase) -> None:
     """Print the table of stages, parameters, what trains and at which rate."""
-    trains: dict[str, int] = {}
-    owner = {name: stage.name for stage in stages for name in stage.parameters}
+    owner = stage_lookup(stages)
+    sizes, trains = [0] * len(stages), [0] * len(stages)
     for name, parameter in model.named_parameters():
-        plain = plain_name(name)
-        stage = owner.get(plain) or next(s for known, s in owner.items() if known.startswith(plain + "."))
         if parameter.requires_grad:
-            trains[stage] = trains.get(stage, 0) + parameter.numel()
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters() if "lora_" not in name}
-    counts: dict[str, int] = {}
-    for name, size in sizes.items():
-        if "modules_to_save" not in name.split("."):
-            counts[owner[plain_name(name)]] = counts.get(owner[plain_name(name)], 0) + size
+            trains[owner(name)] += parameter.numel()
+        if "lora_" not in name and "modules_to_save" not in name.split("."):
+            sizes[owner(name)] += parameter.numel()
     rows = [
-        (
-            stage.name,
-            f"{counts.get(stage.name, 0):,}",
-            f"{trains.get(stage.name, 0):,}",
-            f"{phase.rate(stages, index):.2e}" if trains.get(stage.name) else "frozen",
-        )
-        for index, stage in enumerate(stages)
+        (stage.name, f"{size:,}", f"{train:,}", f"{phase.rate(stages, index):.2e}" if train else "frozen")
+        for index, (stage, size, train) in enumerate(zip(stages, sizes, trains, strict=True))
     ]
-    rows.append(("total", f"{sum(counts.values()):,}", f"{sum(trains.values()):,}", ""))
+    rows.append(("total", f"{sum(sizes):,}", f"{sum(trains):,}", ""))
     show_table(f"Phase {phase.name}: {phase.epochs:g} epochs", ("stage", "parameters", "train", "learning rate"), rows)
 
 
@@ -96,17 +81,21 @@ _TRAINING = (
     "weight_decay",
     "train_sampling_strategy",
 )
-_ASKED_AS = {"epochs": "num_train_epochs", "probe_epochs": "num_train_epochs", "probe_learning_rate": "learning_rate"}
 
 
 def _value(name: str, config: Config, defaults: dict[str, Default]) -> float:
     """A rate or length: what the user said, or the default."""
-    flag = _ASKED_AS.get(name, name)
-    asked = config.training.get(flag) if flag in config.training else getattr(config.strategy, flag, None)
-    if name == "probe_learning_rate" and config.strategy.head_learning_rate is not None:
-        asked = config.strategy.head_learning_rate
-    if name in ("probe_learning_rate", "probe_epochs") and config.strategy.strategy == "lp_ft":
+    training, own = config.training, config.strategy
+    if name.startswith("probe_") and own.strategy == "lp_ft":
         asked = None  # the flags speak of the phase that trains everything
+    elif name in ("epochs", "probe_epochs"):
+        asked = training.get("num_train_epochs")
+    elif name == "learning_rate":
+        asked = training.get("learning_rate")
+    elif name == "layer_decay":
+        asked = own.layer_decay
+    else:  # who names one rate means it for the head as well
+        asked = training.get("learning_rate") if own.head_learning_rate is None else own.head_learning_rate
     return float(defaults[name].value if asked is None else asked)
 
 
@@ -120,5 +109,9 @@ def _write_back(config: Config, rates: Rates, strategy: str) -> None:
         config.strategy.layer_decay = rates.layer_decay
 
 
-def _show(value: Any) -> str:
-    return f"{value:.2g}" if isinstance(value, float) else str(value)
+def _give_reasons(defaults: dict[str, Default], rates: Rates) -> None:
+    """Say why each rate and length that was left to us is what it is."""
+    for name, default in defaults.items():
+        if default.reason and getattr(rates, name, None) == default.value:
+            flag = "num_train_epochs" if name == "epochs" else name
+            say(f"Default: {flag} = {default.value:.2g}: {default.reason}.")

@@ -15,6 +15,9 @@ from hf_finetune.cli.train import load_recipe, recipe_path
 TEXT = ("bert", "distilbert", "roberta", "deberta", "modernbert")
 IMAGE = ("resnet", "vit", "convnext", "swin", "dinov2", "mobilenet", "timm-resnet", "timm-vit", "timm-efficientnet")
 
+# Twenty-seven layers from random weights.
+DEEP = ("--num_train_epochs", "20", "--strategy", "full", "--learning_rate", "3e-3", "--augmentation", "none")
+
 
 def run(task, checkpoint, data, output, *flags):
     main = load_recipe(recipe_path(task))
@@ -49,7 +52,8 @@ def test_text_checkpoints_learn_and_leave_the_contracted_run_folder(name, checkp
 
 @pytest.mark.parametrize("name", IMAGE)
 def test_image_checkpoints_learn_and_keep_natural_class_order(name, checkpoints, image_flags, tmp_path):
-    metrics = run("image-classification", checkpoints(name), image_flags, tmp_path, "--num_train_epochs", "10")
+    flags = DEEP if name == "mobilenet" else ("--num_train_epochs", "10")
+    metrics = run("image-classification", checkpoints(name), image_flags, tmp_path, *flags)
     assert metrics["test"]["accuracy"] > metrics["test"]["majority_accuracy"] + 0.2
     predictions = pd.read_parquet(tmp_path / "predictions.parquet")
     assert list(dict.fromkeys(predictions["label"])) == ["class 1", "class 2", "class 10"]
