@@ -13,7 +13,6 @@ from hf_finetune.errors import UserError
 from hf_finetune.models.checkpoint import Checkpoint
 from hf_finetune.models.stages import Stage
 
-
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_fsdp_wrapped_module|_orig_mod|module)\.")
 
 
