@@ -1,0 +1,54 @@
+"""The rule behind the defaults: a line each."""
+
+from __future__ import annotations
+
+import pytest
+
+from hf_finetune.strategies.defaults import Facts, recommend, recommend_strategy
+
+
+def facts(kind="text", convolutional=False, width=384, rows=2000, classes=2):
+    return Facts(kind, convolutional, width, rows, classes)
+
+
+def values(strategy="full", **kwargs):
+    return {name: default.value for name, default in recommend(facts(**kwargs), strategy).items()}
+
+
+def test_strategy_by_kind():
+    assert recommend_strategy(facts()).value == "full"
+    assert recommend_strategy(facts(kind="image")).value == "lp_ft"
+
+
+@pytest.mark.parametrize(("width", "rate"), [(384, 1e-4), (768, 5e-5), (1024, 3.75e-5), (32, 3e-4)])
+def test_wider_encoders_take_smaller_rates(width, rate):
+    assert values(width=width)["learning_rate"] == pytest.approx(rate)
+
+
+def test_larger_steps_take_larger_rates():
+    assert values(rows=9000)["per_device_train_batch_size"] == 32
+    assert values(rows=9000)["learning_rate"] == pytest.approx(2e-4)
+
+
+@pytest.mark.parametrize(("classes", "epochs"), [(2, 3), (4, 4), (77, 8), (500, 8)])
+def test_more_classes_take_more_epochs(classes, epochs):
+    assert values(classes=classes)["epochs"] == epochs
+
+
+def test_many_rows_take_few_epochs():
+    assert values(rows=100_000, classes=77)["epochs"] == 3
+    assert values(kind="image", rows=100_000)["epochs"] == 3
+
+
+def test_the_step_is_shared_by_the_processes(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert values()["per_device_train_batch_size"] == 4
+    assert values(kind="image")["per_device_train_batch_size"] == 8
+    monkeypatch.setenv("WORLD_SIZE", "64")
+    assert values()["per_device_train_batch_size"] == 1
+
+
+def test_every_reason_is_a_sentence_without_its_full_stop():
+    for strategy in ("full", "head", "lp_ft", "lora"):
+        for default in recommend(facts(kind="image", convolutional=True), strategy).values():
+            assert not default.reason.endswith(".")
