@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hf_finetune.cli.train import fine_tune
 from hf_finetune.console import show_table
 from hf_finetune.demo import cache_dir, image_checkpoint, image_data, text_checkpoint, text_data
-from hf_finetune.training.run import write_json
+from hf_finetune.files import write_json
+from hf_finetune.packaged import fine_tune
 
 TEXTS = {"sst2": {"max_train_samples": 2000}, "tweeteval_emotion": {}, "banking77": {}}
 PICTURES = {"flowers12": 0.967, "trashnet": 0.817, "cifar10_6k": None}

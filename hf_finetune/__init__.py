@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from hf_finetune.cli.train import fine_tune
     from hf_finetune.errors import UserError
+    from hf_finetune.packaged import fine_tune
 
 __version__ = "0.1.0"
 __all__ = ["UserError", "__version__", "fine_tune"]
 
-_EXPORTS = {"fine_tune": "hf_finetune.cli.train", "UserError": "hf_finetune.errors"}
+_EXPORTS = {"fine_tune": "hf_finetune.packaged", "UserError": "hf_finetune.errors"}
 
 
 def __getattr__(name: str) -> Any:

@@ -297,6 +297,8 @@ def _check_numbers(config: Config) -> None:
         ("per_device_train_batch_size", config.training.get("per_device_train_batch_size"), 1, None),
         ("per_device_eval_batch_size", config.training.get("per_device_eval_batch_size"), 1, None),
         ("gradient_accumulation_steps", config.training.get("gradient_accumulation_steps"), 1, None),
+        ("seed", config.training.get("seed"), 0, 2**32 - 1),
+        ("label_smoothing_factor", config.training.get("label_smoothing_factor"), 0.0, 1.0),
         ("max_train_samples", config.data.max_train_samples, 1, None),
         ("max_eval_samples", config.data.max_eval_samples, 1, None),
         ("max_predict_samples", config.data.max_predict_samples, 1, None),

@@ -401,8 +401,8 @@ def run_demo(which: str | None = None, output_dir: str = "runs") -> None:
 def _run(kind: str, demo: Demo, output_dir: Path) -> tuple[str, ...]:
     import yaml
 
-    from hf_finetune.cli.train import load_recipe, packaged, recipe_path
     from hf_finetune.console import say
+    from hf_finetune.packaged import load_recipe, packaged, recipe_path
 
     say(f"Demo: {demo.backbone} on {demo.data}. Weights and data are kept in {cache_dir()}.")
     for asset in demo.assets:

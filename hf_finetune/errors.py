@@ -23,5 +23,10 @@ class UserError(Exception):
         return f"error: {_one_line(where + self.what)}\nfix: {_one_line(self.fix)}"
 
 
+def first_line(error: Exception) -> str:
+    """What another library's exception says, short enough for one line of ours."""
+    return str(error).strip().split("\n")[0][:200]
+
+
 def _one_line(text: str) -> str:
     return " ".join(text.split())

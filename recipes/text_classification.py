@@ -19,7 +19,7 @@ from hf_finetune.evaluation.results import evaluate
 from hf_finetune.publish import check_hub, push_run, write_model_card
 from hf_finetune.strategies import make_plan
 from hf_finetune.tasks import text_classification as task
-from hf_finetune.training import open_run, start_run, train
+from hf_finetune.training import start_run, train
 
 
 def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[str, float]]:
@@ -29,9 +29,8 @@ def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[s
     checkpoint = task.load_model(config, splits.labels)
     plan = make_plan(config, checkpoint, splits)
     check_hub(config)
-    open_run(config)
-    history = train(config, task, splits, checkpoint, plan)
-    results = evaluate(config, task, splits, history)
+    timing = train(config, task, splits, checkpoint, plan)
+    results = evaluate(config, task, splits, timing)
     write_model_card(config, task, splits, plan, results)
     push_run(config)
     return results.metrics

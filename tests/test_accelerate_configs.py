@@ -145,6 +145,6 @@ def test_multi_node_has_an_address_and_a_port_for_accelerate_to_meet_at():
 
 
 def test_the_command_line_finds_each_by_name():
-    from hf_finetune.cli.train import accelerate_config_path
+    from hf_finetune.packaged import accelerate_config_path
 
     assert [accelerate_config_path(name).resolve() for name in NAMES] == [FOLDER / f"{name}.yaml" for name in NAMES]

@@ -12,8 +12,8 @@ import yaml
 from accelerate.commands.launch import launch_command_parser
 
 from hf_finetune.cli.main import VERBS
-from hf_finetune.cli.train import RECIPES, accelerate_config_path
 from hf_finetune.config import build_parser, parse
+from hf_finetune.packaged import RECIPES, accelerate_config_path
 from hf_finetune.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]

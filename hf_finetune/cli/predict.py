@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_finetune.cli.status import VerbParser
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: no model, no input, an unreadable picture, or an output of an unknown kind.
     """
-    parser = argparse.ArgumentParser(prog="hf-finetune predict", description=__doc__, allow_abbrev=False)
+    parser = VerbParser(prog="hf-finetune predict", description=__doc__, allow_abbrev=False)
     parser.add_argument("model", metavar="RUN_OR_MODEL", help="run folder, model folder or Hub id")
     parser.add_argument(
         "input",
@@ -35,6 +35,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model carries")
     known = parser.parse_args(argv)
     output = Path(known.output)
+    if known.batch_size < 1:
+        raise UserError(f"{known.batch_size} rows at once are too few", where="--batch_size", fix="give 1 or more.")
     if output.suffix not in WRITERS:
         raise UserError(
             f"files ending in {output.suffix!r} are not written",

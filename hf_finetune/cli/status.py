@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from hf_finetune.console import is_main_process
 from hf_finetune.errors import UserError
@@ -27,18 +28,42 @@ def run_as_script(main: Callable[[], Any]) -> int:
         if type(error).__name__ != "Interrupted":  # not imported here: that would load torch for --help
             raise
         if is_main_process():
-            print(f"{error}; a checkpoint was written. Go on with:\n  {_resume_command()}", file=sys.stderr)
+            print(
+                f"{error}; a checkpoint was written. Go on with (under the same launcher):\n  {_resume_command()}",
+                file=sys.stderr,
+            )
         return 128 + error.number  # type: ignore[attr-defined]
     return 0
 
 
 def _resume_command() -> str:
+    """The command of this process, without secrets, that goes on from the last checkpoint."""
     import shlex
 
     from hf_finetune.config import without_secrets
 
-    words = without_secrets([word for word in sys.argv if word != "--overwrite_output_dir"])
-    while "--resume_from_checkpoint" in words:
-        at = words.index("--resume_from_checkpoint")
-        del words[at : at + 2]
-    return shlex.join(words) + " --resume_from_checkpoint auto"
+    words = _drop(_drop(without_secrets(sys.argv), "overwrite_output_dir"), "resume_from_checkpoint")
+    if words[0].endswith("__main__.py"):
+        words = ["python", "-m", "hf_finetune", *words[1:]]
+    resume = [] if "demo" in words[1:2] else ["--resume_from_checkpoint", "auto"]  # the demo begins anew
+    return shlex.join([*words, *resume])
+
+
+def _drop(words: list[str], flag: str) -> list[str]:
+    """The words without a flag and its value."""
+    kept: list[str] = []
+    dropping = False
+    for word in words:
+        name = word.lstrip("-").replace("-", "_").partition("=")[0]
+        dropping = (word.startswith("--") and name == flag) or (dropping and not word.startswith("--"))
+        if not dropping:
+            kept.append(word)
+    return kept
+
+
+class VerbParser(argparse.ArgumentParser):
+    """argparse whose complaints are a UserError."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse for every mistake on the command line."""
+        raise UserError(message, where="the command line", fix=f"{self.prog} --help shows how it is called.")

@@ -58,7 +58,7 @@ def audit_images(split: Dataset, where: str, on_bad_image: str = "error", notes:
     bad = sorted(gather_object(unreadable_images(split, mine)))
     if not bad:
         return split
-    files = [split[index]["image"].get("path") or f"row {split[index]['id']}" for index, _ in bad]
+    files = [(split[index]["image"] or {}).get("path") or f"row {split[index]['id']}" for index, _ in bad]
     if on_bad_image == "error":
         raise UserError(
             f"{len(bad)} of {len(split)} pictures cannot be read; the first: {files[0]} ({bad[0][1]})",
@@ -69,7 +69,8 @@ def audit_images(split: Dataset, where: str, on_bad_image: str = "error", notes:
     kept = [index for index in range(len(split)) if index not in gone]
     if not kept:
         raise UserError("no picture can be read", where=where, fix="check the files.")
-    shown = ", ".join(files[:5]) + (" …" if len(files) > 5 else "")
+    # By their ids, which are relative: the note gets into the model card.
+    shown = ", ".join(split[index]["id"] for index, _ in bad[:5]) + (" …" if len(bad) > 5 else "")
     note = f"{len(bad)} unreadable pictures of the {where} are skipped: {shown}"
     say(f"Warning: {note}")
     if notes is not None:

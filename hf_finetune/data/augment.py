@@ -46,11 +46,14 @@ def measure_preprocessing(processor: Any) -> Preprocessing:
     low, high = black.mean(dim=(1, 2)), white.mean(dim=(1, 2))
     std = 1 / (high - low)
     resample = getattr(processor, "resample", None)
+    if resample is None:  # timm names it
+        named = getattr(processor, "data_config", {}).get("interpolation", "bicubic").upper()
+        resample = Image.Resampling.__members__.get(named, Image.Resampling.BICUBIC)
     return Preprocessing(
         size=(int(height), int(width)),
         mean=tuple((-low * std).tolist()),
         std=tuple(std.tolist()),
-        interpolation=int(resample) if resample is not None else int(Image.Resampling.BICUBIC),
+        interpolation=int(resample),
     )
 
 

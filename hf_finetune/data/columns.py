@@ -44,7 +44,7 @@ def find_text(split: Dataset, named: str | None, label: str) -> str:
     """The text column."""
     if named:
         return _require(split, named, "--text_column")
-    strings = [name for name in split.column_names if is_string(split, name) and name != label]
+    strings = [name for name in split.column_names if is_string(split, name) and name not in (label, "id")]
     by_name = _by_name(split, TEXT_NAMES, among=strings)
     if by_name or len(strings) == 1:
         return by_name or strings[0]

@@ -114,7 +114,7 @@ def _decode_fault(cell: dict[str, Any]) -> str | None:
 def _folders(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
-    return [path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))]
+    return [path for path in root.iterdir() if path.is_dir() and not _hidden(Path(path.name))]
 
 
 def _hidden(path: Path) -> bool:

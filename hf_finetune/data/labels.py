@@ -43,7 +43,8 @@ def label_names(split: Dataset, column: str) -> list[str]:
         raise UserError(
             f"all training rows have the label {next(iter(found), '(none)')!r}; a classifier needs two classes or more",
             where=f"column {column!r}",
-            fix="name the label column with --label_column, or add rows of another class.",
+            fix="name the label column with --label_column, or add rows of another class; if --max_train_samples took the "
+            "first rows of a sorted file, shuffle it.",
         )
     if len(found) > 1000 and len(found) > len(split) / 2:
         raise UserError(
@@ -102,7 +103,7 @@ def unlabelled(split: Dataset, column: str) -> bool:
     """True for splits that hide their labels, as the test splits of GLUE do (all -1 or missing)."""
     if column not in split.column_names:
         return True
-    return all(value is None or value == -1 for value in split[column])
+    return all(_missing(value) or value == -1 for value in split[column])
 
 
 def _refuse_missing(split: Dataset, column: str, split_name: str) -> None:

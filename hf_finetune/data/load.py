@@ -54,6 +54,10 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Data
                 "the split has no rows", where=f"{source}, {name} split", fix="give rows, or leave the split out."
             )
     label = find_label(raw["train"], config.label_column)
+    if kind == "text" and config.train_dir:
+        raise UserError(
+            "a folder of pictures holds no texts", where="--train_dir", fix="name a file with --train_file."
+        )
     column = (
         find_image(raw["train"], config.image_column)
         if kind == "image"
@@ -231,7 +235,7 @@ def _take(split: Dataset, limit: int | None) -> Dataset:
 
 def _clean(split: Dataset, name: str, kind: InputKind, column: str, label: str, names: list[str]) -> Dataset:
     """The columns ``id``, ``text`` or ``image``, ``label`` of one split."""
-    from datasets import Image, Value
+    from datasets import Features, Image, Value
 
     for wanted in (column, label):
         if wanted not in split.column_names:
@@ -247,7 +251,8 @@ def _clean(split: Dataset, name: str, kind: InputKind, column: str, label: str, 
         inputs = inputs.cast_column("image", Image(decode=False))
     else:
         _check_text(inputs, name, column)
-        inputs = inputs.cast_column("text", Value("string"))
+        if inputs.features["text"].dtype != "string":
+            inputs = inputs.cast(Features({"text": Value("string")}), keep_in_memory=True)
     return inputs.add_column("id", ids).add_column("label", encoded)
 
 

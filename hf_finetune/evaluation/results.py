@@ -22,10 +22,9 @@ from hf_finetune.evaluation.metrics import (
     softmax,
 )
 from hf_finetune.evaluation.predict import predict_logits
+from hf_finetune.files import write_json
 from hf_finetune.models import load_artifact
 from hf_finetune.tasks import Task
-from hf_finetune.training import History
-from hf_finetune.training.run import write_json
 
 
 @dataclass
@@ -43,12 +42,20 @@ class Results:
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def evaluate(config: Config, task: Task, splits: Splits, history: History) -> Results:
-    """Judge ``model/`` on the validation and test rows; write ``metrics.json`` and ``predictions.parquet``."""
+def evaluate(config: Config, task: Task, splits: Splits, timing: dict[str, float]) -> Results:
+    """Judge ``model/`` on the validation and test rows; write ``metrics.json`` and ``predictions.parquet``.
+
+    Args:
+        config: where the run folder is.
+        task: how rows become inputs.
+        splits: the rows.
+        timing: what training took; handed on to ``metrics.json``.
+    """
     began = time.perf_counter()
     folder = config.output_dir / "model"
-    model = load_artifact(folder, task.AUTO_CLASS)
-    processor = task.load_processor(str(folder))
+    trust = config.model.trust_remote_code
+    model = load_artifact(folder, task.AUTO_CLASS, trust_remote_code=trust)
+    processor = task.load_processor(str(folder), trust_remote_code=trust)
     metrics: dict[str, dict[str, float]] = {}
     results = Results(metrics, judged="")
     for name, split in splits.items():
@@ -66,7 +73,7 @@ def evaluate(config: Config, task: Task, splits: Splits, history: History) -> Re
         metrics[f"{results.judged}_per_class"] = {
             f"{label}/{key}": value for label, scores in results.per_class.items() for key, value in scores.items()
         }
-    metrics["timing"] = _timing(history, time.perf_counter() - began)
+    metrics["timing"] = timing | {"evaluate_seconds": time.perf_counter() - began}
     if is_main_process():
         write_json(config.output_dir / "metrics.json", metrics)
     show_results(results)
@@ -111,14 +118,3 @@ def show_results(results: Results) -> None:
     keys = [key for key in results.metrics[names[-1]] if key not in ("rows",)] if names else []
     rows = [(key, *(f"{results.metrics[name].get(key, float('nan')):.4f}" for name in names)) for key in keys]
     show_table("Results", ("metric", *names), rows)
-
-
-def _timing(history: History, evaluating: float) -> dict[str, float]:
-    seconds = {f"train_{name.replace('-', '_')}_seconds": value for name, value in history.seconds.items()}
-    return seconds | {
-        "train_seconds": sum(history.seconds.values()),
-        "evaluate_seconds": evaluating,
-        "trainable_parameters": float(history.trainable),
-        "parameters": float(history.parameters),
-        "processes": float(history.processes),
-    }

@@ -15,7 +15,7 @@ from torch import nn
 
 from hf_finetune.config import ModelConfig
 from hf_finetune.console import say
-from hf_finetune.errors import UserError
+from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import mlp_head
 from hf_finetune.models.stages import Stage, read_stages
 
@@ -128,7 +128,7 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
         )
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
-            f"there is no checkpoint of this name ({_first_line(error)})",
+            f"there is no checkpoint of this name ({first_line(error)})",
             where=f"--model_name_or_path {name}",
             fix="check the name and the network; for a private or gated model run 'hf auth login'.",
         ) from error
@@ -228,7 +228,7 @@ def _explain(error: Exception, name: str, auto_class: str, settings: PreTrainedC
     if "Unrecognized configuration class" in str(error):
         return _wrong_kind(settings, auto_class, name)
     return UserError(
-        f"the checkpoint cannot be loaded ({_first_line(error)})",
+        f"the checkpoint cannot be loaded ({first_line(error)})",
         where=f"--model_name_or_path {name}",
         fix="check that the folder or repository holds a whole transformers or timm checkpoint.",
     )
@@ -242,10 +242,6 @@ def _wrong_kind(settings: PreTrainedConfig, auto_class: str, name: str) -> UserE
         fix=f"name {'a text encoder such as BERT' if kind == 'text' else 'a vision model such as ResNet or ViT'}, "
         "or use the recipe of the other task.",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200]
 
 
 def task_name(settings: PreTrainedConfig) -> str:
@@ -294,7 +290,7 @@ def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: boo
             model = factory.from_pretrained(folder, dtype=torch.float32, **options)
     except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
         raise UserError(
-            f"no model can be loaded ({_first_line(error)})",
+            f"no model can be loaded ({first_line(error)})",
             where=str(folder),
             fix="name a run folder, a model folder or a Hub id.",
         ) from error
@@ -315,8 +311,15 @@ def _load_adapter(folder: Path, auto_class: str) -> PreTrainedModel:
 
     base_name = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     settings = load_settings(ModelConfig(model_name_or_path=str(folder)))
-    with _quietly():
-        base = getattr(transformers, auto_class).from_pretrained(
-            base_name, config=settings, dtype=torch.float32, ignore_mismatched_sizes=True
-        )
+    try:
+        with _quietly():
+            base = getattr(transformers, auto_class).from_pretrained(
+                base_name, config=settings, dtype=torch.float32, ignore_mismatched_sizes=True
+            )
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the adapter's base checkpoint {base_name!r} cannot be loaded ({first_line(error)})",
+            where=str(folder),
+            fix="put the base checkpoint back, or train with --merge_adapter.",
+        ) from error
     return PeftModel.from_pretrained(base, str(folder)).eval()

@@ -106,7 +106,7 @@ def _sections(
     if results.per_class:
         sections += ["## By class", _class_table(results)]
     if splits.notes:
-        sections += ["## Notes on the data", "\n".join(f"- {_without_paths(note)}" for note in splits.notes)]
+        sections += ["## Notes on the data", "\n".join(f"- {note}" for note in splits.notes)]
     return sections
 
 
@@ -145,12 +145,8 @@ def _usage(config: Config, task: Task, name: str) -> str:
             f'model = PeftModel.from_pretrained(base, "{repo}").eval()\n```'
         )
     trust = ", trust_remote_code=True" if config.model.head_hidden_size else ""
-    sample = '"Some text."' if task.KIND == "text" else '"picture.jpg"'
+    sample = '"Some text.", truncation=True' if task.KIND == "text" else '"picture.jpg"'
     return (
         f'```python\nfrom transformers import pipeline\n\nclassify = pipeline("{task.NAME}", model="{repo}"{trust})\n'
         f"print(classify({sample}))\n```"
     )
-
-
-def _without_paths(note: str) -> str:
-    return " ".join(Path(word).name if word.startswith("/") else word for word in note.split(" "))

@@ -7,7 +7,7 @@ from typing import Any
 
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say
-from hf_finetune.errors import UserError
+from hf_finetune.errors import UserError, first_line
 
 BESIDE_THE_MODEL = ("README.md", "metrics.json", "config.yaml")
 
@@ -91,20 +91,8 @@ def _without_local_paths(path: Path) -> str:
     from hf_finetune.publish.card import public_name
 
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    names = (
-        "model_name_or_path",
-        "dataset_name",
-        "output_dir",
-        "train_file",
-        "validation_file",
-        "test_file",
-        "train_dir",
-        "validation_dir",
-        "test_dir",
-    )
-    return yaml.safe_dump(
-        {k: public_name(str(v)) if k in names else v for k, v in content.items()}, sort_keys=False, allow_unicode=True
-    )
+    public = {k: public_name(v) if isinstance(v, str) and set(v) & {"/", "\\"} else v for k, v in content.items()}
+    return yaml.safe_dump(public, sort_keys=False, allow_unicode=True)
 
 
 def _public_adapter(path: Path) -> str:
@@ -118,6 +106,8 @@ def _public_adapter(path: Path) -> str:
 
 
 def _explain(error: Exception, config: Config, *, trained: bool = False) -> UserError:
+    from huggingface_hub.errors import LocalTokenNotFoundError
+
     status = getattr(getattr(error, "response", None), "status_code", None)
     repo = config.training.get("hub_model_id", "the Hub")
     reasons = {
@@ -129,14 +119,12 @@ def _explain(error: Exception, config: Config, *, trained: bool = False) -> User
     }
     what, fix = reasons.get(
         status or 0,
-        (f"the Hub did not take the model ({_first_line(error)})", "check the network, and push once more."),
+        (f"the Hub did not take the model ({first_line(error)})", "check the network, and push once more."),
     )
+    if isinstance(error, LocalTokenNotFoundError):
+        what, fix = reasons[401]
     if trained:
         fix += (
             f" The run is whole in {config.output_dir}; upload it with: hf upload {repo} {config.output_dir / 'model'}"
         )
     return UserError(what, where=f"--hub_model_id {repo}", fix=fix)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200]

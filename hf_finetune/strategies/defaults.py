@@ -16,7 +16,7 @@ from torch import nn
 from hf_finetune.data import Splits
 from hf_finetune.models import Checkpoint
 
-PROBE_RATE = 3e-3  # a linear head on fixed features is a convex problem
+PROBE_RATE = 3e-3
 HEAD_FACTOR = 5
 FEW_ROWS = 5_000
 MANY_ROWS = 20_000
@@ -43,12 +43,13 @@ class Default:
 
 def facts_of(checkpoint: Checkpoint, splits: Splits) -> Facts:
     """Read the facts off a model and its rows."""
-    modules = list(checkpoint.model.modules())
-    linear = [module for module in modules if isinstance(module, nn.Linear)]
+    modules = dict(checkpoint.model.named_modules())
+    head = [modules[name] for name in checkpoint.stages[-1].modules]
+    linear = [module for module in head if isinstance(module, nn.Linear)]
     return Facts(
         kind="image" if "image" in splits.train.column_names else "text",
-        convolutional=any(isinstance(module, nn.BatchNorm2d) for module in modules),
-        width=linear[-1].in_features if linear else 768,
+        convolutional=any(isinstance(module, nn.BatchNorm2d) for module in modules.values()),
+        width=linear[0].in_features if linear else 768,
         rows=len(splits.train),
         classes=len(splits.labels),
     )
@@ -67,7 +68,7 @@ def recommend(facts: Facts, strategy: str) -> dict[str, Default]:
     return {
         "learning_rate": rate,
         "head_learning_rate": head_learning_rate(facts, rate.value),
-        "probe_learning_rate": Default(PROBE_RATE),
+        "probe_learning_rate": Default(PROBE_RATE, "a linear head on fixed features is a convex problem"),
         "layer_decay": Default(1.0),
         "epochs": epochs(facts),
         "probe_epochs": probe_epochs(strategy),
@@ -120,4 +121,5 @@ def step_rows(facts: Facts) -> int:
 
 def batch_size(facts: Facts) -> Default:
     """Rows a step and device: the step has the same size in any number of processes."""
-    return Default(max(1, step_rows(facts) // int(os.environ.get("WORLD_SIZE", "1"))))
+    reason = f"{step_rows(facts)} rows a step, shared by the processes"
+    return Default(max(1, step_rows(facts) // int(os.environ.get("WORLD_SIZE", "1"))), reason)

@@ -44,8 +44,13 @@ def make_plan(config: Config, checkpoint: Checkpoint, splits: Splits) -> Plan:
         add_lora(checkpoint, config.strategy)
     config.training |= {name: defaults[name].value for name in _TRAINING if name not in config.explicit}
     _write_back(config, rates, strategy)
-    _give_reasons(defaults, rates)
-    return Plan(phases, facts.convolutional)
+    _give_reasons(defaults, config, strategy)
+    return Plan(phases, _computes_by_convolution(checkpoint.model))
+
+
+def _computes_by_convolution(model: nn.Module) -> bool:
+    """A transformer has a convolution or two, for its patches."""
+    return sum(isinstance(module, nn.Conv2d) for module in model.modules()) > 4
 
 
 def _choose_strategy(config: Config, facts: Facts) -> str:
@@ -109,9 +114,12 @@ def _write_back(config: Config, rates: Rates, strategy: str) -> None:
         config.strategy.layer_decay = rates.layer_decay
 
 
-def _give_reasons(defaults: dict[str, Default], rates: Rates) -> None:
-    """Say why each rate and length that was left to us is what it is."""
+def _give_reasons(defaults: dict[str, Default], config: Config, strategy: str) -> None:
+    """Say why what was left to us is what it is."""
+    flags = {"epochs": "num_train_epochs", "probe_epochs": "num_train_epochs", "probe_learning_rate": "learning_rate"}
     for name, default in defaults.items():
-        if default.reason and getattr(rates, name, None) == default.value:
-            flag = "num_train_epochs" if name == "epochs" else name
+        flag = flags.get(name, name)
+        probe = strategy == "head" and name in ("learning_rate", "head_learning_rate", "epochs")
+        first = strategy != "head" and name.startswith("probe_")
+        if default.reason and flag not in config.explicit and not (probe or first):
             say(f"Default: {flag} = {default.value:.2g}: {default.reason}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +12,7 @@ import torch
 from hf_finetune.config import Config, InputConfig
 from hf_finetune.data.augment import measure_preprocessing, rotation, training_transform
 from hf_finetune.data.images import open_image
-from hf_finetune.errors import UserError
+from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def load_processor(name: str, **options: Any) -> Any:
         return AutoImageProcessor.from_pretrained(name, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(
-            f"no image processor can be loaded ({str(error).strip().splitlines()[0][:200]})",
+            f"no image processor can be loaded ({first_line(error)})",
             where=f"--model_name_or_path {name}",
             fix="name an image checkpoint with its preprocessor_config.json; a text checkpoint needs the text recipe.",
         ) from error
@@ -57,34 +58,54 @@ class Pictures(torch.utils.data.Dataset):
     """Rows of a split, decoded when they are asked for.
 
     Each item has ``pixel_values``, float32 of shape (channels, height, width), and ``labels`` where the split has labels.
+    A random view depends on the run's seed, the epoch and the row alone: workers, processes and resuming change nothing.
     """
 
-    def __init__(self, split: Dataset, transform: Callable[[Any], torch.Tensor]) -> None:
+    def __init__(self, split: Dataset, transform: Callable[[Any], torch.Tensor], *, random: bool = False) -> None:
         self.split = split
         self.transform = transform
+        self.seed = torch.initial_seed() if random else None
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take other views from now on."""
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.split)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self.split[index]
-        item: dict[str, Any] = {"pixel_values": self.transform(open_image(row["image"]))}
+        item: dict[str, Any] = {"pixel_values": self._view(open_image(row["image"]), index)}
         if "label" in row:
             item["labels"] = row["label"]
         return item
 
+    def _view(self, picture: Any, index: int) -> torch.Tensor:
+        if self.seed is None:
+            return self.transform(picture)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed((self.seed * 1_000_003 + self.epoch) * 1_000_003 + index & 2**63 - 1)
+            return self.transform(picture)
+
 
 def encode(split: Dataset, processor: Any, views: InputConfig | None = None) -> Pictures:
     """Pixels as the checkpoint's processor makes them, or random views of them in the same size and scale."""
-    if views is not None and views.augmentation == "none":
-        rotate = rotation(views.rotation_degrees)
-        return Pictures(
-            split, lambda picture: processor(images=rotate(picture), return_tensors="pt")["pixel_values"][0]
-        )
-    if views is not None:
-        pixels = measure_preprocessing(processor)
-        return Pictures(split, training_transform(pixels, views.augmentation, views.rotation_degrees))
-    return Pictures(split, lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"][0])
+    plain = partial(_pixels, processor)
+    if views is None:
+        return Pictures(split, plain)
+    if views.augmentation == "none":
+        return Pictures(split, partial(_rotated, rotation(views.rotation_degrees), plain), random=True)
+    views_of = training_transform(measure_preprocessing(processor), views.augmentation, views.rotation_degrees)
+    return Pictures(split, views_of, random=True)
+
+
+def _pixels(processor: Any, picture: Any) -> torch.Tensor:
+    return processor(images=picture, return_tensors="pt")["pixel_values"][0]
+
+
+def _rotated(rotate: Callable[[Any], Any], pixels: Callable[[Any], torch.Tensor], picture: Any) -> torch.Tensor:
+    return pixels(rotate(picture))
 
 
 def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
@@ -127,7 +148,7 @@ def _resize(checkpoint: Checkpoint, side: int) -> Any:
             model.eval()(pixel_values=pixels)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise UserError(
-            f"the checkpoint cannot read pictures of {side} pixels ({str(error).strip().splitlines()[0][:120]})",
+            f"the checkpoint cannot read pictures of {side} pixels ({first_line(error)})",
             where="--image_size",
             fix="leave the flag out, or take a checkpoint that was trained at this size.",
         ) from error

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from hf_finetune.config import Config, InputConfig
-from hf_finetune.errors import UserError
+from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def load_model(config: Config, labels: list[str]) -> Checkpoint:
             where="--max_length",
             fix=f"give {limit} or less.",
         )
-    # Saved with the tokenizer, so that pipeline() cuts long texts where training did.
+    # Saved with the tokenizer: pipeline(..., truncation=True) cuts long texts where training did.
     tokenizer.model_max_length = wanted or min(limit, LONGEST)
     return checkpoint
 
@@ -52,7 +52,7 @@ def load_processor(name: str, **options: Any) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(
-            f"no tokenizer can be loaded ({str(error).strip().splitlines()[0][:200]})",
+            f"no tokenizer can be loaded ({first_line(error)})",
             where=f"--model_name_or_path {name}",
             fix="name a text checkpoint with its tokenizer files; an image checkpoint needs the image recipe.",
         ) from error
@@ -67,6 +67,7 @@ def encode(split: Dataset, processor: Any, views: InputConfig | None = None) -> 
     Texts have no random views: ``views`` changes nothing.
     """
     from accelerate import PartialState
+    from datasets.config import HF_DATASETS_CACHE
 
     def tokenize(rows: dict[str, list[Any]]) -> dict[str, Any]:
         tokens = dict(processor(rows["text"], truncation=True))
@@ -75,8 +76,11 @@ def encode(split: Dataset, processor: Any, views: InputConfig | None = None) -> 
             tokens["labels"] = rows["label"]
         return tokens
 
+    # Rows of a saved data set are cached beside it unless they stay in memory: nothing is written to the user's folder.
+    elsewhere = all(file["filename"].startswith(str(HF_DATASETS_CACHE)) for file in split.cache_files)
+    options = {"remove_columns": split.column_names, "desc": "Tokenising", "keep_in_memory": not elsewhere}
     with PartialState().main_process_first():
-        return split.map(tokenize, batched=True, remove_columns=split.column_names, desc="Tokenising")
+        return split.map(tokenize, batched=True, **options)
 
 
 def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:

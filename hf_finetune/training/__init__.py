@@ -1,7 +1,7 @@
 """The Trainer subclass, phases in turn, the run folder, interruption and resuming."""
 
 from hf_finetune.training.callbacks import Interrupted
-from hf_finetune.training.loop import History, train
-from hf_finetune.training.run import open_run, start_run
+from hf_finetune.training.loop import train
+from hf_finetune.training.run import start_run
 
-__all__ = ["History", "Interrupted", "open_run", "start_run", "train"]
+__all__ = ["Interrupted", "start_run", "train"]

@@ -10,7 +10,8 @@ import torch
 from transformers import TrainingArguments
 
 from hf_finetune.config import Config
-from hf_finetune.errors import UserError
+from hf_finetune.console import say
+from hf_finetune.errors import UserError, first_line
 from hf_finetune.evaluation.metrics import BUILT_IN, metric_key
 from hf_finetune.strategies import Phase
 
@@ -53,11 +54,12 @@ def training_arguments(config: Config, phase: Phase, folder: Path, *, validates:
     values = needed | precision() | _watching(config, validates) | asked
     values |= {"output_dir": str(folder), "learning_rate": phase.learning_rate, "num_train_epochs": phase.epochs}
     _refuse_impossible(values)
+    _refuse_absent_trackers(values["report_to"])
     try:
         return TrainingArguments(**values)
     except (ValueError, ImportError) as error:
         raise UserError(
-            str(error).strip().splitlines()[0],
+            first_line(error),
             where="the training arguments",
             fix="change the value that the message names.",
         ) from error
@@ -90,19 +92,29 @@ def _cpu_flags() -> set[str]:
 def _watching(config: Config, validates: bool) -> dict[str, Any]:
     """Evaluate and save together, once an epoch, and keep the best."""
     asked = config.training
-    if not validates:
+    strategy = str(getattr(asked.get("eval_strategy"), "value", asked.get("eval_strategy", "epoch")))
+    if not validates or strategy == "no":
         if config.run.early_stopping_patience:
             raise UserError(
-                "early stopping needs validation rows",
+                "early stopping needs validation rows that are evaluated",
                 where="--early_stopping_patience",
-                fix="give a validation split.",
+                fix="give a validation split, and leave --eval_strategy as it is.",
             )
-        return {"eval_strategy": "no", "save_strategy": asked.get("save_strategy", "epoch")}
+        return {"eval_strategy": "no", "save_strategy": "epoch"}
+    saves = str(getattr(asked.get("save_strategy"), "value", asked.get("save_strategy", strategy)))
+    if saves not in (strategy, "best"):
+        if config.run.early_stopping_patience:
+            raise UserError(
+                f"early stopping needs checkpoints of what it evaluates; --save_strategy is {saves}",
+                where="--early_stopping_patience",
+                fix=f"leave --save_strategy out, or give {strategy}.",
+            )
+        say(
+            f"Checkpoints are saved by {saves} and evaluations run by {strategy}: the last model is kept, not the best."
+        )
+        return {"eval_strategy": strategy}
     metric = config.run.metric or "accuracy"
-    strategy = asked.get("eval_strategy", "epoch")
-    watching: dict[str, Any] = {"eval_strategy": strategy, "save_strategy": strategy}
-    if getattr(strategy, "value", strategy) == "no":
-        return {"save_strategy": "epoch"}
+    watching: dict[str, Any] = {"eval_strategy": strategy, "save_strategy": saves}
     if "eval_steps" in asked:
         watching["save_steps"] = asked["eval_steps"]
     return watching | {
@@ -110,6 +122,18 @@ def _watching(config: Config, validates: bool) -> dict[str, Any]:
         "metric_for_best_model": f"eval_{metric_key(metric)}",
         "greater_is_better": BUILT_IN.get(metric, True),
     }
+
+
+def _refuse_absent_trackers(report_to: Any) -> None:
+    from transformers.integrations import get_available_reporting_integrations
+
+    wanted = [report_to] if isinstance(report_to, str) else list(report_to or [])
+    absent = set(wanted) - {"none", "all"} - set(get_available_reporting_integrations())
+    if absent:
+        name = sorted(absent)[0]
+        raise UserError(
+            f"{name} is not installed", where="--report_to", fix=f"pip install {name}, or name another tracker."
+        )
 
 
 def _refuse_impossible(values: dict[str, Any]) -> None:

@@ -16,13 +16,23 @@ class Interrupted(Exception):
 
     Args:
         number: the signal; the exit status is 128 plus it.
-        folder: the run folder.
     """
 
-    def __init__(self, number: int, folder: str) -> None:
+    def __init__(self, number: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}")
         self.number = number
-        self.folder = folder
+
+
+class TellEpoch(TrainerCallback):
+    """Tell the training rows which epoch it is; their random views depend on it."""
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The Trainer counts epochs in fractions; on resuming, an epoch that was begun goes on."""
+        rows = kwargs["train_dataloader"].dataset
+        if hasattr(rows, "set_epoch"):
+            rows.set_epoch(int((state.epoch or 0) + 1e-6))
 
 
 class StopOnSignal(TrainerCallback):
@@ -49,17 +59,21 @@ class StopOnSignal(TrainerCallback):
         if received:
             control.should_save = True
             control.should_training_stop = True
+            # At its end the Trainer would load the best model, and remove the checkpoint that was just written.
+            args.load_best_model_at_end = False
+            args.save_total_limit = None
         return control
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
         """Leaving the loop early looks like the end of an epoch: half an epoch must not be judged, or kept as best."""
-        if self.received:
+        half = abs((state.epoch or 0) - round(state.epoch or 0)) > 1e-6
+        if self.received and half:
             control.should_evaluate = control.should_save = control.should_log = False
         return control
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def restore(self) -> None:
         """Give the signals back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)

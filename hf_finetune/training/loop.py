@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import EarlyStoppingCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from hf_finetune.config import Config, InputConfig
 from hf_finetune.console import is_main_process, say
@@ -24,57 +23,64 @@ from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
 from hf_finetune.tasks import Task
 from hf_finetune.training.arguments import training_arguments
 from hf_finetune.training.artifact import save_artifact
-from hf_finetune.training.callbacks import Interrupted, StopOnSignal
+from hf_finetune.training.callbacks import Interrupted, StopOnSignal, TellEpoch
 from hf_finetune.training.loss import ClassificationLoss, balanced_weights
+from hf_finetune.training.run import open_run, wants_resume
 from hf_finetune.training.trainer import PhaseTrainer
 
 
-@dataclass
-class History:
-    """What training took: seconds by phase, and the Trainer's log of each."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    logs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    trainable: int = 0
-    parameters: int = 0
-    processes: int = 1
-
-
-def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, plan: Plan) -> History:
+def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, plan: Plan) -> dict[str, float]:
     """Train all phases, and save the best model of the last one to ``model/``.
+
+    Everything that can be refused is refused before the run folder is opened: a mistake costs no earlier run.
+
+    Returns:
+        Seconds by phase, numbers of weights and of processes: the ``timing`` of ``metrics.json``.
 
     Raises:
         UserError: options that do not fit together, or nothing to resume from.
         Interrupted: a signal came; a checkpoint was written.
     """
-    collate = task.collator(checkpoint.processor)
-    validation = None if splits.validation is None else task.encode(splits.validation, checkpoint.processor)
-    if plan.channels_last:
-        checkpoint.model.to(memory_format=torch.channels_last)
     folder = config.output_dir / "checkpoints"
     start, resume = find_resume(folder, plan.phases, config.training.get("resume_from_checkpoint"))
+    validation = None if splits.validation is None else task.encode(splits.validation, checkpoint.processor)
+    arguments = [
+        training_arguments(config, phase, phase_folder(folder, number, phase), validates=validation is not None)
+        for number, phase in enumerate(plan.phases)
+    ]
     shared: dict[str, Any] = {
         "eval_dataset": validation,
-        "data_collator": collate,
+        "data_collator": task.collator(checkpoint.processor),
         "compute_metrics": metric_function(config.run.metric),
         "preprocess_logits_for_metrics": _logits_only,
         "compute_loss_func": _loss(config, splits),
         "mix": _mixup(config, task, len(splits.labels)),
         "stages": checkpoint.stages,
     }
-    history = History()
+    open_run(config)
+    if plan.channels_last:
+        checkpoint.model.to(memory_format=torch.channels_last)
+    timing: dict[str, float] = {}
     for number, phase in enumerate(plan.phases):
         if number < start:
             continue
-        here = phase_folder(folder, number, phase)
         if number == start and resume is None and number > 0:
             _load_weights(checkpoint.model, phase_folder(folder, number - 1, plan.phases[number - 1]) / "finished")
         shared["train_dataset"] = task.encode(splits.train, checkpoint.processor, training_views(config.inputs, phase))
-        trainer = _train_phase(config, phase, here, resume if number == start else None, checkpoint, shared, history)
+        began = time.perf_counter()
+        here = resume if number == start else None
+        trainer = _train_phase(config, phase, arguments[number], here, checkpoint.model, shared)
+        timing[f"train_{phase.name.replace('-', '_')}_seconds"] = time.perf_counter() - began
         if number + 1 < len(plan.phases):
-            _finish_phase(trainer, here)
+            _finish_phase(trainer, phase_folder(folder, number, phase))
+    timing |= {
+        "train_seconds": sum(timing.values()),
+        "trainable_parameters": float(sum(p.numel() for p in checkpoint.model.parameters() if p.requires_grad)),
+        "parameters": float(sum(p.numel() for p in checkpoint.model.parameters())),
+        "processes": float(trainer.args.world_size),
+    }
     save_artifact(trainer, checkpoint, config)
-    return history
+    return timing
 
 
 def training_views(inputs: InputConfig, phase: Phase) -> InputConfig | None:
@@ -105,13 +111,13 @@ def find_resume(folder: Path, phases: list[Phase], asked: Any) -> tuple[int, str
     Raises:
         UserError: the path is no checkpoint of this run.
     """
-    if asked in (None, False, "false", "False"):
+    if not wants_resume(asked):
         return 0, None
     if str(asked).lower() not in ("auto", "true"):
         return _explicit_resume(Path(str(asked)), phases)
     for number in reversed(range(len(phases))):
         here = phase_folder(folder, number, phases[number])
-        last = get_last_checkpoint(str(here)) if here.is_dir() else None
+        last = last_checkpoint(here)
         if (here / "finished").is_dir():
             say(f"Going on after phase {phases[number].name!r}.")
             return number + 1, None
@@ -120,6 +126,12 @@ def find_resume(folder: Path, phases: list[Phase], asked: Any) -> tuple[int, str
             return number, last
     say("There is no checkpoint yet: starting from the beginning.")
     return 0, None
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint of a phase: its state is written last, so one without it was cut short."""
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 def _explicit_resume(path: Path, phases: list[Phase]) -> tuple[int, str | None]:
@@ -134,31 +146,21 @@ def _explicit_resume(path: Path, phases: list[Phase]) -> tuple[int, str | None]:
 
 
 def _train_phase(
-    config: Config,
-    phase: Phase,
-    folder: Path,
-    resume: str | None,
-    checkpoint: Checkpoint,
-    shared: dict[str, Any],
-    history: History,
+    config: Config, phase: Phase, arguments: Any, resume: str | None, model: Any, shared: dict[str, Any]
 ) -> PhaseTrainer:
-    apply_phase(checkpoint.model, checkpoint.stages, phase)
-    show_phase(checkpoint.model, checkpoint.stages, phase)
-    arguments = training_arguments(config, phase, folder, validates=shared["eval_dataset"] is not None)
+    apply_phase(model, shared["stages"], phase)
+    show_phase(model, shared["stages"], phase)
     stopper = StopOnSignal()
-    callbacks: list[Any] = [stopper]
+    callbacks: list[Any] = [stopper, TellEpoch()]
     if config.run.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.run.early_stopping_patience))
-    trainer = PhaseTrainer(model=checkpoint.model, args=arguments, callbacks=callbacks, phase=phase, **shared)
-    began = time.perf_counter()
-    trainer.train(resume_from_checkpoint=resume)
-    history.seconds[phase.name] = time.perf_counter() - began
-    history.logs[phase.name] = trainer.state.log_history
-    history.trainable = sum(p.numel() for p in checkpoint.model.parameters() if p.requires_grad)
-    history.parameters = sum(p.numel() for p in checkpoint.model.parameters())
-    history.processes = arguments.world_size
+    trainer = PhaseTrainer(model=model, args=arguments, callbacks=callbacks, phase=phase, **shared)
+    try:
+        trainer.train(resume_from_checkpoint=resume)
+    finally:
+        stopper.restore()
     if stopper.received:
-        raise Interrupted(stopper.received, str(config.output_dir))
+        raise Interrupted(stopper.received)
     return trainer
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import logging
+import logging.handlers
 import os
 import platform
 import shutil
@@ -19,9 +19,11 @@ import yaml
 from hf_finetune.config import Config, without_secrets
 from hf_finetune.console import is_main_process, logger, say
 from hf_finetune.errors import UserError
+from hf_finetune.files import write_json
+from hf_finetune.strategies import check_name
 
-# Any of these says that a run stands in a folder.
-TRACES = ("config.yaml", "metrics.json", "checkpoints", "model")
+# Any of these says that a run stands in a folder; all of them are a run's own.
+TRACES = ("config.yaml", "metrics.json", "checkpoints", "model", "predictions.parquet", "environment.json", "README.md")
 PACKAGES = (
     "hf-finetune",
     "torch",
@@ -40,7 +42,7 @@ def start_run(config: Config) -> Config:
     """Choose and check the run folder, and seed every random generator. Writes nothing yet.
 
     Raises:
-        UserError: the folder holds another run, or is a file.
+        UserError: no such strategy; or the folder holds another run, or something that is no run, or is a file.
     """
     import datasets
     import torch
@@ -50,34 +52,25 @@ def start_run(config: Config) -> Config:
     # Said first of all: accelerate takes processes on a machine without GPUs for strangers unless it is told.
     state = PartialState(cpu=not torch.accelerator.is_available())
     keep_freed_memory()
+    _keep_log()
     datasets.disable_progress_bars()
     if "output_dir" not in config.training:
         config.training["output_dir"] = str(_default_folder(config))
-    folder = config.output_dir
-    if folder.exists() and not folder.is_dir():
-        raise UserError("this is a file, not a folder", where=f"--output_dir {folder}", fix="name a folder.")
-    resumes = config.training.get("resume_from_checkpoint") not in (None, "False", "false", False)
-    occupied = any((folder / trace).exists() for trace in TRACES)
-    if occupied and not resumes and not config.run.overwrite_output_dir:
-        raise UserError(
-            "the folder holds another run",
-            where=f"--output_dir {folder}",
-            fix="name another folder, go on with --resume_from_checkpoint auto, or add --overwrite_output_dir.",
-        )
+    check_name(config.strategy.strategy)
+    _check_folder(config)
     set_seed(int(config.training.get("seed", 42)))
     state.wait_for_everyone()  # nobody writes before everybody has looked
     return config
 
 
 def open_run(config: Config) -> None:
-    """Make the run folder and write ``config.yaml`` and ``environment.json``; from here on the run has a log."""
+    """Make the run folder and write ``config.yaml``, ``environment.json`` and what was said so far to ``train.log``."""
     from accelerate import PartialState
 
     folder = config.output_dir
-    resumes = bool(config.training.get("resume_from_checkpoint"))
     if is_main_process():
-        if config.run.overwrite_output_dir and not resumes:
-            for trace in (*TRACES, "predictions.parquet", "README.md", "environment.json", "train.log"):
+        if config.run.overwrite_output_dir and not wants_resume(config.training.get("resume_from_checkpoint")):
+            for trace in (*TRACES, "train.log"):
                 path = folder / trace
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         try:
@@ -88,13 +81,48 @@ def open_run(config: Config) -> None:
                 f"the folder cannot be written ({error})", where=f"--output_dir {folder}", fix="name another."
             ) from error
         write_json(folder / "environment.json", environment())
-        handler = logging.FileHandler(folder / "train.log", encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-        logger.handlers = [handler]
+        file = logging.FileHandler(folder / "train.log", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        for handler in logger.handlers:  # what was said before there was a folder
+            if isinstance(handler, logging.handlers.MemoryHandler):
+                handler.setTarget(file)
+                handler.close()
+        logger.handlers = [file]
     PartialState().wait_for_everyone()
     say(f"Run folder: {folder}")
+
+
+def wants_resume(asked: Any) -> bool:
+    """Whether ``--resume_from_checkpoint`` asks for anything."""
+    return asked not in (None, False) and str(asked).lower() != "false"
+
+
+def _keep_log() -> None:
+    """Hold what is said until the run has a folder: a run that is refused leaves nothing behind."""
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.handlers = [logging.handlers.MemoryHandler(10_000, flushLevel=logging.CRITICAL + 1)]
+
+
+def _check_folder(config: Config) -> None:
+    folder = config.output_dir
+    if folder.exists() and not folder.is_dir():
+        raise UserError("this is a file, not a folder", where=f"--output_dir {folder}", fix="name a folder.")
+    found = [trace for trace in TRACES if (folder / trace).exists()]
+    if not found or wants_resume(config.training.get("resume_from_checkpoint")):
+        return
+    if "config.yaml" not in found and "metrics.json" not in found:
+        raise UserError(
+            f"the folder holds {', '.join(found)}, which no run wrote",
+            where=f"--output_dir {folder}",
+            fix="name another folder.",
+        )
+    if not config.run.overwrite_output_dir:
+        raise UserError(
+            "the folder holds another run",
+            where=f"--output_dir {folder}",
+            fix="name another folder, go on with --resume_from_checkpoint auto, or add --overwrite_output_dir.",
+        )
 
 
 def keep_freed_memory() -> None:
@@ -129,13 +157,6 @@ def environment() -> dict[str, Any]:
         "git_revision": _git_revision(),
         "command": without_secrets(sys.argv),
     }
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def _yaml(config: Config) -> str:

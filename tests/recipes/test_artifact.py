@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from hf_finetune.cli.predict import main as predict
-from hf_finetune.cli.train import load_recipe, recipe_path
+from hf_finetune.packaged import load_recipe, recipe_path
 
 # Reads {folder: [task, inputs, options]} and answers {folder: [[label, score], ...]}; hf_finetune cannot be imported.
 OUTSIDE = """

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from hf_finetune.cli.train import load_recipe, packaged, recipe_path
+from hf_finetune.packaged import load_recipe, packaged, recipe_path
 from hf_finetune.training.trainer import PhaseTrainer
 
 CONFIGS = sorted((packaged("recipes") / "configs").glob("*.yaml"))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from hf_finetune.cli.train import load_recipe, recipe_path
+from hf_finetune.packaged import load_recipe, recipe_path
 
 
 @pytest.fixture

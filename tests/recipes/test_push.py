@@ -93,7 +93,7 @@ def test_a_push_that_fails_leaves_the_run_whole(checkpoints, text_files, tmp_pat
 def test_the_card_is_valid_and_names_no_folder(checkpoints, text_files, tmp_path):
     from huggingface_hub import ModelCard
 
-    from hf_finetune.cli.train import load_recipe, recipe_path
+    from hf_finetune.packaged import load_recipe, recipe_path
 
     data = [word for split, path in text_files.items() for word in (f"--{split}_file", path)]
     flags = ["--num_train_epochs", "1", "--output_dir", str(tmp_path / "films")]

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from hf_finetune.cli.status import run_as_script
-from hf_finetune.cli.train import load_recipe, recipe_path
+from hf_finetune.packaged import load_recipe, recipe_path
 from hf_finetune.training import Interrupted
 
 
@@ -40,7 +40,10 @@ def flags_of(checkpoints, text_files, output, *extra):
     return ["--model_name_or_path", checkpoints("bert"), *data, *fixed, "--output_dir", str(output), *extra]
 
 
-@pytest.mark.parametrize(("strategy", "step"), [("full", 5), ("full", 13), ("lp_ft", 3), ("lp_ft", 90), ("lora", 10)])
+@pytest.mark.parametrize(
+    ("strategy", "step"),
+    [("full", 5), ("full", 8), ("full", 13), ("lp_ft", 3), ("lp_ft", 32), ("lp_ft", 45), ("lora", 10)],
+)
 def test_resumed_runs_end_with_the_same_weights(strategy, step, checkpoints, text_files, tmp_path, stop_after):
     main = load_recipe(recipe_path("text-classification"))
     extra = ["--strategy", strategy, "--merge_adapter"]
@@ -52,6 +55,32 @@ def test_resumed_runs_end_with_the_same_weights(strategy, step, checkpoints, tex
     main(flags_of(checkpoints, text_files, tmp_path / "stopped", *extra, "--resume_from_checkpoint", "auto"))
     whole, resumed = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "stopped"))
     assert whole.keys() == resumed.keys()
+    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+
+
+@pytest.mark.parametrize("step", [4, 6, 20])
+def test_resumed_runs_on_random_views_end_with_the_same_weights(step, checkpoints, image_folder, tmp_path, stop_after):
+    main = load_recipe(recipe_path("image-classification"))
+
+    def flags(name, *extra):
+        fixed = ["--dataset_name", image_folder, "--num_train_epochs", "3", "--per_device_train_batch_size", "12"]
+        views = ["--augmentation", "randaug", "--rotation_degrees", "10", "--mixup", "0.2", "--strategy", "lp_ft"]
+        return [
+            "--model_name_or_path",
+            checkpoints("timm-resnet"),
+            *fixed,
+            *views,
+            "--output_dir",
+            str(tmp_path / name),
+            *extra,
+        ]
+
+    main(flags("whole"))
+    stop_after(step)
+    with pytest.raises(Interrupted):
+        main(flags("stopped"))
+    main(flags("stopped", "--resume_from_checkpoint", "auto"))
+    whole, resumed = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "stopped"))
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
 
 

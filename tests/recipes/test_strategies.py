@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from hf_finetune.cli.train import load_recipe, recipe_path
+from hf_finetune.packaged import load_recipe, recipe_path
 
 TEXT = ("bert", "distilbert", "roberta", "deberta", "modernbert")
 IMAGE = ("resnet", "vit", "convnext", "swin", "dinov2", "mobilenet", "timm-resnet", "timm-vit", "timm-efficientnet")

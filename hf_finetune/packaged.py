@@ -1,0 +1,89 @@
+"""The recipes and accelerate configurations that travel with the package, and calling a recipe from Python."""
+
+from __future__ import annotations
+
+from importlib import util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from datasets import Dataset, DatasetDict
+
+RECIPES = {
+    "text-classification": "text_classification.py",
+    "image-classification": "image_classification.py",
+}
+
+
+def fine_tune(task: str, dataset: DatasetDict | Dataset | None = None, **flags: Any) -> dict[str, dict[str, float]]:
+    """Fine-tune from Python: the same flags as the command line, and a ``DatasetDict`` if the rows are in memory.
+
+    Example:
+        >>> fine_tune("text-classification", dataset, model_name_or_path="google-bert/bert-base-uncased")
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        UserError: as on the command line.
+    """
+    argv: list[str] = []
+    for key, value in flags.items():
+        if value is None:
+            continue
+        values = value if isinstance(value, (list, tuple)) else [value]
+        argv += [f"--{key}", *(str(item).lower() if isinstance(item, bool) else str(item) for item in values)]
+    return load_recipe(recipe_path(task))(argv, dataset)
+
+
+def recipe_path(task: str) -> Path:
+    """The recipe file of a task, in the wheel or in the checkout.
+
+    Raises:
+        UserError: there is no such task.
+    """
+    if task not in RECIPES:
+        raise UserError(
+            f"there is no task {task!r}", where="hf-finetune train", fix=f"choose one of {', '.join(RECIPES)}."
+        )
+    return packaged("recipes") / RECIPES[task]
+
+
+def accelerate_config_path(name: str) -> Path:
+    """An accelerate configuration by path, or by the name of one that the package carries.
+
+    Raises:
+        UserError: there is neither.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    folder = packaged("accelerate_configs")
+    packaged_file = folder / f"{name}.yaml"
+    if not packaged_file.is_file():
+        names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+        raise UserError(
+            f"there is no accelerate configuration {name!r}; the packaged ones are {names}",
+            where="--accelerate_config",
+            fix="name one of these, or the path of a file that 'accelerate config' wrote.",
+        )
+    return packaged_file
+
+
+def packaged(folder: str) -> Path:
+    """A folder that travels with the package: inside it in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    return package / folder if (package / folder).is_dir() else package.parent / folder
+
+
+def load_recipe(path: Path) -> Callable[..., dict[str, dict[str, float]]]:
+    """The ``main`` of a recipe file."""
+    spec = util.spec_from_file_location(f"hf_finetune_recipe_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError("the recipe cannot be read", where=str(path), fix="install the package anew.")
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
