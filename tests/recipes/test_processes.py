@@ -23,7 +23,7 @@ def launch(processes, recipe, *flags):
         str(processes),
         f"recipes/{recipe}.py",
     ]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "MASTER_PORT": "29511"}
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, *flags], cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -64,3 +64,17 @@ def test_images_in_two_processes_equal_one(checkpoints, image_folder, tmp_path):
     one, two = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("1", "2"))
     assert two["timing"]["processes"] == 2
     assert two["test"] == pytest.approx(one["test"], rel=1e-4)
+
+
+def test_the_command_line_starts_two_processes_and_an_adapter_is_judged_whole(checkpoints, text_files, tmp_path):
+    data = [word for split, path in text_files.items() for word in (f"--{split}_file", path)]
+    command = [sys.executable, "-m", "hf_finetune", "train", "text-classification", "--accelerate_config", "cpu"]
+    flags = ["--num_processes", "2", "--model_name_or_path", checkpoints("bert"), *data, "--strategy", "lora"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    whole = [*command, *flags, "--num_train_epochs", "1", "--output_dir", str(tmp_path / "run")]
+    done = subprocess.run(whole, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["timing"]["processes"] == 2
+    assert metrics["test"]["rows"] == 21
+    assert (tmp_path / "run" / "model" / "adapter_model.safetensors").exists()

@@ -108,3 +108,29 @@ def test_the_card_is_valid_and_names_no_folder(checkpoints, text_files, tmp_path
     assert "/tmp" not in text
     assert str(tmp_path) not in text
     assert 'pipeline("text-classification", model="films")' in text
+
+
+def test_checkpoint_and_rows_come_from_the_hub(checkpoints, text_files, tmp_path):
+    model = {path.name: path.read_bytes() for path in Path(checkpoints("bert")).iterdir()}
+    rows = {f"{split}.csv": Path(path).read_bytes() for split, path in text_files.items()}
+    with HubServer(users={"hf_secret_token": "alice"}) as hub:
+        hub.add_repo("model", "alice/tiny-bert", files=model, private=True)
+        hub.add_repo("dataset", "alice/films-data", files=rows, private=True)
+        command = ["-m", "hf_finetune", "train", "text-classification", "--model_name_or_path", "alice/tiny-bert"]
+        command += [
+            "--dataset_name",
+            "alice/films-data",
+            "--num_train_epochs",
+            "1",
+            "--output_dir",
+            str(tmp_path / "run"),
+        ]
+        done = shell(hub, *command)
+        assert done.returncode == 0, done.stderr[-2000:]
+        card = (tmp_path / "run" / "README.md").read_text()
+        assert "base_model: alice/tiny-bert" in card
+        assert "- alice/films-data" in card
+        assert json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]["rows"] == 21
+        absent = shell(hub, *command[:-1], str(tmp_path / "other"), "--dataset_name", "alice/none")
+        assert absent.returncode == 2
+        assert "the Hub gave no such data set" in absent.stderr.splitlines()[-2]
