@@ -126,7 +126,7 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
         settings = factory.from_pretrained(
             name, revision=config.model_revision, trust_remote_code=config.trust_remote_code
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"there is no checkpoint of this name ({first_line(error)})",
             where=f"--model_name_or_path {name}",
