@@ -70,7 +70,7 @@ def test_a_keyboard_interrupt_is_status_130():
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_says_how_to_go_on(number, status, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["recipe.py", "--output_dir", "my runs", "--overwrite_output_dir"])
-    assert run_as_script(raising(Interrupted(number, "my runs"))) == status
+    assert run_as_script(raising(Interrupted(number))) == status
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == f"interrupted by {signal.Signals(number).name}; a checkpoint was written. Go on with:"
     assert lines[1].endswith("recipe.py --output_dir 'my runs' --resume_from_checkpoint auto")
@@ -78,7 +78,7 @@ def test_an_interrupted_run_says_how_to_go_on(number, status, capsys, monkeypatc
 
 def test_the_command_that_goes_on_shows_no_token(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["recipe.py", "--hub_token", "hf_secret", "--seed", "1"])
-    run_as_script(raising(Interrupted(signal.SIGINT, "runs")))
+    run_as_script(raising(Interrupted(signal.SIGINT)))
     printed = capsys.readouterr().err
     assert "hf_secret" not in printed
     assert "--seed 1" in printed
@@ -86,7 +86,7 @@ def test_the_command_that_goes_on_shows_no_token(capsys, monkeypatch):
 
 def test_the_command_that_goes_on_names_resuming_once(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["recipe.py", "--resume_from_checkpoint", "auto"])
-    run_as_script(raising(Interrupted(signal.SIGINT, "runs")))
+    run_as_script(raising(Interrupted(signal.SIGINT)))
     assert capsys.readouterr().err.count("--resume_from_checkpoint") == 1
 
 

@@ -60,8 +60,8 @@ def test_skipping_drops_and_counts_unreadable_pictures(pictures, capsys):
     assert splits.train["label"][:] == [0, 0, 1, 1, 2, 2, 2]
     assert len(splits.test) == 8
     assert splits.notes == [
-        f"2 unreadable pictures of the train split are skipped: {root}/train/a/2.png, {root}/train/b/1.png",
-        f"1 unreadable pictures of the test split are skipped: {root}/test/c/0.png",
+        "2 unreadable pictures of the train split are skipped: a/2.png, b/1.png",
+        "1 unreadable pictures of the test split are skipped: c/0.png",
     ]
     assert "2 unreadable pictures of the train split" in capsys.readouterr().out
 
