@@ -72,7 +72,10 @@ def test_an_interrupted_run_says_how_to_go_on(number, status, capsys, monkeypatc
     monkeypatch.setattr(sys, "argv", ["recipe.py", "--output_dir", "my runs", "--overwrite_output_dir"])
     assert run_as_script(raising(Interrupted(number))) == status
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == f"interrupted by {signal.Signals(number).name}; a checkpoint was written. Go on with:"
+    assert (
+        lines[0]
+        == f"interrupted by {signal.Signals(number).name}; a checkpoint was written. Go on with (under the same launcher):"
+    )
     assert lines[1].endswith("recipe.py --output_dir 'my runs' --resume_from_checkpoint auto")
 
 
