@@ -63,9 +63,12 @@ class DataConfig:
     label_column: str | None = field(
         default=None, metadata={"help": "Column of the label (default: found by name and type)."}
     )
-    validation_split: float = field(
-        default=0.1,
-        metadata={"help": "Share of the training rows held out, stratified, where no validation split is given."},
+    validation_split: float | None = field(
+        default=None,
+        metadata={
+            "help": "Share of the training rows held out, stratified, where no validation split is given (default: 0.1, "
+            "and 0.05 from 5,000 rows on)."
+        },
     )
     max_train_samples: int | None = field(
         default=None, metadata={"help": "Use the first N training rows only (of pictures, N at random)."}

@@ -374,7 +374,7 @@ DEMOS = {
     ),
     "image": Demo(
         task="image-classification",
-        config="solar_cells_efficientnet_lite0_lp_ft.yaml",
+        config="solar_cells_efficientnet_lite0_head.yaml",
         data="solar cells (elpv)",
         backbone="EfficientNet-Lite0",
         assets=(EFFICIENTNET_LITE0, SOLAR_CELLS),

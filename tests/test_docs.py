@@ -19,7 +19,7 @@ from hf_finetune.tasks import TASKS
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 EXAMPLES = sorted((ROOT / "recipes" / "configs").iterdir())
-DEMO_EXAMPLES = ("rotten_tomatoes_minilm.yaml", "solar_cells_efficientnet_lite0_lp_ft.yaml")
+DEMO_EXAMPLES = ("rotten_tomatoes_minilm.yaml", "solar_cells_efficientnet_lite0_head.yaml")
 MODEL_AND_DATA = ["--model_name_or_path", "some-model", "--dataset_name", "some-data"]
 OPTIONS = {flag for action in build_parser()._actions for flag in action.option_strings}
 LAUNCH_OPTIONS = {flag for action in launch_command_parser()._actions for flag in action.option_strings}

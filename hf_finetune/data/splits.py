@@ -43,15 +43,17 @@ class Splits:
         return np.bincount(np.asarray(rows["label"], dtype=np.int64), minlength=len(self.labels))
 
 
-def hold_out_validation(train: Dataset, share: float, notes: list[str]) -> tuple[Dataset, Dataset | None]:
+def hold_out_validation(train: Dataset, share: float | None, notes: list[str]) -> tuple[Dataset, Dataset | None]:
     """Hold the same share of every class out of the training rows, with a fixed seed; said aloud.
 
     A class of two rows or more gives at least one and keeps at least one; a single row stays in training. A share of 0
-    holds nothing out.
+    holds nothing out; None is a tenth, and a twentieth where that is plenty.
 
     Raises:
         UserError: no class has two rows.
     """
+    if share is None:
+        share = 0.1 if len(train) < 5000 else 0.05
     if share == 0:
         return train, None
     labels = np.asarray(train["label"], dtype=np.int64)

@@ -18,7 +18,7 @@ from hf_finetune.models import Checkpoint
 
 PROBE_RATE = 3e-3
 HEAD_FACTOR = 5
-FEW_ROWS = 5_000
+MANY_CLASSES = 20
 MANY_ROWS = 20_000
 
 
@@ -77,6 +77,7 @@ def recommend(facts: Facts, strategy: str) -> dict[str, Default]:
         "warmup_steps": Default(0.1),
         "lr_scheduler_type": Default("linear"),
         "weight_decay": Default(0.01),
+        "label_smoothing_factor": label_smoothing(facts),
         "train_sampling_strategy": Default("group_by_length" if facts.kind == "text" else "random"),
     }
 
@@ -114,9 +115,16 @@ def probe_epochs(strategy: str) -> Default:
     return Default(4.0 if strategy == "lp_ft" else 20.0)
 
 
+def label_smoothing(facts: Facts) -> Default:
+    """Share of the target that is spread over all classes."""
+    if facts.kind == "text" and facts.classes >= MANY_CLASSES:
+        return Default(0.1, f"many of the {facts.classes} classes are close to each other")
+    return Default(0.0)
+
+
 def step_rows(facts: Facts) -> int:
-    """Rows of an optimiser step: small sets of texts need the steps more than the speed."""
-    return 16 if facts.kind == "text" and facts.rows < FEW_ROWS else 32
+    """Rows of an optimiser step: texts need the steps more than the speed, until there are many."""
+    return 16 if facts.kind == "text" and facts.rows < MANY_ROWS else 32
 
 
 def batch_size(facts: Facts) -> Default:

@@ -84,6 +84,7 @@ _TRAINING = (
     "warmup_steps",
     "lr_scheduler_type",
     "weight_decay",
+    "label_smoothing_factor",
     "train_sampling_strategy",
 )
 

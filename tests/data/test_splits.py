@@ -101,3 +101,8 @@ def test_splits_name_those_there_are_and_count_their_classes():
     assert [name for name, _ in splits.items()] == ["train", "test"]
     assert splits.class_counts("train").tolist() == [3, 1, 0]
     assert splits.class_counts("test").tolist() == [0, 2, 0]
+
+
+def test_left_open_the_share_is_a_tenth_and_a_twentieth_of_many_rows():
+    assert len(hold_out_validation(rows(50, 50), None, [])[1]) == 10
+    assert len(hold_out_validation(rows(3000, 3000), None, [])[1]) == 300

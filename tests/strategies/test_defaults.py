@@ -26,8 +26,15 @@ def test_wider_encoders_take_smaller_rates(width, rate):
 
 
 def test_larger_steps_take_larger_rates():
-    assert values(rows=9000)["per_device_train_batch_size"] == 32
-    assert values(rows=9000)["learning_rate"] == pytest.approx(2e-4)
+    assert values(rows=9000)["per_device_train_batch_size"] == 16
+    assert values(rows=90_000)["per_device_train_batch_size"] == 32
+    assert values(rows=90_000)["learning_rate"] == pytest.approx(2e-4)
+
+
+def test_many_classes_of_texts_are_smoothed():
+    assert values(classes=77)["label_smoothing_factor"] == 0.1
+    assert values(classes=4)["label_smoothing_factor"] == 0.0
+    assert values(kind="image", classes=77)["label_smoothing_factor"] == 0.0
 
 
 @pytest.mark.parametrize(("classes", "epochs"), [(2, 3), (4, 4), (77, 8), (500, 8)])
