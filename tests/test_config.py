@@ -44,7 +44,7 @@ def refused(*flags: str) -> UserError:
 def test_what_nobody_set_has_its_default_and_is_not_explicit():
     config = parse([*MODEL])
     assert config.strategy.lora_r == 16
-    assert config.data.validation_split == 0.1
+    assert config.data.validation_split is None
     assert config.training == {}
     assert config.explicit == {"model_name_or_path"}
 
