@@ -1,7 +1,7 @@
 """Accuracy with no flags but model and data: ours, the majority class, and the cheap baseline of each data set.
 
     python benchmarks/accuracy.py                 # the demo's two data sets
-    python benchmarks/accuracy.py --shared ../shared --only sst2 flowers12
+    python benchmarks/accuracy.py --shared FOLDER --only sst2 flowers12
 
 Every row is one run of the ordinary recipe at its defaults. The baseline of texts is tf-idf (1, 2) and logistic
 regression on the same training rows, computed here; that of pictures is the linear probe that the data set's own page
