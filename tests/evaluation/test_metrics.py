@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -152,13 +151,11 @@ def test_the_function_can_be_called_again_with_other_rows():
     assert compute(evaluation(np.eye(2)[[0, 1]] + 0.1, np.array([0, 1])))["accuracy"] == 1.0
 
 
-def test_a_metric_that_the_hub_cannot_give_is_refused_quickly(monkeypatch, tmp_path):
+def test_a_metric_that_the_hub_cannot_give_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
-    began = time.perf_counter()
     with pytest.raises(UserError) as caught:
         metric_function("no_such_metric_anywhere")
-    assert time.perf_counter() - began < 5
     assert caught.value.what.startswith("'no_such_metric_anywhere' is none of the built-in metrics (accuracy, ")
     assert caught.value.where == "--metric"
 
