@@ -1,7 +1,7 @@
 """Rates, lengths and batch sizes for this backbone and this many rows, each with its reason.
 
-A handful of pure functions of plain facts. The numbers were chosen on the validation splits of the data sets that
-``docs/strategies.md`` names, and are one rule for all of them.
+A handful of pure functions of plain facts. The numbers are one rule, from a coarse search on the data sets that
+``docs/strategies.md`` names; what that search does not show stands there too.
 """
 
 from __future__ import annotations
