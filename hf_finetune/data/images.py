@@ -40,7 +40,9 @@ def open_image(cell: dict[str, Any] | str) -> Image.Image:
 def find_split_folders(root: Path) -> dict[str, Path]:
     """The split folders of an image folder; empty where the classes stand at its top."""
     # A class may be called "train": a split holds folders of pictures, not pictures.
-    by_name = {path.name.lower(): path for path in _folders(root) if any(_pictures(inner) for inner in _folders(path))}
+    by_name = {
+        path.name.lower(): path for path in _folders(root) if any(list_pictures(inner) for inner in _folders(path))
+    }
     found = {split: by_name[name] for split, names in SPLIT_FOLDERS.items() for name in names if name in by_name}
     return found if "train" in found else {}
 
@@ -57,7 +59,7 @@ def read_image_folder(root: Path) -> Dataset:
 
     if not root.is_dir():
         raise UserError("the folder does not exist", where=str(root), fix="check the path.")
-    pictures = {folder.name: _pictures(folder) for folder in _folders(root)}
+    pictures = {folder.name: list_pictures(folder) for folder in _folders(root)}
     classes = sorted((name for name, files in pictures.items() if files), key=natural_key)
     if not classes:
         raise UserError(
@@ -75,11 +77,6 @@ def read_image_folder(root: Path) -> Dataset:
         },
         features=features,
     )
-
-
-def list_pictures(folder: Path) -> list[Path]:
-    """All pictures below a folder, in natural order."""
-    return _pictures(folder)
 
 
 def unreadable_images(split: Dataset, indices: list[int]) -> list[tuple[int, str]]:
@@ -121,7 +118,8 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
-def _pictures(folder: Path) -> list[Path]:
+def list_pictures(folder: Path) -> list[Path]:
+    """All pictures below a folder, in natural order; hidden files and folders are passed over."""
     from PIL import Image
 
     endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
