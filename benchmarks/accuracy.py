@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_finetune.console import show_table
-from hf_finetune.demo import cache_dir, image_checkpoint, image_data, text_checkpoint, text_data
-from hf_finetune.files import write_json
+from hf_finetune.demo import image_checkpoint, image_data, text_checkpoint, text_data
+from hf_finetune.files import cache_dir, write_json
 from hf_finetune.packaged import fine_tune
 
 TEXTS = {"sst2": {"max_train_samples": 2000}, "tweeteval_emotion": {}, "banking77": {}}

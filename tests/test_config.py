@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf_finetune.config import Config, StrategyConfig, parse
+from hf_finetune.config import Config, parse
 from hf_finetune.errors import UserError
+from hf_finetune.options import StrategyConfig
 
 MODEL = ("--model_name_or_path", "m")
 SHIPPED = sorted((Path(__file__).resolve().parents[1] / "recipes" / "configs").glob("*.y*ml"))

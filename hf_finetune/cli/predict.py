@@ -58,11 +58,11 @@ def predict(
     import numpy as np
     import pandas as pd
 
-    from hf_finetune.config import ModelConfig
     from hf_finetune.data.audit import audit_images
     from hf_finetune.evaluation.metrics import softmax
     from hf_finetune.evaluation.predict import predict_logits
     from hf_finetune.models import load_artifact, load_settings, task_name
+    from hf_finetune.options import ModelConfig
     from hf_finetune.tasks import get_task
 
     folder = Path(model_name, "model")

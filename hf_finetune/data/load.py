@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from hf_finetune.config import DataConfig
 from hf_finetune.console import say
 from hf_finetune.data.columns import find_image, find_label, find_text, is_string
 from hf_finetune.data.images import SPLIT_FOLDERS, find_split_folders, read_image_folder
 from hf_finetune.data.labels import encode_labels, label_names, unlabelled
 from hf_finetune.data.splits import SPLIT_SEED, Splits, hold_out_validation
 from hf_finetune.errors import UserError
+from hf_finetune.options import DataConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

@@ -13,11 +13,11 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from hf_finetune.config import ModelConfig
 from hf_finetune.console import say
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import mlp_head
 from hf_finetune.models.stages import Stage, read_stages
+from hf_finetune.options import ModelConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

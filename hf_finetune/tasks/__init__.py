@@ -11,8 +11,9 @@ from hf_finetune.errors import UserError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from hf_finetune.config import Config, InputConfig
+    from hf_finetune.config import Config
     from hf_finetune.models import Checkpoint
+    from hf_finetune.options import InputConfig
 
 TASKS = {
     "text-classification": "hf_finetune.tasks.text_classification",

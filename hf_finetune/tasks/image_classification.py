@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from hf_finetune.config import Config, InputConfig
+from hf_finetune.config import Config
 from hf_finetune.data.augment import measure_preprocessing, rotation, training_transform
 from hf_finetune.data.images import open_image
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint
+from hf_finetune.options import InputConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from hf_finetune.config import Config, InputConfig
+from hf_finetune.config import Config
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint
+from hf_finetune.options import InputConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from transformers import EarlyStoppingCallback
 
-from hf_finetune.config import Config, InputConfig
+from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say
 from hf_finetune.data import Splits
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.metrics import metric_function
 from hf_finetune.models import Checkpoint
+from hf_finetune.options import InputConfig
 from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
 from hf_finetune.tasks import Task
 from hf_finetune.training.arguments import training_arguments

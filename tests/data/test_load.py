@@ -11,9 +11,9 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value, load_from_disk
 from PIL import Image as Pillow
 
-from hf_finetune.config import DataConfig
 from hf_finetune.data.load import load_splits, read_file
 from hf_finetune.errors import UserError
+from hf_finetune.options import DataConfig
 
 ROWS = [('one, "two"', "01"), ("three\nfour", "NA"), ("five", "None"), ("six", "01"), ("seven", " 1"), ("é ½", "NA")]
 TEXTS, LABELS = [text for text, _ in ROWS], [label for _, label in ROWS]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hf_finetune.demo import cache_dir, image_checkpoint, image_data, text_checkpoint, text_data
+from hf_finetune.demo import image_checkpoint, image_data, text_checkpoint, text_data
+from hf_finetune.files import cache_dir
 from hf_finetune.packaged import fine_tune
 
 pytestmark = pytest.mark.assets

@@ -6,13 +6,16 @@ import pytest
 import torch
 from datasets import Dataset
 
-from hf_finetune.config import Config, DataConfig, InputConfig, ModelConfig, RunConfig, StrategyConfig
+from hf_finetune.config import Config
 from hf_finetune.errors import UserError
+from hf_finetune.options import CacheConfig, DataConfig, InputConfig, ModelConfig, RunConfig, StrategyConfig
 from hf_finetune.tasks import get_task
 
 
 def config(model, **inputs):
-    return Config(ModelConfig(model), DataConfig(), InputConfig(**inputs), StrategyConfig(), RunConfig(), {})
+    return Config(
+        ModelConfig(model), DataConfig(), InputConfig(**inputs), CacheConfig(), StrategyConfig(), RunConfig(), {}
+    )
 
 
 TEXTS = Dataset.from_dict({"id": ["0", "1"], "text": ["good film", "bad " * 300], "label": [1, 0]})

@@ -1,0 +1,187 @@
+"""What can be asked for: one dataclass per concern. The explanation beside each field is its ``--help``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class ModelConfig:
+    """Which checkpoint, and what stands on top of it."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Hub id or local folder of a transformers or timm checkpoint."}
+    )
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the checkpoint."})
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Run Python code that the checkpoint's repository carries."}
+    )
+    head_hidden_size: int | None = field(
+        default=None, metadata={"help": "Make the head an MLP with one hidden layer of this many units."}
+    )
+
+
+@dataclass
+class DataConfig:
+    """Where the rows come from, and which of them are used."""
+
+    dataset_name: str | None = field(
+        default=None,
+        metadata={"help": "Hub id, a folder of images by class (with or without splits), or a saved DatasetDict."},
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
+    dataset_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub data set."})
+    train_file: str | None = field(default=None, metadata={"help": "CSV, TSV, JSON, JSONL, Parquet or Arrow file."})
+    validation_file: str | None = field(default=None, metadata={"help": "File of validation rows."})
+    test_file: str | None = field(default=None, metadata={"help": "File of test rows."})
+    train_dir: str | None = field(default=None, metadata={"help": "Folder of images, one sub-folder a class."})
+    validation_dir: str | None = field(default=None, metadata={"help": "Folder of validation images."})
+    test_dir: str | None = field(default=None, metadata={"help": "Folder of test images."})
+    text_column: str | None = field(
+        default=None, metadata={"help": "Column of the text (default: found by name and type)."}
+    )
+    image_column: str | None = field(
+        default=None, metadata={"help": "Column of the image (default: found by name and type)."}
+    )
+    label_column: str | None = field(
+        default=None, metadata={"help": "Column of the label (default: found by name and type)."}
+    )
+    validation_split: float | None = field(
+        default=None,
+        metadata={
+            "help": "Share of the training rows held out, stratified, where no validation split is given (default: 0.1, "
+            "and 0.05 from 5,000 rows on)."
+        },
+    )
+    max_train_samples: int | None = field(
+        default=None, metadata={"help": "Use the first N training rows only (of pictures, N at random)."}
+    )
+    max_eval_samples: int | None = field(
+        default=None, metadata={"help": "Use the first N validation rows only (of pictures, N at random)."}
+    )
+    max_predict_samples: int | None = field(
+        default=None, metadata={"help": "Use the first N test rows only (of pictures, N at random)."}
+    )
+    on_bad_image: Literal["error", "skip"] = field(
+        default="error", metadata={"help": "What an unreadable image does: stop the run, or be dropped and counted."}
+    )
+
+
+@dataclass
+class InputConfig:
+    """What the model reads of a row."""
+
+    max_length: int | None = field(
+        default=None, metadata={"help": "Longest text in tokens (default: what the checkpoint takes, 512 at most)."}
+    )
+    image_size: int | None = field(
+        default=None, metadata={"help": "Side of the square that the model sees (default: the checkpoint's own)."}
+    )
+    augmentation: Literal["auto", "none", "light", "randaug"] = field(
+        default="auto",
+        metadata={
+            "help": "none: the checkpoint's own preprocessing; light: crop, flip; randaug: light and RandAugment; "
+            "auto: light where the backbone trains, none where it is frozen."
+        },
+    )
+    rotation_degrees: float = field(
+        default=0.0, metadata={"help": "Random rotation of training images, up to this angle."}
+    )
+    mixup: float = field(default=0.0, metadata={"help": "Alpha of mixup (arXiv 1710.09412); 0 is off."})
+    cutmix: float = field(default=0.0, metadata={"help": "Alpha of CutMix (arXiv 1905.04899); 0 is off."})
+
+
+@dataclass
+class CacheConfig:
+    """What is computed once and kept."""
+
+    activation_cache: Literal["auto", "on", "off"] = field(
+        default="auto",
+        metadata={
+            "help": "Keep the output of the frozen stages on disk and train the rest from there; auto measures whether "
+            "it pays, and says so."
+        },
+    )
+    activation_cache_dir: str | None = field(
+        default=None, metadata={"help": "Where activations are kept (default: ~/.cache/hf-finetune/activations)."}
+    )
+    activation_cache_max_gb: float | None = field(
+        default=None,
+        metadata={
+            "help": "Largest size of that folder; the least recently used go first (default: half the free disk)."
+        },
+    )
+    activation_views: int = field(
+        default=0,
+        metadata={
+            "help": "With random augmentation: keep the activations of this many views of every picture, and take "
+            "another each epoch (default: 0, new views are computed every epoch)."
+        },
+    )
+    image_cache: Literal["auto", "ram", "disk", "off"] = field(
+        default="auto",
+        metadata={
+            "help": "Decode every picture once, to a size a little above what the model sees, and keep it; auto chooses "
+            "memory or disk by what is free."
+        },
+    )
+
+
+@dataclass
+class StrategyConfig:
+    """What trains, in which order and at which rates."""
+
+    strategy: str = field(
+        default="auto",
+        metadata={
+            "help": "full, head (linear probe), freeze:STAGE or freeze:DEPTH, lp_ft (head, then full), lora; "
+            "auto chooses, and says why."
+        },
+    )
+    layer_decay: float | None = field(
+        default=None, metadata={"help": "Factor on the learning rate for every stage below the head, e.g. 0.9."}
+    )
+    head_learning_rate: float | None = field(default=None, metadata={"help": "Learning rate of the head."})
+    lora_r: int = field(default=16, metadata={"help": "Rank of the LoRA matrices."})
+    lora_alpha: int = field(default=32, metadata={"help": "Scale of the LoRA update (divided by the rank)."})
+    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout in front of the LoRA matrices."})
+    lora_target_modules: list[str] | None = field(
+        default=None,
+        metadata={"help": "Names, or one regular expression, of the layers that get LoRA; all-linear by default."},
+    )
+    merge_adapter: bool = field(
+        default=False, metadata={"help": "Fold the LoRA matrices into the weights and save an ordinary checkpoint."}
+    )
+
+
+@dataclass
+class RunConfig:
+    """How the run is watched, judged and kept."""
+
+    metric: str | None = field(
+        default=None,
+        metadata={
+            "help": "What chooses the best epoch: a built-in metric (default: accuracy), or any metric of the Hub."
+        },
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop when the metric has not improved for this many evaluations."}
+    )
+    class_weights: Literal["none", "balanced"] = field(
+        default="none",
+        metadata={"help": "balanced: weigh each class by the inverse of its frequency in the training rows."},
+    )
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "Remove the run that stands in the output folder."}
+    )
+
+
+CONCERNS: dict[str, type] = {
+    "model": ModelConfig,
+    "data": DataConfig,
+    "inputs": InputConfig,
+    "cache": CacheConfig,
+    "strategy": StrategyConfig,
+    "run": RunConfig,
+}
