@@ -1,7 +1,11 @@
-"""Training-time views of a picture, in the size and scale that the checkpoint's own preprocessing gives."""
+"""What a checkpoint's preprocessing does to pixels, and training-time views in the same size and scale.
+
+Views are uint8: a batch is brought to the checkpoint's scale as a whole, which is many times cheaper than each picture.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    import numpy as np
 
 # The smallest share of a picture that a random crop keeps. ImageNet training takes 0.08; for fine-tuning on small data
 # sets that loses the object too often.
@@ -28,6 +32,11 @@ class Preprocessing:
     std: tuple[float, ...]
     interpolation: int
 
+    @property
+    def source_edge(self) -> int:
+        """Shorter edge of the pictures that views are cut from: the smallest crop is then not enlarged."""
+        return math.ceil(max(self.size) / math.sqrt(SMALLEST_CROP))
+
 
 def measure_preprocessing(processor: Any) -> Preprocessing:
     """Read size, mean and std off what a processor makes of a black and of a white picture.
@@ -43,7 +52,7 @@ def measure_preprocessing(processor: Any) -> Preprocessing:
 
     black, white = output(0), output(255)
     height, width = black.shape[-2:]
-    low, high = black.mean(dim=(1, 2)), white.mean(dim=(1, 2))
+    low, high = (picture.double().mean(dim=(1, 2)) for picture in (black, white))
     std = 1 / (high - low)
     resample = getattr(processor, "resample", None)
     if resample is None:  # timm names it
@@ -57,23 +66,70 @@ def measure_preprocessing(processor: Any) -> Preprocessing:
     )
 
 
-def training_transform(pixels: Preprocessing, augmentation: str, degrees: float) -> Callable[[Image], torch.Tensor]:
-    """Random views: ``light`` is a resized crop and a horizontal flip; ``randaug`` adds RandAugment (arXiv 1909.13719)."""
+def normalise(pictures: torch.Tensor, pixels: Preprocessing) -> torch.Tensor:
+    """A batch of uint8 pictures on the checkpoint's scale: float32, same shape (rows, 3, height, width)."""
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in (pixels.mean, pixels.std))
+    return pictures.contiguous().float().mul_((1 / (255 * std)).float()).add_((-mean / std).float())
+
+
+def quantise(values: torch.Tensor, pixels: Preprocessing) -> np.ndarray:
+    """What :func:`normalise` is to be given for these values, shape (3, height, width): the uint8 pixels behind them."""
+    mean, std = (torch.tensor(figures).view(3, 1, 1) for figures in (pixels.mean, pixels.std))
+    return values.mul(std).add_(mean).mul_(255).round_().clamp_(0, 255).to(torch.uint8).numpy()
+
+
+def is_reversible(processor: Any, pixels: Preprocessing) -> bool:
+    """Whether what the processor puts out can be kept as uint8: it resizes on uint8, and what it pads with is a colour."""
+    import numpy as np
+    from PIL import Image
+
+    for height, width in ((300, 400), (90, 70)):
+        noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        values = processor(images=Image.fromarray(noise), return_tensors="pt")["pixel_values"][0]
+        if values.dtype != torch.float32 or values.shape != (3, *pixels.size):
+            return False
+        again = normalise(torch.from_numpy(quantise(values, pixels))[None], pixels)[0]
+        if not torch.allclose(again, values, rtol=0, atol=1e-5):
+            return False
+    return True
+
+
+def training_transform(
+    pixels: Preprocessing, augmentation: str, degrees: float
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Random views: ``light`` is a resized crop and a horizontal flip; ``randaug`` adds RandAugment (arXiv 1909.13719).
+
+    Returns:
+        A function from a uint8 picture of shape (3, height, width) to one of the preprocessing's size.
+    """
     from torchvision.transforms import InterpolationMode, v2
 
     modes = {0: "NEAREST", 1: "LANCZOS", 2: "BILINEAR", 3: "BICUBIC"}
     interpolation = InterpolationMode[modes.get(pixels.interpolation, "BICUBIC")]
     if interpolation is InterpolationMode.LANCZOS:
         interpolation = InterpolationMode.BICUBIC  # tensors cannot be resized with LANCZOS
-    steps: list[torch.nn.Module] = [rotation(degrees)] if degrees else []
+    steps: list[torch.nn.Module] = [OnPicture(rotation(degrees))] if degrees else []
     steps += [
         v2.RandomResizedCrop(pixels.size, (SMALLEST_CROP, 1.0), interpolation=interpolation, antialias=True),
         v2.RandomHorizontalFlip(),
     ]
     if augmentation == "randaug":
-        steps.append(v2.RandAugment(num_ops=2, magnitude=9))
-    steps += [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(pixels.mean, pixels.std)]
+        steps.append(OnPicture(v2.RandAugment(num_ops=2, magnitude=9)))
     return v2.Compose(steps)
+
+
+class OnPicture(torch.nn.Module):
+    """A transform by Pillow inside a chain on tensors: Pillow rotates and shears several times as fast on a CPU."""
+
+    def __init__(self, transform: torch.nn.Module) -> None:
+        super().__init__()
+        self.transform = transform
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """From and to a uint8 tensor of shape (3, height, width)."""
+        from torchvision.transforms.v2 import functional
+
+        return functional.pil_to_tensor(self.transform(functional.to_pil_image(pixels)))
 
 
 def rotation(degrees: float) -> torch.nn.Module:

@@ -34,10 +34,13 @@ class Task(Protocol):
     def load_processor(self, name: str, **options: Any) -> Any:
         """The preprocessing of a checkpoint or of a saved model."""
 
-    def encode(self, split: Dataset, processor: Any, views: InputConfig | None = None) -> Any:
+    def encode(
+        self, split: Dataset, processor: Any, views: InputConfig | None = None, image_cache: str | None = None
+    ) -> Any:
         """Model inputs of a split, row by row: a map-style data set of dictionaries with ``labels`` where there are any.
 
         ``views`` asks for random views of the rows, in training; without it the inputs are those of ``pipeline()``.
+        ``image_cache`` says where the decoded pictures of rows that are read more than once are kept.
         """
 
     def collator(self, processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:

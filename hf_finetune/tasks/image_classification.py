@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 
 from hf_finetune.config import Config
-from hf_finetune.data.augment import measure_preprocessing, rotation, training_transform
-from hf_finetune.data.images import open_image
+from hf_finetune.console import say
+from hf_finetune.data.augment import (
+    Preprocessing,
+    is_reversible,
+    measure_preprocessing,
+    normalise,
+    quantise,
+    rotation,
+    training_transform,
+)
+from hf_finetune.data.image_cache import PixelStore, open_store, read_through, source_store
+from hf_finetune.data.images import open_image, open_reduced
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint
 from hf_finetune.options import InputConfig
@@ -56,69 +70,145 @@ def load_processor(name: str, **options: Any) -> Any:
 
 
 class Pictures(torch.utils.data.Dataset):
-    """Rows of a split, decoded when they are asked for.
+    """Rows of a split as model inputs; what a row's picture was decoded to may be kept for later epochs.
 
-    Each item has ``pixel_values``, float32 of shape (channels, height, width), and ``labels`` where the split has labels.
-    A random view depends on the run's seed, the epoch and the row alone: workers, processes and resuming change nothing.
+    Each item has ``pixel_values`` of shape (channels, height, width), float32 or, before normalisation, uint8, and
+    ``labels`` where the split has labels. A random view depends on the run's seed, the epoch and the row alone: workers,
+    processes, resuming and keeping change nothing.
+
+    Args:
+        split: the rows.
+        decode: from an image cell to an array.
+        view: a random view of that array; without it the array itself is the input.
+        store: where arrays are kept.
     """
 
-    def __init__(self, split: Dataset, transform: Callable[[Any], torch.Tensor], *, random: bool = False) -> None:
+    def __init__(
+        self,
+        split: Dataset,
+        decode: Callable[[Any], np.ndarray],
+        view: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        store: PixelStore | None = None,
+    ) -> None:
         self.split = split
-        self.transform = transform
-        self.seed = torch.initial_seed() if random else None
-        self.epoch = 0
+        self.decode = decode
+        self.view = view
+        self.store = store
+        self.labels = list(split["label"]) if "label" in getattr(split, "column_names", ()) else None
+        self.seed = torch.initial_seed()
+        # In memory that workers share: they may outlive the epoch in which they were started.
+        self.epoch = torch.frombuffer(mmap.mmap(-1, 8), dtype=torch.int64)
 
     def set_epoch(self, epoch: int) -> None:
         """Take other views from now on."""
-        self.epoch = epoch
+        self.epoch[0] = epoch
 
     def __len__(self) -> int:
         return len(self.split)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self.split[index]
-        item: dict[str, Any] = {"pixel_values": self._view(open_image(row["image"]), index)}
-        if "label" in row:
-            item["labels"] = row["label"]
+        return self._item(index, self._decoded(index))
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+        """A batch of rows; where no worker reads ahead, their pictures are decoded in threads."""
+        threads = 1 if torch.utils.data.get_worker_info() else decoding_threads()
+        missing = [index for index in indices if self.store is None or self.store.get(index) is None]
+        if threads == 1 or len(missing) < 2:
+            return [self[index] for index in indices]
+        with ThreadPoolExecutor(threads) as pool:
+            decoded = list(pool.map(self._decoded, indices))
+        return [self._item(index, pixels) for index, pixels in zip(indices, decoded, strict=True)]
+
+    def _decoded(self, index: int) -> np.ndarray:
+        return read_through(self.store, index, lambda: self.decode(self.split[index]["image"]))
+
+    def _item(self, index: int, decoded: np.ndarray) -> dict[str, Any]:
+        pixels = torch.from_numpy(decoded)
+        item: dict[str, Any] = {"pixel_values": pixels if self.view is None else self._view(self.view, pixels, index)}
+        if self.labels is not None:
+            item["labels"] = self.labels[index]
         return item
 
-    def _view(self, picture: Any, index: int) -> torch.Tensor:
-        if self.seed is None:
-            return self.transform(picture)
+    def _view(self, view: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor, index: int) -> torch.Tensor:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed((self.seed * 1_000_003 + self.epoch) * 1_000_003 + index & 2**63 - 1)
-            return self.transform(picture)
+            torch.manual_seed((self.seed * 1_000_003 + int(self.epoch)) * 1_000_003 + index & 2**63 - 1)
+            return view(pixels.permute(2, 0, 1))
 
 
-def encode(split: Dataset, processor: Any, views: InputConfig | None = None) -> Pictures:
-    """Pixels as the checkpoint's processor makes them, or random views of them in the same size and scale."""
-    plain = partial(_pixels, processor)
+def decoding_threads() -> int:
+    """Threads that decode at once, of the cores that this process has for itself."""
+    return max(1, min(4, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def encode(
+    split: Dataset, processor: Any, views: InputConfig | None = None, image_cache: str | None = None
+) -> Pictures:
+    """Pixels as the checkpoint's processor makes them, or random views of them in the same size and scale.
+
+    Args:
+        split: rows with an ``image``.
+        processor: the checkpoint's preprocessing.
+        views: which random views; None for none.
+        image_cache: for rows that are read more than once, where their pixels are kept (``off`` for nowhere). Such rows
+            are uint8 wherever that loses nothing, kept or not.
+    """
     if views is None:
-        return Pictures(split, plain)
+        return _plain(split, processor, image_cache)
+    pixels = measure_preprocessing(processor)
+    store = source_store(split, pixels.source_edge, image_cache or "off")
+    decode = partial(_source, pixels.source_edge)
     if views.augmentation == "none":
-        return Pictures(split, partial(_rotated, rotation(views.rotation_degrees), plain), random=True)
-    views_of = training_transform(measure_preprocessing(processor), views.augmentation, views.rotation_degrees)
-    return Pictures(split, views_of, random=True)
+        return Pictures(split, decode, partial(_rotated, rotation(views.rotation_degrees), processor), store)
+    transform = training_transform(pixels, views.augmentation, views.rotation_degrees)
+    return Pictures(split, decode, transform, store)
 
 
-def _pixels(processor: Any, picture: Any) -> torch.Tensor:
+def _plain(split: Dataset, processor: Any, image_cache: str | None) -> Pictures:
+    """Full decoding and the processor's own resize, as in ``pipeline()``."""
+    if image_cache is None:
+        return Pictures(split, partial(_inputs, processor))
+    pixels = measure_preprocessing(processor)
+    if not is_reversible(processor, pixels):
+        say("The processor's pixels cannot be kept as bytes without loss: they are computed every time.")
+        return Pictures(split, partial(_inputs, processor))
+    shapes = np.tile([3, *pixels.size], (len(split), 1))
+    store = open_store(shapes, image_cache, f"{len(split)} pictures at the model's size")
+    return Pictures(split, partial(_bytes, processor, pixels), store=store)
+
+
+def _source(edge: int, cell: Any) -> np.ndarray:
+    return np.array(open_reduced(cell, edge))
+
+
+def _inputs(processor: Any, cell: Any) -> np.ndarray:
+    return _processed(processor, open_image(cell)).numpy()
+
+
+def _bytes(processor: Any, pixels: Preprocessing, cell: Any) -> np.ndarray:
+    return quantise(_processed(processor, open_image(cell)), pixels)
+
+
+def _processed(processor: Any, picture: Any) -> torch.Tensor:
     return processor(images=picture, return_tensors="pt")["pixel_values"][0]
 
 
-def _rotated(rotate: Callable[[Any], Any], pixels: Callable[[Any], torch.Tensor], picture: Any) -> torch.Tensor:
-    return pixels(rotate(picture))
+def _rotated(rotate: Callable[[Any], Any], processor: Any, pixels: torch.Tensor) -> torch.Tensor:
+    from torchvision.transforms.v2.functional import to_pil_image
+
+    return _processed(processor, rotate(to_pil_image(pixels)))
 
 
 def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
-    """Stack pixels and labels."""
+    """Stack pixels and labels; pixels that are still uint8 are brought to the processor's scale, all at once."""
+    return partial(_collate, measure_preprocessing(processor))
 
-    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-        batch: dict[str, Any] = {"pixel_values": torch.stack([row["pixel_values"] for row in rows])}
-        if "labels" in rows[0]:
-            batch["labels"] = torch.tensor([row["labels"] for row in rows])
-        return batch
 
-    return collate
+def _collate(pixels: Preprocessing, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    values = torch.stack([row["pixel_values"] for row in rows])
+    batch: dict[str, Any] = {"pixel_values": normalise(values, pixels) if values.dtype == torch.uint8 else values}
+    if "labels" in rows[0]:
+        batch["labels"] = torch.tensor([row["labels"] for row in rows])
+    return batch
 
 
 def _hub_name(name: str) -> str:

@@ -62,10 +62,10 @@ def load_processor(name: str, **options: Any) -> Any:
     return tokenizer
 
 
-def encode(split: Dataset, processor: Any, views: InputConfig | None = None) -> Dataset:
+def encode(split: Dataset, processor: Any, views: InputConfig | None = None, image_cache: str | None = None) -> Dataset:
     """Token ids of every row, cut at the tokenizer's limit and not padded; ``length`` is their number.
 
-    Texts have no random views: ``views`` changes nothing.
+    Texts have no random views and no pictures: ``views`` and ``image_cache`` change nothing.
     """
     from accelerate import PartialState
     from datasets.config import HF_DATASETS_CACHE

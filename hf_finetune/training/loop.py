@@ -44,7 +44,8 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     """
     folder = config.output_dir / "checkpoints"
     start, resume = find_resume(folder, plan.phases, config.training.get("resume_from_checkpoint"))
-    validation = None if splits.validation is None else task.encode(splits.validation, checkpoint.processor)
+    keep = config.cache.image_cache
+    validation = None if splits.validation is None else task.encode(splits.validation, checkpoint.processor, None, keep)
     arguments = [
         training_arguments(config, phase, phase_folder(folder, number, phase), validates=validation is not None)
         for number, phase in enumerate(plan.phases)
@@ -67,7 +68,8 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
             continue
         if number == start and resume is None and number > 0:
             _load_weights(checkpoint.model, phase_folder(folder, number - 1, plan.phases[number - 1]) / "finished")
-        shared["train_dataset"] = task.encode(splits.train, checkpoint.processor, training_views(config.inputs, phase))
+        views = training_views(config.inputs, phase)
+        shared["train_dataset"] = task.encode(splits.train, checkpoint.processor, views, keep)
         began = time.perf_counter()
         here = resume if number == start else None
         trainer = _train_phase(config, phase, arguments[number], here, checkpoint.model, shared)
