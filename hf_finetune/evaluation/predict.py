@@ -35,7 +35,7 @@ def predict_logits(
     order = _by_length(rows)[state.process_index :: state.num_processes]
     found: list[tuple[np.ndarray, np.ndarray]] = []
     starts = range(0, len(order), batch_size)
-    for start in tqdm(starts, desc="Predicting", disable=not state.is_main_process, leave=False):
+    for start in tqdm(starts, desc="Predicting", disable=None if state.is_main_process else True, leave=False):
         indices = order[start : start + batch_size]
         batch = collate([rows[int(index)] for index in indices])
         inputs = {key: value.to(state.device) for key, value in batch.items() if key != "labels"}

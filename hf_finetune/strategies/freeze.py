@@ -7,15 +7,15 @@ from typing import Any
 
 from torch import nn
 
-from hf_finetune.models import Stage, is_adapter, plain_name
+from hf_finetune.models import Stage, is_adapter, plain_name, stage_lookup
 from hf_finetune.strategies.phases import Phase
 
 
 def apply_phase(model: nn.Module, stages: list[Stage], phase: Phase) -> None:
     """Make a model train what the phase says, and hold the rest still whatever calls ``model.train()`` later.
 
-    The modules of frozen stages stay in evaluation mode, so that the buffers of BatchNorm do not move and dropout is
-    off. Where a stage is frozen but its adapters train, only BatchNorm is held.
+    The modules of stages in which nothing trains stay in evaluation mode, so that the buffers of BatchNorm do not move
+    and dropout is off. Where a stage is frozen but adapters in it train, only BatchNorm is held.
     """
     stage_of = {name: stage.name for stage in stages for name in stage.parameters}
     for name, parameter in model.named_parameters():
@@ -25,15 +25,17 @@ def apply_phase(model: nn.Module, stages: list[Stage], phase: Phase) -> None:
             parameter.requires_grad_(phase.adapters)
         else:
             parameter.requires_grad_(stage_of[plain_name(name)] in phase.trains)
+    owner = stage_lookup(stages)
+    alive = {owner(name) for name, parameter in model.named_parameters() if parameter.requires_grad}
     base: Any = model.get_base_model() if is_adapter(model) else model
     named = dict(base.named_modules())
-    for stage in stages:
+    for index, stage in enumerate(stages):
         for name in stage.modules:
             module = named.get(name)
             if module is None:
                 continue  # inside a head that peft has wrapped, and that trains
             frozen = stage.name not in phase.trains
-            hold = frozen and (not phase.adapters or isinstance(module, nn.modules.batchnorm._NormBase))
+            hold = frozen and (index not in alive or isinstance(module, nn.modules.batchnorm._NormBase))
             _hold_in_eval(module) if hold else _release(module)
     model.train()
 

@@ -72,6 +72,14 @@ def precision() -> dict[str, Any]:
     return {"bf16": True} if has_fast_bf16() else {}
 
 
+def half_precision(arguments: TrainingArguments) -> torch.dtype | None:
+    """What the forward pass runs in under autocast; None in float32."""
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if arguments.bf16 or asked == "bf16":
+        return torch.bfloat16
+    return torch.float16 if arguments.fp16 or asked == "fp16" else None
+
+
 def has_fast_bf16() -> bool:
     """True where matrix products in bf16 are done by the hardware: Ampere GPUs and later, CPUs with AVX512-BF16 or AMX."""
     if torch.cuda.is_available():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from transformers import EarlyStoppingCallback
 
+from hf_finetune.activations import Kept, Work, keep_activations
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say
 from hf_finetune.data import Splits
@@ -22,7 +24,7 @@ from hf_finetune.models import Checkpoint
 from hf_finetune.options import InputConfig
 from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
 from hf_finetune.tasks import Task
-from hf_finetune.training.arguments import training_arguments
+from hf_finetune.training.arguments import half_precision, training_arguments
 from hf_finetune.training.artifact import save_artifact
 from hf_finetune.training.callbacks import Interrupted, StopOnSignal, TellEpoch
 from hf_finetune.training.loss import ClassificationLoss, balanced_weights
@@ -50,9 +52,9 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         training_arguments(config, phase, phase_folder(folder, number, phase), validates=validation is not None)
         for number, phase in enumerate(plan.phases)
     ]
+    held_out = {} if validation is None else {"validation": validation}
+    collate = task.collator(checkpoint.processor)
     shared: dict[str, Any] = {
-        "eval_dataset": validation,
-        "data_collator": task.collator(checkpoint.processor),
         "compute_metrics": metric_function(config.run.metric),
         "preprocess_logits_for_metrics": _logits_only,
         "compute_loss_func": _loss(config, splits),
@@ -66,13 +68,17 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     for number, phase in enumerate(plan.phases):
         if number < start:
             continue
-        if number == start and resume is None and number > 0:
+        if number == start and number > 0:
             _load_weights(checkpoint.model, phase_folder(folder, number - 1, plan.phases[number - 1]) / "finished")
-        views = training_views(config.inputs, phase)
-        shared["train_dataset"] = task.encode(splits.train, checkpoint.processor, views, keep)
         began = time.perf_counter()
+        apply_phase(checkpoint.model, checkpoint.stages, phase)
+        show_phase(checkpoint.model, checkpoint.stages, phase)
+        views = training_views(config.inputs, phase)
+        rows = {"train": task.encode(splits.train, checkpoint.processor, views, keep)} | held_out
+        kept = keep_activations(config.cache, checkpoint, _work(config, phase, arguments[number], rows, collate, views))
         here = resume if number == start else None
-        trainer = _train_phase(config, phase, arguments[number], here, checkpoint.model, shared)
+        with kept.replaying():
+            trainer = _train_phase(config, phase, arguments[number], here, checkpoint.model, kept, shared)
         timing[f"train_{phase.name.replace('-', '_')}_seconds"] = time.perf_counter() - began
         if number + 1 < len(plan.phases):
             _finish_phase(trainer, phase_folder(folder, number, phase))
@@ -148,16 +154,47 @@ def _explicit_resume(path: Path, phases: list[Phase]) -> tuple[int, str | None]:
     return int(match[1]) - 1, str(path)
 
 
+def _work(
+    config: Config, phase: Phase, arguments: Any, rows: dict[str, Any], collate: Any, views: InputConfig | None
+) -> Work:
+    """What the activation cache must know of a phase."""
+    return Work(
+        phase.name,
+        rows,
+        collate,
+        passes=phase.epochs,
+        half=half_precision(arguments),
+        batch_size=arguments.per_device_eval_batch_size,
+        views=None if views is None else f"{views.augmentation} {views.rotation_degrees} seed {torch.initial_seed()}",
+        obstacle=_obstacle(config, arguments),
+    )
+
+
+def _obstacle(config: Config, arguments: Any) -> str:
+    """What keeps a phase from reading activations, whatever its model and rows are."""
+    sharded = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+    if arguments.fsdp or arguments.deepspeed or any(os.environ.get(name) == "true" for name in sharded):
+        return "the weights are spread over processes"
+    return "pictures are mixed" if config.inputs.mixup or config.inputs.cutmix else ""
+
+
 def _train_phase(
-    config: Config, phase: Phase, arguments: Any, resume: str | None, model: Any, shared: dict[str, Any]
+    config: Config, phase: Phase, arguments: Any, resume: str | None, model: Any, kept: Kept, shared: dict[str, Any]
 ) -> PhaseTrainer:
-    apply_phase(model, shared["stages"], phase)
-    show_phase(model, shared["stages"], phase)
     stopper = StopOnSignal()
     callbacks: list[Any] = [stopper, TellEpoch()]
     if config.run.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.run.early_stopping_patience))
-    trainer = PhaseTrainer(model=model, args=arguments, callbacks=callbacks, phase=phase, **shared)
+    trainer = PhaseTrainer(
+        model=model,
+        args=arguments,
+        callbacks=callbacks,
+        phase=phase,
+        train_dataset=kept.rows["train"],
+        eval_dataset=kept.rows.get("validation"),
+        data_collator=kept.collate,
+        **shared,
+    )
     try:
         trainer.train(resume_from_checkpoint=resume)
     finally:

@@ -1,0 +1,109 @@
+"""The name of a store: a hash of everything that its content depends on, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hf_finetune.activations.cut import Cut
+from hf_finetune.models import Stage
+
+_FORMAT = 1  # raised when stores are written in another way
+# Settings of a configuration that speak of the head, or of where the model came from.
+_NOT_THE_BACKBONE = frozenset(
+    {
+        "id2label",
+        "label2id",
+        "num_labels",
+        "num_classes",
+        "label_names",
+        "problem_type",
+        "classifier_dropout",
+        "architectures",
+        "auto_map",
+        "head_hidden_size",
+        "mlp_head_on",
+        "_name_or_path",
+        "name_or_path",
+        "transformers_version",
+        "dtype",
+        "torch_dtype",
+        "pretrained_cfg",
+    }
+)
+
+
+def name_store(prefix: str, rows: str, inputs: str, dtype: torch.dtype, precision: str) -> str:
+    """Hex name of the store of these rows.
+
+    Args:
+        prefix: :func:`hash_prefix` of the frozen stages.
+        rows: :func:`hash_rows` of the split.
+        inputs: what the preprocessing and the random views are.
+        dtype: of what is kept.
+        precision: of the computation, e.g. ``cpu bf16``.
+    """
+    parts = [_FORMAT, prefix, rows, inputs, str(dtype), precision, torch.__version__]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def hash_prefix(cut: Cut, stages: list[Stage], depth: int) -> str:
+    """Weights and buffers of the frozen stages, the settings that shape them, and where they are cut."""
+    digest = hashlib.sha256()
+    settings = cut.model.config.to_dict()
+    plain = {key: value for key, value in settings.items() if key not in _NOT_THE_BACKBONE}
+    about = [type(cut.model).__name__, cut.boundary, cut.kept_shape, cut.tokens, plain]
+    digest.update(json.dumps(about, sort_keys=True, default=str).encode())
+    state = dict(cut.model.named_buffers()) | dict(cut.model.named_parameters())
+    modules = tuple(f"{name}." for stage in stages[:depth] for name in stage.modules)
+    own = {name for stage in stages[:depth] for name in stage.parameters}
+    for name in sorted(state):
+        if name in own or name.startswith(modules):
+            digest.update(name.encode())
+            digest.update(_bytes(state[name]))
+    return digest.hexdigest()
+
+
+def hash_rows(split: Any) -> str:
+    """The inputs of a split, row by row; labels and ids do not count.
+
+    Texts are hashed as tokens, pictures as bytes, or, where they are files, by path, size and time of the last change.
+    """
+    digest = hashlib.sha256()
+    pictures = "image" in split.column_names
+    columns = ["image"] if pictures else [name for name in split.column_names if name not in _NOT_INPUTS]
+    for batch in split.select_columns(columns).with_format("arrow").iter(1000):
+        if pictures:
+            for cell in batch["image"].to_pylist():
+                digest.update(_picture(cell))
+        else:
+            for name in sorted(columns):
+                digest.update(f"{name} {json.dumps(batch[name].to_pylist())}".encode())
+    return digest.hexdigest()
+
+
+def describe_processor(processor: Any) -> str:
+    """What a processor does, as far as it changes pictures: its settings. Texts are hashed as tokens."""
+    if hasattr(processor, "data_config"):  # timm's
+        return json.dumps(processor.data_config, sort_keys=True, default=str)
+    return json.dumps(processor.to_dict(), sort_keys=True, default=str) if hasattr(processor, "to_dict") else ""
+
+
+_NOT_INPUTS = frozenset({"id", "label", "labels", "length"})
+
+
+def _picture(cell: dict[str, Any]) -> bytes:
+    if cell.get("bytes") is not None:
+        return hashlib.sha256(cell["bytes"]).digest()
+    path = Path(cell["path"]).absolute()
+    status = path.stat()
+    return f"{path} {status.st_size} {status.st_mtime_ns};".encode()
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return f"{tuple(tensor.shape)} {tensor.dtype}".encode() + flat.view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,227 @@
+"""The activation cache of a phase: find the cut, weigh it, fill the stores, and hand out rows that bring activations."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+from hf_finetune.activations.cut import CannotCut, Cut, find_cut, frozen_depth
+from hf_finetune.activations.fill import compute, fill
+from hf_finetune.activations.fingerprint import describe_processor, hash_prefix, hash_rows, name_store
+from hf_finetune.activations.rows import Collate, KeptRows, as_it_is
+from hf_finetune.activations.store import ActivationStore
+from hf_finetune.activations.worth import Cost, Verdict, judge
+from hf_finetune.console import is_main_process, say
+from hf_finetune.files import cache_dir
+from hf_finetune.models import Checkpoint
+from hf_finetune.options import CacheConfig
+
+_SAMPLE = 32  # rows that the estimate is measured on
+
+
+@dataclass
+class Work:
+    """What a phase, or an evaluation, is about to do.
+
+    Args:
+        name: what it is called in what is said.
+        rows: encoded splits by name.
+        collate: makes batches of them.
+        passes: how often each row is read.
+        half: bfloat16 or float16 where the forward pass runs in it; else None.
+        batch_size: rows of a forward pass without gradients.
+        views: what the random views of the training rows are, seed included; None where inputs do not change.
+        obstacle: why activations cannot be read, where the caller knows one.
+    """
+
+    name: str
+    rows: dict[str, Any]
+    collate: Collate
+    passes: float
+    half: torch.dtype | None
+    batch_size: int
+    views: str | None = None
+    obstacle: str = ""
+
+
+@dataclass
+class Kept:
+    """Rows, their collator, and the context in which the model reads them."""
+
+    rows: dict[str, Any]
+    collate: Collate
+    replaying: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+def keep_activations(cache: CacheConfig, checkpoint: Checkpoint, work: Work) -> Kept:
+    """Rows that bring the activations of the frozen stages, where that is possible and pays; else the rows as they are.
+
+    What was decided, and why, is said in one line. The model must be in the state of the phase, and is moved to its
+    device.
+    """
+    plain = Kept(work.rows, work.collate)
+    depth = frozen_depth(checkpoint.model, checkpoint.stages)
+    if cache.activation_cache == "off" or depth == 0:
+        return plain
+    obstacle = _obstacle(cache, work)
+    if obstacle:
+        say(f"Activation cache: off in phase {work.name}: {obstacle}.")
+        return plain
+    checkpoint.model.to(PartialState().device)
+    try:
+        with _computing(checkpoint.model, work.half):
+            cut = find_cut(checkpoint.model, checkpoint.stages, depth, _probes(work))
+            return _keep(cache, checkpoint, work, cut, depth)
+    except CannotCut as error:
+        say(f"Activation cache: off in phase {work.name}: {error}.")
+    except OSError as error:
+        say(f"Warning: activations cannot be kept ({error}); phase {work.name} computes its frozen stages every time.")
+    return plain
+
+
+def _obstacle(cache: CacheConfig, work: Work) -> str:
+    if work.obstacle:
+        return work.obstacle
+    if work.views is not None and not cache.activation_views:
+        return "its views are random (--activation_views K keeps K of them, --augmentation none makes inputs fixed)"
+    if min(len(rows) for rows in work.rows.values()) == 0 or len(work.rows["train"]) < 2:
+        return "there are too few rows"
+    return ""
+
+
+def _keep(cache: CacheConfig, checkpoint: Checkpoint, work: Work, cut: Cut, depth: int) -> Kept:
+    root = Path(cache.activation_cache_dir or cache_dir() / "activations").expanduser()
+    dtype = cut.dtype if work.half is None else work.half
+    prefix = hash_prefix(cut, checkpoint.stages, depth)
+    views = cache.activation_views if work.views is not None else 1
+    stores: dict[str, list[ActivationStore]] = {}
+    for split, rows in work.rows.items():
+        inputs = describe_processor(checkpoint.processor) if cut.pixels is not None else ""
+        content = hash_rows(rows if cut.pixels is None else rows.split)
+        random = work.views is not None and split == "train"
+        names = [
+            name_store(prefix, content, f"{inputs} {f'{work.views} {view}' if random else ''}", dtype, _precision(work))
+            for view in range(views if random else 1)
+        ]
+        lengths = np.asarray(rows["length"]) if cut.tokens else np.ones(len(rows), dtype=np.int64)
+        stores[split] = [ActivationStore(root / n, cut.kept_shape, dtype, lengths, tokens=cut.tokens) for n in names]
+    every = [store for each in stores.values() for store in each]
+    missing = sum(store.bytes for store in every if store.missing())
+    verdict = Verdict(True, "found from an earlier run")
+    if missing:
+        verdict = _weigh(root, cache.activation_cache_max_gb, every, cut, work, missing, work.passes / views)
+    keep = _agreed(verdict.keep or (cache.activation_cache == "on" and not verdict.impossible))
+    say(f"Activation cache: {'on' if keep else 'off'} in phase {work.name}: {verdict.why}.")
+    if not keep:
+        return Kept(work.rows, work.collate)
+    facts = {"model": checkpoint.name, "boundary": cut.boundary, "shape": cut.kept_shape, "dtype": str(dtype)}
+    for split, each in stores.items():
+        for view, store in enumerate(each):
+            if views > 1 or work.views is not None:
+                getattr(work.rows[split], "set_epoch", lambda _: None)(view)
+            fill(store, cut, work.rows[split], work.collate, work.batch_size)
+            if is_main_process():
+                store.finish(facts | {"rows": len(store), "bytes": store.bytes})
+    rows = {split: KeptRows(rows, stores[split], cut, work.collate) for split, rows in work.rows.items()}
+    return Kept(rows, as_it_is, cut.replaying)
+
+
+def _weigh(
+    root: Path, max_gb: float | None, stores: list[ActivationStore], cut: Cut, work: Work, missing: int, passes: float
+) -> Verdict:
+    """Measure and judge; a place that cannot be written is a verdict too, since the other processes wait for one."""
+    try:
+        room = _make_room(root, missing, max_gb, keep={store.folder for store in stores})
+        return judge(_measure(root, stores[0], cut, work), passes, missing, room)
+    except OSError as error:
+        return Verdict(False, f"nothing can be kept there ({error})", impossible=True)
+
+
+def _measure(root: Path, store: ActivationStore, cut: Cut, work: Work) -> Cost:
+    """Seconds a row of computing, writing and reading, on rows spread over the training split."""
+    rows = work.rows["train"]
+    indices = np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64))
+    compute(cut, rows, work.collate, indices[:4], work.batch_size)  # the first pass of a shape prepares its kernels
+    compute_seconds, kept = _timed(lambda: compute(cut, rows, work.collate, indices, work.batch_size))
+    lengths = np.asarray(rows["length"])[indices] if cut.tokens else np.ones(len(indices), dtype=np.int64)
+    trial = ActivationStore(root / f"trial-{os.getpid()}", store.shape, store.dtype, lengths, tokens=store.tokens)
+    trial.file_rows = len(indices)
+    try:
+        write_seconds, _ = _timed(lambda: trial.write(0, kept))
+        read_seconds, _ = _timed(lambda: trial.read(np.arange(len(indices))))
+    finally:
+        shutil.rmtree(trial.folder, ignore_errors=True)
+    return Cost(*(seconds / len(indices) for seconds in (compute_seconds, write_seconds, read_seconds)))
+
+
+def _timed(act: Callable[[], Any]) -> tuple[float, Any]:
+    began = time.perf_counter()
+    result = act()
+    return time.perf_counter() - began, result
+
+
+def _make_room(root: Path, needed: int, max_gb: float | None, keep: set[Path]) -> int:
+    """Bytes that may be written, after the least recently used stores were removed where that makes enough room."""
+    root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(root).free
+    limit = free // 2 if max_gb is None else int(max_gb * 1e9)
+    if max_gb is None or not is_main_process():
+        return limit
+    sizes = {f: sum(p.stat().st_size for p in f.glob("*.npy")) for f in root.iterdir() if f.is_dir()}
+    used = sum(sizes.values())
+    for folder in sorted(sizes.keys() - keep, key=lambda each: each.stat().st_mtime):
+        if needed > limit or used + needed <= limit:
+            break
+        shutil.rmtree(folder, ignore_errors=True)
+        used -= sizes[folder]
+    return min(limit - used, free)
+
+
+def _agreed(mine: bool) -> bool:
+    """The main process decides: the others measured other times."""
+    answer = [mine]
+    if PartialState().num_processes > 1:
+        broadcast_object_list(answer)
+    return answer[0]
+
+
+def _probes(work: Work) -> list[dict[str, torch.Tensor]]:
+    """Two batches without labels, of five and three rows where there are so many; of texts, long and short ones."""
+    rows = work.rows["train"]
+    indices = np.unique(np.linspace(0, len(rows) - 1, 8).astype(np.int64))
+    if "length" in getattr(rows, "column_names", ()):
+        indices = indices[np.argsort(-np.asarray(rows["length"])[indices], kind="stable")]
+    middle = max(1, min(5, len(indices) - 1))
+    batches = [work.collate([rows[int(i)] for i in part]) for part in (indices[:middle], indices[middle:])]
+    device = PartialState().device
+    return [{key: value.to(device) for key, value in batch.items() if key != "labels"} for batch in batches]
+
+
+@contextmanager
+def _computing(model: torch.nn.Module, half: torch.dtype | None) -> Iterator[None]:
+    """In evaluation mode and in the precision of the run; the mode of every module is put back."""
+    modes = {module: module.training for module in model.modules()}
+    for module in modes:
+        module.training = False
+    try:
+        device = PartialState().device.type
+        with torch.autocast(device, dtype=half) if half is not None else nullcontext():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _precision(work: Work) -> str:
+    return f"{PartialState().device.type} {work.half}"
