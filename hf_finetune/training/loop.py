@@ -73,7 +73,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         began = time.perf_counter()
         apply_phase(checkpoint.model, checkpoint.stages, phase)
         show_phase(checkpoint.model, checkpoint.stages, phase)
-        views = training_views(config.inputs, phase)
+        views = training_views(config.inputs, phase) if task.KIND == "image" else None  # texts are read as they are
         rows = {"train": task.encode(splits.train, checkpoint.processor, views, keep)} | held_out
         kept = keep_activations(config.cache, checkpoint, _work(config, phase, arguments[number], rows, collate, views))
         here = resume if number == start else None
