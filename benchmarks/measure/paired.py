@@ -1,0 +1,165 @@
+"""Paired runs: every side in a fresh process, the sides alternating, medians and ratios over the pairs, one table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hf_finetune.console import show_table
+from hf_finetune.files import write_json
+
+FOLDER = Path(__file__).resolve().parents[1]
+
+Run = dict[str, Any]
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The flags that every script has."""
+    flags = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--shared", type=Path, help="folder with data/<name>/ and models/<name>/ (default: the demo's)")
+    flags.add_argument("--repeats", type=int, default=3, help="paired runs; the table holds their medians (default: 3)")
+    flags.add_argument("--quick", action="store_true", help="tiny and once, to see that the script works")
+    return flags
+
+
+def run_side(side: str, **arguments: Any) -> Run:
+    """Call a function of this folder in a fresh process, with empty caches of its own.
+
+    Args:
+        side: ``module:function``, e.g. ``sides:ours``.
+        arguments: its keyword arguments; JSON.
+
+    Returns:
+        What the function returns, and ``peak_mb``, ``device`` and (on a GPU) ``peak_gpu_mb`` of the process.
+    """
+    with TemporaryDirectory(prefix="benchmark-") as scratch:
+        answer = Path(scratch) / "answer.json"
+        paths = [str(FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(paths),
+            "HF_FINETUNE_CACHE": f"{scratch}/cache",
+            "HF_DATASETS_CACHE": f"{scratch}/datasets",
+            "HF_HUB_OFFLINE": "1",
+        }
+        command = [sys.executable, "-m", "measure.child", side, json.dumps(arguments), str(answer)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{side} failed with {arguments}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        return json.loads(answer.read_text(encoding="utf-8"))
+
+
+def alternate(sides: Mapping[str, tuple[str, Mapping[str, Any]]], repeats: int) -> dict[str, list[Run]]:
+    """Run all sides once per repeat, every second time in reverse: what drifts does not favour a side.
+
+    Args:
+        sides: by name, the side and its arguments; see :func:`run_side`.
+        repeats: runs of each side.
+    """
+    runs: dict[str, list[Run]] = {name: [] for name in sides}
+    for repeat in range(repeats):
+        for name in order(list(sides), repeat):
+            print(f"{repeat + 1}/{repeats} {name}", file=sys.stderr, flush=True)
+            side, arguments = sides[name]
+            runs[name].append(run_side(side, **arguments))
+    return runs
+
+
+def order(names: Sequence[str], repeat: int) -> list[str]:
+    """The order of the sides in one repeat."""
+    return list(names) if repeat % 2 == 0 else list(reversed(names))
+
+
+def median(runs: Sequence[Run], key: str) -> float:
+    """The median of one figure over the runs of a side."""
+    return middle(values(runs, key))
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> float:
+    """The median of the ratios within the pairs, which is not the ratio of the medians.
+
+    Raises:
+        ValueError: the sides have unlike numbers of runs.
+    """
+    return statistics.median(one / other for one, other in zip(above, below, strict=True))
+
+
+def middle(figures: Sequence[float]) -> float:
+    """The median."""
+    return statistics.median(figures)
+
+
+def values(runs: Sequence[Run], key: str) -> list[float]:
+    """One figure of every run of a side."""
+    return [run[key] for run in runs]
+
+
+def steady_epochs(runs: Sequence[Run]) -> list[float]:
+    """Seconds of an epoch of every run: the median of its epochs from the second on."""
+    return [statistics.median(run["epoch_seconds"][1:]) for run in runs]
+
+
+def on_gpu(runs: Mapping[str, Sequence[Run]]) -> bool:
+    """Whether the sides ran on a GPU."""
+    return any(run["device"] == "cuda" for side in runs.values() for run in side)
+
+
+def require_equal(runs: Mapping[str, Sequence[Run]], key: str) -> None:
+    """Sides that do unlike work are not compared.
+
+    Raises:
+        SystemExit: the figure differs between the sides.
+    """
+    found = {name: sorted({run[key] for run in side}) for name, side in runs.items()}
+    if len({value for side in found.values() for value in side}) > 1:
+        raise SystemExit(f"the sides differ in {key}: {found}")
+
+
+def publish(
+    script: str,
+    flags: argparse.Namespace,
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    runs: Mapping[str, Any],
+) -> None:
+    """Print the table, and write it with all single runs to ``results/``.
+
+    Args:
+        script: the ``__file__`` of the script.
+        flags: what it was called with; a quick run writes to a file of its own.
+        title: of the table.
+        columns: their names.
+        rows: cells; numbers are rounded to three digits in print.
+        runs: the single runs.
+    """
+    title = f"Quick, says nothing: {title}" if flags.quick else title
+    show_table(title, columns, [[shown(cell) for cell in row] for row in rows])
+    results = FOLDER / "results"
+    results.mkdir(exist_ok=True)
+    content = {
+        "title": title,
+        "machine": {"system": platform.platform(), "cpus": os.cpu_count(), "load": os.getloadavg()},
+        "versions": {name: metadata.version(name) for name in ("hf-finetune", "torch", "transformers", "accelerate")},
+        "rows": [dict(zip(columns, row, strict=True)) for row in rows],
+        "runs": runs,
+    }
+    write_json(results / f"{Path(script).stem}{'-quick' if flags.quick else ''}.json", content)
+
+
+def shown(cell: Any) -> str:
+    """A cell as the table shows it: three digits, none of them after the point from 100 on."""
+    if not isinstance(cell, float):
+        return str(cell)
+    if abs(cell) >= 100:
+        return f"{cell:.0f}"
+    return f"{cell:.1f}" if abs(cell) >= 10 else f"{cell:.2f}"

@@ -1,0 +1,162 @@
+"""The peers: a plain ``transformers.Trainer`` at the defaults of transformers' own example scripts, in float32.
+
+Pictures follow ``run_image_classification.py`` (random crops and flips of pictures that are decoded at every access,
+8 rows a step), texts ``run_glue.py`` and ``run_classification.py`` (padded to 128 tokens; 32 rows a step, as the
+examples' page asks for). Rows and frozen parts are those of our side.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Image
+from torchvision.transforms import (
+    CenterCrop,
+    Compose,
+    Lambda,
+    Normalize,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    Resize,
+    ToTensor,
+)
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    Trainer,
+    TrainingArguments,
+)
+
+from hf_finetune.models import read_stages
+from hf_finetune.strategies.phases import Rates, make_phases
+from measure.rows import read
+from measure.sides import install_clock, now
+
+
+def trainer_pictures(strategy: str, settings: dict[str, Any], judge: bool, **flags: Any) -> dict[str, Any]:
+    """Fine-tune on pictures as ``run_image_classification.py`` does.
+
+    Args:
+        strategy: which parts get no gradient; as ``--strategy`` of ours.
+        settings: ``TrainingArguments`` beside the example's.
+        judge: whether the trained model is evaluated on the test rows.
+        flags: model and data, as for ours.
+    """
+    _, splits = read("image-classification", flags)
+    name = flags["model_name_or_path"]
+    processor = AutoImageProcessor.from_pretrained(name)
+    model = AutoModelForImageClassification.from_pretrained(
+        name, num_labels=len(splits.labels), ignore_mismatched_sizes=True
+    )
+    random_views, plain_views = example_transforms(processor)
+    train, validation, test = (
+        None if rows is None else with_views(rows, views)
+        for rows, views in (
+            (splits.train, random_views),
+            (splits.validation, plain_views),
+            (splits.test, plain_views),
+        )
+    )
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        pixels = torch.stack([row["pixel_values"] for row in rows])
+        return {"pixel_values": pixels, "labels": torch.tensor([row["label"] for row in rows])}
+
+    settings = {"per_device_train_batch_size": 8, "remove_unused_columns": False} | settings
+    return fit(model, strategy, train, validation, test if judge else None, collate, settings)
+
+
+def trainer_texts(strategy: str, settings: dict[str, Any], judge: bool, **flags: Any) -> dict[str, Any]:
+    """Fine-tune on texts as ``run_glue.py`` does; arguments as in :func:`trainer_pictures`."""
+    _, splits = read("text-classification", flags)
+    name = flags["model_name_or_path"]
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    model = AutoModelForSequenceClassification.from_pretrained(name, num_labels=len(splits.labels))
+
+    def tokenize(rows: dict[str, list[Any]]) -> Any:
+        return tokenizer(rows["text"], padding="max_length", max_length=128, truncation=True)
+
+    train, validation, test = (
+        None if rows is None else rows.map(tokenize, batched=True)
+        for rows in (splits.train, splits.validation, splits.test)
+    )
+    settings = {"per_device_train_batch_size": 32} | settings
+    return fit(model, strategy, train, validation, test if judge else None, None, settings)
+
+
+def fit(
+    model: Any, strategy: str, train: Any, validation: Any, test: Any, collate: Any, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Train, and time it: epochs and steps by the clock, ``train()`` as a whole in ``seconds``."""
+    freeze(model, strategy)
+    clock = install_clock()
+    with tempfile.TemporaryDirectory() as scratch:
+        quiet = {"report_to": "none", "disable_tqdm": True}
+        trainer = Trainer(
+            model=model,
+            args=TrainingArguments(output_dir=scratch, **quiet, **settings),
+            train_dataset=train,
+            eval_dataset=validation,
+            data_collator=collate,
+            compute_metrics=accuracy,
+        )
+        began = now()
+        trainer.train()
+        seconds = now() - began
+        scores = trainer.evaluate(test) if test is not None else {}
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return clock.figures() | {
+        "seconds": seconds,
+        "trainable": trainable,
+        "accuracy": scores.get("eval_accuracy"),
+    }
+
+
+def freeze(model: Any, strategy: str) -> None:
+    """``requires_grad = False`` for what our strategy freezes, and nothing more: the way it is mostly done."""
+    stages = read_stages(model)
+    (phase,) = make_phases(strategy, stages, Rates(*[1.0] * len(Rates.__dataclass_fields__)))
+    frozen = {name for stage in stages if stage.name not in phase.trains for name in stage.parameters}
+    for name, parameter in model.named_parameters():
+        if name in frozen:
+            parameter.requires_grad = False
+
+
+def example_transforms(processor: Any) -> tuple[Any, Any]:
+    """Training and evaluation transforms of ``run_image_classification.py``."""
+    if hasattr(processor, "train_transforms"):  # timm's
+        return processor.train_transforms, processor.val_transforms
+    size = processor.size
+    side = size["shortest_edge"] if "shortest_edge" in size else (size["height"], size["width"])
+    mean, deviation = getattr(processor, "image_mean", None), getattr(processor, "image_std", None)
+    scale = Normalize(mean, deviation) if mean and deviation else Lambda(lambda pixels: pixels)
+    return (
+        Compose([RandomResizedCrop(side), RandomHorizontalFlip(), ToTensor(), scale]),
+        Compose([Resize(side), CenterCrop(side), ToTensor(), scale]),
+    )
+
+
+def with_views(rows: Any, views: Any) -> Any:
+    """Rows that are decoded and transformed whenever they are asked for."""
+
+    def transform(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        batch["pixel_values"] = [views(picture.convert("RGB")) for picture in batch["image"]]
+        return batch
+
+    return rows.cast_column("image", Image()).with_transform(transform)
+
+
+def accuracy(scored: Any) -> dict[str, float]:
+    """Share of right answers."""
+    logits = scored.predictions[0] if isinstance(scored.predictions, tuple) else scored.predictions
+    return {"accuracy": float((np.argmax(logits, axis=1) == scored.label_ids).mean())}
+
+
+def nothing() -> dict[str, Any]:
+    """What a process needs that has loaded the libraries of the peer."""
+    return {}

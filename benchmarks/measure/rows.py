@@ -1,0 +1,22 @@
+"""The same rows for every side: read, audited and split as our recipes do it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from hf_finetune.config import Config, parse
+from hf_finetune.data import Splits, audit, load_splits
+
+
+def read(task: str, flags: dict[str, Any]) -> tuple[Config, Splits]:
+    """The checked configuration of these flags, and the rows that they name."""
+    argv = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
+    config = parse([*argv, "--output_dir", "nowhere"])
+    kind = task_module(task).KIND
+    return config, audit(load_splits(config.data, kind), config.data.on_bad_image)
+
+
+def task_module(task: str) -> Any:
+    """The module of a task: ``text-classification`` is ``hf_finetune.tasks.text_classification``."""
+    return importlib.import_module(f"hf_finetune.tasks.{task.replace('-', '_')}")

@@ -1,0 +1,100 @@
+"""What the sides run on: the demo's data and checkpoints, those of a shared folder, and models made on the fly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_finetune.demo import image_checkpoint, image_data, text_checkpoint, text_data
+from hf_finetune.files import cache_dir
+from measure.paired import run_side
+
+PEERS = {"text-classification": "peers:trainer_texts", "image-classification": "peers:trainer_pictures"}
+
+Side = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A model, its rows, and what of it trains.
+
+    Args:
+        name: the row of the table.
+        task: ``text-classification`` or ``image-classification``.
+        strategy: ``--strategy``.
+        flags: model, data and number of rows.
+    """
+
+    name: str
+    task: str
+    strategy: str
+    flags: dict[str, Any]
+
+    def ours(self, **more: Any) -> Side:
+        """Our side, with more flags."""
+        return "sides:ours", {"task": self.task, "strategy": self.strategy, **self.flags, **more}
+
+    def peer(self, *, judge: bool = False, **settings: Any) -> Side:
+        """The plain Trainer, with more ``TrainingArguments``; ``judge``: its accuracy on the test rows as well."""
+        return PEERS[self.task], {"strategy": self.strategy, "settings": settings, "judge": judge, **self.flags}
+
+
+def pictures(shared: Path | None, strategy: str, **samples: int) -> Workload:
+    """Flowers-12 and MobileNetV1 of the shared folder, or the demo's solar cells and EfficientNet-Lite0."""
+    if shared:
+        flags = {
+            "model_name_or_path": str(shared / "models" / "mobilenet_v1_075_224"),
+            "dataset_name": str(shared / "data" / "flowers12"),
+        }
+        name = "Flowers-12, MobileNetV1 0.75"
+    else:
+        cache = cache_dir()
+        flags = {"model_name_or_path": str(image_checkpoint(cache)), "dataset_name": str(image_data(cache))}
+        name = "solar cells, EfficientNet-Lite0"
+    return Workload(name, "image-classification", strategy, flags | samples)
+
+
+def texts(shared: Path | None, strategy: str, **samples: int) -> Workload:
+    """SST-2 of the shared folder or the demo's film reviews, and the demo's MiniLM."""
+    cache = cache_dir()
+    if shared:
+        flags = {"dataset_name": str(shared / "data" / "sst2")}
+        name = "SST-2, MiniLM-L6"
+    else:
+        flags = {f"{split}_file": str(path) for split, path in text_data(cache).items()}
+        name = "Rotten Tomatoes, MiniLM-L6"
+    model = {"model_name_or_path": str(text_checkpoint(cache))}
+    return Workload(name, "text-classification", strategy, model | flags | samples)
+
+
+def partly_frozen(shared: Path | None, folder: Path, *, quick: bool) -> list[Workload]:
+    """A deep part frozen: ResNet-50 through layer3, ViT-S/16 10 of 12, MiniLM 4 of 6, a BERT of width 384 10 of 12.
+
+    Args:
+        shared: see :func:`texts`.
+        folder: where models and pictures are made.
+        quick: few rows.
+    """
+    data, bert = folder / "pictures", folder / "bert"
+    run_side("models:make_pictures", folder=str(data), train=16 if quick else 64, validation=8)
+    samples = {"max_train_samples": 48 if quick else 320, "max_eval_samples": 16, "max_predict_samples": 16}
+    reviews = texts(shared, "freeze:4", **samples)
+    run_side("models:bert_small", folder=str(bert), tokenizer=reviews.flags["model_name_or_path"])
+    workloads = [
+        Workload("MiniLM-L6, 4 of 6 blocks", reviews.task, "freeze:4", reviews.flags),
+        Workload(
+            "BERT 12 x 384, 10 of 12 blocks",
+            reviews.task,
+            "freeze:10",
+            reviews.flags | {"model_name_or_path": str(bert)},
+        ),
+    ]
+    for name, maker, strategy in (
+        ("ResNet-50 through layer3", "resnet50", "freeze:layer3"),
+        ("ViT-S/16, 10 of 12 blocks", "vit_small", "freeze:10"),
+    ):
+        run_side(f"models:{maker}", folder=str(folder / maker))
+        flags = {"model_name_or_path": str(folder / maker), "dataset_name": str(data)}
+        workloads.append(Workload(name, "image-classification", strategy, flags))
+    return workloads
