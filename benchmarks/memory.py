@@ -24,7 +24,9 @@ def main() -> None:
         workloads = jobs(flags, Path(scratch))
         repeats = 1 if flags.quick else flags.repeats
         runs = {work.name: measure(work, settings, repeats) for work, settings in workloads}
-    runs["libraries alone"] = paired.alternate({"plain": ("peers:nothing", {}), "ours": ("sides:nothing", {})}, repeats)
+    runs["libraries alone"] = paired.alternate(
+        {"plain": ("peers:nothing", {}), "ours": ("sides:nothing", {})}, repeats, bare=True
+    )
     keys = ["peak_mb"]
     columns = ["workload", "plain Trainer MB", "ours MB", "ours/plain"]
     if any(paired.on_gpu(sides) for name, sides in runs.items()):
@@ -57,7 +59,7 @@ def measure(work: Workload, settings: dict[str, Any], repeats: int) -> dict[str,
     """One epoch of both sides."""
     sides = {"plain": work.peer(num_train_epochs=1), "ours": work.ours(num_train_epochs=1, **settings)}
     named = {f"{work.name}: {name}": side for name, side in sides.items()}
-    return {name.rpartition(": ")[2]: runs for name, runs in paired.alternate(named, repeats).items()}
+    return {name.rpartition(": ")[2]: runs for name, runs in paired.alternate(named, repeats, bare=True).items()}
 
 
 def compare(runs: dict[str, list[paired.Run]], key: str) -> list[float]:

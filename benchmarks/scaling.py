@@ -32,7 +32,7 @@ def main() -> None:
         title = f"{name}: {work.name}"
         sizes = [factor * count for factor in FACTORS]
         sides = {f"{title}, {size} rows": shortened(work, size, epochs, settings) for size in sizes}
-        found = paired.alternate(sides, 1 if flags.quick else flags.repeats)
+        found = paired.alternate(sides, 1 if flags.quick else flags.repeats, bare=True)
         runs[title] = dict(zip(map(str, sizes), found.values(), strict=True))
         rows += table(title, epochs, runs[title])
     columns = ["workload", "rows", "train s", "ms per row and epoch", "x that of the fewest rows", "peak MB"]

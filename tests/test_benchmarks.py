@@ -19,6 +19,7 @@ SCRIPTS = sorted(FOLDER.glob("*.py"))
 @pytest.fixture
 def paired(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setenv("PYTHONPATH", "")  # the module adds to it
     from measure import paired
 
     return paired
@@ -57,7 +58,7 @@ def test_medians_are_taken_over_the_runs_of_a_side(paired):
 
 def test_sides_alternate_and_every_second_repeat_is_reversed(paired, monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr(paired, "run_side", lambda side, **arguments: calls.append(side) or {"seconds": len(calls)})
+    monkeypatch.setattr(paired, "run_side", lambda side, **_: calls.append(side) or {"seconds": len(calls)})
     runs = paired.alternate({"ours": ("a:x", {}), "peer": ("b:y", {})}, 3)
     assert calls == ["a:x", "b:y", "b:y", "a:x", "a:x", "b:y"]
     assert paired.values(runs["ours"], "seconds") == [1, 4, 5]
@@ -78,12 +79,12 @@ def test_a_side_is_a_fresh_process_with_its_own_peak_memory_and_caches(paired, t
         shutil.copy(FOLDER / "measure" / name, copy)
     (copy / "fruit.py").write_text("import os\ndef pear(**a): return a | {'cache': os.environ['HF_FINETUNE_CACHE']}\n")
     monkeypatch.setattr(paired, "FOLDER", tmp_path)
-    one, other = paired.run_side("fruit:pear", weight=3), paired.run_side("fruit:pear", weight=4)
+    one, other = (paired.run_side("fruit:pear", bare=True, weight=weight) for weight in (3, 4))
     assert (one["weight"], other["weight"], one["device"]) == (3, 4, "cpu")
     assert one["cache"] != other["cache"]
     assert 1 < one["peak_mb"] < 100  # not that of the process that started it
     with pytest.raises(SystemExit, match=r"fruit:plum failed[\s\S]*AttributeError"):
-        paired.run_side("fruit:plum")
+        paired.run_side("fruit:plum", bare=True)
 
 
 def test_results_hold_the_table_and_the_single_runs(paired, tmp_path, monkeypatch, capsys):

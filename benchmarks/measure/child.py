@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 from importlib import import_module
@@ -10,10 +11,30 @@ from pathlib import Path
 from typing import Any
 
 
-def main(side: str, arguments: str, answer: str) -> None:
+def main(side: str, arguments: str, scratch: str) -> None:
+    """Call ``module:function``; what it prints goes to ``output`` in the scratch folder, the answer to ``answer.json``.
+
+    Args:
+        side: ``module:function`` of this folder.
+        arguments: its keyword arguments, as JSON.
+        scratch: a folder of this process alone, where its caches are too.
+    """
+    output = os.open(f"{scratch}/output", os.O_WRONLY | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    empty_caches(Path(scratch))
     module, _, function = side.partition(":")
     found = getattr(import_module(f"measure.{module}"), function)(**json.loads(arguments))
-    Path(answer).write_text(json.dumps((found or {}) | {"peak_mb": peak_mb()} | device()), encoding="utf-8")
+    answer = (found or {}) | {"peak_mb": peak_mb()} | device()
+    (Path(scratch) / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+def empty_caches(folder: Path) -> None:
+    """Let this process find nothing that another has kept."""
+    os.environ["HF_FINETUNE_CACHE"] = str(folder / "cache")
+    os.environ["HF_DATASETS_CACHE"] = str(folder / "datasets")
+    if "datasets" in sys.modules:  # it has read the environment already
+        sys.modules["datasets.config"].HF_DATASETS_CACHE = folder / "datasets"
 
 
 def peak_mb() -> float:

@@ -1,9 +1,10 @@
-"""Paired runs: every side in a fresh process, the sides alternating, medians and ratios over the pairs, one table."""
+"""Paired runs: every side in a process of its own, the sides alternating, medians and ratios over the pairs, one table."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import statistics
@@ -17,6 +18,7 @@ from typing import Any
 
 from hf_finetune.console import show_table
 from hf_finetune.files import write_json
+from measure import child
 
 FOLDER = Path(__file__).resolve().parents[1]
 
@@ -32,45 +34,69 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return flags
 
 
-def run_side(side: str, **arguments: Any) -> Run:
-    """Call a function of this folder in a fresh process, with empty caches of its own.
+def run_side(side: str, *, bare: bool = False, **arguments: Any) -> Run:
+    """Call a function of this folder in a process of its own, with empty caches of its own.
 
     Args:
         side: ``module:function``, e.g. ``sides:ours``.
-        arguments: its keyword arguments; JSON.
+        bare: start from a bare interpreter, so that peak memory counts only what this side imports. Otherwise the process
+            is forked from one that has imported the libraries and done nothing else.
+        arguments: of the function; JSON.
 
     Returns:
         What the function returns, and ``peak_mb``, ``device`` and (on a GPU) ``peak_gpu_mb`` of the process.
+
+    Raises:
+        SystemExit: the side failed; with the end of what it said.
     """
     with TemporaryDirectory(prefix="benchmark-") as scratch:
-        answer = Path(scratch) / "answer.json"
-        paths = [str(FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(paths),
-            "HF_FINETUNE_CACHE": f"{scratch}/cache",
-            "HF_DATASETS_CACHE": f"{scratch}/datasets",
-            "HF_HUB_OFFLINE": "1",
-        }
-        command = [sys.executable, "-m", "measure.child", side, json.dumps(arguments), str(answer)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{side} failed with {arguments}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-        return json.loads(answer.read_text(encoding="utf-8"))
+        words = (side, json.dumps(arguments), scratch)
+        status = _interpreter(words) if bare else _fork(words)
+        if status:
+            said = (Path(scratch) / "output").read_text(encoding="utf-8", errors="replace")
+            raise SystemExit(f"{side} failed with {arguments}\n{said[-4000:]}")
+        return json.loads((Path(scratch) / "answer.json").read_text(encoding="utf-8"))
 
 
-def alternate(sides: Mapping[str, tuple[str, Mapping[str, Any]]], repeats: int) -> dict[str, list[Run]]:
+def _interpreter(words: Sequence[str]) -> int:
+    _set_environment()
+    return subprocess.run([sys.executable, "-m", "measure.child", *words], check=False).returncode
+
+
+def _fork(words: Sequence[str]) -> int:
+    _set_environment()
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["measure.libraries"])
+    process = server.Process(target=child.main, args=words)
+    process.start()
+    process.join()
+    return int(process.exitcode or 0)
+
+
+def _set_environment() -> None:
+    """Processes find this folder, and ask nothing of the Hub."""
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if str(FOLDER) not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(FOLDER), *filter(None, paths)])
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def alternate(
+    sides: Mapping[str, tuple[str, Mapping[str, Any]]], repeats: int, *, bare: bool = False
+) -> dict[str, list[Run]]:
     """Run all sides once per repeat, every second time in reverse: what drifts does not favour a side.
 
     Args:
         sides: by name, the side and its arguments; see :func:`run_side`.
         repeats: runs of each side.
+        bare: see :func:`run_side`.
     """
     runs: dict[str, list[Run]] = {name: [] for name in sides}
     for repeat in range(repeats):
         for name in order(list(sides), repeat):
             print(f"{repeat + 1}/{repeats} {name}", file=sys.stderr, flush=True)
             side, arguments = sides[name]
-            runs[name].append(run_side(side, **arguments))
+            runs[name].append(run_side(side, bare=bare, **arguments))
     return runs
 
 
