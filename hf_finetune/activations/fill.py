@@ -31,7 +31,9 @@ def fill(store: ActivationStore, cut: Cut, rows: Any, collate: Collate, batch_si
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     # The second round is for machines that do not share a disk: what others wrote is not seen there.
     for share, shares in ((state.process_index, state.num_processes), (state.local_process_index, local)):
-        trouble = _fill_share(store, cut, rows, collate, batch_size, store.missing()[share::shares])
+        # By their numbers: what is missing changes while the others write.
+        mine = [number for number in store.missing() if number % shares == share]
+        trouble = _fill_share(store, cut, rows, collate, batch_size, mine)
         found = [each for each in gather_object([trouble]) if each]
         if found:
             raise OSError(found[0])

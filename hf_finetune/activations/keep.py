@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from hf_finetune.files import cache_dir
 from hf_finetune.models import Checkpoint
 from hf_finetune.options import CacheConfig
 
-_SAMPLE = 32  # rows that the estimate is measured on
+_SAMPLE = 64  # rows at most that the estimate is measured on
 
 
 @dataclass
@@ -35,7 +34,7 @@ class Work:
     """What a phase, or an evaluation, is about to do.
 
     Args:
-        name: what it is called in what is said.
+        name: what it is called in what is said: ``phase head``.
         rows: encoded splits by name.
         collate: makes batches of them.
         passes: how often each row is read.
@@ -76,7 +75,7 @@ def keep_activations(cache: CacheConfig, checkpoint: Checkpoint, work: Work) -> 
         return plain
     obstacle = _obstacle(cache, work)
     if obstacle:
-        say(f"Activation cache: off in phase {work.name}: {obstacle}.")
+        say(f"Activation cache: off in {work.name}: {obstacle}.")
         return plain
     checkpoint.model.to(PartialState().device)
     try:
@@ -84,9 +83,9 @@ def keep_activations(cache: CacheConfig, checkpoint: Checkpoint, work: Work) -> 
             cut = find_cut(checkpoint.model, checkpoint.stages, depth, _probes(work))
             return _keep(cache, checkpoint, work, cut, depth)
     except CannotCut as error:
-        say(f"Activation cache: off in phase {work.name}: {error}.")
+        say(f"Activation cache: off in {work.name}: {error}.")
     except OSError as error:
-        say(f"Warning: activations cannot be kept ({error}); phase {work.name} computes its frozen stages every time.")
+        say(f"Warning: activations cannot be kept ({error}); {work.name} computes its frozen stages every time.")
     return plain
 
 
@@ -95,73 +94,84 @@ def _obstacle(cache: CacheConfig, work: Work) -> str:
         return work.obstacle
     if work.views is not None and not cache.activation_views:
         return "its views are random (--activation_views K keeps K of them, --augmentation none makes inputs fixed)"
-    if min(len(rows) for rows in work.rows.values()) == 0 or len(work.rows["train"]) < 2:
-        return "there are too few rows"
-    return ""
+    return "there are too few rows" if len(_first(work)) < 2 else ""
 
 
 def _keep(cache: CacheConfig, checkpoint: Checkpoint, work: Work, cut: Cut, depth: int) -> Kept:
+    """Fill the stores of all splits, unless that is not worth it."""
     root = Path(cache.activation_cache_dir or cache_dir() / "activations").expanduser()
-    dtype = cut.dtype if work.half is None else work.half
-    prefix = hash_prefix(cut, checkpoint.stages, depth)
     views = cache.activation_views if work.views is not None else 1
-    stores: dict[str, list[ActivationStore]] = {}
-    for split, rows in work.rows.items():
-        inputs = describe_processor(checkpoint.processor) if cut.pixels is not None else ""
-        content = hash_rows(rows if cut.pixels is None else rows.split)
-        random = work.views is not None and split == "train"
-        names = [
-            name_store(prefix, content, f"{inputs} {f'{work.views} {view}' if random else ''}", dtype, _precision(work))
-            for view in range(views if random else 1)
-        ]
-        lengths = np.asarray(rows["length"]) if cut.tokens else np.ones(len(rows), dtype=np.int64)
-        stores[split] = [ActivationStore(root / n, cut.kept_shape, dtype, lengths, tokens=cut.tokens) for n in names]
-    every = [store for each in stores.values() for store in each]
-    missing = sum(store.bytes for store in every if store.missing())
-    verdict = Verdict(True, "found from an earlier run")
-    if missing:
-        verdict = _weigh(root, cache.activation_cache_max_gb, every, cut, work, missing, work.passes / views)
-    keep = _agreed(verdict.keep or (cache.activation_cache == "on" and not verdict.impossible))
-    say(f"Activation cache: {'on' if keep else 'off'} in phase {work.name}: {verdict.why}.")
-    if not keep:
+    prefix = hash_prefix(cut, checkpoint.stages, depth)
+    stores = {
+        split: _stores(root, checkpoint.processor, work, cut, prefix, split, views if split == "train" else 1)
+        for split in work.rows
+    }
+    verdict = _weigh(root, cache, [store for each in stores.values() for store in each], cut, work)
+    say(f"Activation cache: {'on' if verdict.keep else 'off'} in {work.name}: {verdict.why}.")
+    if not verdict.keep:
         return Kept(work.rows, work.collate)
-    facts = {"model": checkpoint.name, "boundary": cut.boundary, "shape": cut.kept_shape, "dtype": str(dtype)}
-    for split, each in stores.items():
-        for view, store in enumerate(each):
-            if views > 1 or work.views is not None:
-                getattr(work.rows[split], "set_epoch", lambda _: None)(view)
-            fill(store, cut, work.rows[split], work.collate, work.batch_size)
+    facts = {"model": checkpoint.name, "boundary": cut.boundary, "shape": cut.kept_shape}
+    for split, rows in work.rows.items():
+        for view, store in enumerate(stores[split]):
+            if work.views is not None and split == "train":
+                rows.set_epoch(view)
+            fill(store, cut, rows, work.collate, work.batch_size)
             if is_main_process():
-                store.finish(facts | {"rows": len(store), "bytes": store.bytes})
-    rows = {split: KeptRows(rows, stores[split], cut, work.collate) for split, rows in work.rows.items()}
-    return Kept(rows, as_it_is, cut.replaying)
+                store.finish(facts | {"dtype": str(store.dtype), "rows": len(store), "bytes": store.bytes})
+    kept = {split: KeptRows(rows, stores[split], cut, work.collate) for split, rows in work.rows.items()}
+    return Kept(kept, as_it_is, cut.replaying)
 
 
-def _weigh(
-    root: Path, max_gb: float | None, stores: list[ActivationStore], cut: Cut, work: Work, missing: int, passes: float
-) -> Verdict:
-    """Measure and judge; a place that cannot be written is a verdict too, since the other processes wait for one."""
-    try:
-        room = _make_room(root, missing, max_gb, keep={store.folder for store in stores})
-        return judge(_measure(root, stores[0], cut, work), passes, missing, room)
-    except OSError as error:
-        return Verdict(False, f"nothing can be kept there ({error})", impossible=True)
+def _stores(
+    root: Path, processor: Any, work: Work, cut: Cut, prefix: str, split: str, views: int
+) -> list[ActivationStore]:
+    """The stores of a split: one, or one a random view."""
+    rows = work.rows[split]
+    dtype = cut.dtype if work.half is None else work.half
+    content = hash_rows(rows if cut.pixels is None else rows.split)
+    inputs = describe_processor(processor) if cut.pixels is not None else ""
+    lengths = np.asarray(rows["length"]) if cut.tokens else np.ones(len(rows), dtype=np.int64)
+    precision = f"{PartialState().device.type} {work.half}"
+    found = []
+    for view in range(views):
+        random = f"{work.views} view {view}" if work.views is not None and split == "train" else ""
+        name = name_store(prefix, content, f"{inputs} {random}", dtype, precision)
+        found.append(ActivationStore(root / name, cut.kept_shape, dtype, lengths, tokens=cut.tokens))
+    return found
 
 
-def _measure(root: Path, store: ActivationStore, cut: Cut, work: Work) -> Cost:
-    """Seconds a row of computing, writing and reading, on rows spread over the training split."""
-    rows = work.rows["train"]
-    indices = np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64))
-    compute(cut, rows, work.collate, indices[:4], work.batch_size)  # the first pass of a shape prepares its kernels
+def _weigh(root: Path, cache: CacheConfig, stores: list[ActivationStore], cut: Cut, work: Work) -> Verdict:
+    """What the main process finds: the others would measure other times. A place that cannot be written is a verdict too."""
+    answer = [Verdict(True, "found from an earlier run")]
+    if is_main_process():
+        missing = sum(store.bytes for store in stores if store.missing())
+        try:
+            if missing:
+                room = _make_room(root, missing, cache.activation_cache_max_gb, keep={store.folder for store in stores})
+                views = cache.activation_views if work.views is not None else 1
+                answer = [judge(_measure(stores[0], cut, work), work.passes / views, missing, room)]
+        except OSError as error:
+            answer = [Verdict(False, f"nothing can be kept there ({error})", impossible=True)]
+    if PartialState().num_processes > 1:
+        broadcast_object_list(answer)
+    verdict = answer[0]
+    return replace(verdict, keep=verdict.keep or (cache.activation_cache == "on" and not verdict.impossible))
+
+
+def _measure(store: ActivationStore, cut: Cut, work: Work) -> Cost:
+    """Seconds a row of computing, writing and reading the first file, or some rows of it. Nothing of it is done in vain."""
+    whole = store.rows_of(0)
+    indices = whole[:_SAMPLE]
+    rows = _first(work)
     compute_seconds, kept = _timed(lambda: compute(cut, rows, work.collate, indices, work.batch_size))
-    lengths = np.asarray(rows["length"])[indices] if cut.tokens else np.ones(len(indices), dtype=np.int64)
-    trial = ActivationStore(root / f"trial-{os.getpid()}", store.shape, store.dtype, lengths, tokens=store.tokens)
-    trial.file_rows = len(indices)
+    lengths = np.diff(store.offsets)[indices]
+    trial = store if len(indices) == len(whole) else store.beside(lengths)
     try:
         write_seconds, _ = _timed(lambda: trial.write(0, kept))
         read_seconds, _ = _timed(lambda: trial.read(np.arange(len(indices))))
     finally:
-        shutil.rmtree(trial.folder, ignore_errors=True)
+        if trial is not store:
+            shutil.rmtree(trial.folder, ignore_errors=True)
     return Cost(*(seconds / len(indices) for seconds in (compute_seconds, write_seconds, read_seconds)))
 
 
@@ -176,7 +186,7 @@ def _make_room(root: Path, needed: int, max_gb: float | None, keep: set[Path]) -
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free
     limit = free // 2 if max_gb is None else int(max_gb * 1e9)
-    if max_gb is None or not is_main_process():
+    if max_gb is None:
         return limit
     sizes = {f: sum(p.stat().st_size for p in f.glob("*.npy")) for f in root.iterdir() if f.is_dir()}
     used = sum(sizes.values())
@@ -188,17 +198,9 @@ def _make_room(root: Path, needed: int, max_gb: float | None, keep: set[Path]) -
     return min(limit - used, free)
 
 
-def _agreed(mine: bool) -> bool:
-    """The main process decides: the others measured other times."""
-    answer = [mine]
-    if PartialState().num_processes > 1:
-        broadcast_object_list(answer)
-    return answer[0]
-
-
 def _probes(work: Work) -> list[dict[str, torch.Tensor]]:
     """Two batches without labels, of five and three rows where there are so many; of texts, long and short ones."""
-    rows = work.rows["train"]
+    rows = _first(work)
     indices = np.unique(np.linspace(0, len(rows) - 1, 8).astype(np.int64))
     if "length" in getattr(rows, "column_names", ()):
         indices = indices[np.argsort(-np.asarray(rows["length"])[indices], kind="stable")]
@@ -206,6 +208,11 @@ def _probes(work: Work) -> list[dict[str, torch.Tensor]]:
     batches = [work.collate([rows[int(i)] for i in part]) for part in (indices[:middle], indices[middle:])]
     device = PartialState().device
     return [{key: value.to(device) for key, value in batch.items() if key != "labels"} for batch in batches]
+
+
+def _first(work: Work) -> Any:
+    """The rows that estimates are made from: the training rows, where there are any."""
+    return next(iter(work.rows.values()))
 
 
 @contextmanager
@@ -221,7 +228,3 @@ def _computing(model: torch.nn.Module, half: torch.dtype | None) -> Iterator[Non
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-def _precision(work: Work) -> str:
-    return f"{PartialState().device.type} {work.half}"

@@ -99,6 +99,13 @@ class ActivationStore:
         self._give_back(out.nbytes)
         return torch.from_numpy(out).view(self.dtype)
 
+    def beside(self, lengths: np.ndarray) -> ActivationStore:
+        """A small store of one file on the same disk, to try writing and reading on."""
+        folder = self.folder.with_name(f"{self.folder.name}.trial-{os.getpid()}")
+        trial = ActivationStore(folder, self.shape, self.dtype, lengths, tokens=self.tokens)
+        trial.file_rows = len(trial)
+        return trial
+
     def finish(self, facts: dict[str, object]) -> None:
         """Note what the store holds, for people, and that it was used now."""
         if not (self.folder / "about.json").exists():

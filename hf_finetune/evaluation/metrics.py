@@ -56,24 +56,20 @@ def classification_metrics(probabilities: np.ndarray, labels: np.ndarray) -> dic
         probabilities: shape (rows, classes).
         labels: true ids, shape (rows,).
     """
-    from sklearn.metrics import (
-        accuracy_score,
-        f1_score,
-        matthews_corrcoef,
-        precision_score,
-        recall_score,
-    )
+    from sklearn.metrics import matthews_corrcoef, precision_recall_fscore_support
 
     predicted = probabilities.argmax(axis=1)
-    classes = np.unique(labels)
-    macro = {"labels": classes, "average": "macro", "zero_division": 0}
+    # Once for all: each function of scikit-learn checks its arguments anew, every epoch.
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predicted, labels=np.unique(labels), average=None, zero_division=0
+    )
     metrics = {
-        "accuracy": accuracy_score(labels, predicted),
-        "balanced_accuracy": recall_score(labels, predicted, **macro),
-        "f1_macro": f1_score(labels, predicted, **macro),
-        "f1_weighted": f1_score(labels, predicted, average="weighted", zero_division=0),
-        "precision_macro": precision_score(labels, predicted, **macro),
-        "recall_macro": recall_score(labels, predicted, **macro),
+        "accuracy": np.mean(predicted == labels),
+        "balanced_accuracy": recall.mean(),
+        "f1_macro": f1.mean(),
+        "f1_weighted": np.average(f1, weights=support),
+        "precision_macro": precision.mean(),
+        "recall_macro": recall.mean(),
         "mcc": matthews_corrcoef(labels, predicted),
     }
     area = _auroc(probabilities, labels)

@@ -159,7 +159,7 @@ def _work(
 ) -> Work:
     """What the activation cache must know of a phase."""
     return Work(
-        phase.name,
+        f"phase {phase.name}",
         rows,
         collate,
         passes=phase.epochs,
