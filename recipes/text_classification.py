@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[s
     plan = make_plan(config, checkpoint, splits)
     check_hub(config)
     timing = train(config, task, splits, checkpoint, plan)
-    results = evaluate(config, task, splits, timing)
+    results = evaluate(config, task, splits, plan, timing)
     write_model_card(config, task, splits, plan, results)
     push_run(config)
     return results.metrics

@@ -107,7 +107,8 @@ def _keep(cache: CacheConfig, checkpoint: Checkpoint, work: Work, cut: Cut, dept
         for split in work.rows
     }
     verdict = _weigh(root, cache, [store for each in stores.values() for store in each], cut, work)
-    say(f"Activation cache: {'on' if verdict.keep else 'off'} in {work.name}: {verdict.why}.")
+    if verdict.keep or work.passes > 1:
+        say(f"Activation cache: {'on' if verdict.keep else 'off'} in {work.name}: {verdict.why}.")
     if not verdict.keep:
         return Kept(work.rows, work.collate)
     facts = {"model": checkpoint.name, "boundary": cut.boundary, "shape": cut.kept_shape}

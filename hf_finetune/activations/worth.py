@@ -46,13 +46,14 @@ def judge(cost: Cost, passes: float, size: int, room: int) -> Verdict:
         return Verdict(
             False, f"{_gb(size)} would be needed and {_gb(room)} may be used (--activation_cache_max_gb)", True
         )
+    times = f"over {passes:g} epochs" if passes > 1 else "once"
     without = passes * cost.compute
     with_store = cost.compute + cost.write + passes * cost.read
     if with_store < without:
-        return Verdict(True, f"{figures}, over {passes:g} epochs; {_gb(size)}")
+        return Verdict(True, f"{figures}, {times}; {_gb(size)}")
     if cost.write + passes * cost.read < _NEXT_TO_NOTHING * cost.compute:
         return Verdict(True, f"{figures}, so that later runs get them for nothing; {_gb(size)}")
-    return Verdict(False, f"{figures}, writing it {_ms(cost.write)}: over {passes:g} epochs nothing is gained")
+    return Verdict(False, f"{figures}, writing it {_ms(cost.write)}: {times} nothing is gained")
 
 
 def _ms(seconds: float) -> str:

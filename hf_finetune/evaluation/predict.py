@@ -37,7 +37,7 @@ def predict_logits(
     starts = range(0, len(order), batch_size)
     for start in tqdm(starts, desc="Predicting", disable=None if state.is_main_process else True, leave=False):
         indices = order[start : start + batch_size]
-        batch = collate([rows[int(index)] for index in indices])
+        batch = collate(_take(rows, indices))
         inputs = {key: value.to(state.device) for key, value in batch.items() if key != "labels"}
         with torch.inference_mode():
             logits = model(**inputs).logits
@@ -63,6 +63,12 @@ def scatter_rows(parts: list[tuple[np.ndarray, np.ndarray]], count: int) -> np.n
     result = np.empty_like(values)
     result[indices] = values
     return result
+
+
+def _take(rows: Any, indices: np.ndarray) -> Any:
+    """Rows one by one, or all at once where the data set offers that (as torch's loader does it)."""
+    at_once = getattr(rows, "__getitems__", None)
+    return at_once(indices.tolist()) if at_once is not None else [rows[int(index)] for index in indices]
 
 
 def _by_length(rows: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_finetune.activations import Kept, Work, keep_activations
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, show_table
 from hf_finetune.data import Splits
@@ -23,7 +24,8 @@ from hf_finetune.evaluation.metrics import (
 )
 from hf_finetune.evaluation.predict import predict_logits
 from hf_finetune.files import write_json
-from hf_finetune.models import load_artifact
+from hf_finetune.models import Checkpoint, load_artifact, read_stages
+from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task
 
 
@@ -42,13 +44,14 @@ class Results:
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def evaluate(config: Config, task: Task, splits: Splits, timing: dict[str, float]) -> Results:
+def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dict[str, float]) -> Results:
     """Judge ``model/`` on the validation and test rows; write ``metrics.json`` and ``predictions.parquet``.
 
     Args:
         config: where the run folder is.
         task: how rows become inputs.
         splits: the rows.
+        plan: what was trained; stages that stayed as they were may be read from the activation cache.
         timing: what training took; handed on to ``metrics.json``.
     """
     began = time.perf_counter()
@@ -58,11 +61,13 @@ def evaluate(config: Config, task: Task, splits: Splits, timing: dict[str, float
     processor = task.load_processor(str(folder), trust_remote_code=trust)
     metrics: dict[str, dict[str, float]] = {}
     results = Results(metrics, judged="")
-    for name, split in splits.items():
-        if name == "train":
-            continue
-        rows = task.encode(split, processor)
-        logits = predict_logits(model, rows, task.collator(processor), config.training["per_device_eval_batch_size"])
+    held_out = {name: split for name, split in splits.items() if name != "train"}
+    rows = {name: task.encode(split, processor) for name, split in held_out.items()}
+    size = config.training["per_device_eval_batch_size"]
+    kept = _keep(config, plan, model, processor, Work("the evaluation", rows, task.collator(processor), 1, None, size))
+    for name, split in held_out.items():
+        with kept.replaying():
+            logits = predict_logits(model, kept.rows[name], kept.collate, size)
         labels = np.asarray(split["label"], dtype=np.int64)
         metrics[name] = score(logits, labels, config.run.metric)
         results.judged = name
@@ -78,6 +83,18 @@ def evaluate(config: Config, task: Task, splits: Splits, timing: dict[str, float
         write_json(config.output_dir / "metrics.json", metrics)
     show_results(results)
     return results
+
+
+def _keep(config: Config, plan: Plan, model: Any, processor: Any, work: Work) -> Kept:
+    """Held-out rows with the activations of the stages that did not train, hashed from the saved model's own weights."""
+    last = plan.phases[-1]
+    if last.adapters or not work.rows:
+        return Kept(work.rows, work.collate)
+    stages = read_stages(model)
+    frozen = {name for stage in stages if stage.name not in last.trains for name in stage.parameters}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    return keep_activations(config.cache, Checkpoint(model, processor, stages, "model"), work)
 
 
 def score(logits: np.ndarray, labels: np.ndarray, extra: str | None = None) -> dict[str, float]:
