@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -113,11 +114,12 @@ class Pictures(torch.utils.data.Dataset):
         """A batch of rows; where no worker reads ahead, their pictures are decoded in threads."""
         threads = 1 if torch.utils.data.get_worker_info() else decoding_threads()
         missing = [index for index in indices if self.store is None or self.store.get(index) is None]
-        if threads == 1 or len(missing) < 2:
-            return [self[index] for index in indices]
-        with ThreadPoolExecutor(threads) as pool:
-            decoded = list(pool.map(self._decoded, indices))
-        return [self._item(index, pixels) for index, pixels in zip(indices, decoded, strict=True)]
+        with one_thread():
+            if threads == 1 or len(missing) < 2:
+                return [self[index] for index in indices]
+            with ThreadPoolExecutor(threads) as pool:
+                decoded = list(pool.map(self._decoded, indices))
+            return [self._item(index, pixels) for index, pixels in zip(indices, decoded, strict=True)]
 
     def _decoded(self, index: int) -> np.ndarray:
         return read_through(self.store, index, lambda: self.decode(self.split[index]["image"]))
@@ -131,8 +133,22 @@ class Pictures(torch.utils.data.Dataset):
 
     def _view(self, view: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor, index: int) -> torch.Tensor:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed((self.seed * 1_000_003 + int(self.epoch)) * 1_000_003 + index & 2**63 - 1)
+            # Not torch.manual_seed: that seeds GPUs as well, and takes longer than the view.
+            torch.default_generator.manual_seed(
+                (self.seed * 1_000_003 + int(self.epoch)) * 1_000_003 + index & 2**63 - 1
+            )
             return view(pixels.permute(2, 0, 1))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Without torch's threads: to meet after each of many small steps costs more than the work, on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def decoding_threads() -> int:
@@ -204,8 +220,10 @@ def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 
 def _collate(pixels: Preprocessing, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    values = torch.stack([row["pixel_values"] for row in rows])
-    batch: dict[str, Any] = {"pixel_values": normalise(values, pixels) if values.dtype == torch.uint8 else values}
+    with one_thread():
+        values = torch.stack([row["pixel_values"] for row in rows])
+        values = normalise(values, pixels) if values.dtype == torch.uint8 else values
+    batch: dict[str, Any] = {"pixel_values": values}
     if "labels" in rows[0]:
         batch["labels"] = torch.tensor([row["labels"] for row in rows])
     return batch
