@@ -204,6 +204,7 @@ def find_cut(model: nn.Module, stages: list[Stage], depth: int, batches: list[di
         cut = _watch(base, stages, depth, batches[0])
         cut.first_only = _reads_first_only(cut, batches[0])
         _check(cut, batches[1])
+        _refuse_padding(cut, batches)
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -317,6 +318,25 @@ def _check(cut: Cut, batch: dict[str, torch.Tensor]) -> None:
     off = (found - expected).abs().max() / expected.abs().max().clamp(min=1e-6)
     if not off <= (3e-2 if _autocast() else 1e-4):
         raise CannotCut(f"going on from {cut.boundary} changes the logits by {float(off):.1e}")
+
+
+def _refuse_padding(cut: Cut, batches: list[dict[str, torch.Tensor]]) -> None:
+    """Refuse vectors of a text that depend on its padding: they are kept from one batch, and read in another.
+
+    Positions that are counted from the left do so where texts are padded on the left.
+    """
+    if cut.pixels is not None:
+        return
+    batch = max(batches, key=lambda each: int((each["attention_mask"] == 0).sum(1).max()))
+    row = int((batch["attention_mask"] == 0).sum(1).argmax())
+    padded = {key: value[row : row + 1] for key, value in batch.items()}
+    mask = padded["attention_mask"][0].bool()
+    bare = {key: value[:, mask] for key, value in padded.items()}
+    with torch.no_grad():
+        found, expected = (cut.compact(cut.capture(each), each["attention_mask"]).float() for each in (padded, bare))
+    off = (found - expected).abs().max() / expected.abs().max().clamp(min=1e-6)
+    if not off <= (3e-2 if _autocast() else 1e-4):
+        raise CannotCut(f"what {cut.boundary} gives depends on the padding of a text")
 
 
 def unflatten(kept: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Activations of a split on disk: NumPy files of some rows each, memory-mapped, every one written whole or not at all.
+"""Activations of a split on disk: NumPy files of some rows each, every one written whole or not at all.
 
 A file is written beside its place and renamed. So a fill that was cut short goes on where it stopped, processes share the
 work without talking, and two runs that fill the same store at once write the same bytes over each other.
@@ -6,8 +6,8 @@ work without talking, and two runs that fill the same store at once write the sa
 
 from __future__ import annotations
 
-import mmap
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,7 @@ from hf_finetune.files import write_json
 _FILES = 64
 _FEWEST, _MOST = 32, 4096
 _FILE_BYTES = 64 << 20
-# Mapped pages count as resident memory until they are given back; the page cache keeps them all the same.
-_RESIDENT_BYTES = 256 << 20
+_OPEN = 128  # files at once, of all stores together; systems allow a process some hundreds
 
 
 class ActivationStore:
@@ -43,11 +42,10 @@ class ActivationStore:
         self.dtype = dtype
         self.tokens = tokens
         self.offsets = np.concatenate([[0], np.cumsum(lengths)])
-        item = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        self.bytes = int(self.offsets[-1]) * item
+        self._item = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        self.bytes = int(self.offsets[-1]) * self._item
         self.file_rows = _file_rows(len(lengths), self.bytes)
-        self._files: dict[int, np.ndarray] = {}
-        self._touched = 0
+        self._own = object()  # tells its open files from those of other stores
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -63,7 +61,7 @@ class ActivationStore:
 
     def missing(self) -> list[int]:
         """Files that are not there, or not whole."""
-        return [number for number in range(self.files) if self._open(number) is None]
+        return [number for number in range(self.files) if self._open(number, keep=False) is None]
 
     def write(self, number: int, kept: torch.Tensor) -> None:
         """Write the rows of a file: shape (rows, *shape), or (tokens of all rows, *shape).
@@ -87,16 +85,17 @@ class ActivationStore:
 
     def read(self, indices: np.ndarray) -> torch.Tensor:
         """The rows in the order of ``indices``: shape (rows, *shape), or all their tokens one after the other."""
+        # Read, not mapped: a page that is touched would bring up to two megabytes around it into resident memory.
         counts = self.offsets[indices + 1] - self.offsets[indices]
         ends = np.concatenate([[0], np.cumsum(counts)])
         out: np.ndarray = np.empty((int(ends[-1]), *self.shape), dtype=_NUMPY[self.dtype])
+        whole = out.reshape(-1).view(np.uint8).data
         for at, index in enumerate(indices):
             number, start = divmod(int(index), self.file_rows)
-            base = self.offsets[index - start]
-            out[ends[at] : ends[at + 1]] = self._file(number)[
-                self.offsets[index] - base : self.offsets[index + 1] - base
-            ]
-        self._give_back(out.nbytes)
+            self._file(number).read(
+                whole[ends[at] * self._item : ends[at + 1] * self._item],
+                int(self.offsets[index] - self.offsets[index - start]) * self._item,
+            )
         return torch.from_numpy(out).view(self.dtype)
 
     def beside(self, lengths: np.ndarray) -> ActivationStore:
@@ -115,33 +114,56 @@ class ActivationStore:
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.npy"
 
-    def _file(self, number: int) -> np.ndarray:
-        content = self._files.get(number)
-        content = self._open(number) if content is None else content
-        if content is None:
+    def _file(self, number: int) -> _File:
+        found = _files.get((self._own, number)) or self._open(number)
+        if found is None:
             raise RuntimeError(f"{self._path(number)} is gone")
-        return content
+        return found
 
-    def _open(self, number: int) -> np.ndarray | None:
-        if number in self._files:
-            return self._files[number]
+    def _open(self, number: int, *, keep: bool = True) -> _File | None:
         rows = self.rows_of(number)
         expected = (int(self.offsets[rows[-1] + 1] - self.offsets[rows[0]]), *self.shape)
         try:
-            content = np.load(self._path(number), mmap_mode="r")
-        except (FileNotFoundError, ValueError, EOFError):
-            return None  # absent, or shorter than its header says
-        if content.shape != expected or content.dtype != _NUMPY[self.dtype]:
-            return None
-        self._files[number] = content
-        return content
+            found = _File(self._path(number), expected, np.dtype(_NUMPY[self.dtype]))
+        except (OSError, ValueError):
+            return None  # absent, cut short, or of something else
+        if keep:
+            with _lock:
+                while len(_files) >= _OPEN:
+                    del _files[next(iter(_files))]  # closed when the last thread that reads it is done
+                _files[self._own, number] = found
+        return found
 
-    def _give_back(self, count: int) -> None:
-        self._touched += count
-        if self._touched > _RESIDENT_BYTES:
-            self._touched = 0
-            for content in self._files.values():
-                content._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
+class _File:
+    """An open NumPy file of known shape and type.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds something else, or less.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.file = path.open("rb", buffering=0)
+        kind = np.lib.format.read_magic(self.file)
+        if kind != (1, 0) or np.lib.format.read_array_header_1_0(self.file) != (shape, False, dtype):
+            raise ValueError(f"{path} holds something else")
+        self.start = self.file.tell()
+        if os.fstat(self.file.fileno()).st_size != self.start + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize:
+            raise ValueError(f"{path} was cut short")
+
+    def read(self, into: memoryview, offset: int) -> None:
+        """Fill a buffer with what stands at a place, in bytes behind the header."""
+        done = 0
+        while done < len(into):
+            count = os.preadv(self.file.fileno(), [into[done:]], self.start + offset + done)
+            if not count:
+                raise RuntimeError(f"{self.file.name} became shorter")
+            done += count
+
+
+_files: dict[tuple[object, int], _File] = {}
+_lock = threading.Lock()
 
 
 def _file_rows(rows: int, size: int) -> int:
