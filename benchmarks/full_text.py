@@ -12,7 +12,7 @@ of the same rows. The ideal is a bare PyTorch loop over our batches, made before
 from __future__ import annotations
 
 from measure import paired
-from measure.workloads import Workload, texts
+from measure.workloads import Workload, film_reviews
 
 PEER_ROWS = 32  # a step
 
@@ -23,7 +23,7 @@ def main() -> None:
     flags = parser.parse_args()
     steps = 2 if flags.quick else 16
     few = {"max_eval_samples": 32, "max_predict_samples": 32}
-    work = texts(flags.shared, "full", max_train_samples=64 if flags.quick else 2000, **few)
+    work = film_reviews(flags.shared, "full", max_train_samples=64 if flags.quick else 2000, **few)
     nothing_else = {"eval_strategy": "no", "save_strategy": "no", "num_train_epochs": 1}
     sides = {
         "peer": work.peer(max_steps=steps),

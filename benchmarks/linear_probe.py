@@ -12,7 +12,7 @@ validation rows that lie in memory decoded and preprocessed, in the precision th
 from __future__ import annotations
 
 from measure import paired
-from measure.workloads import pictures
+from measure.workloads import photographs
 
 MEASURED = (1, 5)  # epochs that the peer really trains; further ones cost what an epoch costs
 
@@ -24,7 +24,7 @@ def main() -> None:
     measured = (1, 2) if flags.quick else MEASURED
     lengths = (1, 2, 3) if flags.quick else (1, 5, 10, 30)
     true = lengths if flags.full else measured
-    probe = pictures(flags.shared, "head", **sizes(flags))
+    probe = photographs(flags.shared, "head", **sizes(flags))
     sides = {"floor": ("bounds:inference_pass", probe.flags)}
     for epochs in lengths:
         if epochs in true:

@@ -13,20 +13,20 @@ from __future__ import annotations
 from typing import Any
 
 from measure import paired
-from measure.workloads import Workload, pictures, texts
+from measure.workloads import Workload, film_reviews, photographs
 
 FACTORS = (1, 4, 16)
 
 
 def main() -> None:
     flags = paired.parser(__doc__).parse_args()
-    base = {"pictures": 3, "texts": 4} if flags.quick else {"pictures": 40, "texts": 120}
+    base = {"pictures": 12, "texts": 16} if flags.quick else {"pictures": 40, "texts": 60}
     runs: dict[str, dict[str, list[paired.Run]]] = {}
     rows = []
     for name, work, count, settings in (
-        ("linear probe", pictures(flags.shared, "head"), base["pictures"], {"activation_cache": "on"}),
-        ("linear probe", texts(flags.shared, "head"), base["texts"], {"activation_cache": "on"}),
-        ("full", texts(flags.shared, "full"), base["texts"], {}),
+        ("linear probe", photographs(flags.shared, "head"), base["pictures"], {"activation_cache": "on"}),
+        ("linear probe", film_reviews(flags.shared, "head"), base["texts"], {"activation_cache": "on"}),
+        ("full", film_reviews(flags.shared, "full"), base["texts"], {}),
     ):
         epochs = 3 if name == "linear probe" else 1
         title = f"{name}: {work.name}"

@@ -40,7 +40,7 @@ class Workload:
         return PEERS[self.task], {"strategy": self.strategy, "settings": settings, "judge": judge, **self.flags}
 
 
-def pictures(shared: Path | None, strategy: str, **samples: int) -> Workload:
+def photographs(shared: Path | None, strategy: str, **samples: int) -> Workload:
     """Flowers-12 and MobileNetV1 of the shared folder, or the demo's solar cells and EfficientNet-Lite0."""
     if shared:
         flags = {
@@ -55,7 +55,7 @@ def pictures(shared: Path | None, strategy: str, **samples: int) -> Workload:
     return Workload(name, "image-classification", strategy, flags | samples)
 
 
-def texts(shared: Path | None, strategy: str, **samples: int) -> Workload:
+def film_reviews(shared: Path | None, strategy: str, **samples: int) -> Workload:
     """SST-2 of the shared folder or the demo's film reviews, and the demo's MiniLM."""
     cache = cache_dir()
     if shared:
@@ -68,18 +68,19 @@ def texts(shared: Path | None, strategy: str, **samples: int) -> Workload:
     return Workload(name, "text-classification", strategy, model | flags | samples)
 
 
-def partly_frozen(shared: Path | None, folder: Path, *, quick: bool) -> list[Workload]:
+def partly_frozen(shared: Path | None, folder: Path, *, pictures: int, texts: int) -> list[Workload]:
     """A deep part frozen: ResNet-50 through layer3, ViT-S/16 10 of 12, MiniLM 4 of 6, a BERT of width 384 10 of 12.
 
     Args:
-        shared: see :func:`texts`.
+        shared: see :func:`film_reviews`.
         folder: where models and pictures are made.
-        quick: few rows.
+        pictures: training rows of the vision models.
+        texts: training rows of the text encoders.
     """
     data, bert = folder / "pictures", folder / "bert"
-    run_side("models:make_pictures", folder=str(data), train=16 if quick else 64, validation=8)
-    samples = {"max_train_samples": 48 if quick else 320, "max_eval_samples": 16, "max_predict_samples": 16}
-    reviews = texts(shared, "freeze:4", **samples)
+    run_side("models:make_pictures", folder=str(data), train=pictures, validation=8)
+    samples = {"max_train_samples": texts, "max_eval_samples": 16, "max_predict_samples": 16}
+    reviews = film_reviews(shared, "freeze:4", **samples)
     run_side("models:bert_small", folder=str(bert), tokenizer=reviews.flags["model_name_or_path"])
     workloads = [
         Workload("MiniLM-L6, 4 of 6 blocks", reviews.task, "freeze:4", reviews.flags),
