@@ -27,6 +27,7 @@ _NOT_THE_BACKBONE = frozenset(
         "auto_map",
         "head_hidden_size",
         "mlp_head_on",
+        "model_type",  # an MLP head has one of its own; the class tells the backbone
         "_name_or_path",
         "name_or_path",
         "transformers_version",
@@ -56,7 +57,8 @@ def hash_prefix(cut: Cut, stages: list[Stage], depth: int) -> str:
     digest = hashlib.sha256()
     settings = cut.model.config.to_dict()
     plain = {key: value for key, value in settings.items() if key not in _NOT_THE_BACKBONE}
-    about = [type(cut.model).__name__, cut.boundary, cut.kept_shape, cut.tokens, plain]
+    classifier = getattr(cut.model.config, "mlp_head_on", None) or type(cut.model).__name__
+    about = [classifier, cut.boundary, cut.kept_shape, cut.tokens, plain]
     digest.update(json.dumps(about, sort_keys=True, default=str).encode())
     state = dict(cut.model.named_buffers()) | dict(cut.model.named_parameters())
     modules = tuple(f"{name}." for stage in stages[:depth] for name in stage.modules)

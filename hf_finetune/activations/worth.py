@@ -44,7 +44,7 @@ def judge(cost: Cost, passes: float, size: int, room: int) -> Verdict:
     figures = f"the frozen stages take {_ms(cost.compute)} a row, reading what they gave {_ms(cost.read)}"
     if size > room:
         return Verdict(
-            False, f"{_gb(size)} would be needed and {_gb(room)} may be used (--activation_cache_max_gb)", True
+            False, f"{_gb(size)} would be needed and {_gb(max(room, 0))} may be used (--activation_cache_max_gb)", True
         )
     times = f"over {passes:g} epochs" if passes > 1 else "once"
     without = passes * cost.compute
