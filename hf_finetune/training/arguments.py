@@ -15,7 +15,7 @@ from hf_finetune.errors import UserError, first_line
 from hf_finetune.evaluation.metrics import BUILT_IN, metric_key
 from hf_finetune.strategies import Phase
 
-# Ours to do, once and at the end: the Trainer would push every checkpoint.
+# Ours to do. The Trainer would push every checkpoint, and find a batch size by taking smaller steps.
 _NOT_FOR_THE_TRAINER = frozenset(
     {
         "push_to_hub",
@@ -26,6 +26,7 @@ _NOT_FOR_THE_TRAINER = frozenset(
         "hub_strategy",
         "hub_always_push",
         "resume_from_checkpoint",
+        "auto_find_batch_size",
     }
 )
 
@@ -56,13 +57,26 @@ def training_arguments(config: Config, phase: Phase, folder: Path, *, validates:
     _refuse_impossible(values)
     _refuse_absent_trackers(values["report_to"])
     try:
-        return TrainingArguments(**values)
+        arguments = TrainingArguments(**values)
     except (ValueError, ImportError) as error:
         raise UserError(
             first_line(error),
             where="the training arguments",
             fix="change the value that the message names.",
         ) from error
+    if config.training.get("auto_find_batch_size") and is_sharded(arguments):
+        raise UserError(
+            "a batch cannot be divided while the weights are spread over processes",
+            where="--auto_find_batch_size",
+            fix="give --per_device_train_batch_size and --gradient_accumulation_steps instead.",
+        )
+    return arguments
+
+
+def is_sharded(arguments: TrainingArguments) -> bool:
+    """Whether weights, gradients or optimiser state are spread over processes, by the arguments or the launcher."""
+    launched = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+    return bool(arguments.fsdp or arguments.deepspeed or any(os.environ.get(name) == "true" for name in launched))
 
 
 def precision() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import time
@@ -24,9 +23,10 @@ from hf_finetune.models import Checkpoint
 from hf_finetune.options import InputConfig
 from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
 from hf_finetune.tasks import Task
-from hf_finetune.training.arguments import half_precision, training_arguments
+from hf_finetune.training.arguments import half_precision, is_sharded, training_arguments
 from hf_finetune.training.artifact import save_artifact
 from hf_finetune.training.callbacks import Interrupted, StopOnSignal, TellEpoch
+from hf_finetune.training.fitting import FitInMemory
 from hf_finetune.training.loss import ClassificationLoss, balanced_weights
 from hf_finetune.training.run import open_run, wants_resume
 from hf_finetune.training.trainer import PhaseTrainer
@@ -60,6 +60,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         "compute_loss_func": _loss(config, splits),
         "mix": _mixup(config, task, len(splits.labels)),
         "stages": checkpoint.stages,
+        "fit": FitInMemory() if config.training.get("auto_find_batch_size") else None,
     }
     open_run(config)
     if plan.channels_last:
@@ -69,7 +70,10 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         if number < start:
             continue
         if number == start and number > 0:
-            _load_weights(checkpoint.model, phase_folder(folder, number - 1, plan.phases[number - 1]) / "finished")
+            finished = phase_folder(folder, number - 1, plan.phases[number - 1]) / "finished"
+            _load_weights(checkpoint.model, finished)
+            if shared["fit"]:
+                shared["fit"].load(finished)
         began = time.perf_counter()
         apply_phase(checkpoint.model, checkpoint.stages, phase)
         show_phase(checkpoint.model, checkpoint.stages, phase)
@@ -172,8 +176,7 @@ def _work(
 
 def _obstacle(config: Config, arguments: Any) -> str:
     """What keeps a phase from reading activations, whatever its model and rows are."""
-    sharded = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
-    if arguments.fsdp or arguments.deepspeed or any(os.environ.get(name) == "true" for name in sharded):
+    if is_sharded(arguments):
         return "the weights are spread over processes"
     return "pictures are mixed" if config.inputs.mixup or config.inputs.cutmix else ""
 
@@ -208,6 +211,8 @@ def _finish_phase(trainer: PhaseTrainer, folder: Path) -> None:
     """Keep the phase's best weights, which the next phase starts from; its checkpoints are needed no more."""
     trainer.save_model(str(folder / "partial"))
     if is_main_process():
+        if trainer.fit:
+            trainer.fit.save(folder / "partial")
         shutil.rmtree(folder / "finished", ignore_errors=True)
         (folder / "partial").rename(folder / "finished")
         for path in folder.glob("checkpoint-*"):

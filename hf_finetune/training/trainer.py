@@ -11,6 +11,7 @@ from transformers import Trainer
 from hf_finetune.data.batching import LengthGroupedSampler
 from hf_finetune.models import Stage
 from hf_finetune.strategies import Phase, parameter_groups
+from hf_finetune.training.fitting import FitInMemory
 
 
 class PhaseTrainer(Trainer):
@@ -21,13 +22,25 @@ class PhaseTrainer(Trainer):
         phase: what trains, at which rates.
         mix: timm's ``Mixup``, called with a batch of pictures and their labels; returns both, the labels as
             probabilities.
+        fit: what divides batches that do not fit into memory; None: they end the run.
     """
 
-    def __init__(self, *args: Any, stages: list[Stage], phase: Phase, mix: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        stages: list[Stage],
+        phase: Phase,
+        mix: Any = None,
+        fit: FitInMemory | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.stages = stages
         self.phase = phase
         self.mix = mix
+        self.fit = fit
+        if fit is not None:
+            self.add_callback(fit)
         # The loss is ours: the models need not be told how many rows a step has.
         self.model_accepts_loss_kwargs = False
 
@@ -53,11 +66,15 @@ class PhaseTrainer(Trainer):
         return super()._get_train_sampler(train_dataset)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """One step, on mixed pictures where mixup or CutMix is on."""
+        """One batch, on mixed pictures where mixup or CutMix is on, in parts where memory is short."""
         if self.mix is not None:
             inputs = self._prepare_inputs(inputs)
             inputs["pixel_values"], inputs["labels"] = mix_batch(self.mix, inputs["pixel_values"], inputs["labels"])
-        return super().training_step(model, inputs, num_items_in_batch)
+        if self.fit is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        whole = super().training_step
+        closes = self.accelerator.gradient_state.sync_gradients
+        return self.fit.step(model, inputs, lambda alone, part: whole(alone, part, num_items_in_batch), closes=closes)
 
 
 def mix_batch(mix: Any, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
