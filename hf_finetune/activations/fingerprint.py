@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,11 @@ def name_store(prefix: str, rows: str, inputs: str, dtype: torch.dtype, precisio
     """
     parts = [_FORMAT, prefix, rows, inputs, str(dtype), precision, torch.__version__]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def is_store_name(name: str) -> bool:
+    """Whether a folder of this name is a store."""
+    return re.fullmatch("[0-9a-f]{32}", name) is not None
 
 
 def hash_prefix(cut: Cut, stages: list[Stage], depth: int) -> str:

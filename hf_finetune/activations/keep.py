@@ -17,7 +17,7 @@ from accelerate.utils import broadcast_object_list
 
 from hf_finetune.activations.cut import CannotCut, Cut, find_cut, frozen_depth
 from hf_finetune.activations.fill import compute, fill
-from hf_finetune.activations.fingerprint import describe_processor, hash_prefix, hash_rows, name_store
+from hf_finetune.activations.fingerprint import describe_processor, hash_prefix, hash_rows, is_store_name, name_store
 from hf_finetune.activations.rows import Collate, KeptRows, as_it_is
 from hf_finetune.activations.store import ActivationStore
 from hf_finetune.activations.worth import Cost, Verdict, judge
@@ -145,12 +145,13 @@ def _weigh(root: Path, cache: CacheConfig, stores: list[ActivationStore], cut: C
     """What the main process finds: the others would measure other times. A place that cannot be written is a verdict too."""
     answer = [Verdict(True, "found from an earlier run")]
     if is_main_process():
-        missing = sum(store.bytes for store in stores if store.missing())
+        missing = sum(store.missing_bytes() for store in stores)
         try:
             if missing:
                 room = _make_room(root, missing, cache.activation_cache_max_gb, keep={store.folder for store in stores})
                 views = cache.activation_views if work.views is not None else 1
-                answer = [judge(_measure(stores[0], cut, work), work.passes / views, missing, room)]
+                cost = _measure(stores[0], cut, work) if missing <= room else Cost(0, 0, 0)
+                answer = [judge(cost, work.passes / views, missing, room)]
         except OSError as error:
             answer = [Verdict(False, f"nothing can be kept there ({error})", impossible=True)]
     if PartialState().num_processes > 1:
@@ -189,7 +190,9 @@ def _make_room(root: Path, needed: int, max_gb: float | None, keep: set[Path]) -
     limit = free // 2 if max_gb is None else int(max_gb * 1e9)
     if max_gb is None:
         return limit
-    sizes = {f: sum(p.stat().st_size for p in f.glob("*.npy")) for f in root.iterdir() if f.is_dir()}
+    # Whatever else lies in a folder that a user named is none of ours.
+    stores = [folder for folder in root.iterdir() if folder.is_dir() and is_store_name(folder.name)]
+    sizes = {folder: sum(path.stat().st_size for path in folder.glob("*.npy")) for folder in stores}
     used = sum(sizes.values())
     for folder in sorted(sizes.keys() - keep, key=lambda each: each.stat().st_mtime):
         if needed > limit or used + needed <= limit:

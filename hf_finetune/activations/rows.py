@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,8 @@ class KeptRows(torch.utils.data.Dataset):
         self.stores = stores
         self.cut = cut
         self.collate = collate
-        self.epoch = 0
+        # In memory that workers share: they may outlive the epoch in which they were started.
+        self.epoch = torch.frombuffer(mmap.mmap(-1, 8), dtype=torch.int64)
         self.labels = None if cut.pixels is None or rows.labels is None else np.asarray(rows.labels)
 
     @property
@@ -39,7 +41,7 @@ class KeptRows(torch.utils.data.Dataset):
 
     def set_epoch(self, epoch: int) -> None:
         """Take the next view from now on."""
-        self.epoch = epoch
+        self.epoch[0] = epoch
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -49,7 +51,7 @@ class KeptRows(torch.utils.data.Dataset):
 
     def __getitems__(self, indices: list[int]) -> dict[str, torch.Tensor]:
         """A batch; torch's loader asks for it in one go."""
-        kept = self.stores[self.epoch % len(self.stores)].read(np.asarray(indices))
+        kept = self.stores[int(self.epoch) % len(self.stores)].read(np.asarray(indices))
         if self.cut.pixels is not None:
             labels = {} if self.labels is None else {"labels": torch.from_numpy(self.labels[indices])}
             return labels | {KEY: kept}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,11 @@ class ActivationStore:
         """Files that are not there, or not whole."""
         return [number for number in range(self.files) if self._open(number, keep=False) is None]
 
+    def missing_bytes(self) -> int:
+        """What those files will hold."""
+        ends = [(rows[0], rows[-1] + 1) for rows in map(self.rows_of, self.missing())]
+        return int(sum(self.offsets[end] - self.offsets[start] for start, end in ends)) * self._item
+
     def write(self, number: int, kept: torch.Tensor) -> None:
         """Write the rows of a file: shape (rows, *shape), or (tokens of all rows, *shape).
 
@@ -106,10 +112,11 @@ class ActivationStore:
         return trial
 
     def finish(self, facts: dict[str, object]) -> None:
-        """Note what the store holds, for people, and that it was used now."""
-        if not (self.folder / "about.json").exists():
-            write_json(self.folder / "about.json", facts)
-        os.utime(self.folder)
+        """Note what the store holds, for people, and that it was used now; whole stores may be read-only."""
+        with suppress(OSError):
+            if not (self.folder / "about.json").exists():
+                write_json(self.folder / "about.json", facts)
+            os.utime(self.folder)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.npy"

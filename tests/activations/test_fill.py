@@ -1,0 +1,157 @@
+"""Filling a store: every row in its place, each computed once, and only what is missing."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from hf_finetune.activations import fill as fill_module
+from hf_finetune.activations.fill import compute, fill
+from hf_finetune.activations.store import ActivationStore
+
+
+class Rows:
+    """Row i is a text of ``lengths[i]`` tokens, all of them i."""
+
+    column_names = ("input_ids", "length")
+
+    def __init__(self, lengths) -> None:
+        self.lengths = np.asarray(lengths)
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, key):
+        if isinstance(key, str):
+            return list(self.lengths)
+        self.read.append(key)
+        return {"input_ids": [key] * int(self.lengths[key])}
+
+
+def collate(rows):
+    width = max(len(row["input_ids"]) for row in rows)
+    ids, mask = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width, dtype=torch.long)
+    for at, row in enumerate(rows):
+        ids[at, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
+        mask[at, : len(row["input_ids"])] = 1
+    return {"input_ids": ids, "attention_mask": mask, "labels": torch.zeros(len(rows))}
+
+
+class Doubling:
+    """Stands for a cut: a token t at position p gives (2 t, p)."""
+
+    def __init__(self, *, tokens: bool = True) -> None:
+        self.tokens = tokens
+        self.model = torch.nn.Linear(1, 1)
+        self.batches: list[tuple[int, ...]] = []
+
+    def capture(self, batch):
+        assert "labels" not in batch
+        assert not torch.is_grad_enabled()
+        ids = batch["input_ids"]
+        self.batches.append(tuple(ids.shape))
+        return torch.stack([2.0 * ids, torch.arange(ids.shape[1]).expand(ids.shape).float()], -1)
+
+    def compact(self, output, mask):
+        return output[mask.bool()] if self.tokens else output[:, 0]
+
+
+LENGTHS = np.random.default_rng(3).integers(1, 30, size=150)
+
+
+def expected(lengths) -> torch.Tensor:
+    return torch.cat(
+        [torch.stack([torch.full((n,), 2.0 * i), torch.arange(n).float()], -1) for i, n in enumerate(lengths)]
+    )
+
+
+def make(folder, *, tokens: bool = True) -> ActivationStore:
+    lengths = LENGTHS if tokens else np.ones_like(LENGTHS)
+    return ActivationStore(folder / "store", (2,), torch.float32, lengths, tokens=tokens)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_rows_come_in_their_order_though_they_are_computed_by_length(batch_size, tmp_path):
+    rows, cut = Rows(LENGTHS), Doubling()
+    assert torch.equal(compute(cut, rows, collate, np.arange(150), batch_size), expected(LENGTHS))
+    assert sorted(rows.read) == list(range(150))
+    widths = [width for _, width in cut.batches]
+    assert widths == sorted(widths)
+    assert [count for count, _ in cut.batches] == [batch_size] * (150 // batch_size) + [150 % batch_size] * (
+        150 % batch_size > 0
+    )
+    some = np.asarray([5, 140, 3, 3])
+    found = compute(Doubling(tokens=False), rows, collate, some, batch_size)
+    assert found.tolist() == [[10.0, 0.0], [280.0, 0.0], [6.0, 0.0], [6.0, 0.0]]
+
+
+@pytest.mark.parametrize("tokens", [True, False])
+def test_a_fill_that_was_cut_short_computes_only_what_is_missing(tokens, tmp_path):
+    rows, store = Rows(LENGTHS), make(tmp_path, tokens=tokens)
+    fill(store, Doubling(tokens=tokens), rows, collate, 16)
+    assert store.files == 5
+    times = {path: path.stat().st_mtime_ns for path in store.folder.iterdir()}
+    again = make(tmp_path, tokens=tokens)
+    rows.read.clear()
+    fill(again, Doubling(tokens=tokens), rows, collate, 16)
+    assert rows.read == []
+    for number in (1, 4):
+        (store.folder / f"{number:06d}.npy").unlink()
+    fill(again, Doubling(tokens=tokens), rows, collate, 16)
+    assert sorted(rows.read) == sorted([*store.rows_of(1), *store.rows_of(4)])
+    changed = {path.name for path, time in times.items() if path.stat().st_mtime_ns != time}
+    assert changed == {"000001.npy", "000004.npy"}
+    whole = expected(LENGTHS) if tokens else torch.tensor([[2.0 * i, 0.0] for i in range(150)])
+    assert torch.equal(make(tmp_path, tokens=tokens).read(np.arange(150)), whole)
+
+
+def test_what_was_written_before_something_failed_is_kept(tmp_path):
+    rows, store = Rows(LENGTHS), make(tmp_path)
+
+    def fail_later(batch):
+        if 80 in batch["input_ids"]:
+            raise ValueError("a picture that cannot be read")
+        return Doubling().capture(batch)
+
+    cut = Doubling()
+    cut.capture = fail_later
+    with pytest.raises(ValueError, match="cannot be read"):
+        fill(store, cut, rows, collate, 16)
+    assert store.missing() == [2, 3, 4]
+    fill(store, Doubling(), rows, collate, 16)
+    assert torch.equal(store.read(np.arange(150)), expected(LENGTHS))
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        fill(make(tmp_path), Doubling(), Rows(LENGTHS), collate, 16)
+
+
+def test_files_that_do_not_stay_are_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(ActivationStore, "write", lambda *args: None)
+    with pytest.raises(RuntimeError, match=r"5 of 5 files of activations are missing in .*store"):
+        fill(make(tmp_path), Doubling(), Rows(LENGTHS), collate, 16)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 8])
+def test_processes_share_the_files_and_compute_each_once(processes, tmp_path, monkeypatch):
+    """One after the other, as the last of them would find the work of the first."""
+    rows = Rows(LENGTHS)
+    for index in range(processes):
+        state = SimpleNamespace(
+            process_index=index, num_processes=processes, local_process_index=index, is_main_process=index == 0
+        )
+        monkeypatch.setattr(fill_module, "PartialState", lambda state=state: state)
+        gathered = iter([[None], [False]])  # all the others report that nothing is missing
+        monkeypatch.setattr(fill_module, "gather_object", lambda mine, gathered=gathered: next(gathered))
+        fill(make(tmp_path), Doubling(), rows, collate, 16)
+    assert sorted(rows.read) == list(range(150))
+    assert make(tmp_path).missing() == []
