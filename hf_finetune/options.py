@@ -135,8 +135,8 @@ class StrategyConfig:
     strategy: str = field(
         default="auto",
         metadata={
-            "help": "full, head (linear probe), freeze:STAGE or freeze:DEPTH, lp_ft (head, then full), lora; "
-            "auto chooses, and says why."
+            "help": "full, head (linear probe), freeze:STAGE or freeze:DEPTH, lp_ft (head, then full), gradual (one "
+            "stage more a phase), lora; auto chooses, and says why."
         },
     )
     layer_decay: float | None = field(

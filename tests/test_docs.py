@@ -281,7 +281,7 @@ def test_the_examples_in_the_readme_run_on_such_a_folder(run, tmp_path):
 
 def test_strategies_page_and_readme_name_every_strategy():
     help_text = next(action.help for action in build_parser()._actions if action.dest == "strategy")
-    for name in ("auto", "full", "head", "freeze:STAGE", "freeze:DEPTH", "lp_ft", "lora"):
+    for name in ("auto", "full", "head", "freeze:STAGE", "freeze:DEPTH", "lp_ft", "gradual", "lora"):
         assert name in help_text
         for page in ("README.md", "docs/strategies.md"):
             assert re.search(rf"^\| `{name}`", text_of(ROOT / page), flags=re.MULTILINE), (page, name)

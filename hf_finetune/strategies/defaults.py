@@ -69,7 +69,7 @@ def recommend(facts: Facts, strategy: str) -> dict[str, Default]:
         "learning_rate": rate,
         "head_learning_rate": head_learning_rate(facts, rate.value),
         "probe_learning_rate": Default(PROBE_RATE, "a linear head on fixed features is a convex problem"),
-        "layer_decay": Default(1.0),
+        "layer_decay": layer_decay(strategy),
         "epochs": epochs(facts),
         "probe_epochs": probe_epochs(strategy),
         "per_device_train_batch_size": batch_size(facts),
@@ -94,10 +94,17 @@ def learning_rate(facts: Facts, strategy: str) -> Default:
 
 
 def head_learning_rate(facts: Facts, rate: float) -> Default:
-    """Peak rate of the head, which starts at random (or, in the second phase of lp_ft, from a probe)."""
+    """Peak rate of the head, which starts at random (or, behind the first phase of lp_ft and gradual, from a probe)."""
     if facts.kind == "image":
         return Default(rate)
     return Default(HEAD_FACTOR * rate, "the fresh head has further to go than the backbone")
+
+
+def layer_decay(strategy: str) -> Default:
+    """Factor on the rate from each stage to the one below. ULMFiT divides by 2.6, but over three layers only."""
+    if strategy == "gradual":
+        return Default(0.9, "the lower a stage is, the later it is opened and the less it should move")
+    return Default(1.0)
 
 
 def epochs(facts: Facts) -> Default:
@@ -112,7 +119,7 @@ def epochs(facts: Facts) -> Default:
 
 def probe_epochs(strategy: str) -> Default:
     """Passes over the rows where the head alone trains."""
-    return Default(4.0 if strategy == "lp_ft" else 20.0)
+    return Default(4.0 if strategy in ("lp_ft", "gradual") else 20.0)
 
 
 def label_smoothing(facts: Facts) -> Default:

@@ -92,8 +92,8 @@ _TRAINING = (
 def _value(name: str, config: Config, defaults: dict[str, Default]) -> float:
     """A rate or length: what the user said, or the default."""
     training, own = config.training, config.strategy
-    if name.startswith("probe_") and own.strategy == "lp_ft":
-        asked = None  # the flags speak of the phase that trains everything
+    if name.startswith("probe_") and own.strategy in ("lp_ft", "gradual"):
+        asked = None  # the flags speak of the phases that train the backbone
     elif name in ("epochs", "probe_epochs"):
         asked = training.get("num_train_epochs")
     elif name == "learning_rate":

@@ -42,7 +42,17 @@ def flags_of(checkpoints, text_files, output, *extra):
 
 @pytest.mark.parametrize(
     ("strategy", "step"),
-    [("full", 5), ("full", 8), ("full", 13), ("lp_ft", 3), ("lp_ft", 32), ("lp_ft", 45), ("lora", 10)],
+    [
+        ("full", 5),
+        ("full", 8),
+        ("full", 13),
+        ("lp_ft", 3),
+        ("lp_ft", 32),
+        ("lp_ft", 45),
+        ("gradual", 37),
+        ("gradual", 48),
+        ("lora", 10),
+    ],
 )
 def test_resumed_runs_end_with_the_same_weights(strategy, step, checkpoints, text_files, tmp_path, stop_after):
     main = load_recipe(recipe_path("text-classification"))

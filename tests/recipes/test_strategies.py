@@ -62,7 +62,7 @@ def test_image_checkpoints_learn_and_keep_natural_class_order(name, checkpoints,
     assert names == ["class 1", "class 2", "class 10"]
 
 
-@pytest.mark.parametrize("strategy", ["head", "freeze:1", "freeze:embeddings", "lp_ft", "lora"])
+@pytest.mark.parametrize("strategy", ["head", "freeze:1", "freeze:embeddings", "lp_ft", "gradual", "lora"])
 @pytest.mark.parametrize(("task", "name"), [("text-classification", "bert"), ("image-classification", "timm-resnet")])
 def test_strategies_train_what_they_say(strategy, task, name, checkpoints, text_flags, image_flags, tmp_path):
     from hf_finetune.models import load_artifact
@@ -93,7 +93,7 @@ def test_strategies_train_what_they_say(strategy, task, name, checkpoints, text_
     assert any(key.startswith(head) for key in changed)
     assert any(key.startswith(last_block) for key in changed) == (strategy != "head")
     assert any(key.startswith(first) for key in changed) == (
-        strategy == "lp_ft" or (strategy == "lora" and name != "bert")
+        strategy in ("lp_ft", "gradual") or (strategy == "lora" and name != "bert")
     )
     if strategy in ("head", "lora"):  # no statistics of a frozen stage moved
         assert not {key for key in changed if "running" in key or "num_batches" in key}

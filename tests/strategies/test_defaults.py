@@ -55,7 +55,13 @@ def test_the_step_is_shared_by_the_processes(monkeypatch):
     assert values()["per_device_train_batch_size"] == 1
 
 
+def test_gradual_lowers_the_rate_with_every_stage():
+    assert values("gradual")["layer_decay"] == 0.9
+    assert values("gradual")["probe_epochs"] == values("lp_ft")["probe_epochs"] == 4
+    assert values("full")["layer_decay"] == 1
+
+
 def test_every_reason_is_a_sentence_without_its_full_stop():
-    for strategy in ("full", "head", "lp_ft", "lora"):
+    for strategy in ("full", "head", "lp_ft", "gradual", "lora"):
         for default in recommend(facts(kind="image", convolutional=True), strategy).values():
             assert not default.reason.endswith(".")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 
 from hf_finetune.errors import UserError
 from hf_finetune.models import Stage
-from hf_finetune.strategies.phases import Phase, Rates, check_name, make_phases
+from hf_finetune.strategies.phases import Phase, Rates, check_name, make_phases, opened_depths
 
 RATES = Rates(
     learning_rate=1e-3, head_learning_rate=5e-3, probe_learning_rate=2e-2, layer_decay=0.5, epochs=3, probe_epochs=7
@@ -40,6 +43,41 @@ def test_lp_ft_is_a_probe_and_then_everything():
     assert make_phases("lp_ft", RESNET, RATES) == [only("head"), only("full")]
 
 
+def test_gradual_opens_a_stage_a_phase_from_the_head_down():
+    phases = make_phases("gradual", BERT, RATES)
+    assert [phase.name for phase in phases] == ["head", "above-block1", "above-embeddings", "full"]
+    assert [len(phase.trains) for phase in phases] == [1, 2, 3, 4]
+    assert all(before.trains < after.trains for before, after in pairwise(phases))
+    assert phases[0] == only("head")
+    assert phases[1:] == [replace(only(f"freeze:{depth}", BERT), epochs=1) for depth in (1, 0)] + [
+        replace(only("full", BERT), epochs=1)
+    ]
+
+
+@pytest.mark.parametrize(("epochs", "lengths"), [(6, [7, 1, 1, 4]), (2.5, [7, 1, 1, 1]), (3.5, [7, 1, 1, 1.5])])
+def test_the_last_phase_of_gradual_takes_the_epochs_that_remain(epochs, lengths):
+    assert [phase.epochs for phase in make_phases("gradual", BERT, replace(RATES, epochs=epochs))] == lengths
+
+
+@pytest.mark.parametrize(
+    ("stages", "frozen"),
+    [
+        (2, [0]),
+        (6, [4, 3, 2, 1, 0]),
+        (8, [6, 5, 4, 3, 2, 1, 0]),
+        (14, [11, 9, 7, 6, 4, 2, 0]),
+        (26, [21, 18, 14, 11, 7, 4, 0]),
+    ],
+)
+def test_deep_networks_open_several_stages_a_phase(stages, frozen):
+    assert opened_depths(stages) == frozen
+
+
+def test_phases_have_names_of_their_own():
+    names = [phase.name for phase in make_phases("gradual", [Stage(f"block{i}", (), ()) for i in range(40)], RATES)]
+    assert len(set(names)) == len(names) == 8
+
+
 def test_lora_trains_adapters_and_the_head():
     phase = only("lora")
     assert phase.adapters
@@ -47,7 +85,7 @@ def test_lora_trains_adapters_and_the_head():
     assert (phase.learning_rate, phase.head_learning_rate, phase.epochs) == (1e-3, 5e-3, 3)
 
 
-@pytest.mark.parametrize("strategy", ["full", "head", "lp_ft", "freeze:1"])
+@pytest.mark.parametrize("strategy", ["full", "head", "lp_ft", "gradual", "freeze:1"])
 def test_no_other_strategy_has_adapters(strategy):
     assert not any(phase.adapters for phase in make_phases(strategy, RESNET, RATES))
 
@@ -102,11 +140,11 @@ def test_an_unknown_strategy_lists_those_there_are(strategy):
     with pytest.raises(UserError) as caught:
         check_name(strategy)
     assert caught.value.what == f"there is no strategy {strategy!r}"
-    assert caught.value.fix.endswith("full, head, freeze:STAGE, freeze:DEPTH, lp_ft or lora.")
+    assert caught.value.fix.endswith("full, head, freeze:STAGE, freeze:DEPTH, lp_ft, gradual or lora.")
     assert str(refused(strategy)) == str(caught.value)
 
 
-@pytest.mark.parametrize("strategy", ["full", "head", "lp_ft", "lora", "freeze:3", "freeze:layer2"])
+@pytest.mark.parametrize("strategy", ["full", "head", "lp_ft", "gradual", "lora", "freeze:3", "freeze:layer2"])
 def test_known_strategies_pass_before_any_model_is_read(strategy):
     check_name(strategy)
 
