@@ -42,17 +42,17 @@ def main() -> None:
         cells.append(runs["ideal"][0]["tokens"] / paired.middle(ours))
     if flags.full:
         columns += ["accuracy ours", "accuracy peer"]
-        runs |= to_the_end(work)
+        runs |= to_the_end(work, quick=flags.quick)
         cells += [runs["ours, whole"][0]["accuracy"], runs["peer, whole"][0]["accuracy"]]
     title = f"Full fine-tuning, one epoch: {work.name}; peer scaled from {steps} steps"
     paired.publish(__file__, flags, title, columns, [cells], runs)
 
 
-def to_the_end(work: Workload) -> dict[str, list[paired.Run]]:
+def to_the_end(work: Workload, *, quick: bool) -> dict[str, list[paired.Run]]:
     """Both at their own numbers of epochs and rates, judged on all test rows: one run each."""
-    samples = {key: value for key, value in work.flags.items() if key == "max_train_samples"}
-    data = {key: value for key, value in work.flags.items() if not key.startswith("max_")}
-    whole = Workload(work.name, work.task, work.strategy, data | samples)
+    limits = ("max_eval_samples", "max_predict_samples")
+    flags = {key: value for key, value in work.flags.items() if quick or key not in limits}
+    whole = Workload(work.name, work.task, work.strategy, flags)
     example = whole.peer(judge=True, num_train_epochs=3, learning_rate=2e-5)
     return paired.alternate({"peer, whole": example, "ours, whole": whole.ours()}, 1)
 

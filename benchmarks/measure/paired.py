@@ -40,7 +40,7 @@ def run_side(side: str, *, bare: bool = False, **arguments: Any) -> Run:
     Args:
         side: ``module:function``, e.g. ``sides:ours``.
         bare: start from a bare interpreter, so that peak memory counts only what this side imports. Otherwise the process
-            is forked from one that has imported the libraries and done nothing else.
+            is forked from one that has imported the libraries and done nothing else, where that is safe.
         arguments: of the function; JSON.
 
     Returns:
@@ -51,11 +51,16 @@ def run_side(side: str, *, bare: bool = False, **arguments: Any) -> Run:
     """
     with TemporaryDirectory(prefix="benchmark-") as scratch:
         words = (side, json.dumps(arguments), scratch)
-        status = _interpreter(words) if bare else _fork(words)
+        status = _interpreter(words) if bare or not _forks_safely() else _fork(words)
         if status:
             said = (Path(scratch) / "output").read_text(encoding="utf-8", errors="replace")
             raise SystemExit(f"{side} failed with {arguments}\n{said[-4000:]}")
         return json.loads((Path(scratch) / "answer.json").read_text(encoding="utf-8"))
+
+
+def _forks_safely() -> bool:
+    """A GPU that the libraries have looked at while they were imported is lost to forked processes."""
+    return sys.platform == "linux" and not any(Path(gpu).exists() for gpu in ("/dev/nvidiactl", "/dev/kfd"))
 
 
 def _interpreter(words: Sequence[str]) -> int:
