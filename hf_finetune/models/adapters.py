@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from hf_finetune.errors import UserError
@@ -41,12 +42,32 @@ def add_lora(checkpoint: Checkpoint, config: StrategyConfig) -> Checkpoint:
     )
     # A plain PeftModel: those for a task type hide the name `labels`, and the Trainer then reports no evaluation loss.
     checkpoint.model = get_peft_model(model, settings)
+    if not _runs(model) and not config.merge_adapter:
+        raise UserError(
+            "the model reads settings of its convolutions, which peft hides: nobody could load the adapter by itself",
+            where="--strategy lora",
+            fix="add --merge_adapter.",
+        )
     for module in checkpoint.model.modules():
         inner = getattr(module, "base_layer", None)
         if isinstance(inner, nn.Conv2d):  # MobileNet's padding reads these off the layer that peft wraps
             for name in ("stride", "kernel_size", "dilation", "padding"):
                 setattr(module, name, getattr(inner, name))
     return checkpoint
+
+
+def _runs(model: nn.Module) -> bool:
+    """Whether a model whose convolutions peft has wrapped still goes forward; models without such are not tried."""
+    if not any(isinstance(getattr(module, "base_layer", None), nn.Conv2d) for module in model.modules()):
+        return True
+    try:
+        with torch.no_grad():
+            model.eval()(pixel_values=torch.zeros(1, getattr(model.config, "num_channels", 3), 64, 64))
+    except AttributeError:
+        return False
+    except (RuntimeError, ValueError, AssertionError):
+        return True  # another size is wanted, which is no matter of peft
+    return True
 
 
 def lora_targets(model: nn.Module, stages: list[Stage], wanted: list[str] | None) -> list[str]:

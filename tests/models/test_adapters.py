@@ -153,7 +153,7 @@ def test_plain_names(wrapped, plain):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_of_a_wrapped_model_leads_back_to_a_stage(name, fresh):
-    checkpoint = add_lora(fresh(name), StrategyConfig())
+    checkpoint = add_lora(fresh(name), StrategyConfig(merge_adapter=True))
     known = {parameter for stage in checkpoint.stages for parameter in stage.parameters}
     assert {plain_name(parameter) for parameter, _ in checkpoint.model.named_parameters()} == known
 
@@ -163,7 +163,7 @@ def test_every_name_of_a_wrapped_model_leads_back_to_a_stage(name, fresh):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_head_and_the_adapters_train_and_nothing_else(name, fresh):
-    checkpoint = add_lora(fresh(name), StrategyConfig())
+    checkpoint = add_lora(fresh(name), StrategyConfig(merge_adapter=True))
     head = set(checkpoint.stages[-1].parameters)
     trains = [n for n, p in checkpoint.model.named_parameters() if p.requires_grad]
     assert {plain_name(n) for n in trains if "lora_" not in n} == head
@@ -173,7 +173,7 @@ def test_the_head_and_the_adapters_train_and_nothing_else(name, fresh):
 
 @pytest.mark.parametrize("name", ["bert", "vit", "resnet", "timm-vit"])
 def test_labels_pass_and_a_step_moves_head_and_adapters(name, fresh):
-    checkpoint = add_lora(fresh(name), StrategyConfig(lora_dropout=0.0))
+    checkpoint = add_lora(fresh(name), StrategyConfig(lora_dropout=0.0, merge_adapter=True))
     model = checkpoint.model
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
@@ -212,7 +212,7 @@ def test_rank_scale_and_dropout_are_those_asked_for(fresh):
 @pytest.mark.parametrize("name", ["bert", "vit", "mobilenet", "timm-resnet"])
 def test_merging_gives_an_ordinary_model_with_the_same_logits(name, fresh):
     plain = fresh(name).model
-    model = add_lora(fresh(name), StrategyConfig()).model.eval()
+    model = add_lora(fresh(name), StrategyConfig(merge_adapter=True)).model.eval()
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
             if "lora_B" in parameter_name:
@@ -253,3 +253,9 @@ def test_an_adapter_cannot_carry_an_mlp_head_unless_it_is_merged(fresh):
     trains = {plain_name(n) for n, p in checkpoint.model.named_parameters() if p.requires_grad and "lora_" not in n}
     assert trains == set(checkpoint.stages[-1].parameters)
     assert merge(checkpoint.model).classifier[0].out_features == 7
+
+
+def test_an_adapter_that_nobody_could_load_is_refused_before_training(fresh):
+    with pytest.raises(UserError, match="reads settings of its convolutions") as refusal:
+        add_lora(fresh("mobilenet"), StrategyConfig())
+    assert refusal.value.fix == "add --merge_adapter."
