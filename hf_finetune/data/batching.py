@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch.utils.data import Sampler
 
@@ -38,3 +39,20 @@ class LengthGroupedSampler(Sampler[int]):
 
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         return iter(get_length_grouped_indices(self.lengths, self.step_rows, generator=generator))
+
+
+class LongestFirstSampler(Sampler[int]):
+    """Rows by falling length, for evaluation: next to nothing is padded, and what does not fit into memory fails at once.
+
+    Args:
+        lengths: of each row.
+    """
+
+    def __init__(self, lengths: list[int]) -> None:
+        self.order = np.argsort(-np.asarray(lengths), kind="stable")
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order.tolist())

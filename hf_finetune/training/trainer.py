@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import Trainer
 
-from hf_finetune.data.batching import LengthGroupedSampler
+from hf_finetune.data.batching import LengthGroupedSampler, LongestFirstSampler
 from hf_finetune.models import Stage
 from hf_finetune.strategies import Phase, parameter_groups
 from hf_finetune.training.fitting import FitInMemory
@@ -64,6 +64,13 @@ class PhaseTrainer(Trainer):
             seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
             return LengthGroupedSampler(list(rows[column]), step_rows, seed)
         return super()._get_train_sampler(train_dataset)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> torch.utils.data.Sampler | None:
+        """Labels are gathered with the logits, so the order changes no metric; what processes repeat is cut off as ever."""
+        column = self.args.length_column_name
+        if column in getattr(eval_dataset, "column_names", ()):
+            return LongestFirstSampler(list(eval_dataset[column]))
+        return super()._get_eval_sampler(eval_dataset)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One batch, on mixed pictures where mixup or CutMix is on, in parts where memory is short."""

@@ -22,7 +22,7 @@ NAMES = {age: f"{age:032x}" for age in range(1, 5)}  # the larger, the longer un
 @pytest.fixture
 def root(tmp_path):
     """Four stores of ten kilobytes each, used one hour after the other, among things that are no stores."""
-    for age, name in NAMES.items():
+    for name in NAMES.values():
         folder = tmp_path / name
         folder.mkdir()
         (folder / "000000.npy").write_bytes(bytes(10_000))

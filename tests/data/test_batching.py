@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hf_finetune.data.batching import LengthGroupedSampler
+from hf_finetune.data.batching import LengthGroupedSampler, LongestFirstSampler
 
 LENGTHS = np.random.default_rng(0).integers(3, 120, size=1000).tolist()
 
@@ -36,3 +36,9 @@ def test_little_is_padded():
     grouped = padded(list(LengthGroupedSampler(LENGTHS, step_rows=32, seed=1)))
     assert grouped < 1.15 * sum(LENGTHS)
     assert padded(list(range(1000))) > 1.7 * sum(LENGTHS)
+
+
+def test_evaluation_takes_every_row_once_and_the_longest_first():
+    sampler = LongestFirstSampler([3, 9, 3, 12, 1])
+    assert list(sampler) == [3, 1, 0, 2, 4]
+    assert len(sampler) == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,23 +38,25 @@ def run(task: str, model: str, strategy: str, folder: Path, data: dict[str, str]
     given = {"augmentation": "none"} if task == IMAGE else {}
     given |= {"learning_rate": 1e-3, "num_train_epochs": 2, "logging_steps": 1, "logging_strategy": "steps"}
     given |= {"bf16": False, "per_device_train_batch_size": 20, "save_total_limit": 5} | flags
-    fine_tune(
+    given = {"activation_cache_dir": folder / "activations"} | given
+    metrics = fine_tune(
         task,
         model_name_or_path=model,
         output_dir=folder,
         strategy=strategy,
         activation_cache=cache,
-        activation_cache_dir=folder / "activations",
         **data,
         **given,
     )
-    return {"losses": losses(folder), "weights": load_file(folder / "model" / "model.safetensors")}
+    weights = load_file(folder / "model" / "model.safetensors")
+    return {"losses": losses(folder), "weights": weights, "test": metrics["test"]}
 
 
 def losses(folder: Path) -> list[float]:
     """Of all steps of the last phase, as its last checkpoint tells them."""
-    states = sorted(folder.glob("checkpoints/*/checkpoint-*/trainer_state.json"), key=lambda p: (p.parts[-3], int(p.parts[-2].split("-")[1])))
-    history = json.loads(states[-1].read_text())["log_history"]
+    states = folder.glob("checkpoints/*/checkpoint-*/trainer_state.json")
+    last = max(states, key=lambda path: (path.parts[-3], int(path.parts[-2].split("-")[1])))
+    history = json.loads(last.read_text())["log_history"]
     return [entry["loss"] for entry in history if "loss" in entry]
 
 
@@ -64,6 +67,8 @@ def data_of(task: str, text_files: dict[str, str], image_folder: str) -> dict[st
 def assert_same(one: dict, other: dict, bound: float) -> None:
     assert one["losses"] == pytest.approx(other["losses"], rel=bound)
     assert len(one["losses"]) > 4
+    assert one["test"] == pytest.approx(other["test"], rel=max(bound, 1e-4), abs=1e-6)
+    assert one["weights"].keys() == other["weights"].keys()
     for name, weight in one["weights"].items():
         scale = float(weight.abs().max())
         assert float((weight.float() - other["weights"][name].float()).abs().max()) <= bound * max(scale, 1.0), name
@@ -79,3 +84,213 @@ def test_cached_and_uncached_training_are_the_same(
     kept = run(task, checkpoints(model), strategy, tmp_path / "on", data, "on")
     assert "Activation cache: on" in capsys.readouterr().out
     assert_same(kept, plain, 1e-5)
+
+
+def said(capsys, about: str = "phase") -> list[str]:
+    """The lines about the activation cache, of the phases or of the evaluation."""
+    lines = capsys.readouterr().out.splitlines()
+    return [line for line in lines if ("Activation cache" in line or "activations" in line) and about in line]
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "strategy", "flags"),
+    [
+        (TEXT, "bert", "lora", {"lora_target_modules": r"bert\.encoder\.layer\.1\..*", "merge_adapter": True}),
+        (TEXT, "bert", "freeze:1", {"head_hidden_size": 8, "gradient_accumulation_steps": 2, "group": True}),
+        (
+            IMAGE,
+            "resnet",
+            "head",
+            {"head_hidden_size": 8, "dataloader_num_workers": 1, "dataloader_persistent_workers": True},
+        ),
+        (
+            IMAGE,
+            "vit",
+            "freeze:1",
+            {"gradient_checkpointing": True, "class_weights": "balanced", "label_smoothing_factor": 0.1},
+        ),
+    ],
+)
+def test_options_that_touch_batches_change_nothing(
+    task, model, strategy, flags, checkpoints, text_files, image_folder, tmp_path, capsys
+):
+    data = data_of(task, text_files, image_folder)
+    if flags.pop("group", False):
+        flags |= {"train_sampling_strategy": "group_by_length", "per_device_train_batch_size": 6}
+    plain = run(task, checkpoints(model), strategy, tmp_path / "off", data, "off", **flags)
+    kept = run(task, checkpoints(model), strategy, tmp_path / "on", data, "on", **flags)
+    assert len(said(capsys)) == 1
+    assert_same(kept, plain, 1e-5)
+
+
+@pytest.fixture
+def written(monkeypatch) -> list[tuple[str, int]]:
+    """Every file of activations that is written, as folder and number."""
+    from hf_finetune.activations.store import ActivationStore
+
+    seen: list[tuple[str, int]] = []
+    original = ActivationStore.write
+
+    def write(self, number, kept):
+        original(self, number, kept)
+        if "trial" not in self.folder.name:
+            seen.append((self.folder.name, number))
+
+    monkeypatch.setattr(ActivationStore, "write", write)
+    return seen
+
+
+@pytest.mark.parametrize(("task", "model"), [(IMAGE, "vit"), (TEXT, "bert")])
+def test_later_runs_compute_nothing(task, model, checkpoints, text_files, image_folder, tmp_path, capsys, written):
+    data = data_of(task, text_files, image_folder)
+
+    def again(name, **flags):
+        written.clear()
+        options = {"activation_cache_dir": tmp_path / "kept"} | flags
+        return run(task, checkpoints(model), "head", tmp_path / name, data, "on", **options)
+
+    first = again("first")
+    assert len(written) == len(set(written)) == 2 + 1 + 1  # files of 32 rows of training, validation, test
+    assert "found from an earlier run" not in said(capsys)[0]
+    assert_same(again("same"), first, 0.0)
+    assert written == []
+    assert said(capsys) == ["Activation cache: on in phase head: found from an earlier run."]
+    others = again("other", seed=7, learning_rate=3e-3, head_hidden_size=8, per_device_train_batch_size=7)
+    assert others["losses"] != first["losses"]
+    assert written == []
+    if task == TEXT:
+        again("shorter", max_length=6)
+        assert len(written) == 4
+
+
+@pytest.mark.parametrize("how", ["killed", "removed"])
+def test_a_fill_that_was_cut_short_is_continued(how, checkpoints, image_folder, tmp_path, monkeypatch, written):
+    from hf_finetune.activations.store import ActivationStore
+
+    data, kept, model = {"dataset_name": image_folder}, tmp_path / "kept", checkpoints("vit")
+
+    def again(name):
+        written.clear()
+        return run(IMAGE, model, "head", tmp_path / name, data, "on", activation_cache_dir=kept)
+
+    whole = run(IMAGE, model, "head", tmp_path / "whole", data, "on")
+    every = list(written)
+    if how == "killed":
+        with monkeypatch.context() as patch:
+            patch.setattr(ActivationStore, "write", killed_after(ActivationStore.write, 1))
+            with pytest.raises(KeyboardInterrupt):
+                again("first")
+        left = every[:1]
+    else:
+        again("first")
+        paths = sorted(kept.glob("*/*.npy"))
+        for path in paths[::2]:
+            path.unlink()
+        left = [(path.parent.name, int(path.stem)) for path in paths[1::2]]
+    assert_same(again("second"), whole, 0.0)
+    assert sorted(written) == sorted(set(every) - set(left))
+    assert list(kept.rglob("*.partial")) == []
+
+
+def killed_after(write, files: int, error: BaseException | None = None):
+    """``ActivationStore.write`` that fails from some file on."""
+    done: list[int] = []
+
+    def once(self, number, kept):
+        if len(done) == files:
+            raise error or KeyboardInterrupt
+        done.append(number)
+        write(self, number, kept)
+
+    return once
+
+
+@pytest.mark.parametrize("files", [0, 1, 2])
+def test_a_full_disk_costs_time_and_nothing_else(files, checkpoints, image_folder, tmp_path, monkeypatch, capsys):
+    from hf_finetune.activations.store import ActivationStore
+
+    data, model = {"dataset_name": image_folder}, checkpoints("vit")
+    plain = run(IMAGE, model, "freeze:1", tmp_path / "off", data, "off")
+    capsys.readouterr()
+    full = killed_after(ActivationStore.write, files, OSError(28, "No space left on device"))
+    monkeypatch.setattr(ActivationStore, "write", full)
+    assert_same(run(IMAGE, model, "freeze:1", tmp_path / "on", data, "on"), plain, 0.0)
+    sentence = (
+        "Warning: activations cannot be kept ([Errno 28] No space left on device); "
+        "phase above-{} computes its frozen stages every time."
+    )
+    off = "Activation cache: off in phase above-block1: nothing can be kept there ([Errno 28] No space left on device)."
+    lines = said(capsys)
+    assert len(lines) == (1 if files == 0 else 2)
+    assert lines[-1] == (off if files == 0 else sentence.format("block1"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (
+            {"activation_cache_max_gb": 1e-6},
+            r"[\d.]+ MB would be needed and 0.0 MB may be used \(--activation_cache_max_gb\)",
+        ),
+        (
+            {"activation_cache_dir": "/dev/null/activations"},
+            r"nothing can be kept there \(\[Errno 20\] Not a directory: .*\)",
+        ),
+        (
+            {"augmentation": "light"},
+            r"its views are random \(--activation_views K keeps K of them, --augmentation none makes inputs fixed\)",
+        ),
+        ({"mixup": 0.2}, "pictures are mixed"),
+        ({"cutmix": 0.2, "augmentation": "light", "activation_views": 2}, "pictures are mixed"),
+    ],
+)
+def test_where_nothing_can_be_kept_that_is_said_once(flags, why, checkpoints, image_folder, tmp_path, capsys):
+    data, model = {"dataset_name": image_folder}, checkpoints("vit")
+    plain = run(IMAGE, model, "freeze:1", tmp_path / "off", data, "off", **flags)
+    assert said(capsys) == []
+    kept = run(IMAGE, model, "freeze:1", tmp_path / "on", data, "on", **flags)
+    (line,) = said(capsys)
+    assert re.fullmatch(f"Activation cache: off in phase above-block1: {why}\\.", line), line
+    assert_same(kept, plain, 0.0)
+
+
+def test_auto_measures_and_says_in_one_line_what_it_does(checkpoints, image_folder, tmp_path, capsys):
+    run(IMAGE, checkpoints("vit"), "lp_ft", tmp_path, {"dataset_name": image_folder}, "auto")
+    (line,) = said(capsys)
+    figures = r"the frozen stages take [\d.e-]+ ms a row, reading what they gave [\d.e-]+ ms"
+    on, off = (
+        rf"on in phase head: {figures}, over 4 epochs; [\d.]+ MB",
+        rf"off in phase head: {figures}, writing it .* is gained",
+    )
+    assert re.fullmatch(f"Activation cache: ({on}|{off})\\.", line), line
+
+
+def test_nothing_is_said_or_kept_where_everything_trains(checkpoints, image_folder, tmp_path, capsys):
+    run(IMAGE, checkpoints("vit"), "full", tmp_path, {"dataset_name": image_folder}, "on")
+    out = capsys.readouterr().out
+    assert "ctivation" not in out
+    assert not (tmp_path / "activations").exists()
+
+
+@pytest.mark.parametrize(("model", "strategy"), [("resnet", "freeze:1"), ("vit", "lp_ft")])
+def test_epochs_take_the_views_in_turn(
+    model, strategy, checkpoints, image_folder, tmp_path, monkeypatch, capsys, written
+):
+    from hf_finetune.tasks.image_classification import Pictures
+
+    data, model = {"dataset_name": image_folder}, checkpoints(model)
+    flags = {"augmentation": "light", "rotation_degrees": 5, "num_train_epochs": 4, "activation_views": 2}
+    options = flags | {"activation_cache_dir": tmp_path / "kept"}
+    kept = run(IMAGE, model, strategy, tmp_path / "on", data, "on", **options)
+    assert said(capsys)[0].startswith("Activation cache: on")
+    # Two views of the training rows, the validation rows and, where stages are frozen at the end, the test rows.
+    assert len({folder for folder, _ in written}) == (3 if strategy == "lp_ft" else 4)
+    written.clear()
+    other = run(IMAGE, model, strategy, tmp_path / "other", data, "on", **options, learning_rate=1e-4)
+    assert (written, other["losses"] == kept["losses"]) == ([], False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Pictures, "set_epoch", lambda self, epoch: self.epoch.fill_(epoch % 2))
+        plain = run(IMAGE, model, strategy, tmp_path / "off", data, "off", **flags)
+    assert_same(kept, plain, 1e-5)
+    run(IMAGE, model, strategy, tmp_path / "seed", data, "on", **options, seed=5)
+    assert len({folder for folder, _ in written}) == 2  # other views of the training rows alone

@@ -55,6 +55,24 @@ def test_text_in_two_processes_equals_one(checkpoints, text_files, tmp_path):
     assert list(frames[0]["prediction"]) == list(frames[1]["prediction"])
 
 
+def test_evaluation_between_the_epochs_counts_every_row_once(checkpoints, text_files, tmp_path):
+    data = ["--train_file", text_files["train"], "--validation_file", text_files["test"]]  # 21 rows, by length
+    fixed = ["--num_train_epochs", "2", "--learning_rate", "3e-3", "--bf16", "false", "--metric", "f1_macro"]
+    judged = ["--per_device_eval_batch_size", "4", "--save_total_limit", "9"]
+    logs = []
+    for processes in (1, 2):
+        output = tmp_path / str(processes)
+        model = ["--model_name_or_path", checkpoints("bert-without-dropout"), "--output_dir", str(output)]
+        launch(processes, "text_classification", *model, *data, *fixed, *judged)
+        state = json.loads(next(output.glob("checkpoints/1-full/checkpoint-8/trainer_state.json")).read_text())
+        logs.append([entry for entry in state["log_history"] if "eval_loss" in entry])
+    assert len(logs[0]) == len(logs[1]) == 2
+    for one, two in zip(*logs, strict=True):
+        for name in ("eval_accuracy", "eval_f1_macro", "eval_mcc"):
+            assert two[name] == pytest.approx(one[name], abs=1e-9)
+        assert one["eval_accuracy"] * 21 == pytest.approx(round(one["eval_accuracy"] * 21))
+
+
 def test_images_in_two_processes_equal_one(checkpoints, image_folder, tmp_path):
     flags = ["--model_name_or_path", checkpoints("timm-resnet"), "--dataset_name", image_folder, "--strategy", "head"]
     flags += ["--num_train_epochs", "2", "--bf16", "false"]
