@@ -16,7 +16,7 @@ TEXT = ("bert", "distilbert", "roberta", "deberta", "modernbert")
 IMAGE = ("resnet", "vit", "convnext", "swin", "dinov2", "mobilenet", "timm-resnet", "timm-vit", "timm-efficientnet")
 
 # Twenty-seven layers from random weights.
-DEEP = ("--num_train_epochs", "20", "--strategy", "full", "--learning_rate", "3e-3", "--augmentation", "none")
+DEEP = ("--num_train_epochs", "40", "--strategy", "full", "--learning_rate", "1e-2", "--augmentation", "none")
 
 
 def run(task, checkpoint, data, output, *flags):

@@ -1,0 +1,138 @@
+"""The table behind ``--strategy auto``: data sets × strategies, accuracy on the test rows and seconds, over three seeds.
+
+    python benchmarks/strategies.py                                    # the demo's two data sets, few rows
+    python benchmarks/strategies.py --shared FOLDER --markdown         # more data sets, as docs/strategies.md shows them
+
+Every cell is the ordinary recipe at its defaults with ``--strategy`` named, on the first training rows of the set (of
+pictures, rows drawn with a fixed seed). Seeds change the head's first weights, the order of the rows and the random views;
+the held-out rows stay the same. Seconds are those of training, with evaluations and checkpoints. A run finds in the
+activation cache what a run before it has kept, except that every strategy and seed starts with a cache of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from hf_finetune.console import show_table
+from hf_finetune.demo import image_checkpoint, image_data, text_checkpoint, text_data
+from hf_finetune.files import cache_dir, write_json
+from hf_finetune.packaged import fine_tune
+
+STRATEGIES = ("head", "lp_ft", "gradual", "lora", "full")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, help="folder with data/ and models/ for the larger table")
+    parser.add_argument("--only", nargs="+", help="only these data sets")
+    parser.add_argument("--strategies", nargs="+", default=STRATEGIES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown too")
+    parser.add_argument("--quick", action="store_true", help="one seed, one epoch, few rows: that it works")
+    known = parser.parse_args()
+    every = shared_jobs(known.shared) if known.shared else demo_jobs()
+    jobs = [job for job in every if not known.only or job["data"] in known.only]
+    if known.quick:
+        jobs = [job | {"flags": job["flags"] | QUICK} for job in jobs]
+    seeds = known.seeds[:1] if known.quick else known.seeds
+    runs = [
+        {"data": job["data"], "strategy": strategy, "seed": seed, **measure(strategy=strategy, seed=seed, **job)}
+        for job in jobs
+        for seed in seeds
+        for strategy in known.strategies
+    ]
+    table = summary(runs)
+    columns = ("data", "strategy", "accuracy", "lowest", "highest", "validation", "seconds")
+    show_table(f"Strategies over {len(seeds)} seeds: mean accuracy on the test rows, median seconds", columns, table)
+    if known.markdown:
+        print("\n".join("| " + " | ".join(row) + " |" for row in [columns, ["---"] * len(columns), *table]))
+    results = Path(__file__).parent / "results"
+    results.mkdir(exist_ok=True)
+    write_json(results / "strategies.json", runs)
+
+
+QUICK = {"num_train_epochs": 1, "max_train_samples": 48, "max_eval_samples": 16, "max_predict_samples": 16}
+
+
+def demo_jobs() -> list[dict[str, Any]]:
+    """The packaged data sets, 400 rows of each."""
+    cache = cache_dir()
+    files = {f"{split}_file": str(path) for split, path in text_data(cache).items()}
+    few = {"max_train_samples": 400, "max_predict_samples": 400}
+    pictures = {"dataset_name": str(image_data(cache)), "image_size": 128}
+    return [
+        {
+            "data": "rotten-tomatoes",
+            "task": "text-classification",
+            "model": text_checkpoint(cache),
+            "flags": files | few,
+        },
+        {
+            "data": "solar-cells",
+            "task": "image-classification",
+            "model": image_checkpoint(cache),
+            "flags": pictures | few,
+        },
+    ]
+
+
+def shared_jobs(root: Path) -> list[dict[str, Any]]:
+    """Small sets of a folder beside the checkout; pictures at 128 pixels."""
+    mobilenet = root / "models" / "mobilenet_v1_075_224"
+    pictures = [
+        (name, "image-classification", mobilenet, 240, {"image_size": 128}) for name in ("flowers12", "trashnet")
+    ]
+    bert = text_checkpoint(cache_dir())
+    texts = [
+        (name, "text-classification", bert, rows, {}) for name, rows in {"sst2": 400, "tweeteval_emotion": 600}.items()
+    ]
+    few = {"max_eval_samples": 300, "max_predict_samples": 1000}
+    return [
+        {
+            "data": f"{name}, {rows} rows",
+            "task": task,
+            "model": model,
+            "flags": {"dataset_name": str(root / "data" / name), "max_train_samples": rows, **few, **flags},
+        }
+        for name, task, model, rows, flags in (*pictures, *texts)
+    ]
+
+
+def measure(data: str, task: str, model: Path, flags: dict[str, Any], strategy: str, seed: int) -> dict[str, float]:
+    """One run: accuracy on test and validation rows, seconds of training."""
+    with tempfile.TemporaryDirectory() as scratch:
+        metrics = fine_tune(
+            task,
+            model_name_or_path=str(model),
+            output_dir=f"{scratch}/run",
+            activation_cache_dir=f"{scratch}/activations",
+            strategy=strategy,
+            seed=seed,
+            disable_tqdm=True,
+            merge_adapter=True,
+            **flags,
+        )
+    return {
+        "accuracy": metrics["test"]["accuracy"],
+        "validation": metrics["validation"]["accuracy"],
+        "seconds": metrics["timing"]["train_seconds"],
+    }
+
+
+def summary(runs: list[dict[str, Any]]) -> list[list[str]]:
+    """One line a data set and strategy."""
+    table = []
+    for data, strategy in dict.fromkeys((run["data"], run["strategy"]) for run in runs):
+        cell = [run for run in runs if (run["data"], run["strategy"]) == (data, strategy)]
+        scores = [run["accuracy"] for run in cell]
+        figures = (mean(scores), min(scores), max(scores), mean(run["validation"] for run in cell))
+        table.append([data, strategy, *(f"{x:.3f}" for x in figures), f"{median(run['seconds'] for run in cell):.0f}"])
+    return table
+
+
+if __name__ == "__main__":
+    main()
