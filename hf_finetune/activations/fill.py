@@ -17,6 +17,8 @@ from hf_finetune.activations.cut import Cut
 from hf_finetune.activations.rows import Collate
 from hf_finetune.activations.store import ActivationStore
 
+_AHEAD = 2  # batches that are read before they are asked for
+
 
 def fill(store: ActivationStore, cut: Cut, rows: Any, collate: Collate, batch_size: int) -> None:
     """Compute the files that are missing, and check that every row is there.
@@ -47,41 +49,49 @@ def _fill_share(
 ) -> str | None:
     """Compute and write some files; what the system says if it cannot."""
     quiet = None if PartialState().is_main_process and len(files) > 1 else True  # None: shown on a terminal only
+    groups = [store.rows_of(number) for number in files]
+    results = zip(files, compute(cut, rows, collate, groups, batch_size), strict=True)
     try:
-        for number in tqdm(files, desc="Computing the frozen stages", disable=quiet, leave=False):
-            store.write(number, compute(cut, rows, collate, store.rows_of(number), batch_size))
+        for number, kept in tqdm(results, "Computing the frozen stages", len(files), disable=quiet, leave=False):
+            store.write(number, kept)
     except OSError as error:
         return str(error)
     return None
 
 
-def compute(cut: Cut, rows: Any, collate: Collate, indices: np.ndarray, batch_size: int) -> torch.Tensor:
-    """What is kept of these rows, in their order: (rows, *shape), or all their tokens one after the other."""
-    order = np.argsort(_lengths(rows, indices), kind="stable")  # little padding
-    parts: list[torch.Tensor] = []
+def compute(cut: Cut, rows: Any, collate: Collate, groups: list[np.ndarray], batch_size: int) -> Iterator[torch.Tensor]:
+    """What is kept of each group of rows, in their order: (rows, *shape), or all their tokens one after the other."""
+    orders = [np.argsort(_lengths(rows, group), kind="stable") for group in groups]  # little padding
+    batches = _batches(rows, collate, [g[o] for g, o in zip(groups, orders, strict=True)], batch_size)
     device = next(cut.model.parameters()).device
-    with torch.no_grad():
-        for batch in _batches(rows, collate, indices[order], batch_size):
+    for group, order in zip(groups, orders, strict=True):
+        parts: list[torch.Tensor] = []
+        while len(parts) < len(group):
+            batch = next(batches)
             inputs = {key: value.to(device) for key, value in batch.items() if key != "labels"}
-            kept = cut.compact(cut.capture(inputs), inputs.get("attention_mask")).cpu()
+            with torch.no_grad():
+                kept = cut.compact(cut.capture(inputs), inputs.get("attention_mask")).cpu()
             parts += kept.split(batch["attention_mask"].sum(1).tolist()) if cut.tokens else list(kept)
-    back = np.argsort(order)
-    return torch.cat([parts[i] for i in back]) if cut.tokens else torch.stack([parts[i] for i in back])
+        back = np.argsort(order)
+        yield torch.cat([parts[i] for i in back]) if cut.tokens else torch.stack([parts[i] for i in back])
 
 
-def _batches(rows: Any, collate: Collate, indices: np.ndarray, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Batches of inputs; the next one is decoded while the model computes."""
-
-    def load(start: int) -> dict[str, torch.Tensor]:
-        return collate([rows[int(index)] for index in indices[start : start + batch_size]])
-
+def _batches(
+    rows: Any, collate: Collate, groups: list[np.ndarray], batch_size: int
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Batches of inputs, each of one group; the next is read and decoded while the model computes."""
+    jobs = [group[start : start + batch_size] for group in groups for start in range(0, len(group), batch_size)]
     with ThreadPoolExecutor(max_workers=1) as pool:
-        ahead = pool.submit(load, 0)
-        for start in range(batch_size, len(indices) + batch_size, batch_size):
-            batch = ahead.result()
-            if start < len(indices):
-                ahead = pool.submit(load, start)
-            yield batch
+        ahead = [pool.submit(_load, rows, collate, job) for job in jobs[:_AHEAD]]
+        for number in range(len(jobs)):
+            if number + _AHEAD < len(jobs):
+                ahead.append(pool.submit(_load, rows, collate, jobs[number + _AHEAD]))
+            yield ahead.pop(0).result()
+
+
+def _load(rows: Any, collate: Collate, indices: np.ndarray) -> dict[str, torch.Tensor]:
+    at_once = getattr(rows, "__getitems__", None)
+    return collate(at_once(indices.tolist()) if at_once is not None else [rows[int(index)] for index in indices])
 
 
 def _lengths(rows: Any, indices: np.ndarray) -> np.ndarray:

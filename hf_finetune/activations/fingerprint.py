@@ -35,6 +35,7 @@ _NOT_THE_BACKBONE = frozenset(
         "dtype",
         "torch_dtype",
         "pretrained_cfg",
+        "use_cache",  # of generated text; the Trainer turns it off
     }
 )
 

@@ -161,18 +161,19 @@ def _weigh(root: Path, cache: CacheConfig, stores: list[ActivationStore], cut: C
 
 
 def _measure(store: ActivationStore, cut: Cut, work: Work) -> Cost:
-    """Seconds a row of computing, writing and reading the first file, or some rows of it. Nothing of it is done in vain."""
-    whole = store.rows_of(0)
+    """Seconds a row of computing, writing and reading the first missing file, which stays, or some rows of it."""
+    missing = store.missing()
+    whole = store.rows_of(missing[0] if missing else 0)
     indices = whole[:_SAMPLE]
     rows = _first(work)
-    compute_seconds, kept = _timed(lambda: compute(cut, rows, work.collate, indices, work.batch_size))
-    lengths = np.diff(store.offsets)[indices]
-    trial = store if len(indices) == len(whole) else store.beside(lengths)
+    compute_seconds, kept = _timed(lambda: next(compute(cut, rows, work.collate, [indices], work.batch_size)))
+    stays = bool(missing) and len(indices) == len(whole)
+    trial = store if stays else store.beside(np.diff(store.offsets)[indices])
     try:
-        write_seconds, _ = _timed(lambda: trial.write(0, kept))
-        read_seconds, _ = _timed(lambda: trial.read(np.arange(len(indices))))
+        write_seconds, _ = _timed(lambda: trial.write(missing[0] if stays else 0, kept))
+        read_seconds, _ = _timed(lambda: trial.read(indices if stays else np.arange(len(indices))))
     finally:
-        if trial is not store:
+        if not stays:
             shutil.rmtree(trial.folder, ignore_errors=True)
     return Cost(*(seconds / len(indices) for seconds in (compute_seconds, write_seconds, read_seconds)))
 

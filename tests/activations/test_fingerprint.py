@@ -96,6 +96,7 @@ def test_texts(checkpoints, texts):
         "number of labels": name(names=("a", "b")),
         "labels of the rows": name(rows=texts(labels=(2, 0))),
         "an MLP head": name(hidden=7),
+        "a cache that the Trainer turns off": name(change=lambda model: setattr(model.config, "use_cache", False)),
     }
     other = {
         "a weight of the embeddings": name(change=add("bert.embeddings.LayerNorm.bias")),
