@@ -77,7 +77,7 @@ def make(folder, *, tokens: bool = True) -> ActivationStore:
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_rows_come_in_their_order_though_they_are_computed_by_length(batch_size, tmp_path):
     rows, cut = Rows(LENGTHS), Doubling()
-    assert torch.equal(compute(cut, rows, collate, np.arange(150), batch_size), expected(LENGTHS))
+    assert torch.equal(next(compute(cut, rows, collate, [np.arange(150)], batch_size)), expected(LENGTHS))
     assert sorted(rows.read) == list(range(150))
     widths = [width for _, width in cut.batches]
     assert widths == sorted(widths)
@@ -85,7 +85,7 @@ def test_rows_come_in_their_order_though_they_are_computed_by_length(batch_size,
         150 % batch_size > 0
     )
     some = np.asarray([5, 140, 3, 3])
-    found = compute(Doubling(tokens=False), rows, collate, some, batch_size)
+    found = next(compute(Doubling(tokens=False), rows, collate, [some], batch_size))
     assert found.tolist() == [[10.0, 0.0], [280.0, 0.0], [6.0, 0.0], [6.0, 0.0]]
 
 
