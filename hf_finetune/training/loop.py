@@ -78,8 +78,11 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         apply_phase(checkpoint.model, checkpoint.stages, phase)
         show_phase(checkpoint.model, checkpoint.stages, phase)
         views = training_views(config.inputs, phase) if task.KIND == "image" else None  # texts are read as they are
-        rows = {"train": task.encode(splits.train, checkpoint.processor, views, keep)} | held_out
+        train_rows = task.encode(splits.train, checkpoint.processor, views, "off" if views is None else keep)
+        rows = {"train": train_rows} | held_out
         kept = keep_activations(config.cache, checkpoint, _work(config, phase, arguments[number], rows, collate, views))
+        if task.KIND == "image" and views is None and kept.rows["train"] is train_rows:  # read more than once after all
+            kept.rows["train"] = task.encode(splits.train, checkpoint.processor, None, keep)
         here = resume if number == start else None
         with kept.replaying():
             trainer = _train_phase(config, phase, arguments[number], here, checkpoint.model, kept, shared)
