@@ -20,6 +20,9 @@ AUTO_CLASS = "AutoModelForSequenceClassification"
 # Tokenizers of checkpoints without a limit of their own say 1e30; attention over more than this is rarely meant.
 LONGEST = 512
 
+# To be raised whenever ``encode`` makes something else of the same rows: what is kept on disk is then made anew.
+VERSION = 1
+
 
 def load_model(config: Config, labels: list[str]) -> Checkpoint:
     """The text encoder with a sequence-classification head, and its tokenizer."""
@@ -65,6 +68,9 @@ def load_processor(name: str, **options: Any) -> Any:
 def encode(split: Dataset, processor: Any, views: InputConfig | None = None, image_cache: str | None = None) -> Dataset:
     """Token ids of every row, cut at the tokenizer's limit and not padded; ``length`` is their number.
 
+    The rows are kept on disk by ``datasets``: the next run on the same file with the same tokenizer reads them. One process
+    does the work; a fast tokenizer spreads a batch over all cores by itself.
+
     Texts have no random views and no pictures: ``views`` and ``image_cache`` change nothing.
     """
     from accelerate import PartialState
@@ -81,7 +87,25 @@ def encode(split: Dataset, processor: Any, views: InputConfig | None = None, ima
     elsewhere = all(file["filename"].startswith(str(HF_DATASETS_CACHE)) for file in split.cache_files)
     options = {"remove_columns": split.column_names, "desc": "Tokenising", "keep_in_memory": not elsewhere}
     with PartialState().main_process_first():
-        return split.map(tokenize, batched=True, **options)
+        return split.map(tokenize, batched=True, new_fingerprint=_fingerprint(split, processor), **options)
+
+
+def _fingerprint(split: Dataset, processor: Any) -> str | None:
+    """Name of the rows once they are encoded: all that their token ids depend on.
+
+    Left to itself, ``datasets`` pickles the tokenizer in Python to find it, entry by entry: half a second a split. None,
+    which leaves it to do so, for tokenizers that are written in Python.
+    """
+    from datasets.fingerprint import Hasher
+
+    backend = getattr(processor, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    # What the last call cut and padded to is a part of its state; every call sets both again.
+    backend.no_truncation()
+    backend.no_padding()
+    settings = [type(processor).__name__, processor.model_max_length, processor.truncation_side, VERSION]
+    return Hasher.hash([split._fingerprint, backend.to_str(), *settings, list(processor.model_input_names)])
 
 
 def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
