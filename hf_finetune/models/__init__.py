@@ -1,7 +1,14 @@
 """Checkpoint → model and processor with a fresh head; stages; adapters."""
 
 from hf_finetune.models.adapters import add_lora, is_adapter, merge, plain_name, stage_lookup
-from hf_finetune.models.checkpoint import Checkpoint, load_artifact, load_checkpoint, load_settings, task_name
+from hf_finetune.models.checkpoint import (
+    Checkpoint,
+    load_artifact,
+    load_checkpoint,
+    load_settings,
+    load_weights,
+    task_name,
+)
 from hf_finetune.models.stages import Stage, find_stage, read_stages, trunk_depth
 
 __all__ = [
@@ -13,6 +20,7 @@ __all__ = [
     "load_artifact",
     "load_checkpoint",
     "load_settings",
+    "load_weights",
     "merge",
     "plain_name",
     "read_stages",

@@ -297,6 +297,23 @@ def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: boo
     return model.eval()
 
 
+def load_weights(model: PreTrainedModel, folder: str | Path) -> None:
+    """Give a model the weights that ``save_pretrained`` wrote of it.
+
+    transformers 5 writes some models (ViT) under the names of older checkpoints; only ``from_pretrained`` knows them.
+
+    Raises:
+        RuntimeError: the folder holds the weights of another model.
+    """
+    with _quietly():
+        stored, info = type(model).from_pretrained(
+            folder, config=model.config, dtype=torch.float32, output_loading_info=True
+        )
+    if info["missing_keys"]:
+        raise RuntimeError(f"{folder} lacks {len(info['missing_keys'])} weights: {sorted(info['missing_keys'])[:3]}")
+    model.load_state_dict(stored.state_dict())
+
+
 def _mlp_head_class(folder: str | Path, which: int) -> Any:
     """Our own configuration (0) or model class (1) for a saved MLP head: no code in the folder need be run for it."""
     path = Path(folder, "config.json")

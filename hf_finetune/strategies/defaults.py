@@ -73,6 +73,7 @@ def recommend(facts: Facts, strategy: str) -> dict[str, Default]:
         "epochs": epochs(facts),
         "probe_epochs": probe_epochs(strategy),
         "per_device_train_batch_size": batch_size(facts),
+        # MiniLM on two cores, 1,000 texts by length: 10.7 s of processor time at 64, 12.9 s at 128, 16.6 s at 256.
         "per_device_eval_batch_size": Default(64),
         "warmup_steps": Default(0.1),
         "lr_scheduler_type": Default("linear"),

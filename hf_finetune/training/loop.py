@@ -19,7 +19,7 @@ from hf_finetune.console import is_main_process, say
 from hf_finetune.data import Splits
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.metrics import metric_function
-from hf_finetune.models import Checkpoint
+from hf_finetune.models import Checkpoint, load_weights
 from hf_finetune.options import InputConfig
 from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
 from hf_finetune.tasks import Task
@@ -71,7 +71,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
             continue
         if number == start and number > 0:
             finished = phase_folder(folder, number - 1, plan.phases[number - 1]) / "finished"
-            _load_weights(checkpoint.model, finished)
+            load_weights(checkpoint.model, finished)
             if shared["fit"]:
                 shared["fit"].load(finished)
         began = time.perf_counter()
@@ -221,11 +221,6 @@ def _finish_phase(trainer: PhaseTrainer, folder: Path) -> None:
         for path in folder.glob("checkpoint-*"):
             shutil.rmtree(path)
     trainer.accelerator.wait_for_everyone()
-
-
-def _load_weights(model: Any, folder: Path) -> None:
-    stored = type(model).from_pretrained(folder, config=model.config)
-    model.load_state_dict(stored.state_dict())
 
 
 def _logits_only(logits: Any, labels: Any) -> Any:

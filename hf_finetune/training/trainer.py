@@ -9,7 +9,7 @@ from torch import nn
 from transformers import Trainer
 
 from hf_finetune.data.batching import LengthGroupedSampler, LongestFirstSampler
-from hf_finetune.models import Stage
+from hf_finetune.models import Stage, is_adapter, load_weights
 from hf_finetune.strategies import Phase, parameter_groups
 from hf_finetune.training.fitting import FitInMemory
 
@@ -55,6 +55,23 @@ class PhaseTrainer(Trainer):
                 options["params"] = parameter_groups(target, self.stages, self.phase, self.args.weight_decay, decayed)
             self.optimizer_cls_and_kwargs: Any = (kind, options)
         return super().create_optimizer(model)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """The Trainer reads weights by the model's own names, and passes over what was saved under others."""
+        if self._is_plain():
+            load_weights(self.model, resume_from_checkpoint)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if self._is_plain():
+            load_weights(self.model, self.state.best_model_checkpoint)
+        else:
+            super()._load_best_model()
+
+    def _is_plain(self) -> bool:
+        """Whether checkpoints hold what ``save_pretrained`` wrote: no adapter alone, no shards."""
+        return not (is_adapter(self.model) or self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler | None:
         rows = self.train_dataset if train_dataset is None else train_dataset

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,6 +94,47 @@ def test_resumed_runs_on_random_views_end_with_the_same_weights(step, checkpoint
     main(flags("stopped", "--resume_from_checkpoint", "auto"))
     whole, resumed = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "stopped"))
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+
+
+@pytest.mark.parametrize(("name", "step"), [("vit", 21), ("mobilenet", 24), ("swin", 18)])
+def test_image_checkpoints_resume_with_all_their_weights(name, step, checkpoints, image_folder, tmp_path, stop_after):
+    main = load_recipe(recipe_path("image-classification"))
+
+    def flags(run, *extra):
+        fixed = ["--dataset_name", image_folder, "--num_train_epochs", "3", "--per_device_train_batch_size", "12"]
+        options = ["--strategy", "lp_ft", "--learning_rate", "1e-2", "--augmentation", "none"]
+        return [
+            "--model_name_or_path",
+            checkpoints(name),
+            *fixed,
+            *options,
+            "--output_dir",
+            str(tmp_path / run),
+            *extra,
+        ]
+
+    main(flags("whole"))
+    stop_after(step)
+    with pytest.raises(Interrupted):
+        main(flags("stopped"))
+    main(flags("stopped", "--resume_from_checkpoint", "auto"))
+    whole, resumed = (load_file(tmp_path / run / "model" / "model.safetensors") for run in ("whole", "stopped"))
+    assert [key for key in whole if not torch.equal(whole[key], resumed[key])] == []
+
+
+@pytest.mark.parametrize("name", ["vit", "timm-vit"])
+def test_the_best_epoch_is_kept_whole(name, checkpoints, image_folder, tmp_path):
+    """At a tiny rate accuracy stays as it is, so that the first epoch is the best: all of its weights must be back."""
+    main = load_recipe(recipe_path("image-classification"))
+    flags = ["--dataset_name", image_folder, "--num_train_epochs", "4", "--per_device_train_batch_size", "12"]
+    flags += ["--strategy", "full", "--learning_rate", "1e-6"]
+    main(["--model_name_or_path", checkpoints(name), *flags, "--save_total_limit", "4", "--output_dir", str(tmp_path)])
+    folder = tmp_path / "checkpoints" / "1-full"
+    state = json.loads(max(folder.glob("*/trainer_state.json"), key=lambda p: p.stat().st_mtime).read_text())
+    best = folder / Path(state["best_model_checkpoint"]).name
+    assert best.name == "checkpoint-4"
+    kept, saved = (load_file(place / "model.safetensors") for place in (best, tmp_path / "model"))
+    assert [key for key in kept if not torch.equal(kept[key], saved[key])] == []
 
 
 def test_exit_status_and_command_of_an_interrupted_run(
