@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import logging
@@ -154,6 +155,7 @@ def pass_over_imports() -> None:
     interactive = hasattr(sys, "ps1") or "ipykernel" in sys.modules
     if not interactive and not gc.get_freeze_count():
         gc.freeze()
+        atexit.register(gc.unfreeze)  # libraries that count their own objects at the end would call them leaked
 
 
 def environment() -> dict[str, Any]:

@@ -52,7 +52,7 @@ def prepared(checkpoint: Checkpoint, strategy: str) -> Checkpoint:
     """The checkpoint in the first phase of a strategy, after calls of train() all over the model."""
     phase = make_phases(strategy, checkpoint.stages, RATES)[0]
     if strategy == "lora":
-        add_lora(checkpoint, StrategyConfig())
+        add_lora(checkpoint, StrategyConfig(merge_adapter=True))  # MobileNet asks for it
     apply_phase(checkpoint.model, checkpoint.stages, phase)
     call_train_everywhere(checkpoint.model)
     return checkpoint

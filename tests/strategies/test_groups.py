@@ -39,7 +39,7 @@ def grouped(checkpoint: Checkpoint, strategy: str, wrap=lambda model: model, dec
     """The groups of the first phase, and the name of each parameter by its identity."""
     phase = make_phases(strategy, checkpoint.stages, RATES)[0]
     if phase.adapters:
-        add_lora(checkpoint, StrategyConfig())
+        add_lora(checkpoint, StrategyConfig(merge_adapter=True))  # MobileNet asks for it
     apply_phase(checkpoint.model, checkpoint.stages, phase)
     names = {id(p): n for n, p in checkpoint.model.named_parameters()}
     return parameter_groups(wrap(checkpoint.model), checkpoint.stages, phase, DECAY, decayed), names
