@@ -23,6 +23,7 @@ from hf_finetune.files import cache_dir, write_json
 from hf_finetune.packaged import fine_tune
 
 STRATEGIES = ("head", "lp_ft", "gradual", "lora", "full")
+PICTURES = ("flowers12", "trashnet")
 
 
 def main() -> None:
@@ -83,22 +84,23 @@ def demo_jobs() -> list[dict[str, Any]]:
 def shared_jobs(root: Path) -> list[dict[str, Any]]:
     """Small sets of a folder beside the checkout; pictures at 128 pixels."""
     mobilenet = root / "models" / "mobilenet_v1_075_224"
-    pictures = [
-        (name, "image-classification", mobilenet, 240, {"image_size": 128}) for name in ("flowers12", "trashnet")
-    ]
     bert = text_checkpoint(cache_dir())
-    texts = [
-        (name, "text-classification", bert, rows, {}) for name, rows in {"sst2": 400, "tweeteval_emotion": 600}.items()
-    ]
+    sizes = {"flowers12": (60, 240), "trashnet": (240,), "sst2": (100, 400), "tweeteval_emotion": (600,)}
     few = {"max_eval_samples": 300, "max_predict_samples": 1000}
     return [
         {
             "data": f"{name}, {rows} rows",
-            "task": task,
-            "model": model,
-            "flags": {"dataset_name": str(root / "data" / name), "max_train_samples": rows, **few, **flags},
+            "task": "image-classification" if name in PICTURES else "text-classification",
+            "model": mobilenet if name in PICTURES else bert,
+            "flags": {
+                "dataset_name": str(root / "data" / name),
+                "max_train_samples": rows,
+                **few,
+                **({"image_size": 128} if name in PICTURES else {}),
+            },
         }
-        for name, task, model, rows, flags in (*pictures, *texts)
+        for name, counts in sizes.items()
+        for rows in counts
     ]
 
 

@@ -41,11 +41,23 @@ class DataConfig:
     text_column: str | None = field(
         default=None, metadata={"help": "Column of the text (default: found by name and type)."}
     )
+    text_pair_column: str | None = field(
+        default=None, metadata={"help": "Column of a second text, for pairs such as sentence1, sentence2."}
+    )
     image_column: str | None = field(
         default=None, metadata={"help": "Column of the image (default: found by name and type)."}
     )
     label_column: str | None = field(
         default=None, metadata={"help": "Column of the label (default: found by name and type)."}
+    )
+    label_columns: list[str] | None = field(
+        default=None, metadata={"help": "Several label columns: one 0/1 column a class, or one column a number."}
+    )
+    label_delimiter: str | None = field(
+        default=None, metadata={"help": "What separates the classes of a row in the label column, e.g. ','."}
+    )
+    problem_type: Literal["single_label_classification", "multi_label_classification", "regression"] | None = field(
+        default=None, metadata={"help": "What the labels are (default: read off the training rows, and said)."}
     )
     validation_split: float | None = field(
         default=None,

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[s
     """Train as the flags say, or on a ``DatasetDict`` that is already in memory; returns ``metrics.json``."""
     config = start_run(parse(argv, program="text_classification.py"))
     splits = audit(load_splits(config.data, task.KIND, dataset), config.data.on_bad_image)
-    checkpoint = task.load_model(config, splits.labels)
+    checkpoint = task.load_model(config, splits.labels, splits.problem)
     plan = make_plan(config, checkpoint, splits)
     check_hub(config)
     timing = train(config, task, splits, checkpoint, plan)

@@ -54,13 +54,12 @@ def main(argv: list[str]) -> None:
 def predict(
     model_name: str, source: str, text_column: str | None, batch_size: int, trust_remote_code: bool = False
 ) -> Any:
-    """A data frame with the columns ``id``, ``prediction`` and ``probability``."""
-    import numpy as np
+    """A data frame with the columns ``id``, ``prediction`` and (but for numbers) ``probability``."""
     import pandas as pd
 
     from hf_finetune.data.audit import audit_images
-    from hf_finetune.evaluation.metrics import softmax
     from hf_finetune.evaluation.predict import predict_logits
+    from hf_finetune.evaluation.targets import target_of
     from hf_finetune.models import load_artifact, load_settings, task_name
     from hf_finetune.options import ModelConfig
     from hf_finetune.tasks import get_task
@@ -75,23 +74,15 @@ def predict(
     model = load_artifact(name, task.AUTO_CLASS, trust_remote_code=trust_remote_code)
     processor = task.load_processor(name, trust_remote_code=trust_remote_code)
     logits = predict_logits(model, task.encode(rows, processor), task.collator(processor), batch_size)
-    probabilities, chosen = softmax(logits), logits.argmax(axis=1)
-    names = model.config.id2label
-    return pd.DataFrame(
-        {
-            "id": list(rows["id"]),
-            "prediction": [names[int(i)] for i in chosen],
-            "probability": probabilities[np.arange(len(chosen)), chosen],
-        }
-    )
+    return pd.DataFrame({"id": list(rows["id"]), **target_of(model.config).answers(logits)})
 
 
 def _read_texts(source: str, text_column: str | None) -> Dataset:
     from hf_finetune.data.columns import find_text
-    from hf_finetune.data.load import read_file
+    from hf_finetune.data.tables import read_file
 
     rows = read_file(source)
-    column = find_text(rows, text_column, "label")
+    column = find_text(rows, text_column, ("label",))
     ids = [str(i) for i in rows["id"]] if "id" in rows.column_names else [str(i) for i in range(len(rows))]
     texts = rows.select_columns([column]).rename_columns({} if column == "text" else {column: "text"})
     empty = [i + 1 for i, text in enumerate(texts["text"]) if text is None]

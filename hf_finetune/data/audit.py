@@ -8,6 +8,7 @@ import numpy as np
 
 from hf_finetune.console import say, show_table
 from hf_finetune.data.images import unreadable_images
+from hf_finetune.data.problem import REGRESSION
 from hf_finetune.data.splits import Splits
 from hf_finetune.errors import UserError
 
@@ -24,6 +25,9 @@ def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
     if "image" in splits.train.column_names:
         for name, split in splits.items():
             setattr(splits, name, audit_images(split, f"{name} split", on_bad_image, splits.notes))
+    if splits.problem == REGRESSION:
+        _show_numbers(splits)
+        return splits
     missing = np.flatnonzero(splits.class_counts("train") == 0)
     if len(splits.labels) - len(missing) < 2:
         raise UserError("fewer than two classes have rows", where="train split", fix="mend the rows that were skipped.")
@@ -35,6 +39,17 @@ def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
     rows = [(name, len(split), *_extremes(splits, name)) for name, split in splits.items()]
     show_table("Data", ("split", "rows", "classes", "smallest class", "largest class"), rows)
     return splits
+
+
+def _show_numbers(splits: Splits) -> None:
+    rows = []
+    for name, split in splits.items():
+        values = np.asarray(split["label"][:])
+        for index, target in enumerate(splits.labels):
+            column = values[:, index]
+            figures = (column.min(), np.median(column), column.mean(), column.max())
+            rows.append((name, len(split), target, *(f"{figure:.4g}" for figure in figures)))
+    show_table("Data", ("split", "rows", "target", "lowest", "median", "mean", "highest"), rows)
 
 
 def _extremes(splits: Splits, name: str) -> tuple[int, str, str]:

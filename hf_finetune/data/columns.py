@@ -1,11 +1,13 @@
-"""Which column holds the input and which the label: found by name and type, or named by the user."""
+"""Which columns hold the input and which the labels: found by name and type, or named by the user."""
 
 from __future__ import annotations
 
 import difflib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hf_finetune.errors import UserError
+from hf_finetune.options import DataConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,6 +29,39 @@ IMAGE_NAMES = ("image", "img", "picture", "photo")
 LABEL_NAMES = ("label", "labels", "target", "class", "category", "sentiment", "emotion", "intent", "fine_label", "y")
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of the user's are read.
+
+    Args:
+        inputs: the user's name of each input column → its standard name: ``text`` and ``text_pair``, or ``image``.
+        labels: columns of the labels.
+    """
+
+    inputs: dict[str, str]
+    labels: list[str]
+
+
+def find_columns(split: Dataset, kind: str, config: DataConfig) -> Columns:
+    """The columns of the training rows that hold inputs and labels.
+
+    Raises:
+        UserError: a column that was named is not there, or no column is clearly meant.
+    """
+    labels = (
+        [_require(split, name, "--label_columns") for name in config.label_columns]
+        if config.label_columns
+        else [find_label(split, config.label_column)]
+    )
+    if kind == "image":
+        return Columns({find_image(split, config.image_column): "image"}, labels)
+    text = find_text(split, config.text_column, (*labels, config.text_pair_column or ""))
+    inputs = {text: "text"}
+    if config.text_pair_column:
+        inputs[_require(split, config.text_pair_column, "--text_pair_column")] = "text_pair"
+    return Columns(inputs, labels)
+
+
 def find_label(split: Dataset, named: str | None) -> str:
     """The label column."""
     from datasets import ClassLabel
@@ -40,11 +75,11 @@ def find_label(split: Dataset, named: str | None) -> str:
     raise _not_found(split, "label", "--label_column")
 
 
-def find_text(split: Dataset, named: str | None, label: str) -> str:
-    """The text column."""
+def find_text(split: Dataset, named: str | None, taken: tuple[str, ...] = ()) -> str:
+    """The text column; not one of those that are taken already."""
     if named:
         return _require(split, named, "--text_column")
-    strings = [name for name in split.column_names if is_string(split, name) and name not in (label, "id")]
+    strings = [name for name in split.column_names if is_string(split, name) and name not in (*taken, "id")]
     by_name = _by_name(split, TEXT_NAMES, among=strings)
     if by_name or len(strings) == 1:
         return by_name or strings[0]

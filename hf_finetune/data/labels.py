@@ -10,6 +10,9 @@ from hf_finetune.errors import UserError
 if TYPE_CHECKING:
     from datasets import Dataset
 
+# A whole number that a spreadsheet wrote with a fraction. ``01`` and ``1.50`` are names like any other.
+_WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
+
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Sort key that puts 2 before 10, and -1 before 0."""
@@ -32,12 +35,11 @@ def label_names(split: Dataset, column: str) -> list[str]:
     from datasets import ClassLabel
 
     feature = split.features[column]
+    _refuse_missing(split, column, "train")
     if isinstance(feature, ClassLabel):
-        _refuse_missing(split, column, "train")
         names, found = list(feature.names), {feature.names[i] for i in split.unique(column) if i >= 0}
     else:
-        _refuse_missing(split, column, "train")
-        found = {spell(value, column) for value in split[column]}
+        found = set(spellings(split, column).values())
         names = sorted(found, key=natural_key)
     if len(found) < 2:
         raise UserError(
@@ -61,64 +63,95 @@ def encode_labels(split: Dataset, column: str, names: list[str], split_name: str
     Raises:
         UserError: a missing value, or a class that the training rows do not have.
     """
+    _refuse_missing(split, column, split_name)
+    ids = {name: index for index, name in enumerate(names)}
+    spelled = spellings(split, column)
+    refuse_unknown({name for name in spelled.values() if name not in ids}, split, column, split_name)
+    values: list[Any] = split[column][:]
+    return [ids[spelled[value]] for value in values]
+
+
+def refuse_unknown(unknown: set[str], split: Dataset, column: str, split_name: str) -> None:
+    """Refuse labels of a split that the training rows do not have."""
+    if not unknown:
+        return
+    cells = split[column][:]
+    row = next(i for i, cell in enumerate(cells) if not unknown.isdisjoint(_names_in(cell, split, column)))
+    several = len(unknown) > 1
+    listed = ", ".join(map(repr, sorted(unknown, key=natural_key)[:5]))
+    raise UserError(
+        f"the label{'s' if several else ''} {listed} "
+        f"{'do' if several else 'does'} not occur in the training rows (first in row {row + 1})",
+        where=f"{split_name} split, column {column!r}",
+        fix="mend the spelling, move rows of that class into the training split, or drop them.",
+    )
+
+
+def _names_in(cell: Any, split: Dataset, column: str) -> set[str]:
     from datasets import ClassLabel
 
     feature = split.features[column]
-    _refuse_missing(split, column, split_name)
-    ids = {name: index for index, name in enumerate(names)}
-    values = split[column]
-    spelled = [feature.names[v] if isinstance(feature, ClassLabel) else spell(v, column) for v in values]
-    unknown = sorted({name for name in spelled if name not in ids}, key=natural_key)
-    if unknown:
-        row = next(i for i, name in enumerate(spelled) if name not in ids)
-        raise UserError(
-            f"the label{'s' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown[:5]))} "
-            f"{'do' if len(unknown) > 1 else 'does'} not occur in the training rows (first in row {row + 1})",
-            where=f"{split_name} split, column {column!r}",
-            fix="mend the spelling, move rows of that class into the training split, or drop them.",
-        )
-    return [ids[name] for name in spelled]
+    named = feature if isinstance(feature, ClassLabel) else getattr(feature, "feature", None)
+    cells = cell if isinstance(cell, list) else [cell]
+    return {named.names[c] if isinstance(named, ClassLabel) else spell(c, column) for c in cells}
+
+
+def spellings(split: Dataset, column: str) -> dict[Any, str]:
+    """What each value of a column is called."""
+    from datasets import ClassLabel
+
+    feature = split.features[column]
+    if type(feature).__name__ in ("List", "LargeList", "Sequence") or isinstance(feature, (list, dict)):
+        spell(split[0][column], column)
+    values = [value for value in split.unique(column) if not _missing(value)]
+    if isinstance(feature, ClassLabel):
+        return {value: feature.names[value] for value in values if value >= 0}
+    return {value: spell(value, column) for value in values}
 
 
 def spell(value: Any, column: str) -> str:
-    """A label as text: ``1`` for 1 and 1.0, ``True`` for True, strings untouched."""
+    """A label as text: ``1`` for 1, 1.0 and the text ``1.0``, ``True`` for True; spaces around a name are no part of it."""
     if isinstance(value, float):
         if not value.is_integer():
             raise UserError(
                 f"the value {value} is a number, not a class",
                 where=f"column {column!r}",
-                fix="name a column of classes with --label_column; regression is not supported yet.",
+                fix="name a column of classes with --label_column, or add --problem_type regression.",
             )
         value = int(value)
     if isinstance(value, (list, dict)):
         raise UserError(
             f"{type(value).__name__} values are no single class",
             where=f"column {column!r}",
-            fix="give one label a row; several labels a row are not supported yet.",
+            fix="give one label a row, or add --problem_type multi_label_classification.",
         )
-    return str(value)
+    text = str(value).strip()
+    whole = _WHOLE.fullmatch(text)
+    return whole[1] if whole else text
 
 
 def unlabelled(split: Dataset, column: str) -> bool:
     """True for splits that hide their labels, as the test splits of GLUE do (all -1 or missing)."""
     if column not in split.column_names:
         return True
-    return all(_missing(value) or value == -1 for value in split[column])
+    return all(_missing(value) or value == -1 for value in split[column][:])
 
 
 def _refuse_missing(split: Dataset, column: str, split_name: str) -> None:
     from datasets import ClassLabel
 
     named = isinstance(split.features[column], ClassLabel)
-    missing = [i + 1 for i, v in enumerate(split[column]) if _missing(v) or (named and v < 0)]
+    missing = [i + 1 for i, v in enumerate(split[column][:]) if _missing(v) or (named and v < 0)]
     if missing:
         rows = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
         raise UserError(
             f"{len(missing)} of {len(split)} rows have no label (rows {rows})",
             where=f"{split_name} split, column {column!r}",
-            fix="fill the labels in, or drop these rows.",
+            fix="fill the labels in, or drop these rows with --on_bad_row skip.",
         )
 
 
 def _missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and value != value)
+    return (
+        value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and value != value)
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,8 +21,11 @@ SPLIT_SEED = 42
 class Splits:
     """Rows ready for a task.
 
-    Every split is a ``datasets.Dataset`` with the columns ``id`` (str), ``text`` (str) or ``image`` (bytes or path, not
-    decoded), and ``label`` (int, an index into ``labels``).
+    Every split is a ``datasets.Dataset`` with the columns ``id`` (str), ``text`` (str; ``text_pair`` where there are pairs)
+    or ``image`` (bytes or path, not decoded), and ``label``: an index into ``labels``; for several classes a row a list of
+    0.0 and 1.0, for regression a list of numbers, both as long as ``labels``.
+
+    ``problem`` is what transformers calls ``problem_type``; ``inputs`` are the user's names of the input columns.
     """
 
     train: Dataset
@@ -31,6 +34,8 @@ class Splits:
     labels: list[str]
     source: str
     notes: list[str] = field(default_factory=list)
+    problem: str = "single_label_classification"
+    inputs: list[str] = field(default_factory=list)
 
     def items(self) -> list[tuple[str, Dataset]]:
         """The splits that there are, by name."""
@@ -38,9 +43,11 @@ class Splits:
         return [(name, split) for name, split in named if split is not None]
 
     def class_counts(self, split: str) -> np.ndarray:
-        """Rows of each class in a split, shape (number of labels,)."""
-        rows = getattr(self, split)
-        return np.bincount(np.asarray(rows["label"], dtype=np.int64), minlength=len(self.labels))
+        """Rows of each class in a split, shape (number of labels,); a row of several classes counts in each."""
+        labels = np.asarray(getattr(self, split)["label"][:])
+        if labels.ndim == 2:
+            return labels.sum(axis=0).astype(np.int64)
+        return np.bincount(labels.astype(np.int64), minlength=len(self.labels))
 
 
 def hold_out_validation(train: Dataset, share: float | None, notes: list[str]) -> tuple[Dataset, Dataset | None]:
@@ -56,7 +63,7 @@ def hold_out_validation(train: Dataset, share: float | None, notes: list[str]) -
         share = 0.1 if len(train) < 5000 else 0.05
     if share == 0:
         return train, None
-    labels = np.asarray(train["label"], dtype=np.int64)
+    labels = strata(train["label"][:])
     random = np.random.default_rng(SPLIT_SEED)
     out: list[int] = []
     for label in np.unique(labels):
@@ -75,3 +82,19 @@ def hold_out_validation(train: Dataset, share: float | None, notes: list[str]) -
     say(note)
     notes.append(note)
     return train.select(np.setdiff1d(np.arange(len(labels)), out)), train.select(np.sort(out))
+
+
+def strata(labels: list[Any]) -> np.ndarray:
+    """Group of each row that every split should have its share of, shape (rows,).
+
+    The class; of several classes the rarest that the row has (-1 for none); of numbers the tenth of the rows that the
+    first of them falls into.
+    """
+    values = np.asarray(labels)
+    if values.ndim == 1:
+        return values.astype(np.int64)
+    if set(np.unique(values)) <= {0.0, 1.0} and values.shape[1] > 1:
+        rarity = np.where(values > 0, values.sum(axis=0), np.inf)
+        return np.where(values.any(axis=1), rarity.argmin(axis=1), -1)
+    edges = np.quantile(values[:, 0], np.linspace(0, 1, min(10, len(values) // 2 or 1) + 1)[1:-1])
+    return np.searchsorted(edges, values[:, 0], side="right")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import datasets
@@ -95,24 +95,7 @@ def majority_share(labels: np.ndarray) -> float:
     return float(np.bincount(labels).max() / len(labels))
 
 
-def metric_function(extra: str | None) -> Callable[[Any], dict[str, float]]:
-    """The Trainer's ``compute_metrics``: the built-in metrics, and one of the Hub where it is asked for.
-
-    Raises:
-        UserError: the Hub has no such metric, or cannot be reached.
-    """
-    built_in = ClassificationMetrics(keep_in_memory=True)
-    hub = load_hub_metric(extra) if extra and extra not in BUILT_IN else None
-
-    def compute(prediction: Any) -> dict[str, float]:
-        logits, labels = np.asarray(prediction.predictions, dtype=np.float64), np.asarray(prediction.label_ids)
-        metrics = built_in.compute(predictions=softmax(logits), references=labels)
-        return metrics | (hub_metric_value(hub, str(extra), logits.argmax(axis=1), labels) if hub is not None else {})
-
-    return compute
-
-
-def load_hub_metric(name: str) -> Any:
+def load_hub_metric(name: str, built_in: Iterable[str] = BUILT_IN) -> Any:
     """A metric module of the Hub, or of a local folder.
 
     Raises:
@@ -122,7 +105,7 @@ def load_hub_metric(name: str) -> Any:
         return evaluate.load(name)
     except (FileNotFoundError, ConnectionError, ModuleNotFoundError, ImportError, OSError) as error:
         raise UserError(
-            f"{name!r} is none of the built-in metrics ({', '.join(BUILT_IN)}), and the Hub gave none of this name",
+            f"{name!r} is none of the built-in metrics ({', '.join(built_in)}), and the Hub gave none of this name",
             where="--metric",
             fix="choose a built-in metric, or check the name and the network.",
         ) from error

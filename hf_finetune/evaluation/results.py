@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +14,10 @@ from hf_finetune.activations import Kept, Work, keep_activations
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, show_table
 from hf_finetune.data import Splits
-from hf_finetune.evaluation.metrics import (
-    BUILT_IN,
-    ClassificationMetrics,
-    hub_metric_value,
-    load_hub_metric,
-    majority_share,
-    per_class,
-    softmax,
-)
+from hf_finetune.evaluation.metrics import hub_metric_value, load_hub_metric
+from hf_finetune.evaluation.multi_label import tune_thresholds
 from hf_finetune.evaluation.predict import predict_logits
+from hf_finetune.evaluation.targets import MultiLabel, Target, target_of
 from hf_finetune.files import write_json
 from hf_finetune.models import Checkpoint, load_artifact, read_stages
 from hf_finetune.strategies import Plan
@@ -65,15 +60,19 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
     rows = {name: task.encode(split, processor) for name, split in held_out.items()}
     size = config.training["per_device_eval_batch_size"]
     kept = _keep(config, plan, model, processor, Work("the evaluation", rows, task.collator(processor), 1, None, size))
+    target = target_of(model.config)
     for name, split in held_out.items():
         with kept.replaying():
             logits = predict_logits(model, kept.rows[name], kept.collate, size)
-        labels = np.asarray(split["label"], dtype=np.int64)
-        metrics[name] = score(logits, labels, config.run.metric)
+        labels = np.asarray(split["label"][:])
+        if isinstance(target, MultiLabel) and name == "validation":
+            target.thresholds = tune_thresholds(target.values(logits), labels)
+            keep_in_settings(folder, thresholds=target.thresholds)
+        metrics[name] = score(target, logits, labels, config.run.metric)
         results.judged = name
-        results.per_class = per_class(softmax(logits), labels, splits.labels)
+        results.per_class = target.by_label(logits, labels)
         if is_main_process() and (name == "test" or splits.test is None):
-            write_predictions(config.output_dir / "predictions.parquet", split, softmax(logits), splits.labels)
+            write_predictions(config.output_dir / "predictions.parquet", split["id"][:], target, logits, labels)
     if results.per_class:
         metrics[f"{results.judged}_per_class"] = {
             f"{label}/{key}": value for label, scores in results.per_class.items() for key, value in scores.items()
@@ -97,35 +96,34 @@ def _keep(config: Config, plan: Plan, model: Any, processor: Any, work: Work) ->
     return keep_activations(config.cache, Checkpoint(model, processor, stages, "model"), work)
 
 
-def score(logits: np.ndarray, labels: np.ndarray, extra: str | None = None) -> dict[str, float]:
-    """All metrics of a split, the majority floor and the number of rows among them.
+def score(target: Target, logits: np.ndarray, labels: np.ndarray, extra: str | None = None) -> dict[str, float]:
+    """All metrics of a split, the floor and the number of rows among them.
 
     Args:
-        logits: shape (rows, classes).
-        labels: true ids, shape (rows,).
+        target: the kind of label.
+        logits: shape (rows, labels).
+        labels: true ids, shape (rows,), or numbers, shape (rows, labels).
         extra: a metric of the Hub to compute as well.
     """
-    probabilities = softmax(logits.astype(np.float64))
-    metrics = ClassificationMetrics(keep_in_memory=True).compute(predictions=probabilities, references=labels)
-    metrics["loss"] = float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)).mean())
-    if extra and extra not in BUILT_IN:
-        metrics |= hub_metric_value(load_hub_metric(extra), extra, logits.argmax(axis=1), labels)
-    return metrics | {"majority_accuracy": majority_share(labels), "rows": float(len(labels))}
+    metrics = target.metrics(logits, labels)
+    if extra and extra not in target.METRICS:
+        module = load_hub_metric(extra, target.METRICS)
+        metrics |= hub_metric_value(module, extra, target.decide(logits), labels)
+    return metrics | target.floor(labels) | {"rows": float(len(labels))}
 
 
-def write_predictions(path: Path, split: Any, probabilities: np.ndarray, names: list[str]) -> None:
-    """One row an example, in the order of the file: ``id``, ``label``, ``prediction`` (names), ``probability``."""
+def keep_in_settings(folder: Path, **values: Any) -> None:
+    """Write values into the saved model's ``config.json``, which ``predict`` reads them from."""
+    if is_main_process():
+        path = folder / "config.json"
+        write_json(path, json.loads(path.read_text(encoding="utf-8")) | values)
+
+
+def write_predictions(path: Path, ids: list[str], target: Target, logits: np.ndarray, labels: np.ndarray) -> None:
+    """One row an example, in the order of the file: ``id``, ``label``, and what the target answers."""
     import pandas as pd
 
-    predicted = probabilities.argmax(axis=1)
-    frame = pd.DataFrame(
-        {
-            "id": list(split["id"]),
-            "label": [names[i] for i in split["label"]],
-            "prediction": [names[i] for i in predicted],
-            "probability": probabilities[np.arange(len(predicted)), predicted],
-        }
-    )
+    frame = pd.DataFrame({"id": ids, "label": target.truth(labels), **target.answers(logits)})
     frame.to_parquet(path, index=False)
 
 

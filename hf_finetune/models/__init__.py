@@ -7,6 +7,7 @@ from hf_finetune.models.checkpoint import (
     load_checkpoint,
     load_settings,
     load_weights,
+    rescale_head,
     task_name,
 )
 from hf_finetune.models.stages import Stage, find_stage, read_stages, trunk_depth
@@ -24,6 +25,7 @@ __all__ = [
     "merge",
     "plain_name",
     "read_stages",
+    "rescale_head",
     "stage_lookup",
     "task_name",
     "trunk_depth",

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from hf_finetune.console import say
+from hf_finetune.data.problem import SINGLE
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import mlp_head
 from hf_finetune.models.stages import Stage, read_stages
@@ -42,7 +43,9 @@ class Checkpoint:
     fresh: list[str] = field(default_factory=list)
 
 
-def load_checkpoint(config: ModelConfig, auto_class: str, labels: list[str], processor: Any) -> Checkpoint:
+def load_checkpoint(
+    config: ModelConfig, auto_class: str, labels: list[str], processor: Any, problem: str = SINGLE
+) -> Checkpoint:
     """Load the weights of a checkpoint under a classification head for ``labels``.
 
     Args:
@@ -50,6 +53,7 @@ def load_checkpoint(config: ModelConfig, auto_class: str, labels: list[str], pro
         auto_class: ``AutoModelForSequenceClassification`` or ``AutoModelForImageClassification``.
         labels: label names, in the order of their ids.
         processor: what turns rows into model inputs.
+        problem: the kind of label, as transformers calls it (``problem_type``).
 
     Raises:
         UserError: no such checkpoint, no weights in it, or a checkpoint of another kind.
@@ -59,7 +63,9 @@ def load_checkpoint(config: ModelConfig, auto_class: str, labels: list[str], pro
     name = str(config.model_name_or_path)
     settings = load_settings(config)
     own_labels = dict(getattr(settings, "id2label", {}) or {})
-    _set_labels(settings, labels)
+    if getattr(settings, "problem_type", None) not in (None, problem):
+        own_labels = {}  # a head for another kind of label
+    _set_labels(settings, labels, problem)
     _refuse_without_weights(name)
     factory: Any = getattr(transformers, auto_class)
     options = {"revision": config.model_revision, "trust_remote_code": config.trust_remote_code}
@@ -138,11 +144,11 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
     return settings
 
 
-def _set_labels(settings: PreTrainedConfig, labels: list[str]) -> None:
+def _set_labels(settings: PreTrainedConfig, labels: list[str], problem: str) -> None:
     settings.num_labels = len(labels)
     settings.id2label = dict(enumerate(labels))
     settings.label2id = {label: index for index, label in enumerate(labels)}
-    settings.problem_type = "single_label_classification"
+    settings.problem_type = problem
 
 
 def _refuse_without_weights(name: str) -> None:
@@ -295,6 +301,28 @@ def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: boo
             fix="name a run folder, a model folder or a Hub id.",
         ) from error
     return model.eval()
+
+
+def rescale_head(model: nn.Module, mean: list[float], std: list[float]) -> None:
+    """Make a head whose numbers are standardised give them in the units of the labels: ``number * std + mean``.
+
+    Raises:
+        UserError: the head does not end in a linear layer with a bias.
+    """
+    wide = len(mean)
+    ends = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d) and m.weight.shape[0] == wide]
+    if not ends or ends[-1].bias is None:
+        raise UserError(
+            "the head does not end in a linear layer with a bias, so its numbers cannot be brought to the labels' units",
+            where="--problem_type regression",
+            fix="choose another checkpoint, or standardise the labels (mean 0, variance 1) yourself.",
+        )
+    last = ends[-1]
+    with torch.no_grad():
+        scale = torch.tensor(std, dtype=last.weight.dtype, device=last.weight.device)
+        shift = torch.tensor(mean, dtype=last.weight.dtype, device=last.weight.device)
+        last.weight.mul_(scale.view(-1, *[1] * (last.weight.ndim - 1)))
+        last.bias.mul_(scale).add_(shift)
 
 
 def load_weights(model: PreTrainedModel, folder: str | Path) -> None:

@@ -13,7 +13,17 @@ from hf_finetune.evaluation.results import Results
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task
 
-SHOWN = ("accuracy", "f1_macro", "f1_weighted", "precision_macro", "recall_macro", "mcc", "auroc")
+# Figures of the card, and what its metadata calls those that the Hub knows.
+SHOWN = (
+    "accuracy", "f1_macro", "f1_weighted", "f1_micro", "average_precision", "precision_macro", "recall_macro", "mcc", "auroc",
+    "rmse", "mae", "r2", "pearson", "spearman",
+)  # fmt: skip
+HUB_NAMES = {"accuracy": "accuracy", "f1_macro": "f1", "pearson": "pearsonr", "spearman": "spearmanr", "rmse": "rmse"}
+FLOORS = {
+    "majority_accuracy": "accuracy of always answering the most frequent class",
+    "majority_f1_micro": "micro F1 of always answering the most frequent class",
+    "mean_rmse": "RMSE of always answering the mean",
+}
 
 
 def write_model_card(config: Config, task: Task, splits: Splits, plan: Plan, results: Results) -> None:
@@ -37,7 +47,7 @@ def model_card(config: Config, task: Task, splits: Splits, plan: Plan, results: 
         tags=["hf-finetune", *(["timm"] if base.startswith("timm/") else [])],
         base_model=base if _on_hub(str(config.model.model_name_or_path)) else None,
         datasets=[data] if _on_hub(str(config.data.dataset_name or "")) else None,
-        metrics=[key for key in ("accuracy", "f1") if scores],
+        metrics=[hub for key, hub in HUB_NAMES.items() if key in scores],
         model_name=name,
         eval_results=_eval_results(task, data, results) or None,
     )
@@ -74,11 +84,11 @@ def _eval_results(task: Task, data: str, results: Results) -> list[Any]:
             dataset_type=data if "/" in data else data.lower().replace(" ", "-"),
             dataset_name=data,
             dataset_split=results.judged,
-            metric_type={"f1_macro": "f1", "accuracy": "accuracy"}[key],
+            metric_type=hub,
             metric_name=key,
             metric_value=round(scores[key], 4),
         )
-        for key in ("accuracy", "f1_macro")
+        for key, hub in HUB_NAMES.items()
         if key in scores
     ]
 
@@ -104,7 +114,7 @@ def _sections(
         "`config.yaml` of the run repeats it.",
     ]
     if results.per_class:
-        sections += ["## By class", _class_table(results)]
+        sections += ["## By label", _label_table(results)]
     if splits.notes:
         sections += ["## Notes on the data", "\n".join(f"- {note}" for note in splits.notes)]
     return sections
@@ -116,7 +126,7 @@ def _results_table(results: Results) -> str:
         return "No rows were held out, so nothing was measured."
     lines = [f"| metric | {results.judged} |", "|---|---|"]
     lines += [f"| {key} | {scores[key]:.4f} |" for key in SHOWN if key in scores]
-    lines.append(f"| accuracy of always answering the most frequent class | {scores['majority_accuracy']:.4f} |")
+    lines += [f"| {sentence} | {scores[key]:.4f} |" for key, sentence in FLOORS.items() if key in scores]
     tail = (
         ""
         if results.judged == "test"
@@ -125,11 +135,13 @@ def _results_table(results: Results) -> str:
     return "\n".join(lines) + tail
 
 
-def _class_table(results: Results) -> str:
-    lines = ["| class | precision | recall | F1 | rows |", "|---|---|---|---|---|"]
-    for label, s in results.per_class.items():
+def _label_table(results: Results) -> str:
+    keys = list(next(iter(results.per_class.values())))
+    lines = ["| | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
+    for label, scores in results.per_class.items():
         safe = label.replace("|", "\\|").replace("<", "&lt;")
-        lines.append(f"| {safe} | {s['precision']:.3f} | {s['recall']:.3f} | {s['f1']:.3f} | {s['support']:.0f} |")
+        cells = (f"{scores[key]:.0f}" if key == "support" else f"{scores[key]:.3f}" for key in keys)
+        lines.append(f"| {safe} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from hf_finetune.data import Splits
+from hf_finetune.data.problem import SINGLE
 from hf_finetune.models import Checkpoint
 
 PROBE_RATE = 3e-3
@@ -31,6 +32,7 @@ class Facts:
     width: int  # inputs of the classifier
     rows: int  # training rows
     classes: int
+    one_class: bool = True  # a row has one class, not several or numbers
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ def facts_of(checkpoint: Checkpoint, splits: Splits) -> Facts:
         width=linear[0].in_features if linear else 768,
         rows=len(splits.train),
         classes=len(splits.labels),
+        one_class=splits.problem == SINGLE,
     )
 
 
@@ -125,7 +128,7 @@ def probe_epochs(strategy: str) -> Default:
 
 def label_smoothing(facts: Facts) -> Default:
     """Share of the target that is spread over all classes."""
-    if facts.kind == "text" and facts.classes >= MANY_CLASSES:
+    if facts.one_class and facts.kind == "text" and facts.classes >= MANY_CLASSES:
         return Default(0.1, f"many of the {facts.classes} classes are close to each other")
     return Default(0.0)
 

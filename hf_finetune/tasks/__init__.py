@@ -28,7 +28,7 @@ class Task(Protocol):
     KIND: Literal["text", "image"]  # what a row holds
     AUTO_CLASS: str  # the class of transformers that has the right head
 
-    def load_model(self, config: Config, labels: list[str]) -> Checkpoint:
+    def load_model(self, config: Config, labels: list[str], problem: str = "single_label_classification") -> Checkpoint:
         """The checkpoint with a fresh head and its preprocessing."""
 
     def load_processor(self, name: str, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Image classification: one picture in, one of several classes out."""
+"""Image classification: one picture in, classes or numbers out."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from hf_finetune.data.augment import (
 )
 from hf_finetune.data.image_cache import PixelStore, open_store, read_through, source_store
 from hf_finetune.data.images import open_image, open_reduced
+from hf_finetune.data.problem import SINGLE
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint
 from hf_finetune.options import InputConfig
@@ -39,14 +40,14 @@ KIND: Literal["text", "image"] = "image"
 AUTO_CLASS = "AutoModelForImageClassification"
 
 
-def load_model(config: Config, labels: list[str]) -> Checkpoint:
+def load_model(config: Config, labels: list[str], problem: str = SINGLE) -> Checkpoint:
     """The vision model with an image-classification head, and its image processor, at ``--image_size`` if one is asked."""
     model = config.model
     model.model_name_or_path = _hub_name(str(model.model_name_or_path))
     processor = load_processor(
         model.model_name_or_path, revision=model.model_revision, trust_remote_code=model.trust_remote_code
     )
-    checkpoint = load_checkpoint(model, AUTO_CLASS, labels, processor)
+    checkpoint = load_checkpoint(model, AUTO_CLASS, labels, processor, problem)
     if config.inputs.image_size:
         checkpoint.processor = _resize(checkpoint, config.inputs.image_size)
     return checkpoint
@@ -95,7 +96,7 @@ class Pictures(torch.utils.data.Dataset):
         self.decode = decode
         self.view = view
         self.store = store
-        self.labels = list(split["label"]) if "label" in getattr(split, "column_names", ()) else None
+        self.labels = split["label"][:] if "label" in getattr(split, "column_names", ()) else None
         self.seed = torch.initial_seed()
         # In memory that workers share: they may outlive the epoch in which they were started.
         self.epoch = torch.frombuffer(mmap.mmap(-1, 8), dtype=torch.int64)

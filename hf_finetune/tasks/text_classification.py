@@ -1,4 +1,4 @@
-"""Text classification: one text in, one of several classes out."""
+"""Text classification: one text in, classes or numbers out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from hf_finetune.config import Config
+from hf_finetune.data.problem import SINGLE
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint
 from hf_finetune.options import InputConfig
@@ -24,13 +25,13 @@ LONGEST = 512
 VERSION = 1
 
 
-def load_model(config: Config, labels: list[str]) -> Checkpoint:
+def load_model(config: Config, labels: list[str], problem: str = SINGLE) -> Checkpoint:
     """The text encoder with a sequence-classification head, and its tokenizer."""
     model = config.model
     tokenizer = load_processor(
         str(model.model_name_or_path), revision=model.model_revision, trust_remote_code=model.trust_remote_code
     )
-    checkpoint = load_checkpoint(model, AUTO_CLASS, labels, tokenizer)
+    checkpoint = load_checkpoint(model, AUTO_CLASS, labels, tokenizer, problem)
     limit = _longest(tokenizer, checkpoint.model.config)
     wanted = config.inputs.max_length
     if wanted and wanted > limit:
@@ -77,7 +78,8 @@ def encode(split: Dataset, processor: Any, views: InputConfig | None = None, ima
     from datasets.config import HF_DATASETS_CACHE
 
     def tokenize(rows: dict[str, list[Any]]) -> dict[str, Any]:
-        tokens = dict(processor(rows["text"], truncation=True))
+        texts = (rows["text"], rows["text_pair"]) if "text_pair" in rows else (rows["text"],)
+        tokens = dict(processor(*texts, truncation=True))
         tokens["length"] = [len(ids) for ids in tokens["input_ids"]]
         if "label" in rows:
             tokens["labels"] = rows["label"]

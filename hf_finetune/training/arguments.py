@@ -12,7 +12,7 @@ from transformers import TrainingArguments
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.errors import UserError, first_line
-from hf_finetune.evaluation.metrics import BUILT_IN, metric_key
+from hf_finetune.evaluation.metrics import metric_key
 from hf_finetune.strategies import Phase
 
 # Ours to do. The Trainer would push every checkpoint, and find a batch size by taking smaller steps.
@@ -31,13 +31,16 @@ _NOT_FOR_THE_TRAINER = frozenset(
 )
 
 
-def training_arguments(config: Config, phase: Phase, folder: Path, *, validates: bool) -> TrainingArguments:
+def training_arguments(
+    config: Config, phase: Phase, folder: Path, metrics: dict[str, bool], *, validates: bool
+) -> TrainingArguments:
     """The arguments of one phase.
 
     Args:
         config: its ``training`` fields win.
         phase: gives epochs and learning rate.
         folder: where the checkpoints of the phase go.
+        metrics: the built-in ones of the kind of label → whether greater is better; the first chooses the best epoch.
         validates: whether there are validation rows.
 
     Raises:
@@ -52,7 +55,7 @@ def training_arguments(config: Config, phase: Phase, folder: Path, *, validates:
         "label_names": ["labels"],
         "use_cpu": not torch.accelerator.is_available(),
     }
-    values = needed | precision() | _watching(config, validates) | asked
+    values = needed | precision() | _watching(config, metrics, validates) | asked
     values |= {"output_dir": str(folder), "learning_rate": phase.learning_rate, "num_train_epochs": phase.epochs}
     _refuse_impossible(values)
     _refuse_absent_trackers(values["report_to"])
@@ -111,7 +114,7 @@ def _cpu_flags() -> set[str]:
     return set(line.partition(":")[2].split())
 
 
-def _watching(config: Config, validates: bool) -> dict[str, Any]:
+def _watching(config: Config, metrics: dict[str, bool], validates: bool) -> dict[str, Any]:
     """Evaluate and save together, once an epoch, and keep the best."""
     asked = config.training
     strategy = str(getattr(asked.get("eval_strategy"), "value", asked.get("eval_strategy", "epoch")))
@@ -135,14 +138,14 @@ def _watching(config: Config, validates: bool) -> dict[str, Any]:
             f"Checkpoints are saved by {saves} and evaluations run by {strategy}: the last model is kept, not the best."
         )
         return {"eval_strategy": strategy}
-    metric = config.run.metric or "accuracy"
+    metric = config.run.metric or next(iter(metrics))
     watching: dict[str, Any] = {"eval_strategy": strategy, "save_strategy": saves}
     if "eval_steps" in asked:
         watching["save_steps"] = asked["eval_steps"]
     return watching | {
         "load_best_model_at_end": True,
         "metric_for_best_model": f"eval_{metric_key(metric)}",
-        "greater_is_better": BUILT_IN.get(metric, True),
+        "greater_is_better": metrics.get(metric, True),
     }
 
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import EarlyStoppingCallback
 
@@ -17,8 +16,9 @@ from hf_finetune.activations import Kept, Work, keep_activations
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say
 from hf_finetune.data import Splits
+from hf_finetune.data.problem import SINGLE
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.metrics import metric_function
+from hf_finetune.evaluation.targets import metric_function
 from hf_finetune.models import Checkpoint, load_weights
 from hf_finetune.options import InputConfig
 from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
@@ -27,7 +27,7 @@ from hf_finetune.training.arguments import half_precision, is_sharded, training_
 from hf_finetune.training.artifact import save_artifact
 from hf_finetune.training.callbacks import Interrupted, StopOnSignal, TellEpoch
 from hf_finetune.training.fitting import FitInMemory
-from hf_finetune.training.loss import ClassificationLoss, balanced_weights
+from hf_finetune.training.loss import make_loss, training_target
 from hf_finetune.training.run import open_run, wants_resume
 from hf_finetune.training.trainer import PhaseTrainer
 
@@ -47,18 +47,21 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     folder = config.output_dir / "checkpoints"
     start, resume = find_resume(folder, plan.phases, config.training.get("resume_from_checkpoint"))
     keep = config.cache.image_cache
+    target = training_target(splits)
     validation = None if splits.validation is None else task.encode(splits.validation, checkpoint.processor, None, keep)
     arguments = [
-        training_arguments(config, phase, phase_folder(folder, number, phase), validates=validation is not None)
+        training_arguments(
+            config, phase, phase_folder(folder, number, phase), target.METRICS, validates=validation is not None
+        )
         for number, phase in enumerate(plan.phases)
     ]
     held_out = {} if validation is None else {"validation": validation}
     collate = task.collator(checkpoint.processor)
     shared: dict[str, Any] = {
-        "compute_metrics": metric_function(config.run.metric),
+        "compute_metrics": metric_function(target, config.run.metric),
         "preprocess_logits_for_metrics": _logits_only,
-        "compute_loss_func": _loss(config, splits),
-        "mix": _mixup(config, task, len(splits.labels)),
+        "compute_loss_func": make_loss(config, splits, target),
+        "mix": _mixup(config, task, splits),
         "stages": checkpoint.stages,
         "fit": FitInMemory() if config.training.get("auto_find_batch_size") else None,
     }
@@ -95,7 +98,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         "parameters": float(sum(p.numel() for p in checkpoint.model.parameters())),
         "processes": float(trainer.args.world_size),
     }
-    save_artifact(trainer, checkpoint, config)
+    save_artifact(trainer, checkpoint, config, target)
     return timing
 
 
@@ -228,19 +231,12 @@ def _logits_only(logits: Any, labels: Any) -> Any:
     return logits[0] if isinstance(logits, tuple) else logits
 
 
-def _loss(config: Config, splits: Splits) -> ClassificationLoss:
-    weights: np.ndarray | None = None
-    if config.run.class_weights == "balanced":
-        weights = balanced_weights(splits.class_counts("train"))
-        say(f"Class weights: {', '.join(f'{n} {w:.2f}' for n, w in zip(splits.labels, weights, strict=True))}.")
-    return ClassificationLoss(weights, float(config.training.get("label_smoothing_factor", 0.0)))
-
-
-def _mixup(config: Config, task: Task, classes: int) -> Any:
+def _mixup(config: Config, task: Task, splits: Splits) -> Any:
     if not (config.inputs.mixup or config.inputs.cutmix):
         return None
-    if task.KIND != "image":
-        raise UserError("texts cannot be mixed", where="--mixup, --cutmix", fix="leave the flags out.")
+    if task.KIND != "image" or splits.problem != SINGLE:
+        what = "texts" if task.KIND != "image" else "labels that are not one class a row"
+        raise UserError(f"{what} cannot be mixed", where="--mixup, --cutmix", fix="leave the flags out.")
     from timm.data import Mixup
 
-    return Mixup(config.inputs.mixup, config.inputs.cutmix, label_smoothing=0.0, num_classes=classes)
+    return Mixup(config.inputs.mixup, config.inputs.cutmix, label_smoothing=0.0, num_classes=len(splits.labels))

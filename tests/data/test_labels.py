@@ -64,7 +64,7 @@ def test_order_does_not_depend_on_the_order_of_the_rows():
 
 
 def test_odd_spellings_are_classes_of_their_own():
-    values = ["01", "1", " 1", "NA", "None", "nan", "null", "a", "A", "a "]
+    values = ["01", "1", "NA", "None", "nan", "null", "a", "A", "1.5"]
     names = label_names(column(values), "label")
     assert sorted(names) == sorted(values)
     assert [names[i] for i in encode_labels(column(values), "label", names, "train")] == values
@@ -197,7 +197,10 @@ def test_several_labels_a_row_are_refused(value):
     assert not unlabelled(rows, "label")
 
 
-@pytest.mark.parametrize(("value", "text"), [(1, "1"), (1.0, "1"), (True, "True"), (" x", " x"), ("1.0", "1.0")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1, "1"), (1.0, "1"), (True, "True"), (" x ", "x"), ("1.0", "1"), ("-2.00", "-2"), ("01.0", "01.0")],
+)
 def test_spelling_of_one_value(value, text):
     assert spell(value, "label") == text
 

@@ -17,6 +17,7 @@ from hf_finetune.options import DataConfig
 
 ROWS = [('one, "two"', "01"), ("three\nfour", "NA"), ("five", "None"), ("six", "01"), ("seven", " 1"), ("é ½", "NA")]
 TEXTS, LABELS = [text for text, _ in ROWS], [label for _, label in ROWS]
+STRIPPED = [label.strip() for label in LABELS]  # spaces around a name are no part of it
 FRAME = pd.DataFrame({"text": TEXTS, "label": LABELS})
 
 
@@ -70,8 +71,8 @@ def texts(labels, **more) -> Dataset:
 def test_every_format_gives_the_same_rows(ending, tmp_path):
     splits = load(train_file=write(tmp_path / f"rows{ending}"))
     assert splits.train["text"][:] == TEXTS
-    assert named(splits) == LABELS
-    assert splits.labels == [" 1", "01", "NA", "None"]
+    assert named(splits) == STRIPPED
+    assert splits.labels == ["01", "1", "NA", "None"]
     assert splits.train["id"][:] == ["0", "1", "2", "3", "4", "5"]
     assert splits.source == f"rows{ending}"
 
@@ -81,12 +82,12 @@ def test_every_type_of_text_in_memory(kind):
     columns = {"text": pa.array(TEXTS, type=kind), "label": pa.array(LABELS, type=kind)}
     splits = load(dataset=Dataset(pa.table(columns)))
     assert splits.train.features["text"].dtype == "string"
-    assert (splits.train["text"][:], named(splits)) == (TEXTS, LABELS)
+    assert (splits.train["text"][:], named(splits)) == (TEXTS, STRIPPED)
 
 
 def test_a_pandas_category_column_in_parquet(tmp_path):
     frame = FRAME.assign(label=FRAME["label"].astype("category"))
-    assert named(load(train_file=write(tmp_path / "a.parquet", frame))) == LABELS
+    assert named(load(train_file=write(tmp_path / "a.parquet", frame))) == STRIPPED
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
@@ -117,7 +118,7 @@ def test_ids_of_the_rows_are_kept(tmp_path):
 def test_named_columns(tmp_path):
     frame = pd.DataFrame({"a": TEXTS, "b": LABELS, "label": ["x"] * 6})
     splits = load(train_file=write(tmp_path / "a.csv", frame), text_column="a", label_column="b")
-    assert (splits.train["text"][:], named(splits)) == (TEXTS, LABELS)
+    assert (splits.train["text"][:], named(splits)) == (TEXTS, STRIPPED)
     assert sorted(splits.train.column_names) == ["id", "label", "text"]
 
 
@@ -227,9 +228,9 @@ def test_numbers_are_no_text(tmp_path):
 
 def test_a_class_that_only_the_test_file_has(tmp_path):
     train = write(tmp_path / "a.csv")
-    test = write(tmp_path / "b.csv", pd.DataFrame({"text": ["a", "b"], "label": ["01", "1"]}))
+    test = write(tmp_path / "b.csv", pd.DataFrame({"text": ["a", "b"], "label": ["01", "2"]}))
     error = refused(train_file=train, test_file=test)
-    assert error.what == "the label '1' does not occur in the training rows (first in row 2)"
+    assert error.what == "the label '2' does not occur in the training rows (first in row 2)"
     assert error.where == "test split, column 'label'"
 
 

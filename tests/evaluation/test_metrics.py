@@ -16,11 +16,11 @@ from hf_finetune.evaluation.metrics import (
     hub_metric_value,
     load_hub_metric,
     majority_share,
-    metric_function,
     metric_key,
     per_class,
     softmax,
 )
+from hf_finetune.evaluation.targets import SingleLabel, metric_function
 
 # Six rows of three classes; the predictions are 0 0 1 1 2 0.
 LABELS = np.array([0, 0, 0, 1, 2, 2])
@@ -142,11 +142,12 @@ def evaluation(probabilities=PROBABILITIES, labels=LABELS):
 
 
 def test_the_trainer_gets_all_built_in_metrics_of_logits():
-    assert metric_function(None)(evaluation()) == pytest.approx(classification_metrics(PROBABILITIES, LABELS), abs=1e-6)
+    compute = metric_function(SingleLabel(["a", "b", "c"]))
+    assert compute(evaluation()) == pytest.approx(classification_metrics(PROBABILITIES, LABELS), abs=1e-6)
 
 
 def test_the_function_can_be_called_again_with_other_rows():
-    compute = metric_function("f1_macro")
+    compute = metric_function(SingleLabel(["a", "b", "c"]), "f1_macro")
     compute(evaluation())
     assert compute(evaluation(np.eye(2)[[0, 1]] + 0.1, np.array([0, 1])))["accuracy"] == 1.0
 
@@ -155,7 +156,7 @@ def test_a_metric_that_the_hub_cannot_give_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as caught:
-        metric_function("no_such_metric_anywhere")
+        metric_function(SingleLabel(["a", "b"]), "no_such_metric_anywhere")
     assert caught.value.what.startswith("'no_such_metric_anywhere' is none of the built-in metrics (accuracy, ")
     assert caught.value.where == "--metric"
 
@@ -181,7 +182,7 @@ def test_a_metric_in_a_local_folder_is_computed_beside_the_built_in_ones(tmp_pat
     folder = tmp_path / "hit_count"
     folder.mkdir()
     (folder / "hit_count.py").write_text(METRIC)
-    found = metric_function(str(folder))(evaluation())
+    found = metric_function(SingleLabel(["a", "b", "c"]), str(folder))(evaluation())
     assert (found["hits"], found["missed"], found["hit_count"]) == (4.0, 2.0, 4.0)
     assert found["accuracy"] == pytest.approx(4 / 6)
     assert "confusion" not in found

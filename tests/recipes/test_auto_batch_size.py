@@ -153,7 +153,7 @@ def test_sharded_weights_are_refused(checkpoints, text_files, tmp_path, monkeypa
 
     config = parse(flags_of("x", text_files, tmp_path, "--auto_find_batch_size"), program="test")
     phase = Phase("full", frozenset(), 1e-3, 1e-3, 1.0, 1.0)
-    assert not training_arguments(config, phase, tmp_path, validates=True).auto_find_batch_size
+    assert not training_arguments(config, phase, tmp_path, {"accuracy": True}, validates=True).auto_find_batch_size
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(UserError, match="cannot be divided"):
-        training_arguments(config, phase, tmp_path, validates=True)
+        training_arguments(config, phase, tmp_path, {"accuracy": True}, validates=True)

@@ -1,0 +1,219 @@
+"""What the head's numbers mean, by kind of label: values, metrics, floors, and the columns of a table of predictions.
+
+One small class a kind, all of the shape of :class:`Target`. Nothing above asks which kind it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from hf_finetune.data.problem import MULTI, REGRESSION
+from hf_finetune.evaluation import metrics as single
+from hf_finetune.evaluation import multi_label, regression
+
+
+class Target(Protocol):
+    """A kind of label.
+
+    ``logits`` have the shape (rows, labels); ``labels`` are ids of shape (rows,) or numbers of shape (rows, labels).
+    """
+
+    METRICS: ClassVar[dict[str, bool]]  # name → greater is better; the first chooses the best epoch
+    names: list[str]
+
+    def values(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities, or predicted numbers, of the shape of the logits."""
+
+    def decide(self, logits: np.ndarray) -> np.ndarray:
+        """What is answered, in the form of the labels."""
+
+    def metrics(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """All built-in metrics, the loss among them."""
+
+    def floor(self, labels: np.ndarray) -> dict[str, float]:
+        """What answering always the same reaches on these rows."""
+
+    def by_label(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
+        """Figures of every label."""
+
+    def answers(self, logits: np.ndarray) -> dict[str, list[Any]]:
+        """Columns of a table of predictions."""
+
+    def truth(self, labels: np.ndarray) -> list[Any]:
+        """The column of true labels."""
+
+
+@dataclass
+class SingleLabel:
+    """One class a row; values are softmax probabilities."""
+
+    names: list[str]
+    METRICS: ClassVar[dict[str, bool]] = single.BUILT_IN
+
+    def values(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities, rows summing to 1."""
+        return single.softmax(logits.astype(np.float64))
+
+    def decide(self, logits: np.ndarray) -> np.ndarray:
+        """Ids of the most probable classes, shape (rows,)."""
+        return logits.argmax(axis=1)
+
+    def metrics(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Accuracy and its kin, and the cross-entropy."""
+        probabilities = self.values(logits)
+        found = single.ClassificationMetrics(keep_in_memory=True).compute(predictions=probabilities, references=labels)
+        right = probabilities[np.arange(len(labels)), labels]
+        return found | {"loss": float(-np.log(np.maximum(right, 1e-12)).mean())}
+
+    def floor(self, labels: np.ndarray) -> dict[str, float]:
+        """Accuracy of the most frequent class."""
+        return {"majority_accuracy": single.majority_share(labels)}
+
+    def by_label(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
+        """Precision, recall, F1 and rows of each class."""
+        return single.per_class(self.values(logits), labels, self.names)
+
+    def answers(self, logits: np.ndarray) -> dict[str, list[Any]]:
+        """``prediction`` and its ``probability``."""
+        chosen = self.decide(logits)
+        return {
+            "prediction": [self.names[int(i)] for i in chosen],
+            "probability": self.values(logits)[np.arange(len(chosen)), chosen].tolist(),
+        }
+
+    def truth(self, labels: np.ndarray) -> list[Any]:
+        """Class names."""
+        return [self.names[int(i)] for i in labels]
+
+
+@dataclass
+class MultiLabel:
+    """Several classes a row, or none; values are sigmoid probabilities, one a class.
+
+    Args:
+        names: the classes.
+        thresholds: probability from which on a class is answered, of each class; 0.5 where there are none.
+    """
+
+    names: list[str]
+    thresholds: list[float] = field(default_factory=list)
+    METRICS: ClassVar[dict[str, bool]] = multi_label.BUILT_IN
+
+    def values(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities of each class on its own."""
+        return multi_label.sigmoid(logits.astype(np.float64))
+
+    def decide(self, logits: np.ndarray) -> np.ndarray:
+        """0 and 1 of each class, shape (rows, classes)."""
+        return (self.values(logits) >= np.array(self.thresholds or [0.5] * len(self.names))).astype(np.int64)
+
+    def metrics(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """F1 over all answers, over classes and over rows, average precision, AUROC, and the binary cross-entropy."""
+        return multi_label.multi_label_metrics(self.values(logits), self.decide(logits), labels.astype(np.int64))
+
+    def floor(self, labels: np.ndarray) -> dict[str, float]:
+        """F1 of answering the most frequent class for every row."""
+        return multi_label.majority_floor(labels.astype(np.int64))
+
+    def by_label(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
+        """Precision, recall, F1, rows and threshold of each class."""
+        thresholds = self.thresholds or [0.5] * len(self.names)
+        figures = multi_label.per_class(self.decide(logits), labels.astype(np.int64), self.names)
+        return {name: f | {"threshold": t} for (name, f), t in zip(figures.items(), thresholds, strict=True)}
+
+    def answers(self, logits: np.ndarray) -> dict[str, list[Any]]:
+        """``prediction``, a list of names, and ``probability``, of each of them."""
+        probabilities, chosen = self.values(logits), self.decide(logits)
+        picked = [np.flatnonzero(row) for row in chosen]
+        return {
+            "prediction": [[self.names[i] for i in row] for row in picked],
+            "probability": [p[row].tolist() for p, row in zip(probabilities, picked, strict=True)],
+        }
+
+    def truth(self, labels: np.ndarray) -> list[Any]:
+        """Lists of class names."""
+        return [[self.names[i] for i in np.flatnonzero(row)] for row in labels]
+
+
+@dataclass
+class Regression:
+    """Numbers; values are the head's own.
+
+    Args:
+        names: of the targets.
+        mean: of each target over the training rows, where the head's numbers are standardised (while it trains).
+        std: likewise.
+    """
+
+    names: list[str]
+    mean: list[float] = field(default_factory=list)
+    std: list[float] = field(default_factory=list)
+    METRICS: ClassVar[dict[str, bool]] = regression.BUILT_IN
+
+    def values(self, logits: np.ndarray) -> np.ndarray:
+        """The numbers in the units of the labels."""
+        return logits.astype(np.float64) * np.array(self.std or 1.0) + np.array(self.mean or 0.0)
+
+    def decide(self, logits: np.ndarray) -> np.ndarray:
+        """The numbers."""
+        return self.values(logits)
+
+    def metrics(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Errors, explained variance and correlations; of several targets their mean."""
+        return regression.regression_metrics(self.values(logits), labels)
+
+    def floor(self, labels: np.ndarray) -> dict[str, float]:
+        """Root mean squared error of answering the mean of these rows."""
+        return {"mean_rmse": float(np.sqrt(np.var(labels, axis=0)).mean())}
+
+    def by_label(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
+        """The same figures of each target."""
+        values = self.values(logits)
+        return {
+            name: regression.regression_metrics(values[:, [i]], labels[:, [i]]) for i, name in enumerate(self.names)
+        }
+
+    def answers(self, logits: np.ndarray) -> dict[str, list[Any]]:
+        """``prediction``: a number, or a list of as many as there are targets."""
+        values = self.values(logits)
+        return {"prediction": values[:, 0].tolist() if len(self.names) == 1 else values.tolist()}
+
+    def truth(self, labels: np.ndarray) -> list[Any]:
+        """Numbers, or lists of them."""
+        return labels[:, 0].tolist() if len(self.names) == 1 else labels.tolist()
+
+
+def make_target(problem: str | None, names: list[str], thresholds: list[float] | None = None) -> Target:
+    """The kind of label of a ``problem_type``; transformers writes none where it is one class a row."""
+    if problem == MULTI:
+        return MultiLabel(names, list(thresholds or []))
+    return Regression(names) if problem == REGRESSION else SingleLabel(names)
+
+
+def metric_function(target: Target, extra: str | None = None) -> Callable[[Any], dict[str, float]]:
+    """The Trainer's ``compute_metrics``: the built-in metrics, and one of the Hub where it is asked for.
+
+    Raises:
+        UserError: the Hub has no such metric, or cannot be reached.
+    """
+    hub = single.load_hub_metric(extra, target.METRICS) if extra and extra not in target.METRICS else None
+
+    def compute(prediction: Any) -> dict[str, float]:
+        logits, labels = np.asarray(prediction.predictions, dtype=np.float64), np.asarray(prediction.label_ids)
+        found = target.metrics(logits, labels)
+        found.pop("loss")  # the Trainer reports that of training
+        return found | (
+            single.hub_metric_value(hub, str(extra), target.decide(logits), labels) if hub is not None else {}
+        )
+
+    return compute
+
+
+def target_of(settings: Any) -> Target:
+    """The kind of label of a saved model, read off its configuration."""
+    names = [settings.id2label[index] for index in range(len(settings.id2label))]
+    return make_target(getattr(settings, "problem_type", None), names, getattr(settings, "thresholds", None))
