@@ -65,7 +65,7 @@ class SingleLabel:
     def metrics(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Accuracy and its kin, and the cross-entropy."""
         probabilities = self.values(logits)
-        found = single.ClassificationMetrics(keep_in_memory=True).compute(predictions=probabilities, references=labels)
+        found = single.classification_metrics(probabilities, labels)  # the `evaluate` module adds 10 ms to every epoch
         right = probabilities[np.arange(len(labels)), labels]
         return found | {"loss": float(-np.log(np.maximum(right, 1e-12)).mean())}
 

@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from hf_finetune.data import Splits
+from hf_finetune.data.image_cache import available_memory
 from hf_finetune.data.problem import SINGLE
 from hf_finetune.models import Checkpoint
 
@@ -21,6 +22,10 @@ PROBE_RATE = 3e-3
 HEAD_FACTOR = 5
 MANY_CLASSES = 20
 MANY_ROWS = 20_000
+FEW_ROWS_A_CLASS = 10
+# float32 weights, gradients and the two moments of AdamW; what else a step needs must fit into the rest.
+BYTES_A_WEIGHT = 16
+MEMORY_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Facts:
     rows: int  # training rows
     classes: int
     one_class: bool = True  # a row has one class, not several or numbers
+    parameters: int = 0  # weights of the model
+    memory: int = 1 << 62  # bytes that training may take on its device
 
 
 @dataclass(frozen=True)
@@ -55,12 +62,30 @@ def facts_of(checkpoint: Checkpoint, splits: Splits) -> Facts:
         rows=len(splits.train),
         classes=len(splits.labels),
         one_class=splits.problem == SINGLE,
+        parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
+        memory=device_memory(),
     )
 
 
+def device_memory() -> int:
+    """Bytes that are free on the GPU that this process trains on, or in memory where there is none."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    return available_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def recommend_strategy(facts: Facts) -> Default:
-    """What runs where the user names no strategy."""
+    """What runs where the user names no strategy: what the device holds first, then what the rows can teach."""
+    needed = BYTES_A_WEIGHT * facts.parameters
+    if needed > MEMORY_SHARE * facts.memory:
+        found = f"{facts.memory / 1e9:.1f} GB are free"
+        return Default("lora", f"training all weights takes {needed / 1e9:.1f} GB before the first row, and {found}")
     if facts.kind == "image":
+        rows_a_class = facts.rows / max(1, facts.classes)
+        if facts.one_class and rows_a_class < FEW_ROWS_A_CLASS:
+            return Default("head", f"{rows_a_class:.0f} rows a class are too few to move a backbone by")
         return Default("lp_ft", "a head that fits before the backbone moves keeps what the backbone has learnt")
     return Default("full", "text encoders gain most when everything trains")
 

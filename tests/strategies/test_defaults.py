@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hf_finetune.strategies.defaults import Facts, recommend, recommend_strategy
@@ -18,6 +20,19 @@ def values(strategy="full", **kwargs):
 def test_strategy_by_kind():
     assert recommend_strategy(facts()).value == "full"
     assert recommend_strategy(facts(kind="image")).value == "lp_ft"
+
+
+def test_few_pictures_of_each_class_train_the_head_alone():
+    assert recommend_strategy(facts(kind="image", rows=60, classes=12)).value == "head"
+    assert recommend_strategy(facts(kind="image", rows=240, classes=12)).value == "lp_ft"
+    assert "5 rows a class" in recommend_strategy(facts(kind="image", rows=60, classes=12)).reason
+
+
+def test_what_the_device_cannot_hold_gets_adapters():
+    large = replace(facts(), parameters=7_000_000_000, memory=80 * 10**9)
+    assert recommend_strategy(large).value == "lora"
+    assert "takes 112.0 GB before the first row, and 80.0 GB are free" in recommend_strategy(large).reason
+    assert recommend_strategy(replace(large, parameters=110_000_000)).value == "full"
 
 
 @pytest.mark.parametrize(("width", "rate"), [(384, 1e-4), (768, 5e-5), (1024, 3.75e-5), (32, 3e-4)])
