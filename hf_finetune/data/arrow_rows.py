@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def keep_rows(source: Path, how: list[Any], schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Dataset:
+Rows = tuple["pa.Schema", Iterable["pa.RecordBatch"]]
+
+
+def keep_rows(source: Path, how: list[Any], read: Callable[[], Rows]) -> Dataset:
     """The rows of a file, memory-mapped; read anew where the file or the way of reading it has changed.
 
     Args:
         source: what the rows come from.
         how: everything else that they depend on.
-        schema: of every batch.
-        batches: is not touched where the rows were kept before.
+        read: gives the schema and the batches; is not called where the rows were kept before.
 
     Raises:
         UserError: no rows, or the cache cannot be written.
@@ -38,6 +40,7 @@ def keep_rows(source: Path, how: list[Any], schema: pa.Schema, batches: Iterable
         partial = path.with_suffix(f".{os.getpid()}.partial")
         rows = 0
         try:
+            schema, batches = read()
             folder.mkdir(parents=True, exist_ok=True)
             with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
                 for batch in batches:

@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def without_missing(
-    split: Dataset, name: str, columns: Columns, config: DataConfig, notes: list[str], skipped: list[dict[str, Any]]
-) -> Dataset:
-    """The rows with all texts and labels; the others are refused, or skipped with ``--on_bad_row skip``.
+Fault = tuple[np.ndarray, str]  # which rows, shape (rows,), and what is wrong with them
+
+
+def missing(split: Dataset, name: str, columns: Columns, config: DataConfig) -> list[Fault]:
+    """The rows without text or label, which are refused unless ``--on_bad_row`` is ``skip``.
 
     An empty text is a text. An empty cell is no class, but where a row may have several classes it is none of them.
 
     Raises:
-        UserError: rows without text or label that are not to be skipped, or none that is left.
+        UserError: there are such rows, and they are not to be skipped.
     """
     faults = []
     for column, standard in columns.inputs.items():
@@ -38,26 +39,58 @@ def without_missing(
     if config.on_bad_row == "error":
         for bad, what, column in faults:
             _refuse(bad, what, name, column)
-    reasons = [(bad, f"no {what} in column {column!r}") for bad, what, column in faults]
-    return _without(split, name, reasons, notes, skipped)
+    return [(bad, f"no {what} in column {column!r}") for bad, what, column in faults if bad.any()]
 
 
-def without_non_numbers(
-    split: Dataset, name: str, columns: list[str], config: DataConfig, notes: list[str], skipped: list[dict[str, Any]]
-) -> Dataset:
-    """For regression: the rows whose targets are all finite numbers, if the others are to be skipped; else all rows.
+def non_numbers(split: Dataset, columns: list[str], config: DataConfig) -> list[Fault]:
+    """For regression: the rows with a target that is no finite number.
 
-    Raises:
-        UserError: no row is left.
+    None where they are not to be skipped: they are refused where the targets are read.
     """
     if config.on_bad_row == "error":
-        return split  # they are refused where they are read as numbers
-    reasons = [
+        return []
+    return [
         (np.array([number(value) is None for value in split[column][:]], dtype=bool), f"no number in column {column!r}")
         for column in columns
         if column in split.column_names
     ]
-    return _without(split, name, reasons, notes, skipped)
+
+
+def without(split: Dataset, name: str, faults: list[Fault], notes: list[str], skipped: list[dict[str, Any]]) -> Dataset:
+    """The rows without a fault; the others are recorded as skipped. Rows keep their ids, or get their numbers as ids.
+
+    Raises:
+        UserError: no row is left.
+    """
+    first: dict[int, str] = {}
+    for bad, reason in faults:
+        for row in np.flatnonzero(bad).tolist():
+            first.setdefault(row, reason)
+    if not first:
+        return split
+    kept = sound_rows(name, faults)
+    if "id" not in split.column_names:
+        split = split.add_column("id", [str(row) for row in range(len(split))])
+    order = sorted(first)
+    ids = split.select_columns(["id"])[order]["id"]
+    record_skipped(skipped, name, [(row + 1, str(id), first[row]) for row, id in zip(order, ids, strict=True)], notes)
+    return split.select(kept)
+
+
+def sound_rows(name: str, faults: list[Fault]) -> np.ndarray:
+    """Indices of the rows of a split that have none of its faults, of which there is one or more.
+
+    Raises:
+        UserError: there are no such rows.
+    """
+    bad = np.logical_or.reduce([found for found, _ in faults])
+    if bad.all():
+        raise UserError(
+            f"all {len(bad)} rows would be skipped: {', '.join(dict.fromkeys(reason for _, reason in faults))}",
+            where=f"{name} split",
+            fix="name the right columns with --text_column and --label_column.",
+        )
+    return np.flatnonzero(~bad)
 
 
 def _is_missing(split: Dataset, column: str, blank: bool = False) -> np.ndarray:
@@ -85,31 +118,3 @@ def _refuse(bad: np.ndarray, what: str, name: str, column: str) -> None:
             where=f"{name} split, column {column!r}",
             fix=f"fill the {what}s in, or drop these rows with --on_bad_row skip.",
         )
-
-
-def _without(
-    split: Dataset,
-    name: str,
-    reasons: list[tuple[np.ndarray, str]],
-    notes: list[str],
-    skipped: list[dict[str, Any]],
-) -> Dataset:
-    """Drop rows, each for the first reason that it gives; those that stay keep their id, and their number as an id."""
-    first: dict[int, str] = {}
-    for bad, reason in reasons:
-        for row in np.flatnonzero(bad).tolist():
-            first.setdefault(row, reason)
-    if not first:
-        return split
-    if "id" not in split.column_names:
-        split = split.add_column("id", [str(row) for row in range(len(split))])
-    if len(first) == len(split):
-        raise UserError(
-            f"all {len(split)} rows would be skipped, the first for: {first[min(first)]}",
-            where=f"{name} split",
-            fix="name the right columns with --text_column and --label_column.",
-        )
-    order = sorted(first)
-    ids = split[order]["id"]
-    record_skipped(skipped, name, [(row + 1, str(id), first[row]) for row, id in zip(order, ids, strict=True)], notes)
-    return split.select(np.setdiff1d(np.arange(len(split)), order))

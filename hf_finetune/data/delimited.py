@@ -47,8 +47,7 @@ def read_delimited(file: Path, usual: str, encoding: str | None = None, delimite
     return keep_rows(
         file,
         [codec, dialect.delimiter, dialect.quoting],
-        schema,
-        _batches(file, codec, dialect, len(header), index, schema),
+        lambda: (schema, _batches(file, codec, dialect, len(header), index, schema)),
     )
 
 

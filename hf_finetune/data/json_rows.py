@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 ROWS = 10_000  # rows held at once
+MIXED = b"hf_finetune.mixed"  # where the kept rows say which columns had several types
 Record = tuple[int, dict[str, Any]]  # the line that an object begins in, from 1, and the object
 
 # NaN is how Python writes a missing number.
@@ -34,11 +35,23 @@ def read_json(file: Path, encoding: str | None = None) -> Dataset:
         UserError: what is no JSON or holds no objects, with its line; an encoding that cannot be; or no rows.
     """
     codec = find_encoding(file, encoding)
-    schema, mixed = _schema(file, codec)
-    for name in mixed:
+    rows = keep_rows(file, [codec, "json"], lambda: _read(file, codec))
+    for name in _mixed(rows):  # also where they were kept before
         say(f"{file.name}: column {name!r} holds values of several types; it is read as text.")
-    batches = (_batch(records, schema, mixed, file) for records in _blocks(file, codec))
-    return keep_rows(file, [codec, "json"], schema, batches)
+    return rows
+
+
+def _mixed(rows: Dataset) -> list[str]:
+    import pyarrow as pa
+
+    with pa.OSFile(rows.cache_files[0]["filename"]) as kept, pa.ipc.open_stream(kept) as reader:
+        return json.loads((reader.schema.metadata or {}).get(MIXED, b"[]"))
+
+
+def _read(file: Path, codec: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    schema, mixed = _schema(file, codec)
+    schema = schema.with_metadata({MIXED: json.dumps(sorted(mixed))} if mixed else None)
+    return schema, (_batch(records, schema, mixed, file) for records in _blocks(file, codec))
 
 
 def _schema(file: Path, codec: str) -> tuple[pa.Schema, set[str]]:

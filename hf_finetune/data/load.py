@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hf_finetune.console import say
-from hf_finetune.data.bad_rows import without_missing, without_non_numbers
+from hf_finetune.data.bad_rows import missing, non_numbers, sound_rows, without
 from hf_finetune.data.columns import Columns, find_columns, is_string
 from hf_finetune.data.labels import unlabelled
 from hf_finetune.data.problem import REGRESSION, Problem, find_problem
@@ -50,11 +50,7 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Data
     for name in [n for n in ("validation", "test") if n in raw and unlabelled(raw[n], columns.labels[0])]:
         del raw[name]
         _note(f"The {name} split has no labels and is not used.", notes)
-    skipped: list[dict[str, Any]] = []
-    raw = {name: without_missing(split, name, columns, config, notes, skipped) for name, split in raw.items()}
-    problem = find_problem(raw["train"], columns.labels, config)
-    if problem.kind == REGRESSION:
-        raw = {n: without_non_numbers(split, n, problem.columns, config, notes, skipped) for n, split in raw.items()}
+    problem, skipped = _leave_bad_rows_out(raw, columns, config, notes)
     clean = {name: _clean(split, name, kind, columns, problem) for name, split in raw.items()}
     train, validation = clean["train"], clean.get("validation")
     if validation is None:
@@ -62,6 +58,24 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Data
     say(f"{source}: {_described(columns, kind)}, {_labels_described(columns, problem)}.")
     inputs = list(columns.inputs)
     return Splits(train, validation, clean.get("test"), problem.names, source, notes, problem.kind, inputs, skipped)
+
+
+def _leave_bad_rows_out(
+    raw: dict[str, Dataset], columns: Columns, config: DataConfig, notes: list[str]
+) -> tuple[Problem, list[dict[str, Any]]]:
+    """Take the rows without text or label, and for regression without a number, out of ``raw``, or refuse them.
+
+    Returns:
+        What the labels are, read off the training rows that stay, and the rows that were left out.
+    """
+    faults = {name: missing(split, name, columns, config) for name, split in raw.items()}
+    labelled = raw["train"].select(sound_rows("train", faults["train"])) if faults["train"] else raw["train"]
+    problem = find_problem(labelled, columns.labels, config)
+    skipped: list[dict[str, Any]] = []
+    for name, split in raw.items():
+        numbers = non_numbers(split, problem.columns, config) if problem.kind == REGRESSION else []
+        raw[name] = without(split, name, faults[name] + numbers, notes, skipped)
+    return problem, skipped
 
 
 def _described(columns: Columns, kind: InputKind) -> str:

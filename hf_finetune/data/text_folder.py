@@ -64,7 +64,9 @@ def read_text_folder(root: Path, encoding: str | None = None) -> Dataset:
     fallback = None if codec else _find_fallback(root, [file for file, _ in rows])
     features = Features({"id": Value("string"), "text": Value("string"), "label": ClassLabel(names=classes)})
     return keep_rows(
-        root, [stats, classes, codec, fallback], features.arrow_schema, _batches(rows, root, features, codec, fallback)
+        root,
+        [stats, classes, codec, fallback],
+        lambda: (features.arrow_schema, _batches(rows, root, features, codec, fallback)),
     )
 
 
