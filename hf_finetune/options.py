@@ -28,16 +28,27 @@ class DataConfig:
 
     dataset_name: str | None = field(
         default=None,
-        metadata={"help": "Hub id, a folder of images by class (with or without splits), or a saved DatasetDict."},
+        metadata={
+            "help": "Hub id, a folder of images or .txt files by class (with or without splits), or a saved DatasetDict."
+        },
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
     dataset_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub data set."})
     train_file: str | None = field(default=None, metadata={"help": "CSV, TSV, JSON, JSONL, Parquet or Arrow file."})
     validation_file: str | None = field(default=None, metadata={"help": "File of validation rows."})
     test_file: str | None = field(default=None, metadata={"help": "File of test rows."})
-    train_dir: str | None = field(default=None, metadata={"help": "Folder of images, one sub-folder a class."})
-    validation_dir: str | None = field(default=None, metadata={"help": "Folder of validation images."})
-    test_dir: str | None = field(default=None, metadata={"help": "Folder of test images."})
+    train_dir: str | None = field(
+        default=None, metadata={"help": "Folder of images or .txt files, one sub-folder a class."}
+    )
+    validation_dir: str | None = field(default=None, metadata={"help": "Folder of validation rows."})
+    test_dir: str | None = field(default=None, metadata={"help": "Folder of test rows."})
+    encoding: str | None = field(
+        default=None,
+        metadata={"help": "Encoding of CSV, TSV, JSON and text files, e.g. cp1252 (default: found, and said)."},
+    )
+    delimiter: str | None = field(
+        default=None, metadata={"help": "What separates the cells of CSV files: ',', ';', '|' or tab (default: found)."}
+    )
     text_column: str | None = field(
         default=None, metadata={"help": "Column of the text (default: found by name and type)."}
     )
@@ -74,6 +85,12 @@ class DataConfig:
     )
     max_predict_samples: int | None = field(
         default=None, metadata={"help": "Use the first N test rows only (of pictures, N at random)."}
+    )
+    on_bad_row: Literal["error", "skip"] = field(
+        default="error",
+        metadata={
+            "help": "What a row without text or label does: stop the run, or be dropped and listed in skipped.jsonl."
+        },
     )
     on_bad_image: Literal["error", "skip"] = field(
         default="error", metadata={"help": "What an unreadable image does: stop the run, or be dropped and counted."}

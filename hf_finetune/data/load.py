@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_finetune.console import say
+from hf_finetune.data.bad_rows import missing, non_numbers, sound_rows, without
 from hf_finetune.data.columns import Columns, find_columns, is_string
 from hf_finetune.data.labels import unlabelled
-from hf_finetune.data.problem import Problem, find_problem
+from hf_finetune.data.problem import REGRESSION, Problem, find_problem
 from hf_finetune.data.sources import InputKind, first_rows, read_raw
 from hf_finetune.data.splits import Splits, hold_out_validation
 from hf_finetune.data.tables import read_file
@@ -31,10 +32,6 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Data
     Raises:
         UserError: nothing given, nothing found, unreadable, or not what the task reads.
     """
-    if kind == "text" and config.train_dir:
-        raise UserError(
-            "a folder of pictures holds no texts", where="--train_dir", fix="name a file with --train_file."
-        )
     raw, source = read_raw(config, kind, dataset)
     raw = first_rows(raw, config)
     if "train" not in raw:
@@ -53,15 +50,32 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Data
     for name in [n for n in ("validation", "test") if n in raw and unlabelled(raw[n], columns.labels[0])]:
         del raw[name]
         _note(f"The {name} split has no labels and is not used.", notes)
-    problem = find_problem(raw["train"], columns.labels, config)
+    problem, skipped = _leave_bad_rows_out(raw, columns, config, notes)
     clean = {name: _clean(split, name, kind, columns, problem) for name, split in raw.items()}
     train, validation = clean["train"], clean.get("validation")
     if validation is None:
         train, validation = hold_out_validation(train, config.validation_split, notes)
     say(f"{source}: {_described(columns, kind)}, {_labels_described(columns, problem)}.")
-    return Splits(
-        train, validation, clean.get("test"), problem.names, source, notes, problem.kind, list(columns.inputs)
-    )
+    inputs = list(columns.inputs)
+    return Splits(train, validation, clean.get("test"), problem.names, source, notes, problem.kind, inputs, skipped)
+
+
+def _leave_bad_rows_out(
+    raw: dict[str, Dataset], columns: Columns, config: DataConfig, notes: list[str]
+) -> tuple[Problem, list[dict[str, Any]]]:
+    """Take the rows without text or label, and for regression without a number, out of ``raw``, or refuse them.
+
+    Returns:
+        What the labels are, read off the training rows that stay, and the rows that were left out.
+    """
+    faults = {name: missing(split, name, columns, config) for name, split in raw.items()}
+    labelled = raw["train"].select(sound_rows("train", faults["train"])) if faults["train"] else raw["train"]
+    problem = find_problem(labelled, columns.labels, config)
+    skipped: list[dict[str, Any]] = []
+    for name, split in raw.items():
+        numbers = non_numbers(split, problem.columns, config) if problem.kind == REGRESSION else []
+        raw[name] = without(split, name, faults[name] + numbers, notes, skipped)
+    return problem, skipped
 
 
 def _described(columns: Columns, kind: InputKind) -> str:
@@ -115,13 +129,6 @@ def _check_text(split: Dataset, name: str, standard: str, column: str) -> None:
             f"the column holds {getattr(split.features[standard], 'dtype', 'nested values')}, not text",
             where=f"{name} split, column {column!r}",
             fix="name the text column with --text_column.",
-        )
-    empty = [i + 1 for i, text in enumerate(split[standard][:]) if text is None]
-    if empty:
-        raise UserError(
-            f"{len(empty)} of {len(split)} rows have no text (rows {', '.join(map(str, empty[:5]))})",
-            where=f"{name} split, column {column!r}",
-            fix="fill the texts in, or drop these rows with --on_bad_row skip.",
         )
 
 

@@ -103,22 +103,23 @@ def _kind(train: Dataset, columns: list[str], delimiter: str | None) -> str:
     if len(columns) > 1:
         return MULTI if all(_as_flags(train, column) is not None for column in columns) else REGRESSION
     column = columns[0]
-    if delimiter or _is_list(train.features[column]):
+    if delimiter or is_list(train.features[column]):
         return MULTI
     if _class_names(train, column) is not None:
         return SINGLE
     values = [value for value in train.unique(column) if value is not None]
     if all(isinstance(value, str) and value.strip()[:1] + value.strip()[-1:] == "[]" for value in values):
         return MULTI
-    numbers = [_number(value) for value in values]
-    fractions = any(number is not None and not number.is_integer() for number in numbers)
+    numbers = [number(value) for value in values]
+    fractions = any(found is not None and not found.is_integer() for found in numbers)
     if fractions and None not in numbers:
         say(f"Column {column!r} holds numbers with fractions: regression (--problem_type names another kind).")
         return REGRESSION
     return SINGLE
 
 
-def _is_list(feature: Any) -> bool:
+def is_list(feature: Any) -> bool:
+    """Whether the cells of a column are lists."""
     return isinstance(feature, list) or type(feature).__name__ in ("List", "LargeList", "Sequence")
 
 
@@ -201,7 +202,7 @@ def _numbers(split: Dataset, columns: list[str], split_name: str) -> list[list[f
     cells = [split[column][:] for column in columns]
     found = []
     for column, values in zip(columns, cells, strict=True):
-        numbers = [_number(value) for value in values]
+        numbers = [number(value) for value in values]
         if None in numbers:
             row = numbers.index(None)
             raise UserError(
@@ -213,11 +214,12 @@ def _numbers(split: Dataset, columns: list[str], split_name: str) -> list[list[f
     return [list(row) for row in zip(*found, strict=True)]
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """The finite number that a cell holds, also as text; None if it holds none."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
-        number = float(value)
+        found = float(value)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return found if math.isfinite(found) else None

@@ -10,6 +10,7 @@ import numpy as np
 from hf_finetune.data.images import SPLIT_FOLDERS, find_split_folders, read_image_folder
 from hf_finetune.data.splits import SPLIT_SEED
 from hf_finetune.data.tables import BUILDERS, read_file
+from hf_finetune.data.text_folder import find_text_splits, list_texts, read_text_folder
 from hf_finetune.errors import UserError
 from hf_finetune.options import DataConfig
 
@@ -31,14 +32,17 @@ def read_raw(
         return _standard_names(dataset), "the given data set"
     if config.train_file:
         files = {"train": config.train_file, "validation": config.validation_file, "test": config.test_file}
-        return {name: read_file(file) for name, file in files.items() if file}, Path(config.train_file).name
+        read = {name: read_file(f, config.encoding, config.delimiter) for name, f in files.items() if f}
+        return read, Path(config.train_file).name
     if config.train_dir:
         folders = {"train": config.train_dir, "validation": config.validation_dir, "test": config.test_dir}
-        return {name: read_image_folder(Path(f)) for name, f in folders.items() if f}, Path(config.train_dir).name
+        return {name: _read_classes(Path(f), kind, config) for name, f in folders.items() if f}, Path(
+            config.train_dir
+        ).name
     if config.dataset_name:
         folder = Path(config.dataset_name)
         if folder.is_dir():
-            return _read_folder(folder, kind), folder.resolve().name
+            return _read_folder(folder, kind, config), folder.resolve().name
         return _read_hub(config), config.dataset_name
     raise UserError(
         "no data was given",
@@ -47,8 +51,8 @@ def read_raw(
     )
 
 
-def _read_folder(folder: Path, kind: InputKind) -> dict[str, Dataset]:
-    """A saved DatasetDict, a folder of train/validation/test files, or images by class."""
+def _read_folder(folder: Path, kind: InputKind, config: DataConfig) -> dict[str, Dataset]:
+    """A saved DatasetDict, a folder of train/validation/test files, or images or texts by class."""
     from datasets import load_from_disk
 
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
@@ -60,15 +64,20 @@ def _read_folder(folder: Path, kind: InputKind) -> dict[str, Dataset]:
         if file.suffix.lower() in BUILDERS and file.stem.lower() in names
     }
     if "train" in files:
-        return {split: read_file(file) for split, file in files.items()}
-    if kind == "text":
+        return {split: read_file(file, config.encoding, config.delimiter) for split, file in files.items()}
+    splits = find_split_folders(folder) if kind == "image" else find_text_splits(folder)
+    if kind == "text" and not splits and not list_texts(folder):
         raise UserError(
-            "no train.csv (or .tsv, .json, .jsonl, .parquet, .arrow) and no saved data set were found",
+            "no train.csv (or .tsv, .json, .jsonl, .parquet, .arrow), no saved data set and no .txt files by class were found",
             where=str(folder),
             fix="name the files with --train_file, --validation_file and --test_file.",
         )
-    splits = find_split_folders(folder)
-    return {name: read_image_folder(path) for name, path in (splits or {"train": folder}).items()}
+    return {name: _read_classes(path, kind, config) for name, path in (splits or {"train": folder}).items()}
+
+
+def _read_classes(folder: Path, kind: InputKind, config: DataConfig) -> Dataset:
+    """One sub-folder a class."""
+    return read_image_folder(folder) if kind == "image" else read_text_folder(folder, config.encoding)
 
 
 def _read_hub(config: DataConfig) -> dict[str, Dataset]:

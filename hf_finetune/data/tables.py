@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_finetune.errors import UserError
+from hf_finetune.data.delimited import read_delimited
+from hf_finetune.data.json_rows import read_json
+from hf_finetune.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -20,58 +22,55 @@ BUILDERS = {
 }
 
 
-def read_file(path: str | Path) -> Dataset:
+def read_file(path: str | Path, encoding: str | None = None, delimiter: str | None = None) -> Dataset:
     """One file of rows. CSV and TSV cells stay text, so that a label ``01`` keeps its zero and ``NA`` its name.
+
+    Args:
+        path: its ending says what it is.
+        encoding: of CSV, TSV, JSON and JSONL; None to find it.
+        delimiter: of CSV and TSV; None to find it.
 
     Raises:
         UserError: no such file, an unknown ending, an empty file, or rows that cannot be parsed.
     """
-    from datasets import Features, Value, load_dataset
-    from datasets.exceptions import DatasetGenerationError
-
     file = Path(path)
     if not file.is_file():
         raise UserError("the file does not exist", where=str(path), fix="check the path.")
-    builder = BUILDERS.get(file.suffix.lower())
+    ending = file.suffix.lower()
+    builder = BUILDERS.get(ending)
     if builder is None:
         raise UserError(
             f"files ending in {file.suffix or '(nothing)'!r} are not read",
             where=str(path),
             fix=f"use one of {', '.join(BUILDERS)}.",
         )
-    if file.stat().st_size == 0:
-        raise UserError("the file is empty", where=str(path), fix="give a file with a row or more.")
-    options: dict[str, object] = {}
-    if builder == "csv":
-        separator = "\t" if file.suffix.lower() == ".tsv" else ","
-        header = _csv_header(file, separator)
-        options = {
-            "sep": separator,
-            "keep_default_na": False,
-            "features": Features({c: Value("string") for c in header}),
-        }
     try:
-        return load_dataset(builder, data_files=str(file), split="train", **options)
-    except (DatasetGenerationError, ValueError, OSError) as error:
-        if "corresponds to no data" in str(error):
-            raise UserError("the file has no rows", where=str(path), fix="give a file with rows.") from error
-        cause = error.__cause__ or error
+        if file.stat().st_size == 0:
+            raise UserError("the file is empty", where=str(path), fix="give a file with a row or more.")
+        if builder == "csv":
+            return read_delimited(file, "\t" if ending == ".tsv" else ",", encoding, delimiter)
+        if builder == "json":
+            return read_json(file, encoding)
+        return _read_columns(file, builder)
+    except OSError as error:
         raise UserError(
-            f"the rows cannot be read: {cause}", where=str(path), fix="mend the file, or save it anew."
+            f"the file cannot be read ({error})", where=str(path), fix="check the file's rights."
         ) from error
 
 
-def _csv_header(file: Path, separator: str) -> list[str]:
-    import pandas as pd
+def _read_columns(file: Path, builder: str) -> Dataset:
+    """Parquet or Arrow."""
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
 
     try:
-        head = pd.read_csv(file, sep=separator, nrows=1, dtype=str)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"the header cannot be read: {error}", where=str(file), fix="save it as UTF-8 CSV.") from error
-    if not isinstance(head.index, pd.RangeIndex):  # pandas would take the first cells for an index, and shift the rest
+        return load_dataset(builder, data_files=str(file), split="train")
+    except (DatasetGenerationError, ValueError, OSError) as error:
+        if "corresponds to no data" in str(error):
+            raise UserError("the file has no rows", where=str(file), fix="give a file with rows.") from error
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise UserError(
-            f"the first row has more cells than the header has names ({len(head.columns)})",
+            f"the rows cannot be read: {first_line(cause)}",
             where=str(file),
-            fix="put cells with separators in quotes, or name every column.",
-        )
-    return [str(column) for column in head.columns]
+            fix="mend the file, or save it anew.",
+        ) from error

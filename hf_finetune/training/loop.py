@@ -65,7 +65,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         "stages": checkpoint.stages,
         "fit": FitInMemory() if config.training.get("auto_find_batch_size") else None,
     }
-    open_run(config)
+    open_run(config, splits.skipped)
     if plan.channels_last:
         checkpoint.model.to(memory_format=torch.channels_last)
     timing: dict[str, float] = {}

@@ -20,12 +20,23 @@ import yaml
 
 from hf_finetune.config import Config, without_secrets
 from hf_finetune.console import is_main_process, logger, say
+from hf_finetune.data.skipped import FILE as SKIPPED
+from hf_finetune.data.skipped import write_skipped
 from hf_finetune.errors import UserError
 from hf_finetune.files import write_json
 from hf_finetune.strategies import check_name
 
 # Any of these says that a run stands in a folder; all of them are a run's own.
-TRACES = ("config.yaml", "metrics.json", "checkpoints", "model", "predictions.parquet", "environment.json", "README.md")
+TRACES = (
+    "config.yaml",
+    "metrics.json",
+    "checkpoints",
+    "model",
+    "predictions.parquet",
+    "environment.json",
+    "README.md",
+    SKIPPED,
+)
 PACKAGES = (
     "hf-finetune",
     "torch",
@@ -66,8 +77,11 @@ def start_run(config: Config) -> Config:
     return config
 
 
-def open_run(config: Config) -> None:
-    """Make the run folder and write ``config.yaml``, ``environment.json`` and what was said so far to ``train.log``."""
+def open_run(config: Config, skipped: list[dict[str, Any]] | None = None) -> None:
+    """Make the run folder and write ``config.yaml``, ``environment.json`` and what was said so far to ``train.log``.
+
+    Rows that were skipped are listed in ``skipped.jsonl``.
+    """
     from accelerate import PartialState
 
     folder = config.output_dir
@@ -79,6 +93,7 @@ def open_run(config: Config) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "config.yaml").write_text(_yaml(config), encoding="utf-8")
+            write_skipped(skipped or [], folder)
         except OSError as error:
             raise UserError(
                 f"the folder cannot be written ({error})", where=f"--output_dir {folder}", fix="name another."

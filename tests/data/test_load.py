@@ -169,22 +169,13 @@ def test_a_csv_of_empty_lines(tmp_path):
     assert error.where == str(tmp_path / "a.csv")
 
 
-@pytest.mark.parametrize("ending", [".json", ".jsonl", ".parquet", ".arrow"])
+@pytest.mark.parametrize("ending", [".parquet", ".arrow"])
 def test_rubbish_in_a_file_is_named(ending, tmp_path):
     file = tmp_path / f"a{ending}"
     file.write_bytes(b"\x00\x01 not this")
     error = refused(train_file=str(file))
     assert error.what.startswith("the rows cannot be read")
     assert error.where == str(file)
-
-
-@pytest.mark.parametrize("content", [b"t\xe9xt,label\na,b\n", b"text,label\na,b\nc\xe9,d\n"], ids=["header", "row"])
-def test_a_csv_in_another_encoding_is_named(content, tmp_path):
-    file = tmp_path / "latin.csv"
-    file.write_bytes(content)
-    error = refused(train_file=str(file))
-    assert error.where == str(file)
-    assert "cannot be read" in error.what
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -32,9 +33,18 @@ def case(tmp_path, checkpoints, image_folder):
         vit = checkpoints("vit")
         pictures = image_folder
 
-        def text(self, *flags, train=None, model=None):
-            data = ["--model_name_or_path", model or self.bert, "--train_file", str(train or self.good)]
-            return ["train", "text-classification", *data, "--output_dir", str(tmp_path / "run"), *flags]
+        def text(self, *flags, train=None, model=None, data=None):
+            data = data or ["--train_file", str(train or self.good)]
+            return [
+                "train",
+                "text-classification",
+                "--model_name_or_path",
+                model or self.bert,
+                *data,
+                "--output_dir",
+                str(tmp_path / "run"),
+                *flags,
+            ]
 
         def image(self, *flags, data=None, model=None):
             source = ["--model_name_or_path", model or self.vit, "--dataset_name", str(data or self.pictures)]
@@ -42,6 +52,10 @@ def case(tmp_path, checkpoints, image_folder):
 
         def file(self, name, rows, header=("text", "label")):
             return write_csv(tmp_path / name, rows, header)
+
+        def raw(self, name, content):
+            (tmp_path / name).write_bytes(content)
+            return tmp_path / name
 
         def broken_picture(self):
             import shutil
@@ -95,6 +109,58 @@ CASES = {
     ),
     "one class": (lambda c: c.text(train=c.file("o.csv", [("x", "a")] * 9)), "the label 'a'", "another class"),
     "missing labels": (lambda c: c.text(train=c.file("m.csv", [*GOOD, ("x", "")])), "have no label (rows 41)", "fill"),
+    "missing texts": (
+        lambda c: c.text(train=c.raw("m.jsonl", b'{"text": "a", "label": "x"}\n{"text": null, "label": "y"}\n')),
+        "1 of 2 rows have no text (rows 2)",
+        "--on_bad_row skip",
+    ),
+    "quotes that never close": (
+        lambda c: c.text(train=c.raw("q.csv", b'text,label\na,x\n"b,y\nc,x\n')),
+        "q.csv: the row that begins in line 3 cannot be read: a quote opens in it and never closes",
+        "quotes",
+    ),
+    "too many cells": (
+        lambda c: c.text(train=c.raw("c.csv", b"text,label\na,x\nwell, no,y\n")),
+        "c.csv: line 3 has 3 cells, but the header has 2",
+        "--delimiter",
+    ),
+    "columns of the same name": (
+        lambda c: c.text(train=c.raw("d.csv", b"text,text\na,x\n")),
+        "d.csv: the header has the name 'text' more than once",
+        "name of its own",
+    ),
+    "a workbook called csv": (
+        lambda c: c.text(train=c.raw("w.csv", b"PK\x03\x04\x14\x00")),
+        "w.csv: the file is a zip archive or an Excel workbook",
+        "CSV",
+    ),
+    "broken UTF-8": (
+        lambda c: c.text(train=c.raw("u.csv", "text,label\né,x\n".encode() + b"\xc3,y\n")),
+        "u.csv: byte 17, in line 3, is no text in UTF-8",
+        "UTF-8",
+    ),
+    "wrong encoding": (
+        lambda c: c.text("--encoding", "utf-8", train=c.raw("l.csv", b"text,label\n\xe9,x\n")),
+        "l.csv: byte 12, in line 2, is no text in utf-8",
+        "--encoding",
+    ),
+    "unknown encoding": (lambda c: c.text("--encoding", "utf9"), "there is no encoding 'utf9'", "utf-8"),
+    "impossible delimiter": (lambda c: c.text("--delimiter", "ab"), "'ab' cannot separate cells", "tab"),
+    "broken JSON": (
+        lambda c: c.text(train=c.raw("j.jsonl", b'{"text": "a", "label": "x"}\n{"text": b}\n')),
+        "j.jsonl: line 2 is no JSON: Expecting value (character 10)",
+        "mend",
+    ),
+    "no texts by class": (
+        lambda c: c.text(train=None, data=["--train_dir", str(c.folder)]),
+        "no .txt files in class folders were found",
+        "FOLDER/CLASS/text.txt",
+    ),
+    "nothing but bad rows": (
+        lambda c: c.text("--on_bad_row", "skip", train=c.file("b.csv", [("a", "")] * 3)),
+        "all 3 rows would be skipped: no label in column 'label'",
+        "--label_column",
+    ),
     "class only in test": (
         lambda c: c.text("--test_file", c.file("t.csv", [*GOOD, ("x", "mixed")])),
         "'mixed' does not occur in the training rows (first in row 41)",
@@ -221,6 +287,30 @@ def test_bad_pictures_are_dropped_and_counted_when_that_is_asked_for(case, capfd
     said = capfd.readouterr().out
     assert "1 unreadable pictures of the train split are skipped" in said
     assert "1 unreadable pictures" in (case.folder / "run" / "README.md").read_text()
+
+
+def test_bad_rows_are_dropped_and_listed_when_that_is_asked_for(case, capfd):
+    train = case.file("holes.csv", [*GOOD, ("no label", ""), ("é", " ")])
+    flags = ["--on_bad_row", "skip", "--num_train_epochs", "1"]
+    assert hf_finetune(case.text(*flags, train=train)) == 0
+    assert "2 rows of the train split are skipped (no label in column 'label'): 41, 42." in capfd.readouterr().out
+    lines = (case.folder / "run" / "skipped.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"split": "train", "row": row, "id": str(row - 1), "reason": "no label in column 'label'"} for row in (41, 42)
+    ]
+    assert "2 rows of the train split are skipped" in (case.folder / "run" / "README.md").read_text()
+    assert hf_finetune(case.text("--num_train_epochs", "1", "--overwrite_output_dir")) == 0
+    assert not (case.folder / "run" / "skipped.jsonl").exists()
+
+
+def test_texts_by_class_go_from_folder_to_model(case):
+    for index, (text, label) in enumerate(GOOD):
+        path = case.folder / "texts" / label / f"{index}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    assert hf_finetune(case.text("--num_train_epochs", "1", data=["--dataset_name", str(case.folder / "texts")])) == 0
+    config = json.loads((case.folder / "run" / "model" / "config.json").read_text())
+    assert config["label2id"] == {"negative": 0, "positive": 1}
 
 
 def test_the_shell_sees_status_2_and_two_lines(case):

@@ -1,0 +1,152 @@
+"""How a file of cells is written: what separates them and how they are quoted, read off its first rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hf_finetune.errors import UserError
+
+DELIMITERS = (",", ";", "\t", "|")
+NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
+LARGEST_CELL = 10_000_000  # characters; a quote that is never closed would else take the whole file into one cell
+
+# How cells may be quoted → what the csv module is told. The first is what spreadsheets write.
+QUOTING: dict[str, dict[str, Any]] = {
+    "": {"quotechar": '"'},
+    "spaces before cells are no part of them": {"quotechar": '"', "skipinitialspace": True},
+    "quotes within cells are written with a backslash": {"quotechar": '"', "escapechar": "\\"},
+    "cells are quoted with '": {"quotechar": "'"},
+    "quotes are a part of the cells": {"quotechar": None, "quoting": csv.QUOTE_NONE},
+}
+PLAIN, SPACED, BACKSLASH, SINGLE, UNQUOTED = QUOTING
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What separates cells, and one of the keys of ``QUOTING``."""
+
+    delimiter: str
+    quoting: str = PLAIN
+
+    def rows(self, lines: Iterable[str]) -> Any:
+        """A strict reader of the csv module over lines that keep their ends."""
+        return csv.reader(lines, delimiter=self.delimiter, strict=True, **QUOTING[self.quoting])
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How the first rows of a file come out: header and rows, and whether the quotes are sound."""
+
+    dialect: Dialect
+    rows: list[list[str]] = field(repr=False)
+    sound: bool
+
+    @property
+    def width(self) -> int:
+        return len(self.rows[0]) if self.rows else 0
+
+    @property
+    def clean(self) -> bool:
+        """Sound, and no row has more cells than the header."""
+        return self.sound and all(len(row) <= self.width for row in self.rows)
+
+    @property
+    def exact(self) -> float:
+        """Share of the rows below the header that have as many cells."""
+        below = self.rows[1:]
+        return sum(len(row) == self.width for row in below) / len(below) if below else 1.0
+
+
+def allow_long_cells() -> None:
+    """Let the csv module read cells of ``LARGEST_CELL`` characters; its limit is one for the whole process."""
+    csv.field_size_limit(max(csv.field_size_limit(), LARGEST_CELL))
+
+
+def find_dialect(sample: str, complete: bool, usual: str, asked: str | None = None) -> Dialect:
+    """What separates and quotes the cells of a file.
+
+    A delimiter is possible if it splits the header; of several that with which most rows have as many cells as the header,
+    the usual one first. Unusual quoting is taken only where the usual one does not fit and it fits every row.
+
+    Args:
+        sample: the beginning of the file.
+        complete: whether that is all of it; else its last row may be cut.
+        usual: what the ending of the file says: a comma or a tab.
+        asked: what ``--delimiter`` names; None to find it.
+    """
+    order = [asked] if asked else [usual, *(d for d in DELIMITERS if d != usual)]
+    allow_long_cells()
+    fits = [_best_quoting(sample, complete, delimiter) for delimiter in order]
+    possible = [fit for fit in fits if fit.width > 1] or fits[:1]
+    return max(possible, key=lambda fit: (fit.clean, fit.exact)).dialect  # of equals the first
+
+
+def parse_delimiter(asked: str) -> str:
+    """The one character that ``--delimiter`` names; a tab may be written as ``tab`` or ``\\t``.
+
+    Raises:
+        UserError: more than one character, or one that cannot separate cells.
+    """
+    found = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}.get(
+        asked.lower(), asked
+    )
+    if len(found) != 1 or found in "\"'\\\r\n\0" or found.isalnum():
+        raise UserError(
+            f"{asked!r} cannot separate cells",
+            where="--delimiter",
+            fix="give one character such as , or ; or |, or the word tab.",
+        )
+    return found
+
+
+def _best_quoting(sample: str, complete: bool, delimiter: str) -> _Fit:
+    plain = _fit(sample, complete, Dialect(delimiter))
+    for quoting in _other_quoting(sample, plain):
+        fit = _fit(sample, complete, Dialect(delimiter, quoting))
+        if fit.clean and fit.exact == 1.0 and fit.width >= plain.width:
+            # Where whole cells stand in quotes, a lonely quote is a mistake and not the way of the file.
+            if quoting == UNQUOTED and _wrapped(fit, '"', 1):
+                continue
+            return fit
+    return plain
+
+
+def _other_quoting(sample: str, plain: _Fit) -> list[str]:
+    """What else may explain a file that the usual quoting does not, each with a sign of it in the sample."""
+    delimiter = plain.dialect.delimiter
+    if plain.clean:
+        return [SINGLE] if '"' not in sample and _wrapped(plain) else []
+    signs = {
+        SPACED: f'{delimiter} "' in sample,
+        BACKSLASH: '\\"' in sample,
+        SINGLE: plain.sound and (f"{delimiter}'" in sample or "\n'" in sample),
+        UNQUOTED: delimiter == "\t",  # files with tabs are often written without any quoting
+    }
+    return [quoting for quoting, seen in signs.items() if seen]
+
+
+def _fit(sample: str, complete: bool, dialect: Dialect) -> _Fit:
+    rows: list[list[str]] = []
+    sound = True
+    try:
+        rows.extend(row for row in dialect.rows(io.StringIO(sample, newline="")) if row)
+    except csv.Error as error:
+        sound = not complete and "unexpected end" in str(error)  # cut within a cell
+    else:
+        if not complete and len(rows) > 1:
+            rows.pop()
+    return _Fit(dialect, rows, sound)
+
+
+def _wrapped(fit: _Fit, quote: str = "'", least: int = 2) -> bool:
+    """Whether all cells of a column, and at least so many, begin and end with a quote."""
+    below = [row for row in fit.rows[1:] if len(row) == fit.width]
+    for column in zip(*below, strict=True):
+        cells = [cell for cell in column if cell]
+        if len(cells) >= least and all(len(c) > 1 and c[0] == c[-1] == quote for c in cells):
+            return True
+    return False
