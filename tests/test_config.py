@@ -293,6 +293,16 @@ def test_config_without_a_file():
         (("--test_file", "b.csv", "--dataset_name", "a"), "--test_file needs --train_file"),
         (("--test_dir", "b"), "--test_dir needs --train_dir"),
         (("--hub_model_id", "me/m"), "--hub_model_id is given, but nothing will be pushed"),
+        (("--num_folds", "5"), "--num_folds needs --fold"),
+        (("--fold", "1"), "--fold needs --num_folds"),
+        (("--num_folds=5", "--fold=1", "--test_split=0.1"), "--num_folds and --test_split exclude each other"),
+        (("--num_folds=5", "--fold=1", "--time_column=t"), "--num_folds and --time_column exclude each other"),
+        (
+            ("--train_file=a.csv", "--test_file=b.csv", "--test_split=0.1"),
+            "--test_split and --test_file exclude each other",
+        ),
+        (("--group_column", "g", "--time_column", "t"), "--time_column and --group_column exclude each other"),
+        (("--splits_file=s", "--validation_split=0.1"), "--splits_file and --validation_split exclude each other"),
     ],
 )
 def test_options_that_do_not_fit_together(flags, what):
@@ -315,6 +325,7 @@ def test_a_checkpoint_must_be_named():
     [
         ("validation_split", "0.95", "0.9"),
         ("validation_split", "-0.1", "0"),
+        ("test_split", "0.95", "0.9"),
         ("layer_decay", "1.5", "1.0"),
         ("lora_dropout", "-1", "0"),
         ("lora_r", "0", "1"),
@@ -340,6 +351,11 @@ def test_numbers_have_bounds_and_the_bounds_are_allowed(name, bad, good):
     assert "is out of bounds; expected" in error.what
     assert error.where == f"--{name}"
     assert float(parse([*MODEL, f"--{name}={good}"]).to_flat()[name]) == float(good)
+
+
+@pytest.mark.parametrize(("num_folds", "fold"), [("1", "1"), ("5", "0"), ("5", "6")])
+def test_a_fold_is_one_of_two_or_more(num_folds, fold):
+    assert "is out of bounds; expected" in refused("--num_folds", num_folds, "--fold", fold).what
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "validation_split", "mixup"])

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from hf_finetune.console import say
 from hf_finetune.data.columns import Columns, find_columns, is_string
+from hf_finetune.data.divide import divide
 from hf_finetune.data.labels import unlabelled
 from hf_finetune.data.problem import Problem, find_problem
 from hf_finetune.data.sources import InputKind, first_rows, read_raw
-from hf_finetune.data.splits import Splits, hold_out_validation
+from hf_finetune.data.splits import Splits
 from hf_finetune.data.tables import read_file
 from hf_finetune.errors import UserError
 from hf_finetune.options import DataConfig
@@ -21,7 +22,7 @@ __all__ = ["load_splits", "read_file"]
 
 
 def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Dataset | None = None) -> Splits:
-    """Read the rows, find the columns, encode the labels, and hold a validation split out where none is given.
+    """Read the rows, find the columns, encode the labels, and hold rows out where splits are wanted and not given.
 
     Args:
         config: where the rows are.
@@ -55,12 +56,18 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Data
         _note(f"The {name} split has no labels and is not used.", notes)
     problem = find_problem(raw["train"], columns.labels, config)
     clean = {name: _clean(split, name, kind, columns, problem) for name, split in raw.items()}
-    train, validation = clean["train"], clean.get("validation")
-    if validation is None:
-        train, validation = hold_out_validation(train, config.validation_split, notes)
+    splits, membership = divide(clean, raw, columns, config, problem.kind, notes)
     say(f"{source}: {_described(columns, kind)}, {_labels_described(columns, problem)}.")
     return Splits(
-        train, validation, clean.get("test"), problem.names, source, notes, problem.kind, list(columns.inputs)
+        splits["train"],
+        splits.get("validation"),
+        splits.get("test"),
+        problem.names,
+        source,
+        notes,
+        problem.kind,
+        list(columns.inputs),
+        membership,
     )
 
 

@@ -16,6 +16,7 @@ from hf_finetune.activations import Kept, Work, keep_activations
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say
 from hf_finetune.data import Splits
+from hf_finetune.data.membership import write_membership
 from hf_finetune.data.problem import SINGLE
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.targets import metric_function
@@ -66,6 +67,8 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         "fit": FitInMemory() if config.training.get("auto_find_batch_size") else None,
     }
     open_run(config)
+    if splits.membership is not None and is_main_process():
+        write_membership(config.output_dir, splits.membership)
     if plan.channels_last:
         checkpoint.model.to(memory_format=torch.channels_last)
     timing: dict[str, float] = {}

@@ -25,7 +25,16 @@ from hf_finetune.files import write_json
 from hf_finetune.strategies import check_name
 
 # Any of these says that a run stands in a folder; all of them are a run's own.
-TRACES = ("config.yaml", "metrics.json", "checkpoints", "model", "predictions.parquet", "environment.json", "README.md")
+TRACES = (
+    "config.yaml",
+    "metrics.json",
+    "checkpoints",
+    "model",
+    "predictions.parquet",
+    "splits.parquet",
+    "environment.json",
+    "README.md",
+)
 PACKAGES = (
     "hf-finetune",
     "torch",
