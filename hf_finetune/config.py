@@ -111,6 +111,7 @@ def check(config: Config) -> None:
     """Refuse values that no run could use; one small function a rule."""
     _check_sources(config.data)
     _check_splits(config.data)
+    _check_imbalance(config.run)
     _check_numbers(config)
     if not config.model.model_name_or_path:
         raise UserError(
@@ -174,12 +175,30 @@ def _check_splits(data: DataConfig) -> None:
             )
 
 
+def _check_imbalance(run: RunConfig) -> None:
+    """Each of these alone makes up for the frequencies of the classes; two of them would favour the rare ones."""
+    asked = {
+        "--class_weights": run.class_weights != "none",
+        "--balanced_sampling": run.balanced_sampling,
+        "--logit_adjustment": run.logit_adjustment != 0,
+    }
+    given = [flag for flag, value in asked.items() if value]
+    if len(given) > 1:
+        raise UserError(
+            f"{given[0]} and {given[1]} both make up for the frequencies of the classes",
+            where=given[1],
+            fix="keep one of them; --focal_gamma goes with each.",
+        )
+
+
 def _check_numbers(config: Config) -> None:
     rules = [
         ("validation_split", config.data.validation_split, 0.0, 0.9),
         ("test_split", config.data.test_split, 0.0, 0.9),
         ("num_folds", config.data.num_folds, 2, None),
         ("fold", config.data.fold, 1, config.data.num_folds),
+        ("focal_gamma", config.run.focal_gamma, 0.0, None),
+        ("logit_adjustment", config.run.logit_adjustment, 0.0, None),
         ("layer_decay", config.strategy.layer_decay, 0.0, 1.0),
         ("lora_dropout", config.strategy.lora_dropout, 0.0, 1.0),
         ("lora_r", config.strategy.lora_r, 1, None),

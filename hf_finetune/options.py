@@ -208,6 +208,20 @@ class RunConfig:
         default="none",
         metadata={"help": "balanced: weigh each class by the inverse of its frequency in the training rows."},
     )
+    balanced_sampling: bool = field(
+        default=False, metadata={"help": "Draw the rows of an epoch so that each class is seen equally often."}
+    )
+    focal_gamma: float = field(
+        default=0.0,
+        metadata={"help": "Gamma of the focal loss (arXiv 1708.02002): easy rows weigh less; 0 is off, 2 is usual."},
+    )
+    logit_adjustment: float = field(
+        default=0.0,
+        metadata={
+            "help": "Tau of logit-adjusted training (arXiv 2007.07314): rare classes get a wider margin; 0 is off, 1 is "
+            "usual."
+        },
+    )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Remove the run that stands in the output folder."}
     )

@@ -28,7 +28,7 @@ from hf_finetune.training.arguments import half_precision, is_sharded, training_
 from hf_finetune.training.artifact import save_artifact
 from hf_finetune.training.callbacks import Interrupted, StopOnSignal, TellEpoch
 from hf_finetune.training.fitting import FitInMemory
-from hf_finetune.training.loss import make_loss, training_target
+from hf_finetune.training.loss import make_loss, sampling_classes, training_target
 from hf_finetune.training.run import open_run, wants_resume
 from hf_finetune.training.trainer import PhaseTrainer
 
@@ -62,6 +62,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         "compute_metrics": metric_function(target, config.run.metric),
         "preprocess_logits_for_metrics": _logits_only,
         "compute_loss_func": make_loss(config, splits, target),
+        "balance": sampling_classes(config, splits),
         "mix": _mixup(config, task, splits),
         "stages": checkpoint.stages,
         "fit": FitInMemory() if config.training.get("auto_find_batch_size") else None,
