@@ -43,6 +43,27 @@ def write_membership(folder: Path, table: pa.Table) -> None:
     pq.write_table(table, folder / FILE)
 
 
+def refuse_other_rows(folder: Path, table: pa.Table) -> None:
+    """A run goes on with the rows, in the splits, that it began with.
+
+    Args:
+        folder: the run that is gone on with; one without ``splits.parquet`` passes.
+        table: the rows that were read now.
+
+    Raises:
+        UserError: they are not the same.
+    """
+    import pyarrow.parquet as pq
+
+    columns = ["id", "row", "source", "split"]
+    if (folder / FILE).exists() and not pq.read_table(folder / FILE, columns=columns).equals(table.select(columns)):
+        raise UserError(
+            "the rows, or the splits that they are in, are not those that the run began with",
+            where=f"--resume_from_checkpoint, {folder / FILE}",
+            fix="give the same data and flags as then, or begin anew in another --output_dir.",
+        )
+
+
 def read_membership(path: Path, given: dict[str, Dataset]) -> dict[str, np.ndarray]:
     """The split of every row as another run had it.
 

@@ -16,7 +16,7 @@ from hf_finetune.activations import Kept, Work, keep_activations
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say
 from hf_finetune.data import Splits
-from hf_finetune.data.membership import write_membership
+from hf_finetune.data.membership import refuse_other_rows, write_membership
 from hf_finetune.data.problem import SINGLE
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.targets import metric_function
@@ -47,6 +47,8 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     """
     folder = config.output_dir / "checkpoints"
     start, resume = find_resume(folder, plan.phases, config.training.get("resume_from_checkpoint"))
+    if splits.membership is not None and wants_resume(config.training.get("resume_from_checkpoint")):
+        refuse_other_rows(config.output_dir, splits.membership)
     keep = config.cache.image_cache
     target = training_target(splits)
     validation = None if splits.validation is None else task.encode(splits.validation, checkpoint.processor, None, keep)

@@ -71,3 +71,13 @@ def test_splits_of_other_rows_are_refused_before_a_folder_is_made(checkpoints, r
     with pytest.raises(UserError, match="the file has 60 rows of the train split, the data 64"):
         run(checkpoints, text_files["train"], tmp_path / "second", "--splits_file", str(tmp_path / "first"))
     assert not (tmp_path / "second").exists()
+
+
+def test_a_run_goes_on_with_the_rows_that_it_began_with(checkpoints, reviews, tmp_path):
+    run(checkpoints, reviews, tmp_path)
+    resume = ["--resume_from_checkpoint", "auto"]
+    run(checkpoints, reviews, tmp_path, *resume)
+    before = (tmp_path / "config.yaml").read_bytes()
+    with pytest.raises(UserError, match="are not those that the run began with"):
+        run(checkpoints, reviews, tmp_path, *resume, "--test_split", "0.1")
+    assert (tmp_path / "config.yaml").read_bytes() == before
