@@ -110,6 +110,8 @@ _GROUPS: dict[type, str] = {
 def check(config: Config) -> None:
     """Refuse values that no run could use; one small function a rule."""
     _check_sources(config.data)
+    _check_splits(config.data)
+    _check_imbalance(config.run)
     _check_numbers(config)
     if not config.model.model_name_or_path:
         raise UserError(
@@ -148,9 +150,55 @@ def _check_sources(data: DataConfig) -> None:
                 )
 
 
+# Each flag, and those that would say something else about the same rows.
+_SPLITS_EXCLUDE = {
+    "splits_file": ("validation_split", "test_split", "time_column", "num_folds"),
+    "num_folds": ("test_split", "test_file", "test_dir", "time_column"),
+    "test_split": ("test_file", "test_dir"),
+    "time_column": ("group_column",),
+}
+
+
+def _check_splits(data: DataConfig) -> None:
+    for one, others in _SPLITS_EXCLUDE.items():
+        for other in others:
+            if getattr(data, one) is not None and getattr(data, other) is not None:
+                raise UserError(
+                    f"--{one} and --{other} exclude each other", where=f"--{other}", fix="leave one of them out."
+                )
+    for one, other in (("num_folds", "fold"), ("fold", "num_folds")):
+        if getattr(data, one) is not None and getattr(data, other) is None:
+            raise UserError(
+                f"--{one} needs --{other}",
+                where=f"--{one}",
+                fix="give both: --num_folds 5 --fold 1 tests on the first of five folds.",
+            )
+
+
+def _check_imbalance(run: RunConfig) -> None:
+    """Each of these alone makes up for the frequencies of the classes; two of them would favour the rare ones."""
+    asked = {
+        "--class_weights": run.class_weights != "none",
+        "--balanced_sampling": run.balanced_sampling,
+        "--logit_adjustment": run.logit_adjustment != 0,
+    }
+    given = [flag for flag, value in asked.items() if value]
+    if len(given) > 1:
+        raise UserError(
+            f"{given[0]} and {given[1]} both make up for the frequencies of the classes",
+            where=given[1],
+            fix="keep one of them; --focal_gamma goes with each.",
+        )
+
+
 def _check_numbers(config: Config) -> None:
     rules = [
         ("validation_split", config.data.validation_split, 0.0, 0.9),
+        ("test_split", config.data.test_split, 0.0, 0.9),
+        ("num_folds", config.data.num_folds, 2, None),
+        ("fold", config.data.fold, 1, config.data.num_folds),
+        ("focal_gamma", config.run.focal_gamma, 0.0, None),
+        ("logit_adjustment", config.run.logit_adjustment, 0.0, None),
         ("layer_decay", config.strategy.layer_decay, 0.0, 1.0),
         ("lora_dropout", config.strategy.lora_dropout, 0.0, 1.0),
         ("lora_r", config.strategy.lora_r, 1, None),

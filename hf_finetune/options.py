@@ -77,6 +77,30 @@ class DataConfig:
             "and 0.05 from 5,000 rows on)."
         },
     )
+    test_split: float | None = field(
+        default=None,
+        metadata={
+            "help": "Share of the training rows held out for testing, where no test split is given (default: none)."
+        },
+    )
+    group_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "Column of what rows belong together by (patient, author): no group is on both sides of a split."
+        },
+    )
+    time_column: str | None = field(
+        default=None,
+        metadata={"help": "Column of ISO dates or unix times: the latest rows are held out."},
+    )
+    num_folds: int | None = field(
+        default=None, metadata={"help": "Divide the training rows into this many folds; --fold says which one tests."}
+    )
+    fold: int | None = field(default=None, metadata={"help": "The fold that is the test split, from 1 to --num_folds."})
+    splits_file: str | None = field(
+        default=None,
+        metadata={"help": "splits.parquet of another run, or its folder: the same rows in the same splits."},
+    )
     max_train_samples: int | None = field(
         default=None, metadata={"help": "Use the first N training rows only (of pictures, N at random)."}
     )
@@ -200,6 +224,20 @@ class RunConfig:
     class_weights: Literal["none", "balanced"] = field(
         default="none",
         metadata={"help": "balanced: weigh each class by the inverse of its frequency in the training rows."},
+    )
+    balanced_sampling: bool = field(
+        default=False, metadata={"help": "Draw the rows of an epoch so that each class is seen equally often."}
+    )
+    focal_gamma: float = field(
+        default=0.0,
+        metadata={"help": "Gamma of the focal loss (arXiv 1708.02002): easy rows weigh less; 0 is off, 2 is usual."},
+    )
+    logit_adjustment: float = field(
+        default=0.0,
+        metadata={
+            "help": "Tau of logit-adjusted training (arXiv 2007.07314): rare classes get a wider margin; 0 is off, 1 is "
+            "usual."
+        },
     )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Remove the run that stands in the output folder."}

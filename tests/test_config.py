@@ -293,6 +293,28 @@ def test_config_without_a_file():
         (("--test_file", "b.csv", "--dataset_name", "a"), "--test_file needs --train_file"),
         (("--test_dir", "b"), "--test_dir needs --train_dir"),
         (("--hub_model_id", "me/m"), "--hub_model_id is given, but nothing will be pushed"),
+        (
+            ("--class_weights=balanced", "--balanced_sampling"),
+            "--class_weights and --balanced_sampling both make up for the frequencies of the classes",
+        ),
+        (
+            ("--balanced_sampling", "--logit_adjustment=1"),
+            "--balanced_sampling and --logit_adjustment both make up for the frequencies of the classes",
+        ),
+        (
+            ("--class_weights=balanced", "--logit_adjustment=1"),
+            "--class_weights and --logit_adjustment both make up for the frequencies of the classes",
+        ),
+        (("--num_folds", "5"), "--num_folds needs --fold"),
+        (("--fold", "1"), "--fold needs --num_folds"),
+        (("--num_folds=5", "--fold=1", "--test_split=0.1"), "--num_folds and --test_split exclude each other"),
+        (("--num_folds=5", "--fold=1", "--time_column=t"), "--num_folds and --time_column exclude each other"),
+        (
+            ("--train_file=a.csv", "--test_file=b.csv", "--test_split=0.1"),
+            "--test_split and --test_file exclude each other",
+        ),
+        (("--group_column", "g", "--time_column", "t"), "--time_column and --group_column exclude each other"),
+        (("--splits_file=s", "--validation_split=0.1"), "--splits_file and --validation_split exclude each other"),
     ],
 )
 def test_options_that_do_not_fit_together(flags, what):
@@ -315,6 +337,9 @@ def test_a_checkpoint_must_be_named():
     [
         ("validation_split", "0.95", "0.9"),
         ("validation_split", "-0.1", "0"),
+        ("test_split", "0.95", "0.9"),
+        ("focal_gamma", "-1", "0"),
+        ("logit_adjustment", "-1", "0"),
         ("layer_decay", "1.5", "1.0"),
         ("lora_dropout", "-1", "0"),
         ("lora_r", "0", "1"),
@@ -340,6 +365,16 @@ def test_numbers_have_bounds_and_the_bounds_are_allowed(name, bad, good):
     assert "is out of bounds; expected" in error.what
     assert error.where == f"--{name}"
     assert float(parse([*MODEL, f"--{name}={good}"]).to_flat()[name]) == float(good)
+
+
+@pytest.mark.parametrize("flag", ["--class_weights=balanced", "--balanced_sampling", "--logit_adjustment=1"])
+def test_the_focal_loss_goes_with_each_remedy(flag):
+    assert parse([*MODEL, "--focal_gamma", "2", flag]).run.focal_gamma == 2
+
+
+@pytest.mark.parametrize(("num_folds", "fold"), [("1", "1"), ("5", "0"), ("5", "6")])
+def test_a_fold_is_one_of_two_or_more(num_folds, fold):
+    assert "is out of bounds; expected" in refused("--num_folds", num_folds, "--fold", fold).what
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "validation_split", "mixup"])

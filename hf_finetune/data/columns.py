@@ -36,10 +36,14 @@ class Columns:
     Args:
         inputs: the user's name of each input column → its standard name: ``text`` and ``text_pair``, or ``image``.
         labels: columns of the labels.
+        group: column of what rows belong together by.
+        time: column of when rows were.
     """
 
     inputs: dict[str, str]
     labels: list[str]
+    group: str | None = None
+    time: str | None = None
 
 
 def find_columns(split: Dataset, kind: str, config: DataConfig) -> Columns:
@@ -53,13 +57,15 @@ def find_columns(split: Dataset, kind: str, config: DataConfig) -> Columns:
         if config.label_columns
         else [find_label(split, config.label_column)]
     )
+    group = _require(split, config.group_column, "--group_column") if config.group_column else None
+    time = _require(split, config.time_column, "--time_column") if config.time_column else None
     if kind == "image":
-        return Columns({find_image(split, config.image_column): "image"}, labels)
-    text = find_text(split, config.text_column, (*labels, config.text_pair_column or ""))
+        return Columns({find_image(split, config.image_column): "image"}, labels, group, time)
+    text = find_text(split, config.text_column, (*labels, config.text_pair_column or "", group or "", time or ""))
     inputs = {text: "text"}
     if config.text_pair_column:
         inputs[_require(split, config.text_pair_column, "--text_pair_column")] = "text_pair"
-    return Columns(inputs, labels)
+    return Columns(inputs, labels, group, time)
 
 
 def find_label(split: Dataset, named: str | None) -> str:

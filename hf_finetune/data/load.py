@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from hf_finetune.console import say
 from hf_finetune.data.bad_rows import missing, non_numbers, sound_rows, without
 from hf_finetune.data.columns import Columns, find_columns, is_string
+from hf_finetune.data.divide import divide
 from hf_finetune.data.labels import unlabelled
 from hf_finetune.data.problem import REGRESSION, Problem, find_problem
 from hf_finetune.data.sources import InputKind, first_rows, read_raw
-from hf_finetune.data.splits import Splits, hold_out_validation
+from hf_finetune.data.splits import Splits
 from hf_finetune.data.tables import read_file
 from hf_finetune.errors import UserError
 from hf_finetune.options import DataConfig
@@ -22,7 +23,7 @@ __all__ = ["load_splits", "read_file"]
 
 
 def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Dataset | None = None) -> Splits:
-    """Read the rows, find the columns, encode the labels, and hold a validation split out where none is given.
+    """Read the rows, find the columns, encode the labels, and hold rows out where splits are wanted and not given.
 
     Args:
         config: where the rows are.
@@ -52,12 +53,20 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Data
         _note(f"The {name} split has no labels and is not used.", notes)
     problem, skipped = _leave_bad_rows_out(raw, columns, config, notes)
     clean = {name: _clean(split, name, kind, columns, problem) for name, split in raw.items()}
-    train, validation = clean["train"], clean.get("validation")
-    if validation is None:
-        train, validation = hold_out_validation(train, config.validation_split, notes)
+    splits, membership = divide(clean, raw, columns, config, problem.kind, notes)
     say(f"{source}: {_described(columns, kind)}, {_labels_described(columns, problem)}.")
-    inputs = list(columns.inputs)
-    return Splits(train, validation, clean.get("test"), problem.names, source, notes, problem.kind, inputs, skipped)
+    return Splits(
+        splits["train"],
+        splits.get("validation"),
+        splits.get("test"),
+        problem.names,
+        source,
+        notes,
+        problem.kind,
+        list(columns.inputs),
+        skipped,
+        membership,
+    )
 
 
 def _leave_bad_rows_out(

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_finetune.console import say
-from hf_finetune.errors import UserError
-
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 # One seed for every held-out split, so that runs with different training seeds are judged on the same rows.
@@ -23,10 +21,12 @@ class Splits:
 
     Every split is a ``datasets.Dataset`` with the columns ``id`` (str), ``text`` (str; ``text_pair`` where there are pairs)
     or ``image`` (bytes or path, not decoded), and ``label``: an index into ``labels``; for several classes a row a list of
-    0.0 and 1.0, for regression a list of numbers, both as long as ``labels``.
+    0.0 and 1.0, for regression a list of numbers, both as long as ``labels``. Where groups were named there is ``group``
+    (str) as well.
 
     ``problem`` is what transformers calls ``problem_type``; ``inputs`` are the user's names of the input columns;
     ``skipped`` lists the rows that were left out (see :mod:`hf_finetune.data.skipped`).
+    ``membership`` says of every row that was read which split it is in (see :mod:`hf_finetune.data.membership`).
     """
 
     train: Dataset
@@ -38,6 +38,7 @@ class Splits:
     problem: str = "single_label_classification"
     inputs: list[str] = field(default_factory=list)
     skipped: list[dict[str, Any]] = field(default_factory=list)
+    membership: pa.Table | None = None
 
     def items(self) -> list[tuple[str, Dataset]]:
         """The splits that there are, by name."""
@@ -50,40 +51,6 @@ class Splits:
         if labels.ndim == 2:
             return labels.sum(axis=0).astype(np.int64)
         return np.bincount(labels.astype(np.int64), minlength=len(self.labels))
-
-
-def hold_out_validation(train: Dataset, share: float | None, notes: list[str]) -> tuple[Dataset, Dataset | None]:
-    """Hold the same share of every class out of the training rows, with a fixed seed; said aloud.
-
-    A class of two rows or more gives at least one and keeps at least one; a single row stays in training. A share of 0
-    holds nothing out; None is a tenth, and a twentieth where that is plenty.
-
-    Raises:
-        UserError: no class has two rows.
-    """
-    if share is None:
-        share = 0.1 if len(train) < 5000 else 0.05
-    if share == 0:
-        return train, None
-    labels = strata(train["label"][:])
-    random = np.random.default_rng(SPLIT_SEED)
-    out: list[int] = []
-    for label in np.unique(labels):
-        rows = random.permutation(np.flatnonzero(labels == label))
-        out += rows[: min(max(1, round(share * len(rows))), len(rows) - 1)].tolist()
-    if not out:
-        raise UserError(
-            f"{len(labels)} training rows, one of each class, are too few to hold a validation split out",
-            where="the training rows",
-            fix="give a validation split, more rows, or --validation_split 0 to train without one.",
-        )
-    note = (
-        f"No validation split was given: {len(out)} of {len(train)} training rows are held out, "
-        f"stratified by label (seed {SPLIT_SEED})."
-    )
-    say(note)
-    notes.append(note)
-    return train.select(np.setdiff1d(np.arange(len(labels)), out)), train.select(np.sort(out))
 
 
 def strata(labels: list[Any]) -> np.ndarray:

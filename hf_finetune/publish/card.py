@@ -10,6 +10,7 @@ from hf_finetune.config import Config
 from hf_finetune.console import is_main_process
 from hf_finetune.data import Splits
 from hf_finetune.evaluation.results import Results
+from hf_finetune.options import RunConfig
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task
 
@@ -109,7 +110,7 @@ def _sections(
         _usage(config, task, name),
         "## Training",
         f"Strategy `{config.strategy.strategy}`: {phases}. Seed {config.training.get('seed', 42)}, "
-        f"batch size {config.training.get('per_device_train_batch_size')} a device. "
+        f"batch size {config.training.get('per_device_train_batch_size')} a device. {_imbalance(config.run)}"
         f"Trained in {results.metrics['timing']['train_seconds']:.0f} s with hf-finetune {__version__}; "
         "`config.yaml` of the run repeats it.",
     ]
@@ -118,6 +119,21 @@ def _sections(
     if splits.notes:
         sections += ["## Notes on the data", "\n".join(f"- {note}" for note in splits.notes)]
     return sections
+
+
+def _imbalance(run: RunConfig) -> str:
+    """What was done about rare classes and easy rows."""
+    done = [
+        sentence
+        for sentence, used in (
+            ("classes weighed by the inverse of their frequency", run.class_weights == "balanced"),
+            ("rows drawn so that classes are seen equally often", run.balanced_sampling),
+            (f"focal loss with gamma {run.focal_gamma:g} (arXiv 1708.02002)", run.focal_gamma),
+            (f"logit adjustment with tau {run.logit_adjustment:g} (arXiv 2007.07314)", run.logit_adjustment),
+        )
+        if used
+    ]
+    return f"Against imbalance: {', '.join(done)}. " if done else ""
 
 
 def _results_table(results: Results) -> str:

@@ -16,6 +16,7 @@ from hf_finetune.activations import Kept, Work, keep_activations
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say
 from hf_finetune.data import Splits
+from hf_finetune.data.membership import refuse_other_rows, write_membership
 from hf_finetune.data.problem import SINGLE
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.targets import metric_function
@@ -27,7 +28,7 @@ from hf_finetune.training.arguments import half_precision, is_sharded, training_
 from hf_finetune.training.artifact import save_artifact
 from hf_finetune.training.callbacks import Interrupted, StopOnSignal, TellEpoch
 from hf_finetune.training.fitting import FitInMemory
-from hf_finetune.training.loss import make_loss, training_target
+from hf_finetune.training.loss import make_loss, sampling_classes, training_target
 from hf_finetune.training.run import open_run, wants_resume
 from hf_finetune.training.trainer import PhaseTrainer
 
@@ -46,6 +47,8 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     """
     folder = config.output_dir / "checkpoints"
     start, resume = find_resume(folder, plan.phases, config.training.get("resume_from_checkpoint"))
+    if splits.membership is not None and wants_resume(config.training.get("resume_from_checkpoint")):
+        refuse_other_rows(config.output_dir, splits.membership)
     keep = config.cache.image_cache
     target = training_target(splits)
     validation = None if splits.validation is None else task.encode(splits.validation, checkpoint.processor, None, keep)
@@ -61,11 +64,14 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         "compute_metrics": metric_function(target, config.run.metric),
         "preprocess_logits_for_metrics": _logits_only,
         "compute_loss_func": make_loss(config, splits, target),
+        "balance": sampling_classes(config, splits),
         "mix": _mixup(config, task, splits),
         "stages": checkpoint.stages,
         "fit": FitInMemory() if config.training.get("auto_find_batch_size") else None,
     }
     open_run(config, splits.skipped)
+    if splits.membership is not None and is_main_process():
+        write_membership(config.output_dir, splits.membership)
     if plan.channels_last:
         checkpoint.model.to(memory_format=torch.channels_last)
     timing: dict[str, float] = {}

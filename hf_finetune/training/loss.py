@@ -12,8 +12,10 @@ from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.data import Splits
 from hf_finetune.data.problem import MULTI, REGRESSION, SINGLE
+from hf_finetune.data.splits import strata
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.targets import Regression, Target, make_target
+from hf_finetune.options import RunConfig
 
 
 def training_target(splits: Splits) -> Target:
@@ -42,22 +44,62 @@ def make_loss(config: Config, splits: Splits, target: Target) -> Any:
     Raises:
         UserError: an option that this kind of label does not have.
     """
-    balanced = config.run.class_weights == "balanced"
+    run = config.run
     smoothing = float(config.training.get("label_smoothing_factor", 0.0))
-    if splits.problem == REGRESSION and balanced:
-        raise UserError("numbers have no classes to weigh", where="--class_weights", fix="leave the flag out.")
-    if splits.problem != SINGLE and smoothing:
-        raise UserError(
-            "labels are smoothed where a row has one class", where="--label_smoothing_factor", fix="leave the flag out."
-        )
+    _check_labels_suit(run, smoothing, splits.problem)
     if isinstance(target, Regression):
         return RegressionLoss(target.mean, target.std)
-    weights = None
-    if balanced:
-        counts = splits.class_counts("train")
+    counts, weights, offsets = splits.class_counts("train"), None, None
+    if run.class_weights == "balanced":
         weights = positive_weights(counts, len(splits.train)) if splits.problem == MULTI else balanced_weights(counts)
-        say(f"Class weights: {', '.join(f'{n} {w:.2f}' for n, w in zip(splits.labels, weights, strict=True))}.")
-    return MultiLabelLoss(weights) if splits.problem == MULTI else ClassificationLoss(weights, smoothing)
+        say(f"Class weights: {_by_name(splits.labels, weights)}.")
+    if run.focal_gamma:
+        say(f"Focal loss with gamma {run.focal_gamma:g}.")
+    if splits.problem == MULTI:
+        return MultiLabelLoss(weights, run.focal_gamma)
+    if run.logit_adjustment:
+        offsets = logit_offsets(counts, run.logit_adjustment)
+        say(f"Logit adjustment in training, tau {run.logit_adjustment:g}: {_by_name(splits.labels, offsets)}.")
+    return ClassificationLoss(weights, smoothing, run.focal_gamma, offsets)
+
+
+def _check_labels_suit(run: RunConfig, smoothing: float, problem: str) -> None:
+    if problem == REGRESSION:
+        asked = {
+            "--class_weights": run.class_weights == "balanced",
+            "--balanced_sampling": run.balanced_sampling,
+            "--focal_gamma": run.focal_gamma,
+            "--logit_adjustment": run.logit_adjustment,
+        }
+        for flag in (flag for flag, value in asked.items() if value):
+            raise UserError("the labels are numbers, which have no classes", where=flag, fix="leave the flag out.")
+    for flag, value, what in (
+        ("--label_smoothing_factor", smoothing, "labels are smoothed"),
+        ("--logit_adjustment", run.logit_adjustment, "logits are adjusted"),
+    ):
+        if problem != SINGLE and value:
+            raise UserError(f"{what} where a row has one class", where=flag, fix="leave the flag out.")
+
+
+def sampling_classes(config: Config, splits: Splits) -> np.ndarray | None:
+    """The class of each training row that ``--balanced_sampling`` draws by, shape (rows,); None without it.
+
+    Of several classes a row counts as its rarest; rows of none are a class of their own.
+    """
+    if not config.run.balanced_sampling:
+        return None
+    classes = np.unique(strata(splits.train["label"][:]), return_inverse=True)[1]
+    each = len(classes) / (classes.max() + 1)
+    counts = np.bincount(classes)
+    say(
+        f"Balanced sampling: each class gives {each:.0f} of the {len(classes)} rows of an epoch; classes have "
+        f"{counts.min()} to {counts.max()} training rows."
+    )
+    return classes
+
+
+def _by_name(names: list[str], values: np.ndarray) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in zip(names, values, strict=True))
 
 
 class MultiLabelLoss:
@@ -65,16 +107,23 @@ class MultiLabelLoss:
 
     Args:
         positive_weights: factor of the rows that have a class, shape (classes,).
+        focal_gamma: each term is multiplied by (1 - p)^gamma, with p the probability of what is right (arXiv 1708.02002).
     """
 
-    def __init__(self, positive_weights: np.ndarray | None = None) -> None:
+    def __init__(self, positive_weights: np.ndarray | None = None, focal_gamma: float = 0.0) -> None:
+        self.focal_gamma = focal_gamma
         self.weights = None if positive_weights is None else torch.as_tensor(positive_weights, dtype=torch.float32)
 
     def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
         """Loss of a batch; ``labels`` are 0.0 and 1.0, shape (rows, classes), of which the Trainer counts every one."""
         logits = outputs["logits"].float()
         weights = None if self.weights is None else self.weights.to(logits.device)
-        total = functional.binary_cross_entropy_with_logits(logits, labels.float(), pos_weight=weights, reduction="sum")
+        labels = labels.float()
+        each = functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="none")
+        if self.focal_gamma:
+            # 1 - p: the probability of the wrong answer, from the logit itself so that little of it is rounded away.
+            each = each * focal_factor(torch.sigmoid(torch.where(labels > 0.5, -logits, logits)), self.focal_gamma)
+        total = each.sum()
         return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 
 
@@ -107,21 +156,64 @@ class ClassificationLoss:
     Args:
         class_weights: factor of each class, shape (classes,); they should average to 1 over the training rows.
         label_smoothing: share of the target that is spread over all classes (arXiv 1512.00567).
+        focal_gamma: the term of each class is multiplied by (1 - p)^gamma, with p its probability (arXiv 1708.02002).
+        logit_offsets: added to the logits, shape (classes,), see :func:`logit_offsets`.
     """
 
-    def __init__(self, class_weights: np.ndarray | None = None, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        class_weights: np.ndarray | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        logit_offsets: np.ndarray | None = None,
+    ) -> None:
         self.class_weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
         self.label_smoothing = label_smoothing
+        self.focal_gamma = focal_gamma
+        self.offsets = None if logit_offsets is None else torch.as_tensor(logit_offsets, dtype=torch.float32)
 
     def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
         """Loss of a batch; ``labels`` are ids of shape (rows,) or, after mixup, probabilities of shape (rows, classes)."""
         logits = outputs["logits"].float()
         weights = None if self.class_weights is None else self.class_weights.to(logits.device)
+        if self.offsets is not None:
+            logits = logits + self.offsets.to(logits.device)
         # Divided by the rows and not by the sum of their weights, which differs from batch to batch.
-        total = functional.cross_entropy(
-            logits, labels, weight=weights, label_smoothing=self.label_smoothing, reduction="sum"
-        )
+        if self.focal_gamma:
+            total = self._focal(logits, labels, weights)
+        else:
+            total = functional.cross_entropy(
+                logits, labels, weight=weights, label_smoothing=self.label_smoothing, reduction="sum"
+            )
         return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+    def _focal(self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        """Sum over the rows; of a target that is spread over classes the terms of all of them, as in cross-entropy."""
+        classes = logits.shape[1]
+        wanted = labels if labels.ndim == 2 else functional.one_hot(labels, classes)
+        wanted = wanted.float() * (1 - self.label_smoothing) + self.label_smoothing / classes
+        logs = functional.log_softmax(logits, dim=1)
+        terms = wanted * -logs * focal_factor(-torch.expm1(logs), self.focal_gamma)
+        return (terms if weights is None else terms * weights).sum()
+
+
+def focal_factor(wrong: torch.Tensor, gamma: float) -> torch.Tensor:
+    """``wrong ** gamma``, with a gradient at 0 for gamma below 1 as well, where that of the power is infinite."""
+    return wrong.clamp_min(1e-6) ** gamma
+
+
+def logit_offsets(counts: np.ndarray, tau: float) -> np.ndarray:
+    """``tau * log(share of the class)``, added to the logits in training only (arXiv 2007.07314).
+
+    A frequent class has to be more certain than a rare one for the same loss; without the offsets, in use, the model answers
+    as if classes were equally frequent. A class without rows counts as if it had one.
+
+    Args:
+        counts: training rows of each class, shape (classes,).
+        tau: 1 for the balanced error; less is a compromise.
+    """
+    counts = np.maximum(counts, 1)
+    return tau * np.log(counts / counts.sum())
 
 
 def balanced_weights(counts: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ TRACES = (
     "checkpoints",
     "model",
     "predictions.parquet",
+    "splits.parquet",
     "environment.json",
     "README.md",
     SKIPPED,

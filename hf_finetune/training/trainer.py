@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import Trainer
 
-from hf_finetune.data.batching import LengthGroupedSampler, LongestFirstSampler
+from hf_finetune.data.batching import BalancedSampler, LengthGroupedSampler, LongestFirstSampler
 from hf_finetune.models import Stage, is_adapter, load_weights
 from hf_finetune.strategies import Phase, parameter_groups
 from hf_finetune.training.fitting import FitInMemory
@@ -23,6 +24,7 @@ class PhaseTrainer(Trainer):
         mix: timm's ``Mixup``, called with a batch of pictures and their labels; returns both, the labels as
             probabilities.
         fit: what divides batches that do not fit into memory; None: they end the run.
+        balance: class of each training row, of which all are to be seen equally often; None: rows come as they are.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class PhaseTrainer(Trainer):
         phase: Phase,
         mix: Any = None,
         fit: FitInMemory | None = None,
+        balance: np.ndarray | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -39,6 +42,7 @@ class PhaseTrainer(Trainer):
         self.phase = phase
         self.mix = mix
         self.fit = fit
+        self.balance = balance
         if fit is not None:
             self.add_callback(fit)
         # The loss is ours: the models need not be told how many rows a step has.
@@ -76,9 +80,12 @@ class PhaseTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler | None:
         rows = self.train_dataset if train_dataset is None else train_dataset
         column = self.args.length_column_name
-        if self.args.train_sampling_strategy == "group_by_length" and column in getattr(rows, "column_names", ()):
-            step_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        grouped = self.args.train_sampling_strategy == "group_by_length" and column in getattr(rows, "column_names", ())
+        step_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        if self.balance is not None:
+            return BalancedSampler(self.balance, seed, list(rows[column]) if grouped else None, step_rows)
+        if grouped:
             return LengthGroupedSampler(list(rows[column]), step_rows, seed)
         return super()._get_train_sampler(train_dataset)
 

@@ -1,11 +1,14 @@
-"""Length groups: every row once an epoch, like lengths together, the same order in any number of processes."""
+"""Length groups and balanced classes: which rows an epoch has, in the same order in any number of processes."""
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
+import pytest
 import torch
 
-from hf_finetune.data.batching import LengthGroupedSampler, LongestFirstSampler
+from hf_finetune.data.batching import BalancedSampler, LengthGroupedSampler, LongestFirstSampler
 
 LENGTHS = np.random.default_rng(0).integers(3, 120, size=1000).tolist()
 
@@ -42,3 +45,60 @@ def test_evaluation_takes_every_row_once_and_the_longest_first():
     sampler = LongestFirstSampler([3, 9, 3, 12, 1])
     assert list(sampler) == [3, 1, 0, 2, 4]
     assert len(sampler) == 5
+
+
+# Balanced classes
+
+CLASSES = np.repeat([0, 1, 2], [70, 25, 5])
+
+
+def epoch(sampler: BalancedSampler, number: int) -> list[int]:
+    sampler.set_epoch(number)
+    return list(sampler)
+
+
+@pytest.mark.parametrize(
+    "lengths", [None, np.random.default_rng(0).integers(1, 60, 100).tolist()], ids=["plain", "by length"]
+)
+def test_every_class_is_seen_equally_often(lengths):
+    sampler = BalancedSampler(CLASSES, 3, lengths, 20)
+    for number in range(3):
+        drawn = epoch(sampler, number)
+        assert len(drawn) == len(sampler) == 100
+        assert sorted(np.bincount(CLASSES[drawn])) == [33, 33, 34]
+
+
+def test_rows_of_a_class_are_seen_equally_often_but_for_one():
+    times = np.bincount(epoch(BalancedSampler(CLASSES, 3), 0), minlength=100)
+    for label in range(3):
+        assert np.ptp(times[label == CLASSES]) <= 1
+    assert times[CLASSES == 0].max() == 1
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    first = epoch(BalancedSampler(CLASSES, 3), 2)
+    np.random.seed(5)
+    torch.manual_seed(5)
+    assert epoch(BalancedSampler(CLASSES, 3), 2) == first
+    assert epoch(BalancedSampler(CLASSES, 3), 1) != first
+    assert epoch(BalancedSampler(CLASSES, 4), 2) != first
+
+
+def test_classes_are_mixed_within_the_epoch():
+    drawn = CLASSES[epoch(BalancedSampler(CLASSES, 3), 0)]
+    assert all(len(set(drawn[start : start + 20])) == 3 for start in range(0, 100, 20))
+
+
+def test_rows_of_a_step_are_of_like_length_where_lengths_are_given():
+    lengths = np.random.default_rng(0).integers(1, 60, 2000)
+    sampler = BalancedSampler(np.arange(2000) % 4, 3, lengths.tolist(), 10)
+    steps = lengths[epoch(sampler, 0)].reshape(-1, 10)
+    assert np.ptp(steps, axis=1).mean() < 10
+
+
+def test_drawing_from_a_million_rows_takes_no_time():
+    classes = np.zeros(1_000_000, dtype=np.int64)
+    classes[:3] = 1
+    began = time.perf_counter()
+    epoch(BalancedSampler(classes, 0), 0)
+    assert time.perf_counter() - began < 5

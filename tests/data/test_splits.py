@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from hf_finetune.data.splits import Splits, hold_out_validation
+from hf_finetune.data.columns import Columns
+from hf_finetune.data.divide import divide
+from hf_finetune.data.problem import SINGLE
+from hf_finetune.data.splits import Splits
 from hf_finetune.errors import UserError
+from hf_finetune.options import DataConfig
 
 
 def rows(*counts: int) -> Dataset:
@@ -15,6 +19,13 @@ def rows(*counts: int) -> Dataset:
     labels = np.concatenate([np.full(count, label) for label, count in enumerate(counts)]).astype(int)
     labels = labels[np.random.default_rng(1).permutation(len(labels))]
     return Dataset.from_dict({"id": [str(i) for i in range(len(labels))], "label": labels.tolist()})
+
+
+def hold_out_validation(train: Dataset, share: float | None, notes: list[str]) -> tuple[Dataset, Dataset | None]:
+    given = {"train": train}
+    config = DataConfig(validation_split=share)
+    splits, _ = divide(given, given, Columns({"text": "text"}, ["label"]), config, SINGLE, notes)
+    return splits["train"], splits.get("validation")
 
 
 def counts(split: Dataset, classes: int) -> list[int]:

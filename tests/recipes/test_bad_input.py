@@ -14,6 +14,7 @@ import pytest
 from hf_finetune.cli.main import main as hf_finetune
 
 GOOD = [("good film", "positive"), ("bad film", "negative")] * 20
+WHO = ("text", "label", "who")
 
 
 def write_csv(path: Path, rows, header=("text", "label")) -> str:
@@ -220,6 +221,34 @@ CASES = {
     "fp16 without a GPU": (lambda c: c.text("--fp16"), "fp16 needs a GPU", "bf16"),
     "too long": (lambda c: c.text("--max_length", "999"), "reads at most 64 tokens", "64"),
     "two sources": (lambda c: c.text("--dataset_name", "imdb"), "exclude each other", "keep"),
+    "unknown group column": (
+        lambda c: c.text("--group_column", "patient"),
+        "there is no column 'patient'; the columns are 'text', 'label'",
+        "--group_column",
+    ),
+    "rows without a group": (
+        lambda c: c.text(
+            "--group_column=who", train=c.file("g.csv", [(*r, "" if i == 2 else "x") for i, r in enumerate(GOOD)], WHO)
+        ),
+        "1 of 40 rows have no group (rows 3)",
+        "fill the groups in",
+    ),
+    "no time": (
+        lambda c: c.text("--time_column=who", train=c.file("w.csv", [(*r, "2024-02-30") for r in GOOD], WHO)),
+        "row 1 holds '2024-02-30'; expected an ISO date",
+        "--time_column",
+    ),
+    "more folds than rows": (
+        lambda c: c.text("--num_folds", "50", "--fold", "1"),
+        "40 rows do not make 50 folds",
+        "give 40 or less",
+    ),
+    "no file of splits": (lambda c: c.text("--splits_file", c.good), "the file cannot be read", "splits.parquet"),
+    "two remedies against imbalance": (
+        lambda c: c.text("--balanced_sampling", "--class_weights", "balanced"),
+        "both make up for the frequencies of the classes",
+        "keep one of them",
+    ),
     "no data": (
         lambda c: ["train", "text-classification", "--model_name_or_path", c.bert],
         "no data was given",

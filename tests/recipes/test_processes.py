@@ -29,7 +29,8 @@ def launch(processes, recipe, *flags):
     return done.stdout
 
 
-def test_text_in_two_processes_equals_one(checkpoints, text_files, tmp_path):
+@pytest.mark.parametrize("extra", [(), ("--balanced_sampling", "--focal_gamma=2")], ids=["plain", "balanced"])
+def test_text_in_two_processes_equals_one(extra, checkpoints, text_files, tmp_path):
     model = checkpoints("bert-without-dropout")
     data = [word for split, path in text_files.items() for word in (f"--{split}_file", path)]
     flags = [
@@ -42,6 +43,7 @@ def test_text_in_two_processes_equals_one(checkpoints, text_files, tmp_path):
         "5e-3",
         "--bf16",
         "false",
+        *extra,
     ]
     for processes in (1, 2):
         said = launch(processes, "text_classification", *flags, "--output_dir", str(tmp_path / str(processes)))

@@ -70,6 +70,24 @@ def test_resumed_runs_end_with_the_same_weights(strategy, step, checkpoints, tex
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
 
 
+@pytest.mark.parametrize("step", [5, 8, 13])
+def test_resumed_runs_with_balanced_sampling_end_with_the_same_weights(
+    step, checkpoints, text_files, tmp_path, stop_after
+):
+    main = load_recipe(recipe_path("text-classification"))
+    extra = ["--balanced_sampling", "--focal_gamma", "2"]
+    main(flags_of(checkpoints, text_files, tmp_path / "whole", *extra))
+    stop_after(step)
+    with pytest.raises(Interrupted):
+        main(flags_of(checkpoints, text_files, tmp_path / "stopped", *extra))
+    main(flags_of(checkpoints, text_files, tmp_path / "stopped", *extra, "--resume_from_checkpoint", "auto"))
+    main(flags_of(checkpoints, text_files, tmp_path / "plain", "--focal_gamma", "2"))
+    names = ("whole", "stopped", "plain")
+    whole, resumed, plain = (load_file(tmp_path / name / "model" / "model.safetensors") for name in names)
+    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+    assert [name for name in whole if not torch.equal(whole[name], plain[name])] != []
+
+
 @pytest.mark.parametrize("step", [4, 6, 20])
 def test_resumed_runs_on_random_views_end_with_the_same_weights(step, checkpoints, image_folder, tmp_path, stop_after):
     main = load_recipe(recipe_path("image-classification"))

@@ -8,7 +8,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hf_finetune.training.loss import ClassificationLoss, balanced_weights
+from hf_finetune.config import parse
+from hf_finetune.data import Splits
+from hf_finetune.data.problem import MULTI, REGRESSION, SINGLE
+from hf_finetune.errors import UserError
+from hf_finetune.training.loss import (
+    ClassificationLoss,
+    MultiLabelLoss,
+    balanced_weights,
+    logit_offsets,
+    make_loss,
+    sampling_classes,
+    training_target,
+)
 
 ROWS, CLASSES = 8, 3
 
@@ -36,8 +48,9 @@ def gradient(loss, features, labels, sizes, items) -> torch.Tensor:
 @pytest.mark.parametrize("sizes", [[1] * 8, [4, 4], [3, 3, 2], [7, 1]], ids=str)
 @pytest.mark.parametrize("weights", [None, np.array([0.5, 1.0, 3.0])], ids=["plain", "weighted"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_a_step_has_one_gradient_however_it_is_cut(sizes, weights, smoothing, batch):
-    loss = ClassificationLoss(weights, smoothing)
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_a_step_has_one_gradient_however_it_is_cut(sizes, weights, smoothing, gamma, batch):
+    loss = ClassificationLoss(weights, smoothing, gamma, np.array([0.0, -0.5, -2.0]))
     whole = gradient(loss, *batch, [ROWS], torch.tensor(ROWS))
     torch.testing.assert_close(gradient(loss, *batch, sizes, torch.tensor(ROWS)), whole, rtol=1e-5, atol=1e-7)
     assert whole.abs().max() > 0.01
@@ -124,3 +137,136 @@ def test_balanced_weights_are_those_of_scikit_learn():
 
 def test_a_class_without_rows_weighs_nothing_and_changes_nothing_for_the_others():
     assert balanced_weights(np.array([3, 0, 9])) == pytest.approx([2.0, 0.0, 2 / 3])
+
+
+# Focal loss
+
+
+def test_the_focal_loss_of_one_class_computed_by_hand():
+    """Probabilities 3/4 and 1/3 of what is right: (1/4)^2 log(4/3) and (2/3)^2 log 3."""
+    rows = torch.tensor([[np.log(3.0), 0.0], [np.log(2.0), 0.0]])
+    found = ClassificationLoss(focal_gamma=2.0)({"logits": rows}, torch.tensor([0, 1]))
+    assert found.item() == pytest.approx((np.log(4 / 3) / 16 + np.log(3) * 4 / 9) / 2)
+
+
+def test_the_focal_loss_of_several_classes_computed_by_hand():
+    """Sigmoid probabilities 3/4, 1/3, 1/2; the first two classes apply, so p is 3/4, 1/3, 1/2."""
+    rows = torch.tensor([[np.log(3.0), np.log(0.5), 0.0]])
+    labels = torch.tensor([[1.0, 1.0, 0.0]])
+    terms = [np.log(4 / 3) / 16, np.log(3) * 4 / 9, np.log(2) / 4]
+    found = MultiLabelLoss(focal_gamma=2.0)({"logits": rows}, labels)
+    assert found.item() == pytest.approx(sum(terms) / 3)
+    weighted = MultiLabelLoss(np.array([10.0, 1.0, 5.0]), 2.0)({"logits": rows}, labels)
+    assert weighted.item() == pytest.approx((10 * terms[0] + terms[1] + terms[2]) / 3)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weights", [None, np.array([0.5, 1.0, 3.0])], ids=["plain", "weighted"])
+def test_a_tiny_gamma_is_nearly_cross_entropy(smoothing, weights, batch):
+    """So weights and smoothing mean the same with the focal loss as without."""
+    _, labels = batch
+    plain = ClassificationLoss(weights, smoothing)({"logits": logits()}, labels)
+    focal = ClassificationLoss(weights, smoothing, 1e-5)({"logits": logits()}, labels)
+    torch.testing.assert_close(focal, plain, rtol=1e-3, atol=0)
+    assert ClassificationLoss(weights, smoothing, 2.0)({"logits": logits()}, labels) < plain
+
+
+def test_the_focal_loss_takes_mixed_labels(batch):
+    _, labels = batch
+    loss = ClassificationLoss(focal_gamma=2.0)
+    hard = functional.one_hot(labels, CLASSES).float()
+    torch.testing.assert_close(loss({"logits": logits()}, hard), loss({"logits": logits()}, labels))
+    other = functional.one_hot(labels.flip(0), CLASSES).float()
+    mixed = loss({"logits": logits()}, 0.3 * hard + 0.7 * other)
+    torch.testing.assert_close(mixed, 0.3 * loss({"logits": logits()}, hard) + 0.7 * loss({"logits": logits()}, other))
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+@pytest.mark.parametrize("loss", [ClassificationLoss, MultiLabelLoss])
+def test_certain_rows_have_a_loss_and_a_gradient_that_are_numbers(loss, gamma):
+    rows = torch.tensor([[200.0, -200.0], [-200.0, 200.0]], requires_grad=True)
+    labels = torch.tensor([0, 0]) if loss is ClassificationLoss else torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    found = loss(focal_gamma=gamma)({"logits": rows}, labels)
+    found.backward()
+    assert torch.isfinite(found)
+    assert torch.isfinite(rows.grad).all()
+    assert rows.grad[1].abs().max() > 0.1
+
+
+# Logit adjustment
+
+
+def test_logits_are_adjusted_by_the_logarithm_of_the_share_of_the_class():
+    """Shares 3/4 and 1/4, equal logits: the adjusted probabilities are the shares."""
+    assert logit_offsets(np.array([6, 2]), 1.0) == pytest.approx(np.log([3 / 4, 1 / 4]))
+    loss = ClassificationLoss(logit_offsets=logit_offsets(np.array([6, 2]), 1.0))
+    found = loss({"logits": torch.zeros(2, 2)}, torch.tensor([0, 1]))
+    assert found.item() == pytest.approx((np.log(4 / 3) + np.log(4)) / 2)
+
+
+def test_tau_scales_the_adjustment():
+    """tau 2: weights 9/10 and 1/10 on equal logits."""
+    loss = ClassificationLoss(logit_offsets=logit_offsets(np.array([3, 1]), 2.0))
+    assert loss({"logits": torch.zeros(1, 2)}, torch.tensor([1])).item() == pytest.approx(np.log(10))
+
+
+def test_a_class_without_rows_is_adjusted_by_a_number():
+    assert logit_offsets(np.array([7, 0]), 1.0) == pytest.approx(np.log([7 / 8, 1 / 8]))
+
+
+# From the flags
+
+
+def some_splits(problem, labels, names):
+    from datasets import Dataset
+
+    rows = Dataset.from_dict({"id": [str(i) for i in range(len(labels))], "label": labels})
+    return Splits(rows, None, None, names, "here", problem=problem)
+
+
+SPLITS = {
+    SINGLE: (SINGLE, [0, 0, 0, 1], ["a", "b"]),
+    MULTI: (MULTI, [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [1.0, 0.0]], ["a", "b"]),
+    REGRESSION: (REGRESSION, [[1.0], [2.0], [3.0], [5.0]], ["y"]),
+}
+
+
+def from_flags(problem, *flags):
+    splits = some_splits(*SPLITS[problem])
+    config = parse(["--model_name_or_path", "m", "--train_file", "a.csv", *flags])
+    return make_loss(config, splits, training_target(splits)), sampling_classes(config, splits)
+
+
+@pytest.mark.parametrize(
+    "flag", ["--class_weights=balanced", "--balanced_sampling", "--focal_gamma=2", "--logit_adjustment=1"]
+)
+def test_numbers_have_no_imbalance(flag):
+    with pytest.raises(UserError) as caught:
+        from_flags(REGRESSION, flag)
+    assert caught.value.where == flag.partition("=")[0]
+
+
+@pytest.mark.parametrize("flag", ["--logit_adjustment=1", "--label_smoothing_factor=0.1"])
+def test_several_classes_a_row_refuse_what_one_class_has(flag):
+    with pytest.raises(UserError) as caught:
+        from_flags(MULTI, flag)
+    assert caught.value.where == flag.partition("=")[0]
+
+
+def test_flags_reach_the_loss(capsys):
+    loss, _ = from_flags(SINGLE, "--focal_gamma", "2", "--logit_adjustment", "1", "--label_smoothing_factor", "0.1")
+    assert (loss.focal_gamma, loss.label_smoothing) == (2.0, 0.1)
+    assert loss.offsets.tolist() == pytest.approx([np.log(3 / 4), np.log(1 / 4)])
+    said = capsys.readouterr().out
+    assert "Focal loss with gamma 2." in said
+    assert "Logit adjustment in training, tau 1: a -0.29, b -1.39." in said
+    loss, _ = from_flags(MULTI, "--focal_gamma", "2", "--class_weights", "balanced")
+    assert loss.focal_gamma == 2.0
+    assert loss.weights.tolist() == pytest.approx([1 / 3, 3.0])
+
+
+def test_rows_are_drawn_by_their_class_and_of_several_by_the_rarest(capsys):
+    assert from_flags(SINGLE, "--balanced_sampling")[1].tolist() == [0, 0, 0, 1]
+    assert "each class gives 2 of the 4 rows of an epoch; classes have 1 to 3 training rows." in capsys.readouterr().out
+    assert from_flags(MULTI, "--balanced_sampling")[1].tolist() == [1, 2, 0, 1]
+    assert from_flags(SINGLE)[1] is None

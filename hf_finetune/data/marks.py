@@ -1,0 +1,81 @@
+"""Columns that say how rows hang together: which group a row is of, and when it was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def read_groups(split: Dataset, split_name: str, column: str) -> list[str]:
+    """The group of every row, as text.
+
+    Raises:
+        UserError: the column is missing, or a row has no group.
+    """
+    cells = _cells(split, split_name, column, "--group_column")
+    missing = [row for row, cell in enumerate(cells) if cell is None or cell != cell or cell == ""]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(cells)} rows have no group (rows {', '.join(str(r + 1) for r in missing[:5])})",
+            where=f"{split_name} split, column {column!r}",
+            fix="fill the groups in, or drop these rows.",
+        )
+    names = getattr(split.features[column], "names", None)
+    return [names[cell] for cell in cells] if names else [str(cell) for cell in cells]
+
+
+def read_times(split: Dataset, column: str) -> np.ndarray:
+    """When each training row was, shape (rows,): float64 where all cells are numbers, else datetime64 in UTC.
+
+    Dates and times are ISO 8601; those without a zone are taken for UTC.
+
+    Raises:
+        UserError: a cell is neither; the row is named.
+    """
+    import pandas as pd
+
+    cells = pd.Series(_cells(split, "train", column, "--time_column"))
+    if cells.map(type).isin((bool, list, dict)).any():
+        raise UserError(
+            "the column holds no dates and no numbers",
+            where=f"train split, column {column!r}",
+            fix="name a column of ISO dates (2024-01-31) or unix times with --time_column.",
+        )
+    numbers = None
+    if not pd.api.types.is_datetime64_any_dtype(cells):
+        numbers = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        if np.isfinite(numbers).all():
+            return numbers
+    # Which of the two was meant: what most cells are.
+    moments = pd.to_datetime(cells.map(_iso), format="ISO8601", utc=True, errors="coerce")
+    wrong = moments.isna().to_numpy()
+    if numbers is not None and wrong.sum() > (~np.isfinite(numbers)).sum():
+        wrong = ~np.isfinite(numbers)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise UserError(
+            f"row {row + 1} holds {cells[row]!r}; expected an ISO date such as 2024-01-31, or a number, in every row",
+            where=f"train split, column {column!r}",
+            fix="mend the cell, drop the row, or name another column with --time_column.",
+        )
+    return moments.dt.tz_localize(None).to_numpy()
+
+
+def _iso(cell: Any) -> Any:
+    return cell.isoformat() if hasattr(cell, "isoformat") else cell
+
+
+def _cells(split: Dataset, split_name: str, column: str, flag: str) -> list[Any]:
+    if column not in split.column_names:
+        raise UserError(
+            f"there is no column {column!r}, which the training rows have; found {', '.join(split.column_names)}",
+            where=f"{split_name} split, {flag}",
+            fix="give every split the same columns.",
+        )
+    return split[column][:]
