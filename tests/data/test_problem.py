@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
+from hf_finetune.data.folds import stratified_out
 from hf_finetune.data.problem import MULTI, REGRESSION, SINGLE, find_problem
-from hf_finetune.data.splits import Splits, hold_out_validation, strata
+from hf_finetune.data.splits import Splits, strata
 from hf_finetune.errors import UserError
 from hf_finetune.options import DataConfig
 
@@ -116,10 +117,8 @@ def test_strata():
 
 
 def test_numbers_are_held_out_evenly():
-    rows = Dataset.from_dict({"id": [str(i) for i in range(200)], "label": [[float(i)] for i in range(200)]})
-    _, out = hold_out_validation(rows, 0.1, [])
-    tenths = np.asarray(out["label"][:])[:, 0] // 20
-    assert np.bincount(tenths.astype(int)).tolist() == [2] * 10
+    out = stratified_out(strata([[float(i)] for i in range(200)]), 0.1, np.random.default_rng(0))
+    assert np.bincount(np.flatnonzero(out) // 20 if out.dtype == bool else out // 20).tolist() == [2] * 10
 
 
 def test_strings_that_arrow_types_differently_are_numbers_too():
