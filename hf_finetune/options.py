@@ -47,6 +47,10 @@ class DataConfig:
     image_column: str | None = field(
         default=None, metadata={"help": "Column of the image (default: found by name and type)."}
     )
+    image_root: str | None = field(
+        default=None,
+        metadata={"help": "Folder that the paths of a table of pictures start from (default: the table's own)."},
+    )
     label_column: str | None = field(
         default=None, metadata={"help": "Column of the label (default: found by name and type)."}
     )

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from hf_finetune.data.images import SPLIT_FOLDERS, find_split_folders, read_image_folder
+from hf_finetune.data.archives import ENDINGS, is_archive
+from hf_finetune.data.image_sources import read_picture_split, read_picture_splits
+from hf_finetune.data.image_table import read_image_table
+from hf_finetune.data.images import SPLIT_FOLDERS
 from hf_finetune.data.splits import SPLIT_SEED
 from hf_finetune.data.tables import BUILDERS, read_file
 from hf_finetune.errors import UserError
@@ -31,14 +34,16 @@ def read_raw(
         return _standard_names(dataset), "the given data set"
     if config.train_file:
         files = {"train": config.train_file, "validation": config.validation_file, "test": config.test_file}
-        return {name: read_file(file) for name, file in files.items() if file}, Path(config.train_file).name
+        return {name: _read_rows(f, kind, config) for name, f in files.items() if f}, Path(config.train_file).name
     if config.train_dir:
         folders = {"train": config.train_dir, "validation": config.validation_dir, "test": config.test_dir}
-        return {name: read_image_folder(Path(f)) for name, f in folders.items() if f}, Path(config.train_dir).name
+        return {name: read_picture_split(f, config) for name, f in folders.items() if f}, Path(config.train_dir).name
     if config.dataset_name:
         folder = Path(config.dataset_name)
         if folder.is_dir():
-            return _read_folder(folder, kind), folder.resolve().name
+            return _read_folder(folder, kind, config), folder.resolve().name
+        if is_archive(config.dataset_name):
+            return _read_archive(config, kind), folder.name
         return _read_hub(config), config.dataset_name
     raise UserError(
         "no data was given",
@@ -47,8 +52,22 @@ def read_raw(
     )
 
 
-def _read_folder(folder: Path, kind: InputKind) -> dict[str, Dataset]:
-    """A saved DatasetDict, a folder of train/validation/test files, or images by class."""
+def _read_rows(file: str | Path, kind: InputKind, config: DataConfig) -> Dataset:
+    return read_file(file) if kind == "text" else read_image_table(file, config)
+
+
+def _read_archive(config: DataConfig, kind: InputKind) -> dict[str, Dataset]:
+    if kind == "text":
+        raise UserError(
+            f"archives ({', '.join(ENDINGS)}) are read of pictures only",
+            where=f"--dataset_name {config.dataset_name}",
+            fix="unpack it, and name the files with --train_file, --validation_file and --test_file.",
+        )
+    return read_picture_splits(str(config.dataset_name), config)
+
+
+def _read_folder(folder: Path, kind: InputKind, config: DataConfig) -> dict[str, Dataset]:
+    """A saved DatasetDict, a folder of train/validation/test files, or pictures."""
     from datasets import load_from_disk
 
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
@@ -60,15 +79,14 @@ def _read_folder(folder: Path, kind: InputKind) -> dict[str, Dataset]:
         if file.suffix.lower() in BUILDERS and file.stem.lower() in names
     }
     if "train" in files:
-        return {split: read_file(file) for split, file in files.items()}
+        return {split: _read_rows(file, kind, config) for split, file in files.items()}
     if kind == "text":
         raise UserError(
             "no train.csv (or .tsv, .json, .jsonl, .parquet, .arrow) and no saved data set were found",
             where=str(folder),
             fix="name the files with --train_file, --validation_file and --test_file.",
         )
-    splits = find_split_folders(folder)
-    return {name: read_image_folder(path) for name, path in (splits or {"train": folder}).items()}
+    return read_picture_splits(str(folder), config)
 
 
 def _read_hub(config: DataConfig) -> dict[str, Dataset]:

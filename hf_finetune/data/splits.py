@@ -36,6 +36,7 @@ class Splits:
     notes: list[str] = field(default_factory=list)
     problem: str = "single_label_classification"
     inputs: list[str] = field(default_factory=list)
+    skipped: list[dict[str, Any]] = field(default_factory=list)
 
     def items(self) -> list[tuple[str, Dataset]]:
         """The splits that there are, by name."""
