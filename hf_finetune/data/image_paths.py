@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import unicodedata
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -50,7 +51,10 @@ class _Folder:
         folder = path or "/"
         self.inside = is_below(os.path.realpath(folder), root)
         self.plain: set[str] = set()
-        if self.inside and asked >= _LISTED_FROM and Path(folder).is_dir():
+        readable = (
+            asked >= _LISTED_FROM and _kind(os.path.realpath(folder)) == stat.S_IFDIR and os.access(folder, os.R_OK)
+        )
+        if self.inside and readable:
             with os.scandir(folder) as entries:
                 self.plain = {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
 
@@ -60,10 +64,20 @@ class _Folder:
             return full
         if not self.inside or name == "..":
             return OUTSIDE
-        file = Path(full)
-        if file.is_symlink() and not is_below(os.path.realpath(full), self.root):
-            return OUTSIDE
-        return full if file.is_file() else None
+        kind = _kind(full)
+        if kind == stat.S_IFLNK:
+            if not is_below(os.path.realpath(full), self.root):
+                return OUTSIDE
+            kind = _kind(os.path.realpath(full))
+        return full if kind == stat.S_IFREG else None
+
+
+def _kind(path: str) -> int:
+    """What stands at a path, as ``stat`` names it; 0 for nothing that this user can see (any name may be in a table)."""
+    try:
+        return stat.S_IFMT(Path(path).lstat().st_mode)
+    except (OSError, ValueError):
+        return 0
 
 
 def is_below(real: str, root: str) -> bool:

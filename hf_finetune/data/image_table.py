@@ -54,11 +54,13 @@ def with_pictures(rows: Dataset, root: Path, config: DataConfig, where: str) -> 
         UserError: as :func:`read_image_table`.
     """
     import pyarrow as pa
-    from datasets import Image, Value
+    from datasets import Image
 
     column = find_paths(rows, config.image_column)
-    if column is None or not (is_string(rows, column) or _some_are_files(rows, column)):
+    if column is None:
         return rows
+    if not is_string(rows, column) and not _some_are_files(rows, column):
+        return rows.cast_column(column, Image(decode=False))
     content, paths = _cells(rows, column)
     found = find_files(paths, root)
     place = f"{where}, column {column!r}"
@@ -66,11 +68,24 @@ def with_pictures(rows: Dataset, root: Path, config: DataConfig, where: str) -> 
     if config.on_bad_image == "error":
         _refuse_missing(paths, found, content, root, place)
     cells = pa.StructArray.from_arrays([content, pa.array(found, pa.string())], ["bytes", "path"])
-    pictures = rows.remove_columns(column).add_column(column, cells, feature=Image(decode=False))
-    if "id" in rows.column_names:
-        return pictures
     written = [path or f"row {row + 1}" for row, path in enumerate(paths)]
-    return pictures.add_column("id", pa.array(written, pa.string()), feature=Value("string"))
+    return _replaced(rows, column, cells, written)
+
+
+def _replaced(rows: Dataset, column: str, cells: pa.Array, ids: list[str]) -> Dataset:
+    """Rows with these pictures in a column, and ids where they have none. In one piece: ``datasets`` cannot select among
+    the columns of rows that ``add_column`` put together."""
+    import pyarrow as pa
+    from datasets import Dataset, DatasetInfo, Features, Image, Value
+    from datasets.table import InMemoryTable
+
+    rest = rows.remove_columns(column)
+    table = rest.with_format("arrow")[:]
+    columns = {name: table[name] for name in rest.column_names} | {column: cells}
+    features = {**rest.features, column: Image(decode=False)}
+    if "id" not in columns:
+        columns["id"], features["id"] = pa.array(ids, pa.string()), Value("string")
+    return Dataset(InMemoryTable(pa.table(columns)), info=DatasetInfo(features=Features(features)))
 
 
 def find_paths(rows: Dataset, named: str | None) -> str | None:

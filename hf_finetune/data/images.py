@@ -144,7 +144,7 @@ def folders_in(root: Path) -> list[Path]:
     """The sub-folders of a folder but the hidden ones; none where there is no such folder."""
     if not root.is_dir():
         return []
-    return [path for path in root.iterdir() if not is_hidden(path.name) and path.is_dir()]
+    return [path for path in (root / entry.name for entry in _entries(root)) if path.is_dir()]
 
 
 def is_hidden(name: str) -> bool:
@@ -162,21 +162,30 @@ def _walk(folder: Path, root: str, endings: frozenset[str]) -> Iterator[Path]:
         if real in entered:
             continue
         entered.add(real)
-        with os.scandir(current) as entries:
-            for entry in entries:
-                if is_hidden(entry.name):
-                    continue
-                path, link = current / entry.name, entry.is_symlink()
-                if path.is_dir() if link else entry.is_dir():
-                    if link:
-                        _check_link(path, root)
-                    (links if link else folders).append(path)
-                elif path.suffix.lower() in endings:
-                    if link:
-                        _check_link(path, root)
-                    # A link that leads nowhere is a picture that cannot be read, and the audit says so.
-                    if path.is_file() or not path.exists() if link else entry.is_file():
-                        yield path
+        for entry in _entries(current):
+            path, link = current / entry.name, entry.is_symlink()
+            is_folder = path.is_dir() if link else entry.is_dir()
+            if not is_folder and path.suffix.lower() not in endings:
+                continue
+            if link:
+                _check_link(path, root)
+            if is_folder:
+                (links if link else folders).append(path)
+            # A link that leads nowhere is a picture that cannot be read, and the audit says so.
+            elif path.is_file() or not path.exists() if link else entry.is_file():
+                yield path
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not is_hidden(entry.name)]
+    except OSError as error:
+        raise UserError(
+            f"the folder cannot be read ({error.strerror})",
+            where=str(folder),
+            fix="give yourself the right to read it.",
+        ) from error
 
 
 def _check_link(path: Path, root: str) -> None:

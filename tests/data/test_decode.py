@@ -24,6 +24,8 @@ from hf_finetune.data.decode import (
     reduced_size,
 )
 
+# pytest lifts the rule that the module sets; a test of its own looks at warnings
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 FORMATS = [
     "PNG",
     "TIFF",
