@@ -28,14 +28,22 @@ class DataConfig:
 
     dataset_name: str | None = field(
         default=None,
-        metadata={"help": "Hub id, a folder of images by class (with or without splits), or a saved DatasetDict."},
+        metadata={
+            "help": "Hub id, a folder of images by class (with or without splits), an archive of one (.zip, .tar, .tar.gz), "
+            "WebDataset shards (x-{000..010}.tar), or a saved DatasetDict."
+        },
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
     dataset_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub data set."})
-    train_file: str | None = field(default=None, metadata={"help": "CSV, TSV, JSON, JSONL, Parquet or Arrow file."})
+    train_file: str | None = field(
+        default=None,
+        metadata={"help": "CSV, TSV, JSON, JSONL, Parquet or Arrow file; of images, with a column of paths."},
+    )
     validation_file: str | None = field(default=None, metadata={"help": "File of validation rows."})
     test_file: str | None = field(default=None, metadata={"help": "File of test rows."})
-    train_dir: str | None = field(default=None, metadata={"help": "Folder of images, one sub-folder a class."})
+    train_dir: str | None = field(
+        default=None, metadata={"help": "Folder (or archive) of images, one sub-folder a class."}
+    )
     validation_dir: str | None = field(default=None, metadata={"help": "Folder of validation images."})
     test_dir: str | None = field(default=None, metadata={"help": "Folder of test images."})
     text_column: str | None = field(
