@@ -29,16 +29,21 @@ class DataConfig:
     dataset_name: str | None = field(
         default=None,
         metadata={
-            "help": "Hub id, a folder of images or .txt files by class (with or without splits), or a saved DatasetDict."
+            "help": "Hub id, a folder of images or .txt files by class (with or without splits), an archive of images "
+            "(.zip, .tar, .tar.gz), WebDataset shards (x-{000..010}.tar), or a saved DatasetDict."
         },
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
     dataset_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub data set."})
-    train_file: str | None = field(default=None, metadata={"help": "CSV, TSV, JSON, JSONL, Parquet or Arrow file."})
+    train_file: str | None = field(
+        default=None,
+        metadata={"help": "CSV, TSV, JSON, JSONL, Parquet or Arrow file; of images, with a column of paths."},
+    )
     validation_file: str | None = field(default=None, metadata={"help": "File of validation rows."})
     test_file: str | None = field(default=None, metadata={"help": "File of test rows."})
     train_dir: str | None = field(
-        default=None, metadata={"help": "Folder of images or .txt files, one sub-folder a class."}
+        default=None,
+        metadata={"help": "Folder of images or .txt files, one sub-folder a class; or an archive of images."},
     )
     validation_dir: str | None = field(default=None, metadata={"help": "Folder of validation rows."})
     test_dir: str | None = field(default=None, metadata={"help": "Folder of test rows."})
@@ -57,6 +62,10 @@ class DataConfig:
     )
     image_column: str | None = field(
         default=None, metadata={"help": "Column of the image (default: found by name and type)."}
+    )
+    image_root: str | None = field(
+        default=None,
+        metadata={"help": "Folder that the paths of a table of pictures start from (default: the table's own)."},
     )
     label_column: str | None = field(
         default=None, metadata={"help": "Column of the label (default: found by name and type)."}

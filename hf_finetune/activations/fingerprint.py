@@ -13,7 +13,7 @@ import torch
 from hf_finetune.activations.cut import Cut
 from hf_finetune.models import Stage
 
-_FORMAT = 1  # raised when stores are written in another way
+_FORMAT = 2  # raised when stores are written in another way
 # Settings of a configuration that speak of the head, or of where the model came from.
 _NOT_THE_BACKBONE = frozenset(
     {

@@ -11,6 +11,8 @@ from hf_finetune.errors import UserError
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from hf_finetune.options import DataConfig
+
 WRITERS = {".csv": "to_csv", ".jsonl": "to_json", ".parquet": "to_parquet"}
 
 
@@ -25,12 +27,15 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="CSV, TSV, JSON, JSONL, Parquet or Arrow file of texts; folder of pictures; one picture",
+        help="CSV, TSV, JSON, JSONL, Parquet or Arrow file of texts or of paths of pictures; folder or archive of "
+        "pictures; one picture",
     )
     parser.add_argument(
         "--output", default="predictions.csv", help="CSV, JSONL or Parquet file (default: predictions.csv)"
     )
     parser.add_argument("--text_column", help="column of the text (default: found by name and type)")
+    parser.add_argument("--image_column", help="column of the paths of pictures (default: found by name)")
+    parser.add_argument("--image_root", help="folder that the paths start from (default: the table's own)")
     parser.add_argument("--batch_size", type=int, default=64, help="rows at once (default: 64)")
     parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model carries")
     known = parser.parse_args(argv)
@@ -45,32 +50,41 @@ def main(argv: list[str]) -> None:
         )
 
     from hf_finetune.console import say
+    from hf_finetune.options import DataConfig
 
-    frame = predict(known.model, known.input, known.text_column, known.batch_size, known.trust_remote_code)
+    pictures = DataConfig(image_column=known.image_column, image_root=known.image_root)
+    frame = predict(known.model, known.input, known.text_column, known.batch_size, known.trust_remote_code, pictures)
     _write(frame, output)
     say(f"{len(frame)} predictions in {output}")
 
 
 def predict(
-    model_name: str, source: str, text_column: str | None, batch_size: int, trust_remote_code: bool = False
+    model_name: str,
+    source: str,
+    text_column: str | None,
+    batch_size: int,
+    trust_remote_code: bool = False,
+    pictures: DataConfig | None = None,
 ) -> Any:
     """A data frame with the columns ``id``, ``prediction`` and (but for numbers) ``probability``."""
     import pandas as pd
 
     from hf_finetune.data.audit import audit_images
+    from hf_finetune.data.image_sources import read_unlabelled
     from hf_finetune.evaluation.predict import predict_logits
     from hf_finetune.evaluation.targets import target_of
     from hf_finetune.models import load_artifact, load_settings, task_name
-    from hf_finetune.options import ModelConfig
+    from hf_finetune.options import DataConfig, ModelConfig
     from hf_finetune.tasks import get_task
 
     folder = Path(model_name, "model")
     name = str(folder) if folder.is_dir() else model_name
     settings = load_settings(ModelConfig(model_name_or_path=name, trust_remote_code=trust_remote_code))
     task = get_task(task_name(settings))
-    rows = _read_pictures(Path(source)) if task.KIND == "image" else _read_texts(source, text_column)
     if task.KIND == "image":
-        rows = audit_images(rows, source)
+        rows = audit_images(read_unlabelled(Path(source), pictures or DataConfig()), source)
+    else:
+        rows = _read_texts(source, text_column)
     model = load_artifact(name, task.AUTO_CLASS, trust_remote_code=trust_remote_code)
     processor = task.load_processor(name, trust_remote_code=trust_remote_code)
     logits = predict_logits(model, task.encode(rows, processor), task.collator(processor), batch_size)
@@ -89,26 +103,6 @@ def _read_texts(source: str, text_column: str | None) -> Dataset:
     if empty:
         raise UserError(f"row {empty[0]} has no text", where=source, fix="fill the texts in, or drop these rows.")
     return texts.add_column("id", ids)
-
-
-def _read_pictures(source: Path) -> Dataset:
-    from datasets import Dataset, Features, Image, Value
-
-    from hf_finetune.data.images import list_pictures
-
-    if not source.exists():
-        raise UserError("there is no such file or folder", where=str(source), fix="check the path.")
-    files = list_pictures(source) if source.is_dir() else [source]
-    if not files:
-        raise UserError("the folder holds no pictures", where=str(source), fix="name a folder of pictures.")
-    root = source if source.is_dir() else source.parent
-    return Dataset.from_dict(
-        {
-            "id": [file.relative_to(root).as_posix() for file in files],
-            "image": [{"bytes": None, "path": str(f)} for f in files],
-        },
-        features=Features({"id": Value("string"), "image": Image(decode=False)}),
-    )
 
 
 def _write(frame: Any, output: Path) -> None:

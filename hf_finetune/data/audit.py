@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,8 @@ def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
     """
     if "image" in splits.train.column_names:
         for name, split in splits.items():
-            setattr(splits, name, audit_images(split, f"{name} split", on_bad_image, splits.notes))
+            kept = audit_images(split, f"{name} split", on_bad_image, splits.notes, splits.skipped)
+            setattr(splits, name, kept)
     if splits.problem == REGRESSION:
         _show_numbers(splits)
         return splits
@@ -59,8 +60,21 @@ def _extremes(splits: Splits, name: str) -> tuple[int, str, str]:
     return len(present), f"{splits.labels[low]} ({counts[low]})", f"{splits.labels[high]} ({counts[high]})"
 
 
-def audit_images(split: Dataset, where: str, on_bad_image: str = "error", notes: list[str] | None = None) -> Dataset:
+def audit_images(
+    split: Dataset,
+    where: str,
+    on_bad_image: str = "error",
+    notes: list[str] | None = None,
+    skipped: list[dict[str, Any]] | None = None,
+) -> Dataset:
     """The rows whose pictures can be decoded. Each process decodes its share; all come to the same answer.
+
+    Args:
+        split: columns ``id`` and ``image``.
+        where: what the rows are called, e.g. ``train split``.
+        on_bad_image: ``"error"`` or ``"skip"``.
+        notes: a sentence on skipped pictures is added here.
+        skipped: ``{"split", "row", "id", "reason"}`` of each skipped picture is added here; rows count from 1.
 
     Raises:
         UserError: a picture cannot be read and is not to be skipped, or none can.
@@ -90,4 +104,7 @@ def audit_images(split: Dataset, where: str, on_bad_image: str = "error", notes:
     say(f"Warning: {note}")
     if notes is not None:
         notes.append(note)
+    if skipped is not None:
+        name, ids = where.removesuffix(" split"), split["id"][:]
+        skipped += [{"split": name, "row": row + 1, "id": ids[row], "reason": reason} for row, reason in bad]
     return split.select(kept)

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from hf_finetune.console import say
-from hf_finetune.data.images import reduced_size
+from hf_finetune.data.decode import reduced_size
 from hf_finetune.errors import first_line
 from hf_finetune.files import cache_dir
 

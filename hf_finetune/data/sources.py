@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from hf_finetune.data.images import SPLIT_FOLDERS, find_split_folders, read_image_folder
+from hf_finetune.data.archives import ENDINGS, is_archive
+from hf_finetune.data.image_sources import read_picture_split, read_picture_splits
+from hf_finetune.data.image_table import read_image_table
+from hf_finetune.data.images import SPLIT_FOLDERS
 from hf_finetune.data.splits import SPLIT_SEED
 from hf_finetune.data.tables import BUILDERS, read_file
 from hf_finetune.data.text_folder import find_text_splits, list_texts, read_text_folder
@@ -32,23 +35,36 @@ def read_raw(
         return _standard_names(dataset), "the given data set"
     if config.train_file:
         files = {"train": config.train_file, "validation": config.validation_file, "test": config.test_file}
-        read = {name: read_file(f, config.encoding, config.delimiter) for name, f in files.items() if f}
-        return read, Path(config.train_file).name
+        return {name: _read_rows(f, kind, config) for name, f in files.items() if f}, Path(config.train_file).name
     if config.train_dir:
         folders = {"train": config.train_dir, "validation": config.validation_dir, "test": config.test_dir}
-        return {name: _read_classes(Path(f), kind, config) for name, f in folders.items() if f}, Path(
-            config.train_dir
-        ).name
+        return {name: _read_classes(f, kind, config) for name, f in folders.items() if f}, Path(config.train_dir).name
     if config.dataset_name:
         folder = Path(config.dataset_name)
         if folder.is_dir():
             return _read_folder(folder, kind, config), folder.resolve().name
+        if is_archive(config.dataset_name):
+            return _read_archive(config, kind), folder.name
         return _read_hub(config), config.dataset_name
     raise UserError(
         "no data was given",
         where="--dataset_name",
         fix="name a Hub data set or folder with --dataset_name, a file with --train_file, or a folder with --train_dir.",
     )
+
+
+def _read_rows(file: str | Path, kind: InputKind, config: DataConfig) -> Dataset:
+    return read_file(file, config.encoding, config.delimiter) if kind == "text" else read_image_table(file, config)
+
+
+def _read_archive(config: DataConfig, kind: InputKind) -> dict[str, Dataset]:
+    if kind == "text":
+        raise UserError(
+            f"archives ({', '.join(ENDINGS)}) are read of pictures only",
+            where=f"--dataset_name {config.dataset_name}",
+            fix="unpack it, and name the files with --train_file, --validation_file and --test_file.",
+        )
+    return read_picture_splits(str(config.dataset_name), config)
 
 
 def _read_folder(folder: Path, kind: InputKind, config: DataConfig) -> dict[str, Dataset]:
@@ -64,20 +80,22 @@ def _read_folder(folder: Path, kind: InputKind, config: DataConfig) -> dict[str,
         if file.suffix.lower() in BUILDERS and file.stem.lower() in names
     }
     if "train" in files:
-        return {split: read_file(file, config.encoding, config.delimiter) for split, file in files.items()}
-    splits = find_split_folders(folder) if kind == "image" else find_text_splits(folder)
-    if kind == "text" and not splits and not list_texts(folder):
+        return {split: _read_rows(file, kind, config) for split, file in files.items()}
+    if kind == "image":
+        return read_picture_splits(str(folder), config)
+    splits = find_text_splits(folder)
+    if not splits and not list_texts(folder):
         raise UserError(
             "no train.csv (or .tsv, .json, .jsonl, .parquet, .arrow), no saved data set and no .txt files by class were found",
             where=str(folder),
             fix="name the files with --train_file, --validation_file and --test_file.",
         )
-    return {name: _read_classes(path, kind, config) for name, path in (splits or {"train": folder}).items()}
+    return {name: read_text_folder(path, config.encoding) for name, path in (splits or {"train": folder}).items()}
 
 
-def _read_classes(folder: Path, kind: InputKind, config: DataConfig) -> Dataset:
+def _read_classes(folder: str, kind: InputKind, config: DataConfig) -> Dataset:
     """One sub-folder a class."""
-    return read_image_folder(folder) if kind == "image" else read_text_folder(folder, config.encoding)
+    return read_picture_split(folder, config) if kind == "image" else read_text_folder(Path(folder), config.encoding)
 
 
 def _read_hub(config: DataConfig) -> dict[str, Dataset]:

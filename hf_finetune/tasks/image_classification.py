@@ -25,8 +25,8 @@ from hf_finetune.data.augment import (
     rotation,
     training_transform,
 )
+from hf_finetune.data.decode import open_image, open_reduced
 from hf_finetune.data.image_cache import PixelStore, open_store, read_through, source_store
-from hf_finetune.data.images import open_image, open_reduced
 from hf_finetune.data.problem import SINGLE
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint

@@ -14,8 +14,9 @@ from datasets import Dataset
 from PIL import Image
 
 from hf_finetune.data import image_cache
+from hf_finetune.data.decode import open_image, open_reduced
 from hf_finetune.data.image_cache import PixelStore, choose_place, open_store, source_shapes
-from hf_finetune.data.images import open_image, open_reduced, read_image_folder
+from hf_finetune.data.images import read_image_folder
 from hf_finetune.options import InputConfig
 from hf_finetune.tasks import image_classification as task
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hf_finetune.data.decode import open_image
 from hf_finetune.data.images import (
     find_split_folders,
     list_pictures,
-    open_image,
     read_image_folder,
     unreadable_images,
 )

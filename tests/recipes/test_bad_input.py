@@ -24,8 +24,9 @@ def write_csv(path: Path, rows, header=("text", "label")) -> str:
 
 
 @pytest.fixture
-def case(tmp_path, checkpoints, image_folder):
+def case(tmp_path, tmp_path_factory, monkeypatch, checkpoints, image_folder):
     """What the cases are made of: a good file, checkpoints, pictures, and a folder to write bad files into."""
+    monkeypatch.setenv("HF_FINETUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
 
     class Case:
         folder = tmp_path
@@ -66,6 +67,46 @@ def case(tmp_path, checkpoints, image_folder):
             picture = next((root / "train" / "class 1").iterdir())
             picture.write_bytes(picture.read_bytes()[:60])
             return root
+
+        def table(self, more):
+            root = Path(image_folder)
+            files = [file for name in ("class 1", "class 2") for file in sorted((root / "train" / name).iterdir())[:6]]
+            rows = [(file.relative_to(root).as_posix(), file.parent.name) for file in files] + more
+            path = write_csv(tmp_path / "pictures.csv", rows, ("path", "label"))
+            data = ["--train_file", path, "--image_root", image_folder]
+            return ["train", "image-classification", "--model_name_or_path", self.vit, *data]
+
+        def copied(self):
+            import shutil
+
+            return Path(shutil.copytree(Path(image_folder, "train"), tmp_path / "copied"))
+
+        def linked(self):
+            root = self.copied()
+            (root / "class 1" / "out.png").symlink_to(Path(image_folder, "test"))
+            return root
+
+        def bomb(self):
+            import struct
+            import zlib
+
+            root = self.copied()
+            header = b"IHDR" + struct.pack(">IIBBBBB", 90_000, 90_000, 8, 2, 0, 0, 0)
+            data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+            empty = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+            (root / "class 1" / "bomb.png").write_bytes(data + empty)
+            return root
+
+        def archive(self, member):
+            import zipfile
+
+            path = tmp_path / "pictures.zip"
+            if member is None:
+                path.write_bytes(b"no archive")
+                return path
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr(member, b"x")
+            return path
 
         def stripped(self, name):
             import shutil
@@ -195,6 +236,41 @@ CASES = {
         lambda c: c.image(data=c.broken_picture()),
         "pictures cannot be read; the first: ",
         "--on_bad_image skip",
+    ),
+    "a picture that the table names is missing": (
+        lambda c: c.table([("no.png", "a")]),
+        "pictures.csv, column 'path': 1 of 13 pictures are missing; the first, in row 13: there is no file",
+        "--image_root",
+    ),
+    "a path that leads out": (
+        lambda c: c.table([("../../etc/passwd", "a")]),
+        "paths lead out of the folder",
+        "--image_root",
+    ),
+    "a link that leads out": (lambda c: c.image(data=c.linked()), "the symbolic link leads out of the folder", "copy"),
+    "an archive that leads out": (lambda c: c.image(data=c.archive("../evil.png")), "leads out of it", "unpack"),
+    "no archive": (lambda c: c.image(data=c.archive(None)), "the archive cannot be unpacked", "pack it anew"),
+    "a missing shard": (
+        lambda c: c.image(data=c.folder / "s-{0..2}.tar"),
+        "s-0.tar: the archive does not exist",
+        "path",
+    ),
+    "an archive of texts": (
+        lambda c: ["train", "text-classification", "--model_name_or_path", c.bert, "--dataset_name", "texts.zip"],
+        "are read of pictures only",
+        "--train_file",
+    ),
+    "a decompression bomb": (lambda c: c.image(data=c.bomb()), "decompression bomb", "--on_bad_image skip"),
+    "predict: a decompression bomb": (lambda c: ["predict", c.vit, str(c.bomb())], "decompression bomb", "remove"),
+    "predict: a link that leads out": (
+        lambda c: ["predict", c.vit, str(c.linked())],
+        "leads out of the folder",
+        "copy",
+    ),
+    "predict: no pictures": (
+        lambda c: ["predict", c.vit, str((c.folder / "void").mkdir() or c.folder / "void")],
+        "the folder holds no pictures",
+        "name",
     ),
     "pictures of an impossible size": (
         lambda c: c.image("--image_size", "40"),
