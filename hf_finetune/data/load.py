@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hf_finetune.console import say
-from hf_finetune.data.columns import Columns, find_columns, is_string
+from hf_finetune.data.columns import Columns, find_columns
 from hf_finetune.data.labels import unlabelled
 from hf_finetune.data.problem import Problem, find_problem
 from hf_finetune.data.sources import InputKind, first_rows, read_raw
 from hf_finetune.data.splits import Splits, hold_out_validation
 from hf_finetune.data.tables import read_file
+from hf_finetune.data.texts import describe_texts, standard_texts
 from hf_finetune.errors import UserError
 from hf_finetune.options import DataConfig
 
@@ -58,15 +59,9 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Data
     train, validation = clean["train"], clean.get("validation")
     if validation is None:
         train, validation = hold_out_validation(train, config.validation_split, notes)
-    say(f"{source}: {_described(columns, kind)}, {_labels_described(columns, problem)}.")
-    return Splits(
-        train, validation, clean.get("test"), problem.names, source, notes, problem.kind, list(columns.inputs)
-    )
-
-
-def _described(columns: Columns, kind: InputKind) -> str:
-    names = ", ".join(map(repr, columns.inputs))
-    return f"{kind} column{'s' if len(columns.inputs) > 1 else ''} {names}"
+    inputs = describe_texts(columns.inputs) if kind == "text" else f"image column {next(iter(columns.inputs))!r}"
+    say(f"{source}: {inputs}, {_labels_described(columns, problem)}.")
+    return Splits(train, validation, clean.get("test"), problem.names, source, notes, problem.kind, columns.inputs)
 
 
 def _labels_described(columns: Columns, problem: Problem) -> str:
@@ -92,37 +87,14 @@ def _clean(split: Dataset, name: str, kind: InputKind, columns: Columns, problem
             )
     ids = [str(i) for i in split["id"][:]] if "id" in split.column_names else [str(i) for i in range(len(split))]
     encoded = problem.encode(split, name)
-    inputs = split.select_columns(list(columns.inputs)).rename_columns(
-        {own: standard for own, standard in columns.inputs.items() if own != standard}
-    )
-    inputs = inputs.cast_column("image", Image(decode=False)) if kind == "image" else _texts(inputs, name, columns)
+    if kind == "text":
+        fix = "fill the texts in, or drop these rows with --on_bad_row skip."
+        inputs = standard_texts(split, columns.inputs, f"{name} split", fix)
+    else:
+        own = next(iter(columns.inputs))
+        inputs = split.select_columns([own]).rename_columns({} if own == "image" else {own: "image"})
+        inputs = inputs.cast_column("image", Image(decode=False))
     return inputs.add_column("id", ids).add_column("label", encoded)
-
-
-def _texts(inputs: Dataset, name: str, columns: Columns) -> Dataset:
-    from datasets import Features, Value
-
-    for own, standard in columns.inputs.items():
-        _check_text(inputs, name, standard, own)
-    if any(feature.dtype != "string" for feature in inputs.features.values()):
-        inputs = inputs.cast(Features(dict.fromkeys(inputs.column_names, Value("string"))), keep_in_memory=True)
-    return inputs
-
-
-def _check_text(split: Dataset, name: str, standard: str, column: str) -> None:
-    if not is_string(split, standard):
-        raise UserError(
-            f"the column holds {getattr(split.features[standard], 'dtype', 'nested values')}, not text",
-            where=f"{name} split, column {column!r}",
-            fix="name the text column with --text_column.",
-        )
-    empty = [i + 1 for i, text in enumerate(split[standard][:]) if text is None]
-    if empty:
-        raise UserError(
-            f"{len(empty)} of {len(split)} rows have no text (rows {', '.join(map(str, empty[:5]))})",
-            where=f"{name} split, column {column!r}",
-            fix="fill the texts in, or drop these rows with --on_bad_row skip.",
-        )
 
 
 def _note(sentence: str, notes: list[str]) -> None:
