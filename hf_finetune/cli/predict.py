@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -129,9 +130,11 @@ def _read_pictures(source: Path) -> Dataset:
 
 
 def _write(frame: Any, output: Path) -> None:
+    options: dict[str, Any] = {"orient": "records", "lines": True} if output.suffix == ".jsonl" else {"index": False}
     if output.suffix == ".csv":
         frame = frame.map(_csv_cell)
-    options: dict[str, Any] = {"orient": "records", "lines": True} if output.suffix == ".jsonl" else {"index": False}
+        if frame.map(lambda cell: isinstance(cell, str) and "\r" in cell).any(axis=None):
+            options["quoting"] = csv.QUOTE_NONNUMERIC  # Python before 3.13 leaves such cells bare, and they end a row
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         getattr(frame, WRITERS[output.suffix])(output, **options)

@@ -23,7 +23,7 @@ def set_long_text(tokenizer: Any, how: str) -> None:
 
 def long_text_of(tokenizer: Any) -> str:
     """How long texts are read with a tokenizer; one that was not saved by a run cuts them at the end."""
-    return str(tokenizer.init_kwargs.get(SETTING, TRUNCATE))
+    return str(getattr(tokenizer, "init_kwargs", {}).get(SETTING, TRUNCATE))
 
 
 def encode_pieces(tokenizer: Any, texts: tuple[list[str], ...], how: str) -> tuple[dict[str, list[Any]], np.ndarray]:
@@ -114,7 +114,7 @@ def say_long_texts(name: str, rows: Any, tokenizer: Any) -> None:
         rows: the encoded split.
         tokenizer: what encoded it.
     """
-    if "cut" not in rows.column_names:
+    if "cut" not in getattr(rows, "column_names", ()):
         return
     cut = np.asarray(rows["cut"][:])
     long = int((cut > 0).sum())
