@@ -9,6 +9,7 @@ from hf_finetune import __version__
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process
 from hf_finetune.data import Splits
+from hf_finetune.data.problem import MULTI, REGRESSION
 from hf_finetune.evaluation.results import Results
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task
@@ -102,11 +103,11 @@ def _sections(
     counts = ", ".join(f"{len(split):,} {split_name}" for split_name, split in splits.items())
     sections = [
         f"# {name}",
-        f"[{base}] fine-tuned for {task.NAME} on {data}: {len(splits.labels)} classes, {counts} rows.",
+        f"[{base}] fine-tuned for {task.NAME} on {data}: {_labels(splits)}, {counts} rows.",
         "## Results",
         _results_table(results),
         "## Use",
-        _usage(config, task, name),
+        _usage(config, task, name, splits),
         "## Training",
         f"Strategy `{config.strategy.strategy}`: {phases}. Seed {config.training.get('seed', 42)}, "
         f"batch size {config.training.get('per_device_train_batch_size')} a device. "
@@ -118,6 +119,13 @@ def _sections(
     if splits.notes:
         sections += ["## Notes on the data", "\n".join(f"- {note}" for note in splits.notes)]
     return sections
+
+
+def _labels(splits: Splits) -> str:
+    count = len(splits.labels)
+    if splits.problem == REGRESSION:
+        return f"{count} numbers" if count > 1 else "a number"
+    return f"{count} classes, several a row" if splits.problem == MULTI else f"{count} classes"
 
 
 def _results_table(results: Results) -> str:
@@ -145,7 +153,7 @@ def _label_table(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _usage(config: Config, task: Task, name: str) -> str:
+def _usage(config: Config, task: Task, name: str, splits: Splits) -> str:
     repo = config.training.get("hub_model_id", name)
     if _adapter_only(config):
         return (
@@ -157,7 +165,13 @@ def _usage(config: Config, task: Task, name: str) -> str:
             f'model = PeftModel.from_pretrained(base, "{repo}").eval()\n```'
         )
     trust = ", trust_remote_code=True" if config.model.head_hidden_size else ""
-    sample = '"Some text.", truncation=True' if task.KIND == "text" else '"picture.jpg"'
+    pairs = "text_pair" in splits.inputs.values()
+    text = '{"text": "Some text.", "text_pair": "Another."}' if pairs else '"Some text."'
+    sample = f"{text}, truncation=True" if task.KIND == "text" else '"picture.jpg"'
+    if splits.problem == MULTI:
+        sample += ", top_k=None"
+    elif splits.problem == REGRESSION:
+        sample += ', function_to_apply="none"'
     return (
         f'```python\nfrom transformers import pipeline\n\nclassify = pipeline("{task.NAME}", model="{repo}"{trust})\n'
         f"print(classify({sample}))\n```"

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from conftest import FILLER, NEGATIVE, POSITIVE
 from datasets import ClassLabel, Dataset, Features, Image, List
+from transformers import pipeline
 
 from hf_finetune import fine_tune
 from hf_finetune.cli.predict import main as predict
@@ -30,9 +31,9 @@ def sentence(random, *telling, words=3):
     return " ".join(found)
 
 
-def agrees(run, source, tmp_path, *flags):
-    """Predict from the run folder, and compare with what the run recorded."""
-    predict([str(run), source, "--output", str(tmp_path / "out.parquet"), *flags])
+def agrees(run, source, tmp_path, *flags, model="."):
+    """Predict from the run folder, or from the model in it, and compare with what the run recorded."""
+    predict([str(run / model), source, "--output", str(tmp_path / "out.parquet"), *flags])
     found, expected = pd.read_parquet(tmp_path / "out.parquet"), pd.read_parquet(run / "predictions.parquet")
     assert list(found["id"]) == list(expected["id"])
     for name in set(expected.columns) - {"id", "label"}:
@@ -54,7 +55,7 @@ def pair_files(tmp_path_factory):
     """Two texts of one word each; they agree where both are good or both bad, which neither tells alone."""
     folder, random = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
     files = {}
-    for split, count in {"train": 400, "validation": 40, "test": 40}.items():
+    for split, count in {"train": 200, "validation": 40, "test": 40}.items():
         rows = []
         for index in range(count):
             one, other = index % 2, index // 2 % 2
@@ -72,8 +73,11 @@ def test_a_rule_over_pairs_is_learned_and_predicted_from_the_run_folder(checkpoi
         model_name_or_path=model,
         **pair_files,
         output_dir=run,
-        num_train_epochs=12,
-        per_device_train_batch_size=16,
+        num_train_epochs=20,
+        per_device_train_batch_size=8,
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
         **FAST,
     )
     assert metrics["test"]["accuracy"] > 0.95
@@ -82,6 +86,10 @@ def test_a_rule_over_pairs_is_learned_and_predicted_from_the_run_folder(checkpoi
     settings = json.loads((run / "model" / "config.json").read_text())
     assert settings["input_columns"] == {"text": ["premise"], "text_pair": ["hypothesis"]}
     agrees(run, pair_files["test_file"], tmp_path)
+    agrees(run, pair_files["test_file"], tmp_path, model="model")
+    answer = pipeline("text-classification", model=str(run / "model"))({"text": "good", "text_pair": "bad"})
+    assert answer["label"] == "different"
+    assert '{"text": "Some text.", "text_pair": "Another."}' in (run / "README.md").read_text()
     renamed = tmp_path / "renamed.csv"
     pd.read_csv(pair_files["test_file"]).rename(columns={"premise": "p", "label": "l"}).to_csv(renamed, index=False)
     with pytest.raises(UserError) as caught:
@@ -268,8 +276,41 @@ def test_numbers_come_back_in_their_own_units(checkpoints, tmp_path):
     found = agrees(run, files["test_file"], tmp_path)
     assert list(found.columns) == ["id", "prediction"]
     assert 4500 < found["prediction"].min() < found["prediction"].max() < 10500
+    text = pd.read_csv(files["test_file"])["text"][0]
+    scores = pipeline("text-classification", model=str(run / "model"))(text, function_to_apply="none")
+    assert scores[0]["score"] == pytest.approx(found["prediction"][0], rel=1e-4)
+    assert 'function_to_apply="none"' in (run / "README.md").read_text()
     errors = found["prediction"] - pd.read_csv(files["test_file"])["label"]
     assert np.sqrt(np.mean(errors**2)) == pytest.approx(metrics["test"]["rmse"], rel=1e-3)
+
+
+def test_an_adapter_remembers_its_columns(checkpoints, pair_files, tmp_path):
+    fine_tune(
+        "text-classification",
+        model_name_or_path=checkpoints("bert-without-dropout"),
+        **pair_files,
+        output_dir=tmp_path / "run",
+        strategy="lora",
+        num_train_epochs=1,
+        bf16=False,
+    )
+    assert (tmp_path / "run" / "model" / "adapter_model.safetensors").exists()
+    agrees(tmp_path / "run", pair_files["test_file"], tmp_path)
+
+
+def test_a_model_that_goes_on_from_another_remembers_its_own_columns(checkpoints, pair_files, text_files, tmp_path):
+    common = {"num_train_epochs": 1, "bf16": False, "long_text": "truncate"}
+    first = {"model_name_or_path": checkpoints("bert-without-dropout"), "long_text": "chunk"}
+    fine_tune("text-classification", **pair_files, output_dir=tmp_path / "one", **(common | first))
+    path = tmp_path / "one" / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"thresholds": [0.1, 0.2]}))
+    assert "long_text" in (path.parent / "tokenizer_config.json").read_text()
+    data = {f"{split}_file": file for split, file in text_files.items()}
+    fine_tune("text-classification", **data, model_name_or_path=path.parent, output_dir=tmp_path / "two", **common)
+    settings = json.loads((tmp_path / "two" / "model" / "config.json").read_text())
+    assert settings["input_columns"] == {"text": ["text"]}
+    assert "thresholds" not in settings
+    assert "long_text" not in (tmp_path / "two" / "model" / "tokenizer_config.json").read_text()
 
 
 def test_pictures_of_several_classes_from_rows_in_memory(checkpoints, tmp_path):
