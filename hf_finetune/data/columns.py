@@ -36,7 +36,19 @@ PAIR_NAMES = (
     ("query", "passage"),
 )
 IMAGE_NAMES = ("image", "img", "picture", "photo")
-LABEL_NAMES = ("label", "labels", "target", "class", "category", "sentiment", "emotion", "intent", "fine_label", "y")
+LABEL_NAMES = (
+    "label",
+    "labels",
+    "target",
+    "class",
+    "category",
+    "sentiment",
+    "emotion",
+    "intent",
+    "fine_label",
+    "y",
+    "score",
+)
 
 
 @dataclass(frozen=True)

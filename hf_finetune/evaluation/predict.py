@@ -91,5 +91,5 @@ def _take(rows: Any, indices: np.ndarray) -> Any:
 
 def _by_length(rows: Any) -> np.ndarray:
     if "length" in getattr(rows, "column_names", ()):
-        return np.argsort(np.asarray(rows["length"]), kind="stable")
+        return np.argsort(np.asarray(rows["length"][:]), kind="stable")
     return np.arange(len(rows))
