@@ -57,8 +57,13 @@ class DataConfig:
     text_column: str | None = field(
         default=None, metadata={"help": "Column of the text (default: found by name and type)."}
     )
+    text_columns: list[str] | None = field(
+        default=None,
+        metadata={"help": "Several columns that make one text, each with its name: 'title: …', 'body: …'."},
+    )
     text_pair_column: str | None = field(
-        default=None, metadata={"help": "Column of a second text, for pairs such as sentence1, sentence2."}
+        default=None,
+        metadata={"help": "Column of a second text (default: found where two columns have the names of a known pair)."},
     )
     image_column: str | None = field(
         default=None, metadata={"help": "Column of the image (default: found by name and type)."}
@@ -136,6 +141,13 @@ class InputConfig:
 
     max_length: int | None = field(
         default=None, metadata={"help": "Longest text in tokens (default: what the checkpoint takes, 512 at most)."}
+    )
+    long_text: Literal["truncate", "head_tail", "chunk"] = field(
+        default="truncate",
+        metadata={
+            "help": "Texts longer than that: cut at the end; keep the first and the last tokens; or read in overlapping "
+            "chunks, whose answers are averaged."
+        },
     )
     image_size: int | None = field(
         default=None, metadata={"help": "Side of the square that the model sees (default: the checkpoint's own)."}

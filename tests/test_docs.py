@@ -297,6 +297,13 @@ def test_data_page_lists_the_column_names_that_are_looked_for():
         assert tuple(re.findall(r"`(\w+)`", cell[1])) == names
 
 
+def test_data_page_lists_the_pairs_that_are_looked_for():
+    from hf_finetune.data.columns import PAIR_NAMES
+
+    listed = text_of(ROOT / "docs" / "data.md").split("**Pairs of texts.**")[1].split("**")[0]
+    assert tuple(re.findall(r"`(\w+)`\s+and\s+`(\w+)`", listed))[: len(PAIR_NAMES)] == PAIR_NAMES
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/scaling.md"])
 def test_every_accelerate_configuration_is_described(page):
     rows = re.findall(r"^\| (`[a-z0-9_]+`(?:, `[a-z0-9_]+`)*) \|", text_of(ROOT / page), flags=re.MULTILINE)

@@ -96,5 +96,5 @@ def _load(rows: Any, collate: Collate, indices: np.ndarray) -> dict[str, torch.T
 
 def _lengths(rows: Any, indices: np.ndarray) -> np.ndarray:
     if "length" in getattr(rows, "column_names", ()):
-        return np.asarray(rows["length"])[indices]
+        return np.asarray(rows["length"][:])[indices]
     return np.zeros(len(indices))

@@ -23,6 +23,8 @@ _NOT_THE_BACKBONE = frozenset(
         "num_classes",
         "label_names",
         "problem_type",
+        "thresholds",
+        "input_columns",
         "classifier_dropout",
         "architectures",
         "auto_map",
@@ -102,7 +104,7 @@ def describe_processor(processor: Any) -> str:
     return json.dumps(processor.to_dict(), sort_keys=True, default=str) if hasattr(processor, "to_dict") else ""
 
 
-_NOT_INPUTS = frozenset({"id", "label", "labels", "length"})
+_NOT_INPUTS = frozenset({"id", "label", "labels", "length", "cut", "row"})
 
 
 def _picture(cell: dict[str, Any]) -> bytes:

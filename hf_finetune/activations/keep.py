@@ -131,7 +131,7 @@ def _stores(
     dtype = cut.dtype if work.half is None else work.half
     content = hash_rows(rows if cut.pixels is None else rows.split)
     inputs = describe_processor(processor) if cut.pixels is not None else ""
-    lengths = np.asarray(rows["length"]) if cut.tokens else np.ones(len(rows), dtype=np.int64)
+    lengths = np.asarray(rows["length"][:]) if cut.tokens else np.ones(len(rows), dtype=np.int64)
     precision = f"{PartialState().device.type} {work.half}"
     found = []
     for view in range(views):
@@ -208,7 +208,7 @@ def _probes(work: Work) -> list[dict[str, torch.Tensor]]:
     rows = _first(work)
     indices = np.unique(np.linspace(0, len(rows) - 1, 8).astype(np.int64))
     if "length" in getattr(rows, "column_names", ()):
-        indices = indices[np.argsort(-np.asarray(rows["length"])[indices], kind="stable")]
+        indices = indices[np.argsort(-np.asarray(rows["length"][:])[indices], kind="stable")]
     middle = max(1, min(5, len(indices) - 1))
     batches = [work.collate([rows[int(i)] for i in part]) for part in (indices[:middle], indices[middle:])]
     device = PartialState().device

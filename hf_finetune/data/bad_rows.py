@@ -29,9 +29,12 @@ def missing(split: Dataset, name: str, columns: Columns, config: DataConfig) -> 
         UserError: there are such rows, and they are not to be skipped.
     """
     faults = []
-    for column, standard in columns.inputs.items():
-        if standard != "image" and column in split.column_names and is_string(split, column):
-            faults.append((_is_missing(split, column), "text", column))
+    for standard in ("text", "text_pair"):
+        named = [own for own, meant in columns.inputs.items() if meant == standard and own in split.column_names]
+        texts = [own for own in named if is_string(split, own)]
+        if texts:  # of several columns that make one text, one cell is enough
+            empty = np.logical_and.reduce([_is_missing(split, own, blank=len(texts) > 1) for own in texts])
+            faults.append((empty, "text", "' and '".join(texts)))
     for column in columns.labels:
         if column in split.column_names:
             several = bool(config.label_delimiter) or config.problem_type == MULTI or is_list(split.features[column])

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from hf_finetune.console import say
 from hf_finetune.data.bad_rows import missing, non_numbers, sound_rows, without
-from hf_finetune.data.columns import Columns, find_columns, is_string
+from hf_finetune.data.columns import Columns, find_columns
 from hf_finetune.data.divide import divide
 from hf_finetune.data.labels import unlabelled
 from hf_finetune.data.problem import REGRESSION, Problem, find_problem
 from hf_finetune.data.sources import InputKind, first_rows, read_raw
 from hf_finetune.data.splits import Splits
 from hf_finetune.data.tables import read_file
+from hf_finetune.data.texts import describe_texts, standard_texts
 from hf_finetune.errors import UserError
 from hf_finetune.options import DataConfig
 
@@ -54,7 +55,8 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Data
     problem, skipped = _leave_bad_rows_out(raw, columns, config, notes)
     clean = {name: _clean(split, name, kind, columns, problem) for name, split in raw.items()}
     splits, membership = divide(clean, raw, columns, config, problem.kind, notes)
-    say(f"{source}: {_described(columns, kind)}, {_labels_described(columns, problem)}.")
+    inputs = describe_texts(columns.inputs) if kind == "text" else f"image column {next(iter(columns.inputs))!r}"
+    say(f"{source}: {inputs}, {_labels_described(columns, problem)}.")
     return Splits(
         splits["train"],
         splits.get("validation"),
@@ -63,7 +65,7 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Data
         source,
         notes,
         problem.kind,
-        list(columns.inputs),
+        columns.inputs,
         skipped,
         membership,
     )
@@ -85,11 +87,6 @@ def _leave_bad_rows_out(
         numbers = non_numbers(split, problem.columns, config) if problem.kind == REGRESSION else []
         raw[name] = without(split, name, faults[name] + numbers, notes, skipped)
     return problem, skipped
-
-
-def _described(columns: Columns, kind: InputKind) -> str:
-    names = ", ".join(map(repr, columns.inputs))
-    return f"{kind} column{'s' if len(columns.inputs) > 1 else ''} {names}"
 
 
 def _labels_described(columns: Columns, problem: Problem) -> str:
@@ -115,30 +112,14 @@ def _clean(split: Dataset, name: str, kind: InputKind, columns: Columns, problem
             )
     ids = [str(i) for i in split["id"][:]] if "id" in split.column_names else [str(i) for i in range(len(split))]
     encoded = problem.encode(split, name)
-    inputs = split.select_columns(list(columns.inputs)).rename_columns(
-        {own: standard for own, standard in columns.inputs.items() if own != standard}
-    )
-    inputs = inputs.cast_column("image", Image(decode=False)) if kind == "image" else _texts(inputs, name, columns)
+    if kind == "text":
+        fix = "fill the texts in, or drop these rows with --on_bad_row skip."
+        inputs = standard_texts(split, columns.inputs, f"{name} split", fix)
+    else:
+        own = next(iter(columns.inputs))
+        inputs = split.select_columns([own]).rename_columns({} if own == "image" else {own: "image"})
+        inputs = inputs.cast_column("image", Image(decode=False))
     return inputs.add_column("id", ids).add_column("label", encoded)
-
-
-def _texts(inputs: Dataset, name: str, columns: Columns) -> Dataset:
-    from datasets import Features, Value
-
-    for own, standard in columns.inputs.items():
-        _check_text(inputs, name, standard, own)
-    if any(feature.dtype != "string" for feature in inputs.features.values()):
-        inputs = inputs.cast(Features(dict.fromkeys(inputs.column_names, Value("string"))), keep_in_memory=True)
-    return inputs
-
-
-def _check_text(split: Dataset, name: str, standard: str, column: str) -> None:
-    if not is_string(split, standard):
-        raise UserError(
-            f"the column holds {getattr(split.features[standard], 'dtype', 'nested values')}, not text",
-            where=f"{name} split, column {column!r}",
-            fix="name the text column with --text_column.",
-        )
 
 
 def _note(sentence: str, notes: list[str]) -> None:

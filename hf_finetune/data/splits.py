@@ -24,7 +24,8 @@ class Splits:
     0.0 and 1.0, for regression a list of numbers, both as long as ``labels``. Where groups were named there is ``group``
     (str) as well.
 
-    ``problem`` is what transformers calls ``problem_type``; ``inputs`` are the user's names of the input columns;
+    ``problem`` is what transformers calls ``problem_type``; ``inputs`` are the user's names of the input columns, each with
+    its standard name (several may be ``text``: they make one).
     ``skipped`` lists the rows that were left out (see :mod:`hf_finetune.data.skipped`).
     ``membership`` says of every row that was read which split it is in (see :mod:`hf_finetune.data.membership`).
     """
@@ -36,7 +37,7 @@ class Splits:
     source: str
     notes: list[str] = field(default_factory=list)
     problem: str = "single_label_classification"
-    inputs: list[str] = field(default_factory=list)
+    inputs: dict[str, str] = field(default_factory=dict)
     skipped: list[dict[str, Any]] = field(default_factory=list)
     membership: pa.Table | None = None
 

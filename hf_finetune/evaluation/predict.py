@@ -15,7 +15,8 @@ def predict_logits(
     """Run a model over a split in float32; each process takes its share, and every process gets the whole.
 
     Results are placed by row index and full coverage is checked, so that the rows which distributed samplers repeat to
-    fill their batches cannot count twice. Texts are taken in the order of their length, which saves padding.
+    fill their batches cannot count twice. Texts are taken in the order of their length, which saves padding. Where rows
+    are chunks of longer texts (a column ``row`` says of which), their logits are averaged.
 
     Args:
         model: a classifier in evaluation mode.
@@ -24,7 +25,7 @@ def predict_logits(
         batch_size: rows at once.
 
     Returns:
-        float32 array of shape (rows, classes).
+        float32 array of shape (rows, classes); where there are chunks, one row a text.
     """
     from accelerate import PartialState
     from accelerate.utils import gather_object
@@ -43,7 +44,8 @@ def predict_logits(
             logits = model(**inputs).logits
         found.append((indices, logits.float().cpu().numpy()))
     gathered = gather_object(found)
-    return scatter_rows(gathered, len(rows))
+    logits = scatter_rows(gathered, len(rows))
+    return pool_chunks(logits, np.asarray(rows["row"][:])) if "row" in getattr(rows, "column_names", ()) else logits
 
 
 def scatter_rows(parts: list[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray:
@@ -65,6 +67,22 @@ def scatter_rows(parts: list[tuple[np.ndarray, np.ndarray]], count: int) -> np.n
     return result
 
 
+def pool_chunks(logits: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Mean of the logits of each row's chunks.
+
+    Args:
+        logits: shape (chunks, classes).
+        rows: the row of each chunk, shape (chunks,).
+
+    Returns:
+        Shape (rows, classes), in the order of the rows' numbers, and of the type of the logits.
+    """
+    _, own = np.unique(rows, return_inverse=True)
+    total = np.zeros((own.max() + 1, logits.shape[1]))
+    np.add.at(total, own, logits)
+    return (total / np.bincount(own)[:, None]).astype(logits.dtype)
+
+
 def _take(rows: Any, indices: np.ndarray) -> Any:
     """Rows one by one, or all at once where the data set offers that (as torch's loader does it)."""
     at_once = getattr(rows, "__getitems__", None)
@@ -73,5 +91,5 @@ def _take(rows: Any, indices: np.ndarray) -> Any:
 
 def _by_length(rows: Any) -> np.ndarray:
     if "length" in getattr(rows, "column_names", ()):
-        return np.argsort(np.asarray(rows["length"]), kind="stable")
+        return np.argsort(np.asarray(rows["length"][:]), kind="stable")
     return np.arange(len(rows))

@@ -14,6 +14,7 @@ import numpy as np
 from hf_finetune.data.problem import MULTI, REGRESSION
 from hf_finetune.evaluation import metrics as single
 from hf_finetune.evaluation import multi_label, regression
+from hf_finetune.evaluation.predict import pool_chunks
 
 
 class Target(Protocol):
@@ -194,8 +195,16 @@ def make_target(problem: str | None, names: list[str], thresholds: list[float] |
     return Regression(names) if problem == REGRESSION else SingleLabel(names)
 
 
-def metric_function(target: Target, extra: str | None = None) -> Callable[[Any], dict[str, float]]:
+def metric_function(
+    target: Target, extra: str | None = None, rows: np.ndarray | None = None
+) -> Callable[[Any], dict[str, float]]:
     """The Trainer's ``compute_metrics``: the built-in metrics, and one of the Hub where it is asked for.
+
+    Args:
+        target: the kind of label.
+        extra: the metric of the Hub.
+        rows: where the Trainer evaluates chunks of longer texts, the row of each chunk in the order in which it does so;
+            all metrics, the loss among them, are then those of the rows.
 
     Raises:
         UserError: the Hub has no such metric, or cannot be reached.
@@ -204,13 +213,25 @@ def metric_function(target: Target, extra: str | None = None) -> Callable[[Any],
 
     def compute(prediction: Any) -> dict[str, float]:
         logits, labels = np.asarray(prediction.predictions, dtype=np.float64), np.asarray(prediction.label_ids)
+        if rows is not None:
+            logits, labels = _by_row(logits, labels, rows)
         found = target.metrics(logits, labels)
-        found.pop("loss")  # the Trainer reports that of training
+        if rows is None:
+            found.pop("loss")  # the Trainer reports that of training
         return found | (
             single.hub_metric_value(hub, str(extra), target.decide(logits), labels) if hub is not None else {}
         )
 
     return compute
+
+
+def _by_row(logits: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and labels of rows, from those of their chunks; ``--dataloader_drop_last`` leaves the last chunks out."""
+    rows = rows[: len(logits)]
+    _, first, own = np.unique(rows, return_index=True, return_inverse=True)
+    if not np.array_equal(labels, labels[first][own]):
+        raise RuntimeError("the chunks of a row came with different labels: they are not in the expected order")
+    return pool_chunks(logits, rows), labels[first]
 
 
 def target_of(settings: Any) -> Target:

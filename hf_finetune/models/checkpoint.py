@@ -149,6 +149,8 @@ def _set_labels(settings: PreTrainedConfig, labels: list[str], problem: str) -> 
     settings.id2label = dict(enumerate(labels))
     settings.label2id = {label: index for index, label in enumerate(labels)}
     settings.problem_type = problem
+    if hasattr(settings, "thresholds"):  # of the run that the checkpoint comes from
+        del settings.thresholds
 
 
 def _refuse_without_weights(name: str) -> None:

@@ -9,6 +9,7 @@ from hf_finetune import __version__
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process
 from hf_finetune.data import Splits
+from hf_finetune.data.problem import MULTI, REGRESSION
 from hf_finetune.evaluation.results import Results
 from hf_finetune.options import RunConfig
 from hf_finetune.strategies import Plan
@@ -103,11 +104,11 @@ def _sections(
     counts = ", ".join(f"{len(split):,} {split_name}" for split_name, split in splits.items())
     sections = [
         f"# {name}",
-        f"[{base}] fine-tuned for {task.NAME} on {data}: {len(splits.labels)} classes, {counts} rows.",
+        f"[{base}] fine-tuned for {task.NAME} on {data}: {_labels(splits)}, {counts} rows.",
         "## Results",
         _results_table(results),
         "## Use",
-        _usage(config, task, name),
+        _usage(config, task, name, splits),
         "## Training",
         f"Strategy `{config.strategy.strategy}`: {phases}. Seed {config.training.get('seed', 42)}, "
         f"batch size {config.training.get('per_device_train_batch_size')} a device. {_imbalance(config.run)}"
@@ -136,6 +137,13 @@ def _imbalance(run: RunConfig) -> str:
     return f"Against imbalance: {', '.join(done)}. " if done else ""
 
 
+def _labels(splits: Splits) -> str:
+    count = len(splits.labels)
+    if splits.problem == REGRESSION:
+        return f"{count} numbers" if count > 1 else "a number"
+    return f"{count} classes, several a row" if splits.problem == MULTI else f"{count} classes"
+
+
 def _results_table(results: Results) -> str:
     scores = results.metrics.get(results.judged)
     if scores is None:
@@ -161,7 +169,7 @@ def _label_table(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _usage(config: Config, task: Task, name: str) -> str:
+def _usage(config: Config, task: Task, name: str, splits: Splits) -> str:
     repo = config.training.get("hub_model_id", name)
     if _adapter_only(config):
         return (
@@ -173,7 +181,13 @@ def _usage(config: Config, task: Task, name: str) -> str:
             f'model = PeftModel.from_pretrained(base, "{repo}").eval()\n```'
         )
     trust = ", trust_remote_code=True" if config.model.head_hidden_size else ""
-    sample = '"Some text.", truncation=True' if task.KIND == "text" else '"picture.jpg"'
+    pairs = "text_pair" in splits.inputs.values()
+    text = '{"text": "Some text.", "text_pair": "Another."}' if pairs else '"Some text."'
+    sample = f"{text}, truncation=True" if task.KIND == "text" else '"picture.jpg"'
+    if splits.problem == MULTI:
+        sample += ", top_k=None"
+    elif splits.problem == REGRESSION:
+        sample += ', function_to_apply="none"'
     return (
         f'```python\nfrom transformers import pipeline\n\nclassify = pipeline("{task.NAME}", model="{repo}"{trust})\n'
         f"print(classify({sample}))\n```"

@@ -1,4 +1,4 @@
-"""Text classification: one text in, classes or numbers out."""
+"""Text classification: one text or a pair in, classes or numbers out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hf_finetune.config import Config
 from hf_finetune.data.problem import SINGLE
+from hf_finetune.data.texts import in_users_cache
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint
 from hf_finetune.options import InputConfig
+from hf_finetune.tasks.long_texts import CHUNK, TRUNCATE, encode_pieces, long_text_of, set_long_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -20,6 +22,9 @@ AUTO_CLASS = "AutoModelForSequenceClassification"
 
 # Tokenizers of checkpoints without a limit of their own say 1e30; attention over more than this is rarely meant.
 LONGEST = 512
+
+# Columns of encoded rows that speak about them, and are no input of the model.
+_ABOUT = frozenset({"length", "cut", "row"})
 
 # To be raised whenever ``encode`` makes something else of the same rows: what is kept on disk is then made anew.
 VERSION = 1
@@ -42,6 +47,7 @@ def load_model(config: Config, labels: list[str], problem: str = SINGLE) -> Chec
         )
     # Saved with the tokenizer: pipeline(..., truncation=True) cuts long texts where training did.
     tokenizer.model_max_length = wanted or min(limit, LONGEST)
+    set_long_text(tokenizer, config.inputs.long_text)
     return checkpoint
 
 
@@ -69,27 +75,33 @@ def load_processor(name: str, **options: Any) -> Any:
 def encode(split: Dataset, processor: Any, views: InputConfig | None = None, image_cache: str | None = None) -> Dataset:
     """Token ids of every row, cut at the tokenizer's limit and not padded; ``length`` is their number.
 
+    Where long texts are read in chunks each chunk is a row, with the label of its own; ``row`` says which row that is.
+
     The rows are kept on disk by ``datasets``: the next run on the same file with the same tokenizer reads them. One process
     does the work; a fast tokenizer spreads a batch over all cores by itself.
 
     Texts have no random views and no pictures: ``views`` and ``image_cache`` change nothing.
     """
     from accelerate import PartialState
-    from datasets.config import HF_DATASETS_CACHE
 
-    def tokenize(rows: dict[str, list[Any]]) -> dict[str, Any]:
+    how = long_text_of(processor)
+
+    def tokenize(rows: dict[str, list[Any]], indices: list[int]) -> dict[str, Any]:
         texts = (rows["text"], rows["text_pair"]) if "text_pair" in rows else (rows["text"],)
-        tokens = dict(processor(*texts, truncation=True))
-        tokens["length"] = [len(ids) for ids in tokens["input_ids"]]
-        if "label" in rows:
-            tokens["labels"] = rows["label"]
-        return tokens
+        if how == TRUNCATE:
+            tokens = dict(processor(*texts, truncation="longest_first"))
+            tokens["length"] = [len(ids) for ids in tokens["input_ids"]]
+            return tokens | ({"labels": rows["label"]} if "label" in rows else {})
+        tokens, own = encode_pieces(processor, texts, how)
+        if how == CHUNK:
+            tokens["row"] = [indices[row] for row in own]
+        return tokens | ({"labels": [rows["label"][row] for row in own]} if "label" in rows else {})
 
     # Rows of a saved data set are cached beside it unless they stay in memory: nothing is written to the user's folder.
-    elsewhere = all(file["filename"].startswith(str(HF_DATASETS_CACHE)) for file in split.cache_files)
-    options = {"remove_columns": split.column_names, "desc": "Tokenising", "keep_in_memory": not elsewhere}
+    options = {"remove_columns": split.column_names, "desc": "Tokenising", "keep_in_memory": not in_users_cache(split)}
+    name = _fingerprint(split, processor)
     with PartialState().main_process_first():
-        return split.map(tokenize, batched=True, new_fingerprint=_fingerprint(split, processor), **options)
+        return split.map(tokenize, batched=True, with_indices=True, new_fingerprint=name, **options)
 
 
 def _fingerprint(split: Dataset, processor: Any) -> str | None:
@@ -107,6 +119,7 @@ def _fingerprint(split: Dataset, processor: Any) -> str | None:
     backend.no_truncation()
     backend.no_padding()
     settings = [type(processor).__name__, processor.model_max_length, processor.truncation_side, VERSION]
+    settings.append(long_text_of(processor))
     return Hasher.hash([split._fingerprint, backend.to_str(), *settings, list(processor.model_input_names)])
 
 
@@ -117,7 +130,7 @@ def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]
     pad = DataCollatorWithPadding(processor, pad_to_multiple_of=8)
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-        return dict(pad([{key: value for key, value in row.items() if key != "length"} for row in rows]))
+        return dict(pad([{key: value for key, value in row.items() if key not in _ABOUT} for row in rows]))
 
     return collate
 

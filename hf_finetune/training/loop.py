@@ -20,17 +20,18 @@ from hf_finetune.data.membership import refuse_other_rows, write_membership
 from hf_finetune.data.problem import SINGLE
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.targets import metric_function
-from hf_finetune.models import Checkpoint, load_weights
+from hf_finetune.models import Checkpoint, is_adapter, load_weights
 from hf_finetune.options import InputConfig
 from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
 from hf_finetune.tasks import Task
+from hf_finetune.tasks.long_texts import say_long_texts
 from hf_finetune.training.arguments import half_precision, is_sharded, training_arguments
 from hf_finetune.training.artifact import save_artifact
 from hf_finetune.training.callbacks import Interrupted, StopOnSignal, TellEpoch
 from hf_finetune.training.fitting import FitInMemory
 from hf_finetune.training.loss import make_loss, sampling_classes, training_target
 from hf_finetune.training.run import open_run, wants_resume
-from hf_finetune.training.trainer import PhaseTrainer
+from hf_finetune.training.trainer import PhaseTrainer, rows_as_evaluated
 
 
 def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, plan: Plan) -> dict[str, float]:
@@ -51,6 +52,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         refuse_other_rows(config.output_dir, splits.membership)
     keep = config.cache.image_cache
     target = training_target(splits)
+    remember_inputs(checkpoint.model, splits.inputs)
     validation = None if splits.validation is None else task.encode(splits.validation, checkpoint.processor, None, keep)
     arguments = [
         training_arguments(
@@ -61,7 +63,9 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     held_out = {} if validation is None else {"validation": validation}
     collate = task.collator(checkpoint.processor)
     shared: dict[str, Any] = {
-        "compute_metrics": metric_function(target, config.run.metric),
+        "compute_metrics": metric_function(
+            target, config.run.metric, rows_as_evaluated(validation, arguments[0].length_column_name)
+        ),
         "preprocess_logits_for_metrics": _logits_only,
         "compute_loss_func": make_loss(config, splits, target),
         "balance": sampling_classes(config, splits),
@@ -88,6 +92,9 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         show_phase(checkpoint.model, checkpoint.stages, phase)
         views = training_views(config.inputs, phase) if task.KIND == "image" else None  # texts are read as they are
         train_rows = task.encode(splits.train, checkpoint.processor, views, "off" if views is None else keep)
+        if number == start:
+            for name, split in {"training": train_rows, **held_out}.items():
+                say_long_texts(name, split, checkpoint.processor)
         rows = {"train": train_rows} | held_out
         kept = keep_activations(config.cache, checkpoint, _work(config, phase, arguments[number], rows, collate, views))
         if task.KIND == "image" and views is None and kept.rows["train"] is train_rows:  # read more than once after all
@@ -106,6 +113,19 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     }
     save_artifact(trainer, checkpoint, config, target)
     return timing
+
+
+def remember_inputs(model: Any, inputs: dict[str, str]) -> None:
+    """Write the user's names of the input columns into the model's configuration, where ``predict`` finds them.
+
+    Lists by standard name, since ``config.json`` is sorted by name and the order of columns that make one text counts:
+    ``{"text": ["title", "body"]}``.
+    """
+    base = model.get_base_model() if is_adapter(model) else model
+    base.config.input_columns = {
+        standard: [own for own, name in inputs.items() if name == standard]
+        for standard in dict.fromkeys(inputs.values())
+    }
 
 
 def training_views(inputs: InputConfig, phase: Phase) -> InputConfig | None:

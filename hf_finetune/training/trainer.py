@@ -84,16 +84,16 @@ class PhaseTrainer(Trainer):
         step_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         if self.balance is not None:
-            return BalancedSampler(self.balance, seed, list(rows[column]) if grouped else None, step_rows)
+            return BalancedSampler(self.balance, seed, rows[column][:] if grouped else None, step_rows)
         if grouped:
-            return LengthGroupedSampler(list(rows[column]), step_rows, seed)
+            return LengthGroupedSampler(rows[column][:], step_rows, seed)
         return super()._get_train_sampler(train_dataset)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> torch.utils.data.Sampler | None:
         """Labels are gathered with the logits, so the order changes no metric; what processes repeat is cut off as ever."""
         column = self.args.length_column_name
         if column in getattr(eval_dataset, "column_names", ()):
-            return LongestFirstSampler(list(eval_dataset[column]))
+            return LongestFirstSampler(eval_dataset[column][:])
         return super()._get_eval_sampler(eval_dataset)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
@@ -106,6 +106,18 @@ class PhaseTrainer(Trainer):
         whole = super().training_step
         closes = self.accelerator.gradient_state.sync_gradients
         return self.fit.step(model, inputs, lambda alone, part: whole(alone, part, num_items_in_batch), closes=closes)
+
+
+def rows_as_evaluated(chunks: Any, length_column: str) -> np.ndarray | None:
+    """The row of each chunk of longer texts, in the order in which the Trainer evaluates them and hands their logits on.
+
+    That is the order of the sampler, in any number of processes: accelerate deals whole batches out in turn, and gathers
+    them in the same turn. None where rows are no chunks.
+    """
+    if "row" not in getattr(chunks, "column_names", ()):
+        return None
+    rows = np.asarray(chunks["row"][:])
+    return rows[LongestFirstSampler(chunks[length_column][:]).order] if length_column in chunks.column_names else rows
 
 
 def mix_batch(mix: Any, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -31,7 +31,7 @@ def checkpoint_of(task, name: str, labels: tuple[str, ...] = ("a", "b", "c"), si
         model=SimpleNamespace(
             model_name_or_path=name, model_revision="main", trust_remote_code=False, head_hidden_size=hidden
         ),
-        inputs=SimpleNamespace(image_size=size, max_length=None),
+        inputs=SimpleNamespace(image_size=size, max_length=None, long_text="truncate"),
     )
     return task.load_model(settings, list(labels))
 

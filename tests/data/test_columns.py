@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
-from hf_finetune.data.columns import find_image, find_label, find_text, is_string
+from hf_finetune.data.columns import PAIR_NAMES, find_image, find_label, find_text, find_texts, is_string
 from hf_finetune.errors import UserError
+from hf_finetune.options import DataConfig
 
 KINDS = {
     "s": Value("string"),
@@ -128,3 +129,67 @@ def test_a_named_column_that_is_missing_lists_those_there_are(find, flag):
 def test_what_counts_as_text(kind, text):
     rows = Dataset(pa.table({"x": pa.array([], type=kind), "label": pa.array([], type=pa.int64())}))
     assert is_string(rows, "x") is text
+
+
+def texts(rows, trained=None, **named):
+    return find_texts(rows, DataConfig(**named), ("label",), trained)
+
+
+@pytest.mark.parametrize("names", PAIR_NAMES, ids="/".join)
+def test_a_known_pair_is_found_whatever_stands_beside_it(names):
+    first, second = names
+    rows = table(idx="i", genre="s", **{second: "s", first: "s"}, label="i")
+    assert texts(rows) == {first: "text", second: "text_pair"}
+    assert list(texts(rows)) == [first, second]
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        ({"Sentence1": "s", " sentence2": "s", "label": "i"}, {"Sentence1": "text", " sentence2": "text_pair"}),
+        ({"text": "s", "sentence1": "s", "sentence2": "s", "label": "i"}, {"text": "text"}),
+        ({"query": "s", "passage": "i", "label": "i"}, {"query": "text"}),
+        ({"question": "s", "sentence": "s", "text": "s", "label": "i"}, {"text": "text"}),
+        ({"sentence": "s", "premise": "s", "label": "i"}, {"sentence": "text"}),
+    ],
+)
+def test_a_text_by_its_name_or_half_a_pair_is_no_pair(columns, found):
+    assert texts(table(**columns)) == found
+
+
+def test_two_known_pairs_are_not_guessed_between():
+    rows = table(premise="s", hypothesis="s", text1="s", text2="s", label="i")
+    assert refused(texts, rows).fix == "name it with --text_column."
+    assert texts(rows, text_pair_column="text2") == {"text1": "text", "text2": "text_pair"}
+
+
+def test_columns_of_a_pair_can_be_named():
+    rows = table(a="s", b="s", sentence1="s", sentence2="s", label="i")
+    assert texts(rows, text_column="b", text_pair_column="a") == {"b": "text", "a": "text_pair"}
+    assert texts(rows, text_column="sentence1") == {"sentence1": "text"}
+    assert texts(table(c="s", d="s", label="i"), text_pair_column="c") == {"d": "text", "c": "text_pair"}
+    error = refused(lambda: texts(rows, text_column="a", text_pair_column="a"))
+    assert error.what == "'a' is named as both texts of a pair"
+
+
+def test_several_columns_of_one_text_keep_the_order_in_which_they_are_named():
+    rows = table(body="s", title="s", other="s", label="i")
+    assert list(texts(rows, text_columns=["title", "body"]).items()) == [("title", "text"), ("body", "text")]
+    assert refused(lambda: texts(rows, text_columns=["title", "bdy"])).fix == "did you mean --text_columns body?"
+    error = refused(lambda: texts(rows, text_columns=["title"], text_column="body"))
+    assert error.what == "--text_column and --text_columns exclude each other"
+
+
+def test_what_a_model_was_trained_on_is_looked_for_by_name():
+    trained = {"text": ["title", "body"], "text_pair": ["answer"]}
+    rows = table(text="s", answer="s", body="s", title="s", reply="s")
+    assert list(texts(rows, trained).items()) == [("title", "text"), ("body", "text"), ("answer", "text_pair")]
+    assert texts(rows, trained, text_column="text") == {"text": "text", "answer": "text_pair"}
+    changed = texts(rows, trained, text_pair_column="reply")
+    assert changed == {"title": "text", "body": "text", "reply": "text_pair"}
+    error = refused(lambda: texts(table(text="s", title="s"), trained))
+    assert error.what == "there is no column 'body', which the model was trained on; the columns are 'text', 'title'"
+    assert error.fix == "name the column with --text_column."
+    assert refused(lambda: texts(table(text="s"), {"text": ["text"], "text_pair": ["b"]})).fix.endswith(
+        "--text_pair_column."
+    )

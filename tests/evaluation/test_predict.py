@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from torch import nn
 
-from hf_finetune.evaluation.predict import predict_logits, scatter_rows
+from hf_finetune.evaluation.predict import pool_chunks, predict_logits, scatter_rows
 
 
 def part(*rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -103,3 +103,18 @@ def test_half_precision_logits_become_float32():
             return SimpleNamespace(logits=torch.full((len(input_ids), 2), 0.1, dtype=torch.bfloat16))
 
     assert predict_logits(Half(), [{"input_ids": [1]}], collate, 1).dtype == np.float32
+
+
+def test_the_logits_of_chunks_are_averaged_row_by_row():
+    logits = np.array([[1, 10], [2, 20], [6, 60], [4, 40], [9, 90]], dtype=np.float32)
+    found = pool_chunks(logits, np.array([0, 1, 1, 1, 2]))
+    np.testing.assert_array_equal(found, [[1, 10], [4, 40], [9, 90]])
+    assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_chunks_come_back_as_rows(batch_size):
+    columns = {"input_ids": TOKENS, "length": [len(ids) for ids in TOKENS], "row": [0, 0, 1, 2, 2, 2, 3]}
+    found = predict_logits(Echo(), Dataset.from_dict(columns), collate, batch_size)
+    expected = [(SUMS[0] + SUMS[1]) / 2, SUMS[2], sum(SUMS[3:6]) / 3, SUMS[6]]
+    assert found[:, 0].tolist() == pytest.approx(expected)

@@ -75,6 +75,52 @@ def test_evaluation_between_the_epochs_counts_every_row_once(checkpoints, text_f
         assert one["eval_accuracy"] * 21 == pytest.approx(round(one["eval_accuracy"] * 21))
 
 
+def test_chunks_of_long_texts_are_pooled_alike_in_two_processes(checkpoints, tmp_path):
+    import csv
+
+    from conftest import make_texts
+
+    files = {}
+    for split, count in {"train": 32, "validation": 21, "test": 13}.items():  # 1, 2 or 3 chunks a row
+        sentences = make_texts(count * 3, seed=count)
+        rows = [
+            (" ".join(s for s, _ in sentences[i * 3 : i * 3 + 1 + i % 3]), sentences[i * 3][1]) for i in range(count)
+        ]
+        files[split] = tmp_path / f"{split}.csv"
+        with files[split].open("w", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *rows])
+    data = [word for split, path in files.items() for word in (f"--{split}_file", str(path))]
+    # Next to nothing is learned: processes that share an odd number of chunks take other steps than one process does.
+    fixed = ["--num_train_epochs", "1", "--learning_rate", "1e-8", "--bf16", "false", "--metric", "loss"]
+    chunks = [
+        "--long_text",
+        "chunk",
+        "--max_length",
+        "10",
+        "--per_device_eval_batch_size",
+        "4",
+        "--save_total_limit",
+        "9",
+    ]
+    logs, tests = [], []
+    for processes in (1, 2):
+        output = tmp_path / str(processes)
+        model = ["--model_name_or_path", checkpoints("bert-without-dropout"), "--output_dir", str(output)]
+        launch(processes, "text_classification", *model, *data, *fixed, *chunks)
+        state = max(output.glob("checkpoints/1-full/*/trainer_state.json"), key=lambda path: path.stat().st_mtime)
+        history = json.loads(state.read_text())["log_history"]
+        logs.append([entry for entry in history if "eval_loss" in entry])
+        tests.append(json.loads((output / "metrics.json").read_text()))
+    assert tests[1]["timing"]["processes"] == 2
+    assert tests[1]["test"]["rows"] == 13
+    assert tests[1]["test"] == pytest.approx(tests[0]["test"], rel=1e-4)
+    assert len(logs[0]) == len(logs[1]) == 1
+    for one, two in zip(*logs, strict=True):
+        for name in ("eval_loss", "eval_accuracy", "eval_auroc"):
+            assert two[name] == pytest.approx(one[name], rel=1e-4)
+        assert one["eval_accuracy"] * 21 == pytest.approx(round(one["eval_accuracy"] * 21))
+
+
 def test_images_in_two_processes_equal_one(checkpoints, image_folder, tmp_path):
     flags = ["--model_name_or_path", checkpoints("timm-resnet"), "--dataset_name", image_folder, "--strategy", "head"]
     flags += ["--num_train_epochs", "2", "--bf16", "false"]
