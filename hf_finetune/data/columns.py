@@ -26,7 +26,19 @@ TEXT_NAMES = (
     "query",
 )
 IMAGE_NAMES = ("image", "img", "picture", "photo")
-LABEL_NAMES = ("label", "labels", "target", "class", "category", "sentiment", "emotion", "intent", "fine_label", "y")
+LABEL_NAMES = (
+    "label",
+    "labels",
+    "target",
+    "class",
+    "category",
+    "sentiment",
+    "emotion",
+    "intent",
+    "fine_label",
+    "y",
+    "cls",
+)
 
 
 @dataclass(frozen=True)

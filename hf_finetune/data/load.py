@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_finetune.console import say
 from hf_finetune.data.columns import Columns, find_columns, is_string
@@ -15,26 +15,35 @@ from hf_finetune.errors import UserError
 from hf_finetune.options import DataConfig
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset
 
 __all__ = ["load_splits", "read_file"]
 
 
-def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Dataset | None = None) -> Splits:
+def load_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> Splits:
     """Read the rows, find the columns, encode the labels, and hold a validation split out where none is given.
 
     Args:
         config: where the rows are.
         kind: what the task reads, ``"text"`` or ``"image"``.
-        dataset: rows that are already in memory; used instead of the places that ``config`` names.
+        dataset: a ``Dataset`` or ``DatasetDict``, used instead of the places that ``config`` names; or an
+            ``IterableDataset`` or ``IterableDatasetDict``, which means ``--streaming``.
 
     Raises:
         UserError: nothing given, nothing found, unreadable, or not what the task reads.
     """
+    from datasets import IterableDataset, IterableDatasetDict
+
     if kind == "text" and config.train_dir:
         raise UserError(
             "a folder of pictures holds no texts", where="--train_dir", fix="name a file with --train_file."
         )
+    if isinstance(dataset, (IterableDataset, IterableDatasetDict)):
+        config.streaming = True
+    if config.streaming:
+        from hf_finetune.data.stream_splits import stream_splits
+
+        return stream_splits(config, kind, dataset)
     raw, source = read_raw(config, kind, dataset)
     raw = first_rows(raw, config)
     if "train" not in raw:
@@ -54,22 +63,23 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Data
         del raw[name]
         _note(f"The {name} split has no labels and is not used.", notes)
     problem = find_problem(raw["train"], columns.labels, config)
-    clean = {name: _clean(split, name, kind, columns, problem) for name, split in raw.items()}
+    clean = {name: clean(split, name, kind, columns, problem) for name, split in raw.items()}
     train, validation = clean["train"], clean.get("validation")
     if validation is None:
         train, validation = hold_out_validation(train, config.validation_split, notes)
-    say(f"{source}: {_described(columns, kind)}, {_labels_described(columns, problem)}.")
+    say(f"{source}: {described(columns, kind)}, {labels_described(columns, problem)}.")
     return Splits(
         train, validation, clean.get("test"), problem.names, source, notes, problem.kind, list(columns.inputs)
     )
 
 
-def _described(columns: Columns, kind: InputKind) -> str:
+def described(columns: Columns, kind: InputKind) -> str:
+    """``text column 'text'``."""
     names = ", ".join(map(repr, columns.inputs))
     return f"{kind} column{'s' if len(columns.inputs) > 1 else ''} {names}"
 
 
-def _labels_described(columns: Columns, problem: Problem) -> str:
+def labels_described(columns: Columns, problem: Problem) -> str:
     """``label column 'label' with 2 classes``; the kind of label is said where it is not one class a row."""
     names = ", ".join(map(repr, columns.labels[:5])) + (", …" if len(columns.labels) > 5 else "")
     what = f"label column{'s' if len(columns.labels) > 1 else ''} {names}"
@@ -79,7 +89,7 @@ def _labels_described(columns: Columns, problem: Problem) -> str:
     return f"{what} with {len(problem.names)} classes{several}"
 
 
-def _clean(split: Dataset, name: str, kind: InputKind, columns: Columns, problem: Problem) -> Dataset:
+def clean(split: Dataset, name: str, kind: InputKind, columns: Columns, problem: Problem) -> Dataset:
     """The columns ``id``, ``text`` (and ``text_pair``) or ``image``, ``label`` of one split."""
     from datasets import Image
 

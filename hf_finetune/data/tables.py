@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_finetune.errors import UserError
 
@@ -26,8 +26,28 @@ def read_file(path: str | Path) -> Dataset:
     Raises:
         UserError: no such file, an unknown ending, an empty file, or rows that cannot be parsed.
     """
-    from datasets import Features, Value, load_dataset
+    from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError
+
+    builder, options = how_to_read(path)
+    try:
+        return load_dataset(builder, data_files=str(path), split="train", **options)
+    except (DatasetGenerationError, ValueError, OSError) as error:
+        if "corresponds to no data" in str(error):
+            raise UserError("the file has no rows", where=str(path), fix="give a file with rows.") from error
+        cause = error.__cause__ or error
+        raise UserError(
+            f"the rows cannot be read: {cause}", where=str(path), fix="mend the file, or save it anew."
+        ) from error
+
+
+def how_to_read(path: str | Path) -> tuple[str, dict[str, Any]]:
+    """The format of a file as ``load_dataset`` calls it, and the options that it is read with.
+
+    Raises:
+        UserError: no such file, an unknown ending, an empty file, or a header that cannot be read.
+    """
+    from datasets import Features, Value
 
     file = Path(path)
     if not file.is_file():
@@ -41,24 +61,11 @@ def read_file(path: str | Path) -> Dataset:
         )
     if file.stat().st_size == 0:
         raise UserError("the file is empty", where=str(path), fix="give a file with a row or more.")
-    options: dict[str, object] = {}
-    if builder == "csv":
-        separator = "\t" if file.suffix.lower() == ".tsv" else ","
-        header = _csv_header(file, separator)
-        options = {
-            "sep": separator,
-            "keep_default_na": False,
-            "features": Features({c: Value("string") for c in header}),
-        }
-    try:
-        return load_dataset(builder, data_files=str(file), split="train", **options)
-    except (DatasetGenerationError, ValueError, OSError) as error:
-        if "corresponds to no data" in str(error):
-            raise UserError("the file has no rows", where=str(path), fix="give a file with rows.") from error
-        cause = error.__cause__ or error
-        raise UserError(
-            f"the rows cannot be read: {cause}", where=str(path), fix="mend the file, or save it anew."
-        ) from error
+    if builder != "csv":
+        return builder, {}
+    separator = "\t" if file.suffix.lower() == ".tsv" else ","
+    features = Features({column: Value("string") for column in _csv_header(file, separator)})
+    return builder, {"sep": separator, "keep_default_na": False, "features": features}
 
 
 def _csv_header(file: Path, separator: str) -> list[str]:

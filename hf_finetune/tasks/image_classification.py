@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -26,8 +27,9 @@ from hf_finetune.data.augment import (
     training_transform,
 )
 from hf_finetune.data.image_cache import PixelStore, open_store, read_through, source_store
-from hf_finetune.data.images import open_image, open_reduced
+from hf_finetune.data.images import open_image, open_reduced, unreadable_images
 from hf_finetune.data.problem import SINGLE
+from hf_finetune.data.stream import Stream
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint
 from hf_finetune.options import InputConfig
@@ -158,8 +160,8 @@ def decoding_threads() -> int:
 
 
 def encode(
-    split: Dataset, processor: Any, views: InputConfig | None = None, image_cache: str | None = None
-) -> Pictures:
+    split: Any, processor: Any, views: InputConfig | None = None, image_cache: str | None = None
+) -> Pictures | Stream:
     """Pixels as the checkpoint's processor makes them, or random views of them in the same size and scale.
 
     Args:
@@ -167,8 +169,11 @@ def encode(
         processor: the checkpoint's preprocessing.
         views: which random views; None for none.
         image_cache: for rows that are read more than once, where their pixels are kept (``off`` for nowhere). Such rows
-            are uint8 wherever that loses nothing, kept or not.
+            are uint8 wherever that loses nothing, kept or not. Those of a stream are decoded when they are read.
     """
+    if isinstance(split, Stream):
+        one_by_one = encode({}, processor, views, None if views is None else "off")
+        return split.encoded(partial(_encode_rows, split, one_by_one))
     if views is None:
         return _plain(split, processor, image_cache)
     pixels = measure_preprocessing(processor)
@@ -178,6 +183,24 @@ def encode(
         return Pictures(split, decode, partial(_rotated, rotation(views.rotation_degrees), processor), store)
     transform = training_transform(pixels, views.augmentation, views.rotation_degrees)
     return Pictures(split, decode, transform, store)
+
+
+def _encode_rows(stream: Stream, pictures: Pictures, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Inputs of the rows of a batch, as ``pictures`` would make them; without those that cannot be read."""
+    from PIL import Image
+
+    batch = copy.copy(pictures)
+    batch.split = {row["row"]: row for row in rows}
+    batch.seed = stream.seed
+    batch.set_epoch(rows[0]["epoch"])
+    try:
+        items = batch.__getitems__(list(batch.split))
+    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError):
+        faults = dict(unreadable_images(batch.split, list(batch.split)))
+        if not faults:
+            raise
+        return _encode_rows(stream, pictures, stream.drop_unreadable(rows, faults))
+    return [item | {"labels": row["label"]} for item, row in zip(items, rows, strict=True)]
 
 
 def _plain(split: Dataset, processor: Any, image_cache: str | None) -> Pictures:

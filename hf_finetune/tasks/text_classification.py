@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from hf_finetune.config import Config
 from hf_finetune.data.problem import SINGLE
+from hf_finetune.data.stream import Stream
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint
 from hf_finetune.options import InputConfig
@@ -66,30 +68,41 @@ def load_processor(name: str, **options: Any) -> Any:
     return tokenizer
 
 
-def encode(split: Dataset, processor: Any, views: InputConfig | None = None, image_cache: str | None = None) -> Dataset:
+def encode(split: Dataset, processor: Any, views: InputConfig | None = None, image_cache: str | None = None) -> Any:
     """Token ids of every row, cut at the tokenizer's limit and not padded; ``length`` is their number.
 
     The rows are kept on disk by ``datasets``: the next run on the same file with the same tokenizer reads them. One process
     does the work; a fast tokenizer spreads a batch over all cores by itself.
+
+    Texts of a stream are tokenised when they are read, a batch at a time.
 
     Texts have no random views and no pictures: ``views`` and ``image_cache`` change nothing.
     """
     from accelerate import PartialState
     from datasets.config import HF_DATASETS_CACHE
 
-    def tokenize(rows: dict[str, list[Any]]) -> dict[str, Any]:
-        texts = (rows["text"], rows["text_pair"]) if "text_pair" in rows else (rows["text"],)
-        tokens = dict(processor(*texts, truncation=True))
-        tokens["length"] = [len(ids) for ids in tokens["input_ids"]]
-        if "label" in rows:
-            tokens["labels"] = rows["label"]
-        return tokens
-
+    if isinstance(split, Stream):
+        return split.encoded(partial(_tokenize_rows, processor))
+    tokenize = partial(_tokenize, processor)
     # Rows of a saved data set are cached beside it unless they stay in memory: nothing is written to the user's folder.
     elsewhere = all(file["filename"].startswith(str(HF_DATASETS_CACHE)) for file in split.cache_files)
     options = {"remove_columns": split.column_names, "desc": "Tokenising", "keep_in_memory": not elsewhere}
     with PartialState().main_process_first():
         return split.map(tokenize, batched=True, new_fingerprint=_fingerprint(split, processor), **options)
+
+
+def _tokenize(processor: Any, rows: dict[str, list[Any]]) -> dict[str, Any]:
+    texts = (rows["text"], rows["text_pair"]) if "text_pair" in rows else (rows["text"],)
+    tokens = dict(processor(*texts, truncation=True))
+    tokens["length"] = [len(ids) for ids in tokens["input_ids"]]
+    if "label" in rows:
+        tokens["labels"] = rows["label"]
+    return tokens
+
+
+def _tokenize_rows(processor: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    tokens = _tokenize(processor, {name: [row[name] for row in rows] for name in rows[0]})
+    return [{name: values[index] for name, values in tokens.items()} for index in range(len(rows))]
 
 
 def _fingerprint(split: Dataset, processor: Any) -> str | None:
