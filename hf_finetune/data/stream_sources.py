@@ -234,10 +234,11 @@ def _prepared(rows: Any, where: str) -> Any:
             rows = rows._resolve_features()
     if not rows.features:
         raise UserError("there are no rows", where=where, fix="give a file with a row or more.")
+    rows = _undecoded(rows)  # first of all: whatever is done to columns would decode pictures, and encode them anew
     if {"__key__", "__url__"} <= set(rows.column_names):
         rows = rows.remove_columns("__url__")
         rows = rows.remove_columns("__key__") if "id" in rows.column_names else rows.rename_column("__key__", "id")
-    return _undecoded(rows)
+    return rows
 
 
 @contextmanager

@@ -89,7 +89,7 @@ class Pictures(torch.utils.data.Dataset):
 
     def __init__(
         self,
-        split: Dataset,
+        split: Any,
         decode: Callable[[Any], np.ndarray],
         view: Callable[[torch.Tensor], torch.Tensor] | None = None,
         store: PixelStore | None = None,
@@ -172,12 +172,15 @@ def encode(
             are uint8 wherever that loses nothing, kept or not. Those of a stream are decoded when they are read.
     """
     if isinstance(split, Stream):
-        one_by_one = encode({}, processor, views, None if views is None else "off")
-        return split.encoded(partial(_encode_rows, split, one_by_one))
-    if views is None:
-        return _plain(split, processor, image_cache)
+        pictures = Pictures({}, partial(_inputs, processor)) if views is None else _views({}, processor, views, None)
+        return split.encoded(partial(_encode_rows, split, pictures))
+    return _plain(split, processor, image_cache) if views is None else _views(split, processor, views, image_cache)
+
+
+def _views(split: Any, processor: Any, views: InputConfig, image_cache: str | None) -> Pictures:
+    """Random views; without an ``image_cache`` nothing is kept."""
     pixels = measure_preprocessing(processor)
-    store = source_store(split, pixels.source_edge, image_cache or "off")
+    store = source_store(split, pixels.source_edge, image_cache) if image_cache else None
     decode = partial(_source, pixels.source_edge)
     if views.augmentation == "none":
         return Pictures(split, decode, partial(_rotated, rotation(views.rotation_degrees), processor), store)
