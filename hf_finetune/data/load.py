@@ -63,7 +63,7 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> Spl
         del raw[name]
         _note(f"The {name} split has no labels and is not used.", notes)
     problem = find_problem(raw["train"], columns.labels, config)
-    clean = {name: clean(split, name, kind, columns, problem) for name, split in raw.items()}
+    clean = {name: clean_split(split, name, kind, columns, problem) for name, split in raw.items()}
     train, validation = clean["train"], clean.get("validation")
     if validation is None:
         train, validation = hold_out_validation(train, config.validation_split, notes)
@@ -89,7 +89,7 @@ def labels_described(columns: Columns, problem: Problem) -> str:
     return f"{what} with {len(problem.names)} classes{several}"
 
 
-def clean(split: Dataset, name: str, kind: InputKind, columns: Columns, problem: Problem) -> Dataset:
+def clean_split(split: Dataset, name: str, kind: InputKind, columns: Columns, problem: Problem) -> Dataset:
     """The columns ``id``, ``text`` (and ``text_pair``) or ``image``, ``label`` of one split."""
     from datasets import Image
 

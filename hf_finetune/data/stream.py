@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import mmap
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -31,12 +32,27 @@ Collate = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Row:
-    """Where a row is found. What it holds is taken out of its block only when it is encoded."""
+    """Where a row is found. What it holds is taken out of its block only when it is encoded.
 
-    block: pa.Table
+    Without a block the row was trained on before the run was resumed.
+    """
+
+    block: pa.Table | None
     index: int
     number: int
     epoch: int
+
+
+class StreamError(UserError):
+    """A mistake that shows while rows are read, perhaps in a worker: torch makes the errors of workers anew from a text.
+
+    Args:
+        what: as ever, or a text that holds the two lines of the error.
+    """
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        lines = None if fix else re.search(r"Error: error: (.*)\nfix: (.*)", what)
+        super().__init__(lines[1] if lines else what, where=where, fix=lines[2] if lines else fix)
 
 
 class Stream(IterableDataset[Row]):
@@ -78,7 +94,7 @@ class Stream(IterableDataset[Row]):
         self.by_length = False
         self.encode: EncodeRows | None = None
         # In memory that workers share: they may outlive the epoch in which they were started.
-        self.epoch = torch.frombuffer(mmap.mmap(-1, 8), dtype=torch.int64)
+        self.place = torch.frombuffer(mmap.mmap(-1, 16), dtype=torch.int64)  # the epoch, and the first row in it
         self.unreadable = torch.frombuffer(mmap.mmap(-1, len(codes)), dtype=torch.uint8)
 
     def __len__(self) -> int:
@@ -99,7 +115,11 @@ class Stream(IterableDataset[Row]):
 
     def set_epoch(self, epoch: int) -> None:
         """Take another order from now on."""
-        self.epoch[0] = epoch
+        self.place[0] = epoch
+
+    def start_at(self, batches: int) -> None:
+        """So many batches of the epoch were trained on before: their rows are passed over without being encoded."""
+        self.place[1] = batches * self.batch_rows
 
     def encoded(self, encode: EncodeRows) -> Stream:
         """The same rows, to be encoded in this way."""
@@ -118,12 +138,15 @@ class Stream(IterableDataset[Row]):
         """The rows of this process in this epoch; a worker takes every so many batches, as the loader asks for them."""
         worker = get_worker_info()
         count, own = (1, 0) if worker is None else (worker.num_workers, worker.id)
-        for position, row in enumerate(self._rows()):
-            if position // self.batch_rows % count == own:
-                yield row
+        try:
+            for position, row in enumerate(self._rows()):
+                if position // self.batch_rows % count == own:
+                    yield row if position >= self.place[1] else replace(row, block=None)
+        except UserError as error:
+            raise StreamError(error.what, where=error.where, fix=error.fix) from error
 
     def _rows(self) -> Iterator[Row]:
-        epoch = int(self.epoch)
+        epoch = int(self.place[0])
         generator = torch.Generator().manual_seed(self.seed + epoch)
         first = 0
         for block in self.source.blocks(list(self.inputs), self._block_size()):
@@ -162,6 +185,8 @@ class Stream(IterableDataset[Row]):
     def _collate(self, collate: Collate, rows: list[Any]) -> dict[str, Any]:
         if not isinstance(rows[0], Row):
             return collate(rows)
+        if rows[0].block is None:
+            return {}
         assert self.encode is not None, "a stream is encoded by a task"
         return collate(self.encode(self.read(rows)))
 
@@ -170,7 +195,8 @@ class Stream(IterableDataset[Row]):
         found = []
         for _, group in groupby(rows, key=lambda row: id(row.block)):
             members = list(group)
-            values = members[0].block.take([row.index for row in members]).to_pylist()
+            block: Any = members[0].block
+            values = block.take([row.index for row in members]).to_pylist()
             for row, value in zip(members, values, strict=True):
                 label = self.cells[self.codes[row.number]].tolist()
                 found.append(value | {"row": row.number, "epoch": row.epoch, "label": label})
@@ -184,7 +210,7 @@ class Stream(IterableDataset[Row]):
         """
         first = min(faults)
         if self.on_bad_image == "error":
-            raise UserError(
+            raise StreamError(
                 f"the picture of row {first + 1:,} cannot be read ({faults[first]})",
                 where=self.source.name,
                 fix="mend or remove it; training can drop such pictures with --on_bad_image skip.",
@@ -195,7 +221,7 @@ class Stream(IterableDataset[Row]):
                 say(f"Warning: the picture of row {number + 1:,} cannot be read and is skipped ({faults[number]}).")
         left = [row for row in rows if row["row"] not in faults]
         if not left:
-            raise UserError(
+            raise StreamError(
                 f"no picture of a whole batch can be read (rows {', '.join(str(n + 1) for n in sorted(faults)[:5])})",
                 where=self.source.name,
                 fix="check the files.",

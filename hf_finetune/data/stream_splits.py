@@ -12,7 +12,7 @@ import numpy as np
 from hf_finetune.console import say
 from hf_finetune.data.columns import Columns, find_columns, is_string
 from hf_finetune.data.labels import unlabelled
-from hf_finetune.data.load import clean, described, labels_described
+from hf_finetune.data.load import clean_split, described, labels_described
 from hf_finetune.data.problem import MULTI, SINGLE, find_problem
 from hf_finetune.data.sources import InputKind
 from hf_finetune.data.splits import SPLIT_SEED, Splits, strata
@@ -74,7 +74,7 @@ def stream_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> S
         groups = np.unique(strata(cells), return_inverse=True)[1]
         held_out = choose_held_out(groups[codes], config.validation_split, limits["validation"], notes)
         raw["validation"] = pick(train, held_out)
-    judging = {name: clean(split, name, kind, columns, problem) for name, split in raw.items()}
+    judging = {name: clean_split(split, name, kind, columns, problem) for name, split in raw.items()}
     stream = Stream(train, columns.inputs, codes, cells, held_out, config.on_bad_image)
     return Splits(
         stream,
@@ -180,6 +180,13 @@ def _check_columns(source: Source, columns: Columns, kind: InputKind) -> None:
                 f"found {', '.join(source.dataset.column_names)}",
                 where=source.name,
                 fix="give every split the same columns.",
+            )
+    for column in columns.labels:
+        if "binary" in getattr(source.dataset.features[column], "dtype", ""):
+            raise UserError(
+                "the column holds bytes, not labels",
+                where=f"{source.name}, column {column!r}",
+                fix="in tar shards keep the label of a sample in NAME.cls, as a number.",
             )
     for column in columns.inputs if kind == "text" else ():
         if not is_string(source.dataset, column):

@@ -238,6 +238,29 @@ def test_processes_and_workers_share_the_rows(tmp_path, small_blocks):
         assert [n for pair in zip(one, two, strict=True) for batch in pair for n in batch] == whole
 
 
+def test_rows_before_the_start_of_a_resumed_run_are_not_encoded(tmp_path, small_blocks):
+    stream = load(train_file=write_csv(tmp_path / "a.csv", rows_of(40)), validation_split=0).train
+    stream.batched(arguments(batch=4))
+    whole = list(stream)
+    stream.start_at(5)
+    rows = list(stream)
+    assert [row.number for row in rows] == [row.number for row in whole]
+    assert [row.block is None for row in rows] == [True] * 20 + [False] * 20
+    assert stream.collator(lambda batch: {"rows": batch})(rows[:4]) == {}
+
+
+def test_errors_of_workers_are_the_users_too(tmp_path):
+    from torch.utils.data import DataLoader
+
+    table = {"text": ["t", None] * 10, "label": ["a", "b"] * 10}
+    Dataset.from_dict(table).to_parquet(tmp_path / "a.parquet")
+    stream = load(train_file=str(tmp_path / "a.parquet"), validation_split=0).train
+    with pytest.raises(UserError) as caught:
+        list(DataLoader(stream, batch_size=4, num_workers=1, collate_fn=list))
+    assert "column 'text': row 2 has no text" in caught.value.what
+    assert caught.value.fix == "fill the texts in, or drop the rows without one."
+
+
 def png(colour, size=40):
     file = io.BytesIO()
     Picture.new("RGB", (size, size), COLOURS[colour]).save(file, "PNG")
@@ -278,6 +301,23 @@ def test_webdataset_shards(tmp_path):
     assert all(name.startswith("sample") for name in splits.validation["id"][:])
     for row in read(splits.train):
         assert row["image"]["bytes"] == png(list(COLOURS)[row["label"]])
+
+
+@pytest.mark.parametrize("ending", ["cls", "label"])
+def test_texts_in_shards(tmp_path, ending):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for i, (text, _) in enumerate(rows_of(12)):
+            for kind, data in {"txt": text, ending: str(i % 2)}.items():
+                info = tarfile.TarInfo(f"{i:02}.{kind}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data.encode()))
+    if ending == "cls":
+        splits = load(train_file=str(tmp_path / "a.tar"), validation_split=0)
+        assert splits.labels == ["0", "1"]
+        assert {row["row"]: row["text"] for row in read(splits.train)} == {i: t for i, (t, _) in enumerate(rows_of(12))}
+    else:
+        with pytest.raises(UserError, match="the column holds bytes"):
+            load(train_file=str(tmp_path / "a.tar"), validation_split=0)
 
 
 def test_broken_pictures_stop_a_stream_or_are_dropped_and_counted(tmp_path, checkpoints, capsys):
