@@ -35,6 +35,13 @@ class DataConfig:
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
     dataset_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub data set."})
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read the training rows anew every epoch instead of keeping them on disk: for data larger than the "
+            "disk. Files may then be named by a pattern ('data/*.csv', 'part-{000..012}.tar')."
+        },
+    )
     train_file: str | None = field(
         default=None,
         metadata={"help": "CSV, TSV, JSON, JSONL, Parquet or Arrow file; of images, with a column of paths."},

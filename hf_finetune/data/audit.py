@@ -10,6 +10,7 @@ from hf_finetune.console import say, show_table
 from hf_finetune.data.images import unreadable_images
 from hf_finetune.data.problem import REGRESSION
 from hf_finetune.data.splits import Splits
+from hf_finetune.data.stream import Stream
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
     """
     if "image" in splits.train.column_names:
         for name, split in splits.items():
+            if isinstance(split, Stream):  # its pictures are tried while they are read
+                continue
             kept = audit_images(split, f"{name} split", on_bad_image, splits.notes, splits.skipped)
             setattr(splits, name, kept)
     if splits.problem == REGRESSION:

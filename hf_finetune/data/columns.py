@@ -48,6 +48,7 @@ LABEL_NAMES = (
     "fine_label",
     "y",
     "score",
+    "cls",
 )
 
 

@@ -36,19 +36,26 @@ def read_delimited(file: Path, usual: str, encoding: str | None = None, delimite
     """
     import pyarrow as pa
 
-    asked = parse_delimiter(delimiter) if delimiter else None
-    codec = find_encoding(file, encoding)
-    with file.open(encoding=codec, newline="") as stream:
-        sample = stream.read(SAMPLE)
-    dialect = find_dialect(sample, len(sample) < SAMPLE, usual, asked)
-    _say_dialect(file, dialect, asked or usual)
-    header, index = _header(file, codec, dialect)
+    codec, dialect, header, index = read_head(file, usual, encoding, delimiter)
     schema = pa.schema([(name, pa.string()) for name in header[index:]])
     return keep_rows(
         file,
         [codec, dialect.delimiter, dialect.quoting],
         lambda: (schema, _batches(file, codec, dialect, len(header), index, schema)),
     )
+
+
+def read_head(
+    file: Path, usual: str, encoding: str | None, delimiter: str | None
+) -> tuple[str, Dialect, list[str], int]:
+    """Encoding, dialect and header of a file; and 1 if its first column is an index that is not read, else 0."""
+    asked = parse_delimiter(delimiter) if delimiter else None
+    codec = find_encoding(file, encoding)
+    with file.open(encoding=codec, newline="") as stream:
+        sample = stream.read(SAMPLE)
+    dialect = find_dialect(sample, len(sample) < SAMPLE, usual, asked)
+    _say_dialect(file, dialect, asked or usual)
+    return codec, dialect, *_header(file, codec, dialect)
 
 
 def _say_dialect(file: Path, dialect: Dialect, expected: str) -> None:

@@ -18,22 +18,31 @@ from hf_finetune.errors import UserError
 from hf_finetune.options import DataConfig
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset
 
 __all__ = ["load_splits", "read_file"]
 
 
-def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Dataset | None = None) -> Splits:
+def load_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> Splits:
     """Read the rows, find the columns, encode the labels, and hold rows out where splits are wanted and not given.
 
     Args:
         config: where the rows are.
         kind: what the task reads, ``"text"`` or ``"image"``.
-        dataset: rows that are already in memory; used instead of the places that ``config`` names.
+        dataset: a ``Dataset`` or ``DatasetDict``, used instead of the places that ``config`` names; or an
+            ``IterableDataset`` or ``IterableDatasetDict``, which means ``--streaming``.
 
     Raises:
         UserError: nothing given, nothing found, unreadable, or not what the task reads.
     """
+    from datasets import IterableDataset, IterableDatasetDict
+
+    if isinstance(dataset, (IterableDataset, IterableDatasetDict)):
+        config.streaming = True
+    if config.streaming:
+        from hf_finetune.data.stream_splits import stream_splits
+
+        return stream_splits(config, kind, dataset)
     raw, source = read_raw(config, kind, dataset)
     raw = first_rows(raw, config)
     if "train" not in raw:
@@ -53,10 +62,9 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Data
         del raw[name]
         _note(f"The {name} split has no labels and is not used.", notes)
     problem, skipped = _leave_bad_rows_out(raw, columns, config, notes)
-    clean = {name: _clean(split, name, kind, columns, problem) for name, split in raw.items()}
+    clean = {name: clean_split(split, name, kind, columns, problem) for name, split in raw.items()}
     splits, membership = divide(clean, raw, columns, config, problem.kind, notes)
-    inputs = describe_texts(columns.inputs) if kind == "text" else f"image column {next(iter(columns.inputs))!r}"
-    say(f"{source}: {inputs}, {_labels_described(columns, problem)}.")
+    say(f"{source}: {described(columns, kind)}, {labels_described(columns, problem)}.")
     return Splits(
         splits["train"],
         splits.get("validation"),
@@ -89,7 +97,12 @@ def _leave_bad_rows_out(
     return problem, skipped
 
 
-def _labels_described(columns: Columns, problem: Problem) -> str:
+def described(columns: Columns, kind: InputKind) -> str:
+    """``text column 'text'``."""
+    return describe_texts(columns.inputs) if kind == "text" else f"image column {next(iter(columns.inputs))!r}"
+
+
+def labels_described(columns: Columns, problem: Problem) -> str:
     """``label column 'label' with 2 classes``; the kind of label is said where it is not one class a row."""
     names = ", ".join(map(repr, columns.labels[:5])) + (", …" if len(columns.labels) > 5 else "")
     what = f"label column{'s' if len(columns.labels) > 1 else ''} {names}"
@@ -99,7 +112,7 @@ def _labels_described(columns: Columns, problem: Problem) -> str:
     return f"{what} with {len(problem.names)} classes{several}"
 
 
-def _clean(split: Dataset, name: str, kind: InputKind, columns: Columns, problem: Problem) -> Dataset:
+def clean_split(split: Dataset, name: str, kind: InputKind, columns: Columns, problem: Problem) -> Dataset:
     """The columns ``id``, ``text`` (and ``text_pair``) or ``image``, ``label`` of one split."""
     from datasets import Image
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def read_raw(
         UserError: nothing given, nothing found, or unreadable.
     """
     if dataset is not None:
-        return _standard_names(dataset), "the given data set"
+        return standard_names(dataset), "the given data set"
     if config.train_file:
         files = {"train": config.train_file, "validation": config.validation_file, "test": config.test_file}
         return {name: _read_rows(f, kind, config) for name, f in files.items() if f}, Path(config.train_file).name
@@ -72,7 +72,7 @@ def _read_folder(folder: Path, kind: InputKind, config: DataConfig) -> dict[str,
     from datasets import load_from_disk
 
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
-        return _standard_names(load_from_disk(str(folder)))
+        return standard_names(load_from_disk(str(folder)))
     files = {
         split: file
         for split, names in SPLIT_FOLDERS.items()
@@ -105,7 +105,7 @@ def _read_hub(config: DataConfig) -> dict[str, Dataset]:
 
     name = config.dataset_name
     try:
-        return _standard_names(load_dataset(name, config.dataset_config_name, revision=config.dataset_revision))
+        return standard_names(load_dataset(name, config.dataset_config_name, revision=config.dataset_revision))
     except (
         DatasetNotFoundError,
         FileNotFoundError,
@@ -121,11 +121,9 @@ def _read_hub(config: DataConfig) -> dict[str, Dataset]:
         ) from error
 
 
-def _standard_names(dataset: DatasetDict | Dataset) -> dict[str, Dataset]:
+def standard_names(dataset: Any) -> dict[str, Any]:
     """Splits as train, validation and test, whatever they are called; others are left out."""
-    from datasets import Dataset
-
-    if isinstance(dataset, Dataset):
+    if not isinstance(dataset, dict):
         return {"train": dataset}
     lower = {name.lower(): split for name, split in dataset.items()}
     return {split: lower[name] for split, names in SPLIT_FOLDERS.items() for name in names if name in lower}

@@ -22,7 +22,8 @@ class Splits:
     Every split is a ``datasets.Dataset`` with the columns ``id`` (str), ``text`` (str; ``text_pair`` where there are pairs)
     or ``image`` (bytes or path, not decoded), and ``label``: an index into ``labels``; for several classes a row a list of
     0.0 and 1.0, for regression a list of numbers, both as long as ``labels``. Where groups were named there is ``group``
-    (str) as well.
+    (str) as well. With ``--streaming``, ``train`` is a ``Stream``, which has a length and labels, but is read from its
+    beginning only.
 
     ``problem`` is what transformers calls ``problem_type``; ``inputs`` are the user's names of the input columns, each with
     its standard name (several may be ``text``: they make one).
@@ -30,7 +31,7 @@ class Splits:
     ``membership`` says of every row that was read which split it is in (see :mod:`hf_finetune.data.membership`).
     """
 
-    train: Dataset
+    train: Any
     validation: Dataset | None
     test: Dataset | None
     labels: list[str]
@@ -41,20 +42,24 @@ class Splits:
     skipped: list[dict[str, Any]] = field(default_factory=list)
     membership: pa.Table | None = None
 
-    def items(self) -> list[tuple[str, Dataset]]:
+    def items(self) -> list[tuple[str, Any]]:
         """The splits that there are, by name."""
         named = [("train", self.train), ("validation", self.validation), ("test", self.test)]
         return [(name, split) for name, split in named if split is not None]
 
     def class_counts(self, split: str) -> np.ndarray:
         """Rows of each class in a split, shape (number of labels,); a row of several classes counts in each."""
-        labels = np.asarray(getattr(self, split)["label"][:])
+        rows = getattr(self, split)
+        if hasattr(rows, "class_counts"):  # a stream knows them without listing its labels
+            counts: np.ndarray = rows.class_counts()
+            return np.pad(counts, (0, len(self.labels) - len(counts)))
+        labels = np.asarray(rows["label"][:])
         if labels.ndim == 2:
             return labels.sum(axis=0).astype(np.int64)
         return np.bincount(labels.astype(np.int64), minlength=len(self.labels))
 
 
-def strata(labels: list[Any]) -> np.ndarray:
+def strata(labels: list[Any] | np.ndarray) -> np.ndarray:
     """Group of each row that every split should have its share of, shape (rows,).
 
     The class; of several classes the rarest that the row has (-1 for none); of numbers the tenth of the rows that the

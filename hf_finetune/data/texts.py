@@ -35,7 +35,7 @@ def standard_texts(
     second = [own for own, standard in inputs.items() if standard == "text_pair"]
     chosen = split.select_columns(list(inputs))
     if len(first) > 1:
-        texts = _join(chosen, first, second)
+        texts = _join(chosen, inputs)
     else:
         texts = chosen.rename_columns({own: standard for own, standard in inputs.items() if own != standard})
     for standard, columns in (("text", first), ("text_pair", second)):
@@ -65,32 +65,41 @@ def in_users_cache(split: Dataset) -> bool:
     return all(file["filename"].startswith(str(HF_DATASETS_CACHE)) for file in split.cache_files)
 
 
-def _join(split: Dataset, first: list[str], second: list[str]) -> Dataset:
-    """Several columns become ``text``, with their names; a row without any text has none."""
+def join_texts(rows: pyarrow.Table, inputs: dict[str, str]) -> pyarrow.Table:
+    """The columns of a table under their standard names; several that are ``text`` become one, with their names in it.
+
+    A row without any text has none.
+    """
     import pyarrow as pa
-    from accelerate import PartialState
     from pyarrow import compute
 
-    def join(rows: pyarrow.Table) -> pyarrow.Table:
-        parts = []
-        for name in first:
-            cell = rows[name].cast(pa.string())
-            blank = compute.equal(compute.utf8_trim_whitespace(cell), "")
-            cell = compute.if_else(blank, pa.scalar(None, pa.string()), cell)
-            parts.append(compute.coalesce(compute.binary_join_element_wise(f"{name}: ", cell, "\n", ""), ""))
-        # Not null_handling="skip", with which Arrow 26 leaves out the rows that have nothing but nulls.
-        text = compute.utf8_slice_codeunits(compute.binary_join_element_wise(*parts, ""), 0, -1)
-        text = compute.if_else(compute.equal(text, ""), pa.scalar(None, pa.string()), text)
-        pairs = [rows[name].cast(pa.string()) for name in second]
-        return pa.table([text, *pairs], ["text", "text_pair"][: 1 + len(pairs)])
+    first = [own for own, standard in inputs.items() if standard == "text"]
+    if len(first) < 2:
+        return rows.select(list(inputs)).rename_columns(list(inputs.values()))
+    parts = []
+    for name in first:
+        cell = rows[name].cast(pa.string())
+        blank = compute.equal(compute.utf8_trim_whitespace(cell), "")
+        cell = compute.if_else(blank, pa.scalar(None, pa.string()), cell)
+        parts.append(compute.coalesce(compute.binary_join_element_wise(f"{name}: ", cell, "\n", ""), ""))
+    # Not null_handling="skip", with which Arrow 26 leaves out the rows that have nothing but nulls.
+    text = compute.utf8_slice_codeunits(compute.binary_join_element_wise(*parts, ""), 0, -1)
+    text = compute.if_else(compute.equal(text, ""), pa.scalar(None, pa.string()), text)
+    pairs = [rows[own].cast(pa.string()) for own, standard in inputs.items() if standard == "text_pair"]
+    return pa.table([text, *pairs], ["text", "text_pair"][: 1 + len(pairs)])
+
+
+def _join(split: Dataset, inputs: dict[str, str]) -> Dataset:
+    from accelerate import PartialState
 
     options: dict[str, Any] = {
         "batch_size": 10_000,
         "keep_in_memory": not in_users_cache(split),
         "desc": "Joining texts",
+        "fn_kwargs": {"inputs": inputs},
     }
     with PartialState().main_process_first():
-        joined = split.with_format("arrow").map(join, batched=True, remove_columns=split.column_names, **options)
+        joined = split.with_format("arrow").map(join_texts, batched=True, remove_columns=split.column_names, **options)
     return joined.with_format(None)
 
 

@@ -39,6 +39,8 @@ class Task(Protocol):
     ) -> Any:
         """Model inputs of a split, row by row: a map-style data set of dictionaries with ``labels`` where there are any.
 
+        Of a ``Stream`` it is the same stream, which knows how to encode its rows when they are read.
+
         ``views`` asks for random views of the rows, in training; without it the inputs are those of ``pipeline()``.
         ``image_cache`` says where the decoded pictures of rows that are read more than once are kept.
         """

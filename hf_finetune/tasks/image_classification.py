@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -27,7 +28,9 @@ from hf_finetune.data.augment import (
 )
 from hf_finetune.data.decode import open_image, open_reduced
 from hf_finetune.data.image_cache import PixelStore, open_store, read_through, source_store
+from hf_finetune.data.images import unreadable_images
 from hf_finetune.data.problem import SINGLE
+from hf_finetune.data.stream import Stream
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint
 from hf_finetune.options import InputConfig
@@ -87,7 +90,7 @@ class Pictures(torch.utils.data.Dataset):
 
     def __init__(
         self,
-        split: Dataset,
+        split: Any,
         decode: Callable[[Any], np.ndarray],
         view: Callable[[torch.Tensor], torch.Tensor] | None = None,
         store: PixelStore | None = None,
@@ -158,8 +161,8 @@ def decoding_threads() -> int:
 
 
 def encode(
-    split: Dataset, processor: Any, views: InputConfig | None = None, image_cache: str | None = None
-) -> Pictures:
+    split: Any, processor: Any, views: InputConfig | None = None, image_cache: str | None = None
+) -> Pictures | Stream:
     """Pixels as the checkpoint's processor makes them, or random views of them in the same size and scale.
 
     Args:
@@ -167,17 +170,41 @@ def encode(
         processor: the checkpoint's preprocessing.
         views: which random views; None for none.
         image_cache: for rows that are read more than once, where their pixels are kept (``off`` for nowhere). Such rows
-            are uint8 wherever that loses nothing, kept or not.
+            are uint8 wherever that loses nothing, kept or not. Those of a stream are decoded when they are read.
     """
-    if views is None:
-        return _plain(split, processor, image_cache)
+    if isinstance(split, Stream):
+        pictures = Pictures({}, partial(_inputs, processor)) if views is None else _views({}, processor, views, None)
+        return split.encoded(partial(_encode_rows, split, pictures))
+    return _plain(split, processor, image_cache) if views is None else _views(split, processor, views, image_cache)
+
+
+def _views(split: Any, processor: Any, views: InputConfig, image_cache: str | None) -> Pictures:
+    """Random views; without an ``image_cache`` nothing is kept."""
     pixels = measure_preprocessing(processor)
-    store = source_store(split, pixels.source_edge, image_cache or "off")
+    store = source_store(split, pixels.source_edge, image_cache) if image_cache else None
     decode = partial(_source, pixels.source_edge)
     if views.augmentation == "none":
         return Pictures(split, decode, partial(_rotated, rotation(views.rotation_degrees), processor), store)
     transform = training_transform(pixels, views.augmentation, views.rotation_degrees)
     return Pictures(split, decode, transform, store)
+
+
+def _encode_rows(stream: Stream, pictures: Pictures, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Inputs of the rows of a batch, as ``pictures`` would make them; without those that cannot be read."""
+    from PIL import Image
+
+    batch = copy.copy(pictures)
+    batch.split = {row["row"]: row for row in rows}
+    batch.seed = stream.seed
+    batch.set_epoch(rows[0]["epoch"])
+    try:
+        items = batch.__getitems__(list(batch.split))
+    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError):
+        faults = dict(unreadable_images(batch.split, list(batch.split)))
+        if not faults:
+            raise
+        return _encode_rows(stream, pictures, stream.drop_unreadable(rows, faults))
+    return [item | {"labels": row["label"]} for item, row in zip(items, rows, strict=True)]
 
 
 def _plain(split: Dataset, processor: Any, image_cache: str | None) -> Pictures:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from hf_finetune.config import Config
 from hf_finetune.data.problem import SINGLE
+from hf_finetune.data.stream import Stream
 from hf_finetune.data.texts import in_users_cache
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint
@@ -72,7 +74,7 @@ def load_processor(name: str, **options: Any) -> Any:
     return tokenizer
 
 
-def encode(split: Dataset, processor: Any, views: InputConfig | None = None, image_cache: str | None = None) -> Dataset:
+def encode(split: Dataset, processor: Any, views: InputConfig | None = None, image_cache: str | None = None) -> Any:
     """Token ids of every row, cut at the tokenizer's limit and not padded; ``length`` is their number.
 
     Where long texts are read in chunks each chunk is a row, with the label of its own; ``row`` says which row that is.
@@ -80,28 +82,44 @@ def encode(split: Dataset, processor: Any, views: InputConfig | None = None, ima
     The rows are kept on disk by ``datasets``: the next run on the same file with the same tokenizer reads them. One process
     does the work; a fast tokenizer spreads a batch over all cores by itself.
 
+    Texts of a stream are tokenised when they are read, a batch at a time.
+
     Texts have no random views and no pictures: ``views`` and ``image_cache`` change nothing.
     """
     from accelerate import PartialState
 
-    how = long_text_of(processor)
-
-    def tokenize(rows: dict[str, list[Any]], indices: list[int]) -> dict[str, Any]:
-        texts = (rows["text"], rows["text_pair"]) if "text_pair" in rows else (rows["text"],)
-        if how == TRUNCATE:
-            tokens = dict(processor(*texts, truncation="longest_first"))
-            tokens["length"] = [len(ids) for ids in tokens["input_ids"]]
-            return tokens | ({"labels": rows["label"]} if "label" in rows else {})
-        tokens, own = encode_pieces(processor, texts, how)
-        if how == CHUNK:
-            tokens["row"] = [indices[row] for row in own]
-        return tokens | ({"labels": [rows["label"][row] for row in own]} if "label" in rows else {})
-
+    if isinstance(split, Stream):
+        if long_text_of(processor) == CHUNK:
+            raise UserError(
+                "a stream does not know how many chunks its texts have",
+                where="--long_text chunk",
+                fix="give head_tail or truncate, or train without --streaming.",
+            )
+        return split.encoded(partial(_tokenize_rows, processor))
+    tokenize = partial(_tokenize, processor)
     # Rows of a saved data set are cached beside it unless they stay in memory: nothing is written to the user's folder.
     options = {"remove_columns": split.column_names, "desc": "Tokenising", "keep_in_memory": not in_users_cache(split)}
     name = _fingerprint(split, processor)
     with PartialState().main_process_first():
         return split.map(tokenize, batched=True, with_indices=True, new_fingerprint=name, **options)
+
+
+def _tokenize(processor: Any, rows: dict[str, list[Any]], indices: list[int]) -> dict[str, Any]:
+    texts = (rows["text"], rows["text_pair"]) if "text_pair" in rows else (rows["text"],)
+    how = long_text_of(processor)
+    if how == TRUNCATE:
+        tokens = dict(processor(*texts, truncation="longest_first"))
+        tokens["length"] = [len(ids) for ids in tokens["input_ids"]]
+        return tokens | ({"labels": rows["label"]} if "label" in rows else {})
+    tokens, own = encode_pieces(processor, texts, how)
+    if how == CHUNK:
+        tokens["row"] = [indices[row] for row in own]
+    return tokens | ({"labels": [rows["label"][row] for row in own]} if "label" in rows else {})
+
+
+def _tokenize_rows(processor: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    tokens = _tokenize(processor, {name: [row[name] for row in rows] for name in rows[0]}, list(range(len(rows))))
+    return [{name: values[index] for name, values in tokens.items()} for index in range(len(tokens["length"]))]
 
 
 def _fingerprint(split: Dataset, processor: Any) -> str | None:

@@ -67,6 +67,9 @@ def training_arguments(
             where="the training arguments",
             fix="change the value that the message names.",
         ) from error
+    if config.data.streaming:
+        # Else the first process would encode the batches of all, and could not join those that are padded differently.
+        arguments.accelerator_config.dispatch_batches = False
     if config.training.get("auto_find_batch_size") and is_sharded(arguments):
         raise UserError(
             "a batch cannot be divided while the weights are spread over processes",

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from hf_finetune.data.stream import Stream
+
 
 class Interrupted(Exception):
     """The run was stopped by a signal, after a checkpoint was written.
@@ -30,9 +32,14 @@ class TellEpoch(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """The Trainer counts epochs in fractions; on resuming, an epoch that was begun goes on."""
-        rows = kwargs["train_dataloader"].dataset
-        if hasattr(rows, "set_epoch"):
-            rows.set_epoch(int((state.epoch or 0) + 1e-6))
+        loader = kwargs["train_dataloader"]
+        epoch = int((state.epoch or 0) + 1e-6)
+        if hasattr(loader.dataset, "set_epoch"):
+            loader.dataset.set_epoch(epoch)
+        rows = getattr(loader.dataset, "dataset", loader.dataset)  # accelerate wraps a stream for several processes
+        if isinstance(rows, Stream):
+            begun = 0.0 if args.ignore_data_skip else (state.epoch or 0) - epoch
+            rows.start_at(round(begun * len(loader)))
 
 
 class StopOnSignal(TrainerCallback):

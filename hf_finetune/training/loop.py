@@ -18,6 +18,7 @@ from hf_finetune.console import is_main_process, say
 from hf_finetune.data import Splits
 from hf_finetune.data.membership import refuse_other_rows, write_membership
 from hf_finetune.data.problem import SINGLE
+from hf_finetune.data.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.targets import metric_function
 from hf_finetune.models import Checkpoint, is_adapter, load_weights
@@ -111,6 +112,8 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         "parameters": float(sum(p.numel() for p in checkpoint.model.parameters())),
         "processes": float(trainer.args.world_size),
     }
+    if isinstance(splits.train, Stream):
+        splits.notes += splits.train.notes()
     save_artifact(trainer, checkpoint, config, target)
     return timing
 
@@ -208,6 +211,8 @@ def _work(
 
 def _obstacle(config: Config, arguments: Any) -> str:
     """What keeps a phase from reading activations, whatever its model and rows are."""
+    if config.data.streaming:
+        return "the rows are a stream"
     if is_sharded(arguments):
         return "the weights are spread over processes"
     return "pictures are mixed" if config.inputs.mixup or config.inputs.cutmix else ""
@@ -216,6 +221,10 @@ def _obstacle(config: Config, arguments: Any) -> str:
 def _train_phase(
     config: Config, phase: Phase, arguments: Any, resume: str | None, model: Any, kept: Kept, shared: dict[str, Any]
 ) -> PhaseTrainer:
+    collate = kept.collate
+    if isinstance(kept.rows["train"], Stream):
+        kept.rows["train"].batched(arguments)
+        collate = kept.rows["train"].collator(collate)
     stopper = StopOnSignal()
     callbacks: list[Any] = [stopper, TellEpoch()]
     if config.run.early_stopping_patience:
@@ -227,7 +236,7 @@ def _train_phase(
         phase=phase,
         train_dataset=kept.rows["train"],
         eval_dataset=kept.rows.get("validation"),
-        data_collator=kept.collate,
+        data_collator=collate,
         **shared,
     )
     try:

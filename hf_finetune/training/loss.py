@@ -13,6 +13,7 @@ from hf_finetune.console import say
 from hf_finetune.data import Splits
 from hf_finetune.data.problem import MULTI, REGRESSION, SINGLE
 from hf_finetune.data.splits import strata
+from hf_finetune.data.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.targets import Regression, Target, make_target
 from hf_finetune.options import RunConfig
@@ -88,6 +89,12 @@ def sampling_classes(config: Config, splits: Splits) -> np.ndarray | None:
     """
     if not config.run.balanced_sampling:
         return None
+    if isinstance(splits.train, Stream):
+        raise UserError(
+            "rows of a stream come in their own order",
+            where="--balanced_sampling",
+            fix="give --class_weights balanced, or train without --streaming.",
+        )
     classes = np.unique(strata(splits.train["label"][:]), return_inverse=True)[1]
     each = len(classes) / (classes.max() + 1)
     counts = np.bincount(classes)

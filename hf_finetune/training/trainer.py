@@ -84,7 +84,9 @@ class PhaseTrainer(Trainer):
         step_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         if self.balance is not None:
-            return BalancedSampler(self.balance, seed, rows[column][:] if grouped else None, step_rows)
+            # Of a text that is read in chunks every chunk is a row.
+            balance = self.balance[rows["row"][:]] if "row" in getattr(rows, "column_names", ()) else self.balance
+            return BalancedSampler(balance, seed, rows[column][:] if grouped else None, step_rows)
         if grouped:
             return LengthGroupedSampler(rows[column][:], step_rows, seed)
         return super()._get_train_sampler(train_dataset)

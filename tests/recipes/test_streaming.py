@@ -1,0 +1,151 @@
+"""Recipes on streams: as good as on rows in memory, the same in two processes, and exact when resumed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hf_finetune.packaged import load_recipe, recipe_path
+from hf_finetune.training import Interrupted
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def long_file(tmp_path_factory):
+    """CSV of 333 rows: a number that no batch divides."""
+    from conftest import make_texts
+
+    path = tmp_path_factory.mktemp("long") / "train.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *make_texts(333, seed=5)])
+    return str(path)
+
+
+def text_flags(checkpoint, long_file, text_files, output, *extra):
+    data = ["--train_file", long_file, "--test_file", text_files["test"], "--streaming"]
+    fixed = ["--num_train_epochs", "3", "--learning_rate", "3e-3", "--bf16", "false"]
+    return ["--model_name_or_path", checkpoint, *data, *fixed, "--output_dir", str(output), *extra]
+
+
+def test_a_stream_trains_as_well_as_rows_in_memory(checkpoints, long_file, text_files, tmp_path):
+    main = load_recipe(recipe_path("text-classification"))
+    flags = text_flags(checkpoints("bert"), long_file, text_files, tmp_path / "stream")
+    stream = main(flags)
+    memory = main([*flags, "--streaming", "false", "--output_dir", str(tmp_path / "memory")])
+    assert stream["test"]["rows"] == memory["test"]["rows"] == 21
+    assert stream["test"]["accuracy"] >= 0.9 > stream["test"]["majority_accuracy"] + 0.2
+    assert memory["test"]["accuracy"] >= 0.9
+    # As many rows a step, and as many steps: 333 rows less the 33 or 32 that are held out.
+    steps = [
+        json.loads(next(folder.glob("checkpoints/*/*/trainer_state.json")).read_text())["max_steps"]
+        for folder in (tmp_path / "stream", tmp_path / "memory")
+    ]
+    assert steps[0] == steps[1] == 3 * 19
+    card = (tmp_path / "stream" / "README.md").read_text()
+    assert "training rows are held out" in card
+    assert "streaming: true" in (tmp_path / "stream" / "config.yaml").read_text()
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Send this process a signal at the end of optimiser step N of the run."""
+    from hf_finetune.training import callbacks
+
+    def arm(step):
+        original = callbacks.StopOnSignal.on_step_end
+        seen = {"steps": 0}
+
+        def on_step_end(self, args, state, control, **kwargs):
+            seen["steps"] += 1
+            if seen["steps"] == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return original(self, args, state, control, **kwargs)
+
+        monkeypatch.setattr(callbacks.StopOnSignal, "on_step_end", on_step_end)
+
+    return arm
+
+
+def resumed_weights(main, flags, tmp_path, stop_after, step):
+    """Weights of a run from end to end, and of one that was stopped after a step and gone on with."""
+    main([*flags, "--output_dir", str(tmp_path / "whole")])
+    stop_after(step)
+    with pytest.raises(Interrupted):
+        main([*flags, "--output_dir", str(tmp_path / "stopped")])
+    main([*flags, "--output_dir", str(tmp_path / "stopped"), "--resume_from_checkpoint", "auto"])
+    return [load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "stopped")]
+
+
+@pytest.mark.parametrize(("strategy", "step"), [("full", 7), ("full", 19), ("lp_ft", 30), ("lp_ft", 95)])
+def test_a_resumed_stream_ends_with_the_same_weights(
+    strategy, step, checkpoints, long_file, text_files, tmp_path, stop_after, monkeypatch
+):
+    monkeypatch.setattr("hf_finetune.data.stream.BLOCK_ROWS", {"text": 64, "image": 8})  # several blocks an epoch
+    flags = text_flags(checkpoints("bert"), long_file, text_files, tmp_path, "--strategy", strategy)
+    whole, resumed = resumed_weights(load_recipe(recipe_path("text-classification")), flags, tmp_path, stop_after, step)
+    assert whole.keys() == resumed.keys()
+    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+
+
+@pytest.fixture(scope="module")
+def picture_files(image_folder, tmp_path_factory):
+    """The pictures of the image folder as Parquet files, one a split."""
+    from hf_finetune.data.images import read_image_folder
+
+    folder = tmp_path_factory.mktemp("parquet")
+    for split in ("train", "validation", "test"):
+        rows = read_image_folder(Path(image_folder) / split).shuffle(seed=0)
+        rows = rows.map(lambda row: {"image": {"path": None, "bytes": Path(row["image"]["path"]).read_bytes()}})
+        rows.to_parquet(folder / f"{split}.parquet")
+    return [word for s in ("train", "validation", "test") for word in (f"--{s}_file", str(folder / f"{s}.parquet"))]
+
+
+def test_pictures_of_a_stream_are_learnt_and_a_resumed_run_sees_the_same_views(
+    checkpoints, picture_files, tmp_path, stop_after
+):
+    flags = ["--model_name_or_path", checkpoints("timm-resnet"), *picture_files, "--streaming", "--strategy", "lp_ft"]
+    flags += ["--num_train_epochs", "3", "--per_device_train_batch_size", "10", "--augmentation", "randaug"]
+    main = load_recipe(recipe_path("image-classification"))
+    whole, resumed = resumed_weights(main, flags, tmp_path, stop_after, 28)
+    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+    metrics = json.loads((tmp_path / "whole" / "metrics.json").read_text())
+    assert metrics["test"]["rows"] == 13
+    assert metrics["test"]["accuracy"] > metrics["test"]["majority_accuracy"] + 0.3
+    assert metrics["validation"]["rows"] == 12
+
+
+def launch(processes, *flags):
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    config = ["--config_file", "accelerate_configs/cpu.yaml", "--num_processes", str(processes)]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    whole = [*command, *config, "recipes/text_classification.py", *flags]
+    done = subprocess.run(whole, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_processes_and_workers_train_as_one_does(checkpoints, long_file, text_files, tmp_path):
+    model = checkpoints("bert-without-dropout")
+    whole_steps = ["--max_train_samples", "320", "--validation_split", "0.1", "--num_train_epochs", "2"]  # 288 rows
+    for processes, workers in ((1, 0), (2, 1)):
+        output = tmp_path / str(processes)
+        options = [*whole_steps, "--dataloader_num_workers", str(workers)]
+        launch(processes, *text_flags(model, long_file, text_files, output, *options))
+    one, two = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("1", "2"))
+    assert two["timing"]["processes"] == 2
+    assert two["test"] == pytest.approx(one["test"], rel=1e-3)
+    frames = [pd.read_parquet(tmp_path / n / "predictions.parquet") for n in ("1", "2")]
+    assert list(frames[0]["prediction"]) == list(frames[1]["prediction"])
+    weights = [load_file(tmp_path / n / "model" / "model.safetensors") for n in ("1", "2")]
+    for name in weights[0]:
+        assert torch.allclose(weights[0][name], weights[1][name], atol=2e-4), name
