@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hf_finetune.errors import UserError
+from hf_finetune.errors import UserError, first_line
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -25,7 +25,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
         ) from error
     except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
         raise UserError(
-            "the file cannot be read as text", where=str(file), fix="give a YAML file with --config."
+            f"the file cannot be read as text ({first_line(error)})",
+            where=str(file),
+            fix="give a YAML file with --config.",
         ) from error
     except yaml.YAMLError as error:
         raise UserError(
@@ -34,8 +36,16 @@ def read_yaml(file: Path) -> dict[str, Any]:
     if spelled in (None, "", "null", "~"):
         return {}
     if not isinstance(spelled, dict):
-        raise UserError("expected 'key: value' lines", where=str(file), fix="write one 'key: value' a line.")
+        raise UserError(
+            f"expected 'key: value' lines, found a {_kind(spelled)}",
+            where=str(file),
+            fix="write one 'key: value' a line.",
+        )
     return {str(key): _typed(value) if isinstance(value, dict) else value for key, value in spelled.items()}
+
+
+def _kind(content: Any) -> str:
+    return "list" if isinstance(content, list) else "text"
 
 
 def _typed(value: Any) -> Any:
