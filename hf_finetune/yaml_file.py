@@ -33,6 +33,10 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise UserError(
             f"not valid YAML: {error}", where=str(file), fix="mend the line that the message names."
         ) from error
+    except RecursionError as error:
+        raise UserError(
+            "the lists and mappings are nested too deeply", where=str(file), fix="write flat YAML."
+        ) from error
     if spelled in (None, "", "null", "~"):
         return {}
     if not isinstance(spelled, dict):

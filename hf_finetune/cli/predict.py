@@ -78,11 +78,15 @@ def predict(
 
 
 def _read_texts(source: str, text_column: str | None) -> Dataset:
-    from hf_finetune.data.columns import find_text
+    from hf_finetune.data.columns import find_text, is_string
     from hf_finetune.data.tables import read_file
 
     rows = read_file(source)
     column = find_text(rows, text_column, ("label",))
+    if not is_string(rows, column):
+        raise UserError(
+            f"column {column!r} holds no text", where=source, fix="name the column of the texts with --text_column."
+        )
     ids = [str(i) for i in rows["id"]] if "id" in rows.column_names else [str(i) for i in range(len(rows))]
     texts = rows.select_columns([column]).rename_columns({} if column == "text" else {column: "text"})
     empty = [i + 1 for i, text in enumerate(texts["text"]) if text is None]

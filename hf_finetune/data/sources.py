@@ -10,7 +10,7 @@ import numpy as np
 from hf_finetune.data.images import SPLIT_FOLDERS, find_split_folders, read_image_folder
 from hf_finetune.data.splits import SPLIT_SEED
 from hf_finetune.data.tables import BUILDERS, read_file
-from hf_finetune.errors import UserError
+from hf_finetune.errors import UserError, first_line
 from hf_finetune.options import DataConfig
 
 if TYPE_CHECKING:
@@ -52,7 +52,14 @@ def _read_folder(folder: Path, kind: InputKind) -> dict[str, Dataset]:
     from datasets import load_from_disk
 
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
-        return _standard_names(load_from_disk(str(folder)))
+        try:
+            return _standard_names(load_from_disk(str(folder)))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"the saved data set cannot be read ({first_line(error)})",
+                where=str(folder),
+                fix="save it anew with save_to_disk, and name the folder that it wrote.",
+            ) from error
     files = {
         split: file
         for split, names in SPLIT_FOLDERS.items()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +22,9 @@ BUILDERS = {
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
+
+_NULL_ROW = re.compile(rb"(?:\xef\xbb\xbf)?\s*null\b")
+_NULL_ITEM = re.compile(rb"[\[,]\s*null\s*[,\]]")
 
 
 def read_file(path: str | Path) -> Dataset:
@@ -50,15 +57,44 @@ def read_file(path: str | Path) -> Dataset:
             "keep_default_na": False,
             "features": Features({c: Value("string") for c in header}),
         }
+    if builder == "json":
+        _refuse_null_rows(file)
     try:
         return load_dataset(builder, data_files=str(file), split="train", **options)
     except (DatasetGenerationError, ValueError, OSError) as error:
-        if "corresponds to no data" in str(error):
-            raise UserError("the file has no rows", where=str(path), fix="give a file with rows.") from error
         cause = error.__cause__ or error
+        # Of Parquet without rows Arrow says that a batch must have some.
+        if "corresponds to no data" in str(error) or "BatchSize must be greater than 0" in str(cause):
+            raise UserError("the file has no rows", where=str(path), fix="give a file with rows.") from error
         raise UserError(
             f"the rows cannot be read: {cause}", where=str(path), fix="mend the file, or save it anew."
         ) from error
+
+
+def _refuse_null_rows(file: Path) -> None:
+    """Refuse rows that are ``null``: Arrow's JSON reader ends the whole process where a block of rows begins with one."""
+    with file.open("rb") as lines:
+        first = lines.readline()
+        numbers: Iterable[int]
+        if first.lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
+            numbers = _null_items(first + lines.read())
+        else:
+            numbers = (n for n, line in enumerate(chain([first], lines), 1) if _NULL_ROW.match(line))
+        for number in numbers:
+            raise UserError(
+                f"row {number} is null; expected an object", where=str(file), fix="drop the row, or fill it in."
+            )
+
+
+def _null_items(content: bytes) -> list[int]:
+    """Numbers of the items of a JSON list that are null; none of what is no JSON, of which the reader will say more."""
+    if not _NULL_ITEM.search(content):
+        return []
+    try:
+        rows = json.loads(content)
+    except ValueError:
+        return []
+    return [number for number, row in enumerate(rows, 1) if row is None]
 
 
 def _csv_header(file: Path, separator: str) -> list[str]:

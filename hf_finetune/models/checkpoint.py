@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 
@@ -22,6 +24,11 @@ from hf_finetune.options import ModelConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
+
+# What the libraries raise at files that are cut short, of another kind, or no weights at all.
+_UNREADABLE = (
+    OSError, ValueError, ImportError, KeyError, IndexError, EOFError, UnpicklingError, SafetensorError, StrictDataclassError,
+)  # fmt: skip
 
 
 @dataclass
@@ -83,7 +90,7 @@ def load_checkpoint(
                 output_loading_info=True,
                 **options,
             )
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
+    except (*_UNREADABLE, RuntimeError) as error:
         raise _explain(error, name, auto_class, settings) from error
     model.config.architectures = [type(model).__name__]  # the checkpoint names the class that it was pretrained in
     stages = read_stages(model)
@@ -127,11 +134,16 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
             where=f"--model_name_or_path {name}",
             fix="name a folder that save_pretrained wrote.",
         )
+    _refuse_broken_settings(folder)
     try:
         factory = _mlp_head_class(folder, 0) or AutoConfig
         settings = factory.from_pretrained(
             name, revision=config.model_revision, trust_remote_code=config.trust_remote_code
         )
+    except StrictDataclassError as error:
+        raise UserError(
+            f"config.json cannot be used ({error})", where=f"--model_name_or_path {name}", fix="mend the value."
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"there is no checkpoint of this name ({first_line(error)})",
@@ -142,6 +154,23 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
         # timm writes the number of classes there too, where TimmWrapper passes it a second time and fails.
         settings.model_args = {k: v for k, v in settings.model_args.items() if k != "num_classes"}
     return settings
+
+
+def _refuse_broken_settings(folder: Path) -> None:
+    """Refuse files that are not what ``save_pretrained`` writes: the libraries fail on them in ways of their own."""
+    for file in sorted(folder.glob("*config.json")) if folder.is_dir() else []:
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"the file is no JSON ({first_line(error)})", where=str(file), fix="copy it anew from its source."
+            ) from error
+        if not isinstance(content, dict):
+            raise UserError(
+                f"expected a JSON object, found a {type(content).__name__}",
+                where=str(file),
+                fix="copy it anew from its source.",
+            )
 
 
 def _set_labels(settings: PreTrainedConfig, labels: list[str], problem: str) -> None:
@@ -294,7 +323,7 @@ def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: boo
     try:
         with _quietly():
             model = factory.from_pretrained(folder, dtype=torch.float32, **options)
-    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
+    except _UNREADABLE as error:
         raise UserError(
             f"no model can be loaded ({first_line(error)})",
             where=str(folder),
