@@ -60,7 +60,10 @@ def _typed(value: Any) -> Any:
         return {key: _typed(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_typed(item) for item in value]
-    return yaml.load(value, Loader=_scalar_loader())
+    try:
+        return yaml.load(value, Loader=_scalar_loader())
+    except yaml.YAMLError:  # text that is no number: a colon, a bracket or a tag of Python's in quotes
+        return value
 
 
 def _scalar_loader() -> type:

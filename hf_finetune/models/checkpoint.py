@@ -19,6 +19,7 @@ from hf_finetune.console import say
 from hf_finetune.data.problem import SINGLE
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import mlp_head
+from hf_finetune.models.refusals import refuse_broken_settings, refuse_code, refuse_without_weights
 from hf_finetune.models.stages import Stage, read_stages
 from hf_finetune.options import ModelConfig
 
@@ -73,7 +74,7 @@ def load_checkpoint(
     if getattr(settings, "problem_type", None) not in (None, problem):
         own_labels = {}  # a head for another kind of label
     _set_labels(settings, labels, problem)
-    _refuse_without_weights(name)
+    refuse_without_weights(name)
     factory: Any = getattr(transformers, auto_class)
     options = {"revision": config.model_revision, "trust_remote_code": config.trust_remote_code}
     if config.head_hidden_size:
@@ -134,7 +135,7 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
             where=f"--model_name_or_path {name}",
             fix="name a folder that save_pretrained wrote.",
         )
-    _refuse_broken_settings(folder)
+    refuse_broken_settings(folder)
     try:
         factory = _mlp_head_class(folder, 0) or AutoConfig
         settings = factory.from_pretrained(
@@ -145,6 +146,7 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
             f"config.json cannot be used ({error})", where=f"--model_name_or_path {name}", fix="mend the value."
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
+        refuse_code(error, name)
         raise UserError(
             f"there is no checkpoint of this name ({first_line(error)})",
             where=f"--model_name_or_path {name}",
@@ -156,38 +158,11 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
     return settings
 
 
-def _refuse_broken_settings(folder: Path) -> None:
-    """Refuse files that are not what ``save_pretrained`` writes: the libraries fail on them in ways of their own."""
-    for file in sorted(folder.glob("*config.json")) if folder.is_dir() else []:
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"the file is no JSON ({first_line(error)})", where=str(file), fix="copy it anew from its source."
-            ) from error
-        if not isinstance(content, dict):
-            raise UserError(
-                f"expected a JSON object, found a {type(content).__name__}",
-                where=str(file),
-                fix="copy it anew from its source.",
-            )
-
-
 def _set_labels(settings: PreTrainedConfig, labels: list[str], problem: str) -> None:
     settings.num_labels = len(labels)
     settings.id2label = dict(enumerate(labels))
     settings.label2id = {label: index for index, label in enumerate(labels)}
     settings.problem_type = problem
-
-
-def _refuse_without_weights(name: str) -> None:
-    folder = Path(name)
-    if folder.is_dir() and not any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir()):
-        raise UserError(
-            "the folder holds no weights (model.safetensors)",
-            where=f"--model_name_or_path {name}",
-            fix="name a folder that save_pretrained wrote, or copy the weights into it.",
-        )
 
 
 def _with_mlp_head(settings: PreTrainedConfig, factory: Any, hidden_size: int) -> tuple[PreTrainedConfig, Any]:
@@ -260,6 +235,7 @@ def _mend_batch_norm(model: nn.Module) -> None:
 
 
 def _explain(error: Exception, name: str, auto_class: str, settings: PreTrainedConfig) -> UserError:
+    refuse_code(error, name)
     if "Unrecognized configuration class" in str(error):
         return _wrong_kind(settings, auto_class, name)
     return UserError(

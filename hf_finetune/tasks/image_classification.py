@@ -29,7 +29,7 @@ from hf_finetune.data.image_cache import PixelStore, open_store, read_through, s
 from hf_finetune.data.images import open_image, open_reduced
 from hf_finetune.data.problem import SINGLE
 from hf_finetune.errors import UserError, first_line
-from hf_finetune.models import Checkpoint, load_checkpoint, load_settings
+from hf_finetune.models import Checkpoint, load_checkpoint, load_settings, refuse_code
 from hf_finetune.options import InputConfig
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def load_processor(name: str, **options: Any) -> Any:
     try:
         return AutoImageProcessor.from_pretrained(name, **options)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        refuse_code(error, name)
         raise UserError(
             f"no image processor can be loaded ({first_line(error)})",
             where=f"--model_name_or_path {name}",

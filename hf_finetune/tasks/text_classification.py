@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hf_finetune.config import Config
 from hf_finetune.data.problem import SINGLE
 from hf_finetune.errors import UserError, first_line
-from hf_finetune.models import Checkpoint, load_checkpoint, load_settings
+from hf_finetune.models import Checkpoint, load_checkpoint, load_settings, refuse_code
 from hf_finetune.options import InputConfig
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def load_processor(name: str, **options: Any) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        refuse_code(error, name)
         raise UserError(
             f"no tokenizer can be loaded ({first_line(error)})",
             where=f"--model_name_or_path {name}",

@@ -217,6 +217,11 @@ SETTINGS = {
         "b.yaml: unknown key 'sed'",
         "did you mean seed?",
     ),
+    "arguments that the scheduler does not take": (
+        lambda c: yaml(c, "lr_scheduler_kwargs: {cycles: 2}"),
+        "--lr_scheduler_kwargs: the schedule linear does not take them",
+        "leave the flag out",
+    ),
     "arguments that are no mapping": (lambda c: c.text("--lr_scheduler_kwargs", "{"), "", ""),
     "unknown accelerate configuration": (
         lambda c: c.text("--accelerate_config", "gpus"),
