@@ -29,6 +29,12 @@ def refuse_broken_settings(folder: Path) -> None:
     Raises:
         UserError: one is no JSON object.
     """
+    tokenizer = folder / "tokenizer.json"
+    start = _start(tokenizer) if tokenizer.is_file() else b"{"
+    if not start.startswith(b"{"):
+        raise UserError(
+            f"expected a JSON object, found {start[:20]!r}", where=str(tokenizer), fix="copy it anew from its source."
+        )
     for file in sorted(folder.glob("*config.json")) if folder.is_dir() else []:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
@@ -42,6 +48,12 @@ def refuse_broken_settings(folder: Path) -> None:
                 where=str(file),
                 fix="copy it anew from its source.",
             )
+
+
+def _start(file: Path) -> bytes:
+    """The first bytes of a file that is too large to be parsed twice, behind its spaces."""
+    with file.open("rb") as content:
+        return content.read(200).lstrip()
 
 
 def refuse_code(error: Exception, name: str) -> None:

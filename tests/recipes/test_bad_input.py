@@ -420,8 +420,8 @@ CHECKPOINTS = {
     ),
     "tokenizer that is a list": (
         lambda c: c.text(model=c.checkpoint("bert", tokenizer__json=b"[]")),
-        "no tokenizer can be loaded",
-        "tokenizer",
+        "tokenizer.json: expected a JSON object, found b'[]'",
+        "anew",
     ),
     "tokenizer settings that are a list": (
         lambda c: c.text(model=c.checkpoint("bert", tokenizer_config__json=b"[]")),
