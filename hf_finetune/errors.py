@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class UserError(Exception):
     """A mistake that the user can mend. The command line prints it as two lines and exits with status 2.
@@ -29,4 +31,5 @@ def first_line(error: Exception) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Without line breaks, and without tokens of the Hub, wherever in a command line they came to stand."""
+    return re.sub(r"\bhf_[A-Za-z0-9]{20,}", "hf_***", " ".join(text.split()))

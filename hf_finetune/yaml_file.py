@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hf_finetune.errors import UserError
+from hf_finetune.errors import UserError, first_line
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -25,17 +25,31 @@ def read_yaml(file: Path) -> dict[str, Any]:
         ) from error
     except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
         raise UserError(
-            "the file cannot be read as text", where=str(file), fix="give a YAML file with --config."
+            f"the file cannot be read as text ({first_line(error)})",
+            where=str(file),
+            fix="give a YAML file with --config.",
         ) from error
     except yaml.YAMLError as error:
         raise UserError(
             f"not valid YAML: {error}", where=str(file), fix="mend the line that the message names."
         ) from error
+    except RecursionError as error:
+        raise UserError(
+            "the lists and mappings are nested too deeply", where=str(file), fix="write flat YAML."
+        ) from error
     if spelled in (None, "", "null", "~"):
         return {}
     if not isinstance(spelled, dict):
-        raise UserError("expected 'key: value' lines", where=str(file), fix="write one 'key: value' a line.")
+        raise UserError(
+            f"expected 'key: value' lines, found a {_kind(spelled)}",
+            where=str(file),
+            fix="write one 'key: value' a line.",
+        )
     return {str(key): _typed(value) if isinstance(value, dict) else value for key, value in spelled.items()}
+
+
+def _kind(content: Any) -> str:
+    return "list" if isinstance(content, list) else "text"
 
 
 def _typed(value: Any) -> Any:
@@ -46,7 +60,10 @@ def _typed(value: Any) -> Any:
         return {key: _typed(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_typed(item) for item in value]
-    return yaml.load(value, Loader=_scalar_loader())
+    try:
+        return yaml.load(value, Loader=_scalar_loader())
+    except yaml.YAMLError:  # text that is no number: a colon, a bracket or a tag of Python's in quotes
+        return value
 
 
 def _scalar_loader() -> type:

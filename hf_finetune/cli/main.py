@@ -43,9 +43,10 @@ def _verb(name: str) -> Callable[[list[str]], None]:
 
     if name not in VERBS:
         near = difflib.get_close_matches(name, VERBS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(
             f"there is no verb {name!r}; there are {', '.join(VERBS)}",
             where="the command line",
-            fix=f"did you mean {near[0]}?" if near else "hf-finetune --help lists the verbs.",
+            fix=f"{hint}hf-finetune --help lists the verbs.",
         )
     return import_module(f"hf_finetune.cli.{name}").main

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -16,6 +17,7 @@ def run_as_script(main: Callable[[], Any]) -> int:
 
     A user's mistake is one ``error:`` and one ``fix:`` line on standard error, without a traceback.
     """
+    logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)  # what they log they raise as well
     try:
         main()
     except UserError as error:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 
+from hf_finetune.cli.status import VerbParser
 from hf_finetune.errors import UserError
 from hf_finetune.packaged import RECIPES, accelerate_config_path, load_recipe, recipe_path
 
@@ -16,7 +16,7 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: an unknown task, or an unknown accelerate configuration.
     """
-    parser = argparse.ArgumentParser(prog="hf-finetune train", add_help=False, allow_abbrev=False)
+    parser = VerbParser(prog="hf-finetune train", add_help=False, allow_abbrev=False)
     parser.add_argument("task", nargs="?")
     parser.add_argument("--accelerate_config", metavar="NAME|PATH")
     parser.add_argument("--num_processes", metavar="N")

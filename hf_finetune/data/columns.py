@@ -197,10 +197,11 @@ def _require(split: Dataset, named: str, flag: str) -> str:
     if named in split.column_names:
         return named
     near = difflib.get_close_matches(named, split.column_names, n=1)
+    hint = f"did you mean {flag} {near[0]}? " if near else ""
     raise UserError(
         f"there is no column {named!r}; the columns are {_list(split)}",
         where=flag,
-        fix=f"did you mean {flag} {near[0]}?" if near else f"give one of these to {flag}.",
+        fix=f"{hint}give one of these to {flag}.",
     )
 
 

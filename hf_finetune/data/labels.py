@@ -101,12 +101,18 @@ def spellings(split: Dataset, column: str) -> dict[Any, str]:
     from datasets import ClassLabel
 
     feature = split.features[column]
-    if type(feature).__name__ in ("List", "LargeList", "Sequence") or isinstance(feature, (list, dict)):
-        spell(split[0][column], column)
-    values = [value for value in split.unique(column) if not _missing(value)]
+    if is_plain(feature):
+        values = [value for value in split.unique(column) if not _missing(value)]
+    else:  # JSON of mixed types: lists and objects are refused, and the rest is a class like any other
+        return {value: spell(value, column) for value in split[column][:] if spell(value, column)}
     if isinstance(feature, ClassLabel):
         return {value: feature.names[value] for value in values if value >= 0}
     return {value: spell(value, column) for value in values}
+
+
+def is_plain(feature: Any) -> bool:
+    """True for a column of single values of one type: no lists, objects or JSON of mixed types."""
+    return type(feature).__name__ in ("Value", "ClassLabel")
 
 
 def spell(value: Any, column: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_finetune.console import say
-from hf_finetune.data.labels import encode_labels, label_names, natural_key, refuse_unknown, spell
+from hf_finetune.data.labels import encode_labels, is_plain, label_names, natural_key, refuse_unknown, spell
 from hf_finetune.errors import UserError
 from hf_finetune.options import DataConfig
 
@@ -105,8 +105,8 @@ def _kind(train: Dataset, columns: list[str], delimiter: str | None) -> str:
     column = columns[0]
     if delimiter or is_list(train.features[column]):
         return MULTI
-    if _class_names(train, column) is not None:
-        return SINGLE
+    if _class_names(train, column) is not None or not is_plain(train.features[column]):
+        return SINGLE  # objects are no class either, which is said where classes are named
     values = [value for value in train.unique(column) if value is not None]
     if all(isinstance(value, str) and value.strip()[:1] + value.strip()[-1:] == "[]" for value in values):
         return MULTI
@@ -172,6 +172,8 @@ def _literal_list(text: str, where: str) -> list[Any]:
 
 def _as_flags(split: Dataset, column: str) -> dict[Any, float] | None:
     """The 0.0 or 1.0 that every value of a column means; None if one means neither."""
+    if not is_plain(split.features[column]):
+        return None
     values = split.unique(column)
     found = {v: _BINARY[spell(v, column).lower()] for v in values if _is_flag(v)}
     return found if len(found) == len(values) else None
@@ -187,8 +189,7 @@ def _flags(split: Dataset, columns: list[str], split_name: str) -> list[list[flo
     for column in columns:
         flags = _as_flags(split, column)
         if flags is None:
-            wrong = next(value for value in split.unique(column) if not _is_flag(value))
-            row = split[column][:].index(wrong) + 1
+            row, wrong = next((i, v) for i, v in enumerate(split[column][:], 1) if not _is_flag(v))
             raise UserError(
                 f"row {row} holds {wrong!r}; a column of a class holds 0 or 1",
                 where=f"{split_name} split, column {column!r}",

@@ -14,7 +14,7 @@ from hf_finetune.data.images import SPLIT_FOLDERS
 from hf_finetune.data.splits import SPLIT_SEED
 from hf_finetune.data.tables import BUILDERS, read_file
 from hf_finetune.data.text_folder import find_text_splits, list_texts, read_text_folder
-from hf_finetune.errors import UserError
+from hf_finetune.errors import UserError, first_line
 from hf_finetune.options import DataConfig
 
 if TYPE_CHECKING:
@@ -72,7 +72,14 @@ def _read_folder(folder: Path, kind: InputKind, config: DataConfig) -> dict[str,
     from datasets import load_from_disk
 
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
-        return standard_names(load_from_disk(str(folder)))
+        try:
+            return standard_names(load_from_disk(str(folder)))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"the saved data set cannot be read ({first_line(error)})",
+                where=str(folder),
+                fix="save it anew with save_to_disk, and name the folder that it wrote.",
+            ) from error
     files = {
         split: file
         for split, names in SPLIT_FOLDERS.items()

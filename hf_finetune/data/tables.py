@@ -103,9 +103,10 @@ def _read_columns(file: Path, builder: str) -> Dataset:
     try:
         return load_dataset(builder, data_files=str(file), split="train")
     except (DatasetGenerationError, ValueError, OSError) as error:
-        if "corresponds to no data" in str(error):
-            raise UserError("the file has no rows", where=str(file), fix="give a file with rows.") from error
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        # Of Parquet without rows Arrow says that a batch must have some.
+        if "corresponds to no data" in str(error) or "BatchSize must be greater than 0" in str(cause):
+            raise UserError("the file has no rows", where=str(file), fix="give a file with rows.") from error
         raise UserError(
             f"the rows cannot be read: {first_line(cause)}",
             where=str(file),

@@ -10,6 +10,7 @@ from hf_finetune.models.checkpoint import (
     rescale_head,
     task_name,
 )
+from hf_finetune.models.refusals import refuse_code
 from hf_finetune.models.stages import Stage, find_stage, read_stages, trunk_depth
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "merge",
     "plain_name",
     "read_stages",
+    "refuse_code",
     "rescale_head",
     "stage_lookup",
     "task_name",

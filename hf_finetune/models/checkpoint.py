@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 
@@ -17,11 +19,17 @@ from hf_finetune.console import say
 from hf_finetune.data.problem import SINGLE
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import mlp_head
+from hf_finetune.models.refusals import refuse_broken_settings, refuse_code, refuse_without_weights
 from hf_finetune.models.stages import Stage, read_stages
 from hf_finetune.options import ModelConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
+
+# What the libraries raise at files that are cut short, of another kind, or no weights at all.
+_UNREADABLE = (
+    OSError, ValueError, ImportError, KeyError, IndexError, EOFError, UnpicklingError, SafetensorError, StrictDataclassError,
+)  # fmt: skip
 
 
 @dataclass
@@ -66,7 +74,7 @@ def load_checkpoint(
     if getattr(settings, "problem_type", None) not in (None, problem):
         own_labels = {}  # a head for another kind of label
     _set_labels(settings, labels, problem)
-    _refuse_without_weights(name)
+    refuse_without_weights(name)
     factory: Any = getattr(transformers, auto_class)
     options = {"revision": config.model_revision, "trust_remote_code": config.trust_remote_code}
     if config.head_hidden_size:
@@ -83,7 +91,7 @@ def load_checkpoint(
                 output_loading_info=True,
                 **options,
             )
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
+    except (*_UNREADABLE, RuntimeError) as error:
         raise _explain(error, name, auto_class, settings) from error
     model.config.architectures = [type(model).__name__]  # the checkpoint names the class that it was pretrained in
     stages = read_stages(model)
@@ -127,12 +135,18 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
             where=f"--model_name_or_path {name}",
             fix="name a folder that save_pretrained wrote.",
         )
+    refuse_broken_settings(folder)
     try:
         factory = _mlp_head_class(folder, 0) or AutoConfig
         settings = factory.from_pretrained(
             name, revision=config.model_revision, trust_remote_code=config.trust_remote_code
         )
+    except StrictDataclassError as error:
+        raise UserError(
+            f"config.json cannot be used ({error})", where=f"--model_name_or_path {name}", fix="mend the value."
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
+        refuse_code(error, name)
         raise UserError(
             f"there is no checkpoint of this name ({first_line(error)})",
             where=f"--model_name_or_path {name}",
@@ -151,16 +165,6 @@ def _set_labels(settings: PreTrainedConfig, labels: list[str], problem: str) -> 
     settings.problem_type = problem
     if hasattr(settings, "thresholds"):  # of the run that the checkpoint comes from
         del settings.thresholds
-
-
-def _refuse_without_weights(name: str) -> None:
-    folder = Path(name)
-    if folder.is_dir() and not any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir()):
-        raise UserError(
-            "the folder holds no weights (model.safetensors)",
-            where=f"--model_name_or_path {name}",
-            fix="name a folder that save_pretrained wrote, or copy the weights into it.",
-        )
 
 
 def _with_mlp_head(settings: PreTrainedConfig, factory: Any, hidden_size: int) -> tuple[PreTrainedConfig, Any]:
@@ -233,6 +237,7 @@ def _mend_batch_norm(model: nn.Module) -> None:
 
 
 def _explain(error: Exception, name: str, auto_class: str, settings: PreTrainedConfig) -> UserError:
+    refuse_code(error, name)
     if "Unrecognized configuration class" in str(error):
         return _wrong_kind(settings, auto_class, name)
     return UserError(
@@ -296,7 +301,7 @@ def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: boo
     try:
         with _quietly():
             model = factory.from_pretrained(folder, dtype=torch.float32, **options)
-    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
+    except _UNREADABLE as error:
         raise UserError(
             f"no model can be loaded ({first_line(error)})",
             where=str(folder),

@@ -110,21 +110,19 @@ def _explain(error: Exception, config: Config, *, trained: bool = False) -> User
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     repo = config.training.get("hub_model_id", "the Hub")
-    reasons = {
-        401: ("there is no valid token", "run 'hf auth login', or set HF_TOKEN."),
-        403: ("the token may not write there", "make a token with write access, or name another --hub_model_id."),
-        404: ("there is no such namespace", "check --hub_model_id."),
-        409: ("the repository changed meanwhile", "push once more."),
-        429: ("the Hub asks to slow down", "wait some minutes, and push once more."),
-    }
-    what, fix = reasons.get(
-        status or 0,
-        (f"the Hub did not take the model ({first_line(error)})", "check the network, and push once more."),
-    )
-    if isinstance(error, LocalTokenNotFoundError):
-        what, fix = reasons[401]
-    if trained:
-        fix += (
-            f" The run is whole in {config.output_dir}; upload it with: hf upload {repo} {config.output_dir / 'model'}"
-        )
-    return UserError(what, where=f"--hub_model_id {repo}", fix=fix)
+    model = config.output_dir / "model"
+    rest = f" The run is whole in {config.output_dir}; 'hf upload {repo} {model}' uploads it." if trained else ""
+    where = f"--hub_model_id {repo}"
+    if status == 401 or isinstance(error, LocalTokenNotFoundError):
+        return UserError("there is no valid token", where=where, fix=f"run 'hf auth login', or set HF_TOKEN.{rest}")
+    if status == 403:
+        fix = f"make a token with write access, or name another --hub_model_id.{rest}"
+        return UserError("the token may not write there", where=where, fix=fix)
+    if status == 404:
+        return UserError("there is no such namespace", where=where, fix=f"check --hub_model_id.{rest}")
+    if status == 409:
+        return UserError("the repository changed meanwhile", where=where, fix=f"push once more.{rest}")
+    if status == 429:
+        return UserError("the Hub asks to slow down", where=where, fix=f"wait some minutes, and push once more.{rest}")
+    what = f"the Hub did not take the model ({first_line(error)})"
+    return UserError(what, where=where, fix=f"check the network, and push once more.{rest}")

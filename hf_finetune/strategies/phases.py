@@ -105,7 +105,11 @@ def make_phases(strategy: str, stages: list[Stage], rates: Rates) -> list[Phase]
     frozen = strategy.removeprefix("freeze:")
     depth = trunk_depth(stages, int(frozen)) if frozen.isdecimal() else find_stage(stages, frozen) + 1
     if depth >= len(stages):
-        raise UserError("nothing would train", where=f"--strategy {strategy}", fix="freeze a stage below the head.")
+        raise UserError(
+            f"nothing would train; the stages are {', '.join(names)}",
+            where=f"--strategy {strategy}",
+            fix="freeze a stage below the head.",
+        )
     return [above(depth)]
 
 

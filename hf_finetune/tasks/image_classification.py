@@ -32,7 +32,7 @@ from hf_finetune.data.images import unreadable_images
 from hf_finetune.data.problem import SINGLE
 from hf_finetune.data.stream import Stream
 from hf_finetune.errors import UserError, first_line
-from hf_finetune.models import Checkpoint, load_checkpoint
+from hf_finetune.models import Checkpoint, load_checkpoint, load_settings, refuse_code
 from hf_finetune.options import InputConfig
 
 if TYPE_CHECKING:
@@ -47,12 +47,14 @@ def load_model(config: Config, labels: list[str], problem: str = SINGLE) -> Chec
     """The vision model with an image-classification head, and its image processor, at ``--image_size`` if one is asked."""
     model = config.model
     model.model_name_or_path = _hub_name(str(model.model_name_or_path))
+    load_settings(model)  # says what is wrong with a checkpoint, where the processor says that it is missing
     processor = load_processor(
         model.model_name_or_path, revision=model.model_revision, trust_remote_code=model.trust_remote_code
     )
     checkpoint = load_checkpoint(model, AUTO_CLASS, labels, processor, problem)
     if config.inputs.image_size:
         checkpoint.processor = _resize(checkpoint, config.inputs.image_size)
+    _try_picture(checkpoint, config.inputs.image_size)
     return checkpoint
 
 
@@ -66,7 +68,8 @@ def load_processor(name: str, **options: Any) -> Any:
 
     try:
         return AutoImageProcessor.from_pretrained(name, **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        refuse_code(error, name)
         raise UserError(
             f"no image processor can be loaded ({first_line(error)})",
             where=f"--model_name_or_path {name}",
@@ -265,11 +268,7 @@ def _hub_name(name: str) -> str:
 
 
 def _resize(checkpoint: Checkpoint, side: int) -> Any:
-    """The processor at another size, kept where the saved model will carry it; tried on the model at once.
-
-    Raises:
-        UserError: the model cannot read pictures of this size.
-    """
+    """The processor at another size, kept where the saved model will carry it."""
     processor, model = checkpoint.processor, checkpoint.model
     if hasattr(processor, "data_config"):
         # timm's processor saves nothing itself: it is read from pretrained_cfg in the model's config.json.
@@ -279,17 +278,35 @@ def _resize(checkpoint: Checkpoint, side: int) -> Any:
         processor = type(processor)(pretrained_cfg=settings, architecture=model.config.architecture)
     else:
         _resize_processor(processor, side)
-    pixels = processor(images=_grey(side), return_tensors="pt")["pixel_values"]
-    try:
-        with torch.no_grad():
-            model.eval()(pixel_values=pixels)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise UserError(
-            f"the checkpoint cannot read pictures of {side} pixels ({first_line(error)})",
-            where="--image_size",
-            fix="leave the flag out, or take a checkpoint that was trained at this size.",
-        ) from error
     return processor
+
+
+def _try_picture(checkpoint: Checkpoint, side: int | None) -> None:
+    """Send one grey picture through processor and model, before an hour is spent.
+
+    Raises:
+        UserError: the model cannot read what the processor makes, at ``--image_size`` if one is asked.
+    """
+    from transformers.integrations import is_deepspeed_zero3_enabled
+
+    if is_deepspeed_zero3_enabled():  # the weights lie in pieces until training begins
+        return
+    try:
+        pixels = checkpoint.processor(images=_grey(side or 64), return_tensors="pt")["pixel_values"]
+        with torch.no_grad():
+            checkpoint.model.eval()(pixel_values=pixels)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if side:
+            raise UserError(
+                f"the checkpoint cannot read pictures of {side} pixels ({first_line(error)})",
+                where="--image_size",
+                fix="leave the flag out, or take a checkpoint that was trained at this size.",
+            ) from error
+        raise UserError(
+            f"the model cannot read what its image processor makes ({first_line(error)})",
+            where=f"--model_name_or_path {checkpoint.name}",
+            fix="mend its preprocessor_config.json, or give --image_size.",
+        ) from error
 
 
 def _resize_processor(processor: Any, side: int) -> None:

@@ -11,7 +11,7 @@ from hf_finetune.data.problem import SINGLE
 from hf_finetune.data.stream import Stream
 from hf_finetune.data.texts import in_users_cache
 from hf_finetune.errors import UserError, first_line
-from hf_finetune.models import Checkpoint, load_checkpoint
+from hf_finetune.models import Checkpoint, load_checkpoint, load_settings, refuse_code
 from hf_finetune.options import InputConfig
 from hf_finetune.tasks.long_texts import CHUNK, TRUNCATE, encode_pieces, long_text_of, set_long_text
 
@@ -35,6 +35,7 @@ VERSION = 1
 def load_model(config: Config, labels: list[str], problem: str = SINGLE) -> Checkpoint:
     """The text encoder with a sequence-classification head, and its tokenizer."""
     model = config.model
+    load_settings(model)  # says what is wrong with a checkpoint, where the tokenizer says that it is missing
     tokenizer = load_processor(
         str(model.model_name_or_path), revision=model.model_revision, trust_remote_code=model.trust_remote_code
     )
@@ -63,12 +64,19 @@ def load_processor(name: str, **options: Any) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        refuse_code(error, name)
         raise UserError(
             f"no tokenizer can be loaded ({first_line(error)})",
             where=f"--model_name_or_path {name}",
             fix="name a text checkpoint with its tokenizer files; an image checkpoint needs the image recipe.",
         ) from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes where the files are missing
+        raise UserError(
+            f"the tokenizer has no vocabulary, only {len(tokenizer)} special tokens",
+            where=f"--model_name_or_path {name}",
+            fix="put the tokenizer's files (tokenizer.json or the vocabulary) beside the weights.",
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer

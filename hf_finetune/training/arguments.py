@@ -70,6 +70,7 @@ def training_arguments(
     if config.data.streaming:
         # Else the first process would encode the batches of all, and could not join those that are padded differently.
         arguments.accelerator_config.dispatch_batches = False
+    _refuse_scheduler(arguments)
     if config.training.get("auto_find_batch_size") and is_sharded(arguments):
         raise UserError(
             "a batch cannot be divided while the weights are spread over processes",
@@ -162,6 +163,29 @@ def _refuse_absent_trackers(report_to: Any) -> None:
         raise UserError(
             f"{name} is not installed", where="--report_to", fix=f"pip install {name}, or name another tracker."
         )
+
+
+def _refuse_scheduler(arguments: TrainingArguments) -> None:
+    """Make the learning-rate schedule once, of a weight that is thrown away: its arguments are checked nowhere else."""
+    if not arguments.lr_scheduler_kwargs:
+        return
+    from transformers import get_scheduler
+
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    steps = {"num_warmup_steps": 1, "num_training_steps": 2}
+    try:
+        get_scheduler(
+            arguments.lr_scheduler_type,
+            optimizer,
+            **steps,
+            scheduler_specific_kwargs=dict(arguments.lr_scheduler_kwargs),
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"the schedule {arguments.lr_scheduler_type.value} does not take them ({first_line(error)})",
+            where="--lr_scheduler_kwargs",
+            fix="give what its function in transformers.optimization takes, or leave the flag out.",
+        ) from error
 
 
 def _refuse_impossible(values: dict[str, Any]) -> None:

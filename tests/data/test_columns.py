@@ -117,7 +117,7 @@ def test_a_named_column_that_is_missing_lists_those_there_are(find, flag):
     error = refused(find, rows, "labell")
     assert error.what == "there is no column 'labell'; the columns are 'text', 'label', 'image'"
     assert error.where == flag
-    assert error.fix == f"did you mean {flag} label?"
+    assert error.fix == f"did you mean {flag} label? give one of these to {flag}."
     assert refused(find, rows, "zzz").fix == f"give one of these to {flag}."
 
 

@@ -200,7 +200,7 @@ def test_a_missing_text_is_refused_with_its_row(tmp_path):
 def test_a_missing_column_lists_those_there_are(tmp_path):
     error = refused(train_file=write(tmp_path / "a.csv"), label_column="lable")
     assert error.what == "there is no column 'lable'; the columns are 'text', 'label'"
-    assert error.fix == "did you mean --label_column label?"
+    assert error.fix == "did you mean --label_column label? give one of these to --label_column."
 
 
 def test_a_split_without_the_text_column_lists_those_there_are(tmp_path):

@@ -101,7 +101,7 @@ def test_the_label_pass_reads_no_other_column(tmp_path, monkeypatch):
 
     Dataset.from_dict({"text": ["a", "b"] * 9, "label": ["x", "y"] * 9}).to_parquet(tmp_path / "a.parquet")
     for file in (write_csv(tmp_path / "a.csv", rows_of(30)), str(tmp_path / "a.parquet")):
-        source = stream_sources.open_files(file)
+        source = stream_sources.open_files(file, "train", DataConfig())
         seen = source._of(["label"])
         assert list(next(iter(seen))) == ["label"]
         codes, distinct = stream_splits.count_labels(source, ["label"])

@@ -1,360 +1,567 @@
-"""Bad input: exit status 2, one ``error:`` and one ``fix:`` line, no traceback, and nothing of the user's touched."""
+"""Bad flags, settings, checkpoints and inputs of predict: status 2, two lines, and nothing of the user's touched.
+
+Bad rows, labels and pictures stand in ``test_bad_data.py``.
+"""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from bad_input import Case, assert_refused
 
 from hf_finetune.cli.main import main as hf_finetune
 
-GOOD = [("good film", "positive"), ("bad film", "negative")] * 20
-WHO = ("text", "label", "who")
-
-
-def write_csv(path: Path, rows, header=("text", "label")) -> str:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
-    return str(path)
-
 
 @pytest.fixture
-def case(tmp_path, tmp_path_factory, monkeypatch, checkpoints, image_folder):
-    """What the cases are made of: a good file, checkpoints, pictures, and a folder to write bad files into."""
-    monkeypatch.setenv("HF_FINETUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+def case(tmp_path, checkpoints, image_folder):
+    return Case(tmp_path, checkpoints, image_folder)
 
-    class Case:
-        folder = tmp_path
-        good = write_csv(tmp_path / "good.csv", GOOD)
-        bert = checkpoints("bert")
-        vit = checkpoints("vit")
-        pictures = image_folder
 
-        def text(self, *flags, train=None, model=None, data=None):
-            data = data or ["--train_file", str(train or self.good)]
-            return [
-                "train",
-                "text-classification",
-                "--model_name_or_path",
-                model or self.bert,
-                *data,
-                "--output_dir",
-                str(tmp_path / "run"),
-                *flags,
-            ]
+def yaml(case, content, *flags):
+    return case.text("--config", case.raw("c.yaml", content), *flags)
 
-        def image(self, *flags, data=None, model=None):
-            source = ["--model_name_or_path", model or self.vit, "--dataset_name", str(data or self.pictures)]
-            return ["train", "image-classification", *source, "--output_dir", str(tmp_path / "run"), *flags]
 
-        def file(self, name, rows, header=("text", "label")):
-            return write_csv(tmp_path / name, rows, header)
+def predict(case, model, source, *flags):
+    return ["predict", str(model), str(source), *flags]
 
-        def raw(self, name, content):
-            (tmp_path / name).write_bytes(content)
-            return tmp_path / name
 
-        def broken_picture(self):
-            import shutil
-
-            root = tmp_path / "pictures"
-            shutil.copytree(image_folder, root)
-            picture = next((root / "train" / "class 1").iterdir())
-            picture.write_bytes(picture.read_bytes()[:60])
-            return root
-
-        def table(self, more):
-            root = Path(image_folder)
-            files = [file for name in ("class 1", "class 2") for file in sorted((root / "train" / name).iterdir())[:6]]
-            rows = [(file.relative_to(root).as_posix(), file.parent.name) for file in files] + more
-            path = write_csv(tmp_path / "pictures.csv", rows, ("path", "label"))
-            data = ["--train_file", path, "--image_root", image_folder]
-            return ["train", "image-classification", "--model_name_or_path", self.vit, *data]
-
-        def copied(self):
-            import shutil
-
-            return Path(shutil.copytree(Path(image_folder, "train"), tmp_path / "copied"))
-
-        def linked(self):
-            root = self.copied()
-            (root / "class 1" / "out.png").symlink_to(Path(image_folder, "test"))
-            return root
-
-        def bomb(self):
-            import struct
-            import zlib
-
-            root = self.copied()
-            header = b"IHDR" + struct.pack(">IIBBBBB", 90_000, 90_000, 8, 2, 0, 0, 0)
-            data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-            empty = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
-            (root / "class 1" / "bomb.png").write_bytes(data + empty)
-            return root
-
-        def archive(self, member):
-            import zipfile
-
-            path = tmp_path / "pictures.zip"
-            if member is None:
-                path.write_bytes(b"no archive")
-                return path
-            with zipfile.ZipFile(path, "w") as archive:
-                archive.writestr(member, b"x")
-            return path
-
-        def stripped(self, name):
-            import shutil
-
-            target = tmp_path / f"without {name}"
-            shutil.copytree(self.bert, target)
-            (target / name).unlink()
-            return str(target)
-
-    return Case()
+def trained(case):
+    """A folder that looks like a trained text model, with a fresh head."""
+    return case.settings("bert", architectures=["BertForSequenceClassification"])
 
 
 # name → (arguments, words that the error must have, words that the fix must have)
-CASES = {
-    "missing file": (lambda c: c.text(train=c.folder / "no.csv"), "no.csv: the file does not exist", "path"),
-    "missing folder": (lambda c: c.image(data=c.folder / "no"), "no such local folder", "check the name"),
-    "empty file": (
-        lambda c: c.text(train=(c.folder / "e.csv").touch() or c.folder / "e.csv"),
-        "the file is empty",
-        "row",
+FLAGS = {
+    "unknown flag": (
+        lambda c: c.text("--lerning_rate", "1"),
+        "unknown key 'lerning_rate'",
+        "did you mean learning_rate",
     ),
-    "header only": (lambda c: c.text(train=c.file("h.csv", [])), "has no rows", "rows"),
-    "unknown ending": (
-        lambda c: c.text(train=(c.folder / "x.xls").write_text("x") and c.folder / "x.xls"),
-        ".xls",
-        ".csv",
+    "unknown flag with dashes": (
+        lambda c: c.text("--num-train-epoch", "1"),
+        "unknown key 'num-train-epoch'",
+        "did you mean num_train_epochs?",
     ),
-    "text column not found": (
-        lambda c: c.text("--text_column", "txt"),
-        "'txt'; the columns are 'text', 'label'",
-        "--text_column text",
+    "unknown flag with a value": (lambda c: c.text("--sed=1"), "unknown key 'sed'", "did you mean seed?"),
+    "unknown flag like no other": (lambda c: c.text("--zzzzzz"), "unknown key 'zzzzzz'", "--help lists every key"),
+    "a value without a flag": (lambda c: c.text("reviews.csv"), "'reviews.csv' belongs to no flag", "behind the flag"),
+    "a flag without its value": (lambda c: c.text("--seed"), "--seed: expected one argument", "--help"),
+    "wrong type": (lambda c: c.text("--num_train_epochs", "many"), "invalid float value: 'many'", "--help"),
+    "a fraction as a whole number": (lambda c: c.text("--seed", "1.5"), "invalid int value: '1.5'", "--help"),
+    "a word as a switch": (lambda c: c.text("--bf16", "perhaps"), "perhaps", "--help"),
+    "an unknown choice": (lambda c: c.text("--class_weights", "balance"), "invalid choice: 'balance'", "--help"),
+    "an unknown kind of label": (lambda c: c.text("--problem_type", "multi"), "invalid choice: 'multi'", "--help"),
+    "unknown augmentation": (lambda c: c.image("--augmentation", "heavy"), "invalid choice: 'heavy'", "--help"),
+    "unknown image cache": (lambda c: c.image("--image_cache", "gpu"), "invalid choice: 'gpu'", "--help"),
+    "unknown activation cache": (lambda c: c.text("--activation_cache", "yes"), "invalid choice: 'yes'", "--help"),
+    "unknown way with bad images": (lambda c: c.image("--on_bad_image", "drop"), "invalid choice: 'drop'", "--help"),
+    "unknown scheduler": (lambda c: c.text("--lr_scheduler_type", "linar"), "linar", "--help"),
+    "unknown optimiser": (lambda c: c.text("--optim", "adamw2"), "adamw2", ""),
+    "unknown tracker": (lambda c: c.text("--report_to", "wandbb"), "wandbb is not installed", "another tracker"),
+    "two sources": (lambda c: c.text("--dataset_name", "imdb"), "exclude each other", "keep"),
+    "three sources": (
+        lambda c: c.text("--dataset_name", "imdb", "--train_dir", "x"),
+        "--dataset_name and --train_file and --train_dir exclude each other",
+        "keep",
     ),
-    "label column not found": (
-        lambda c: c.text("--label_column", "y"),
-        "no column 'y'; the columns are",
-        "--label_column",
+    "no data": (lambda c: c.bare("--model_name_or_path", c.bert), "no data was given", "--train_file"),
+    "test rows alone": (
+        lambda c: c.bare("--model_name_or_path", c.bert, "--test_file", c.good),
+        "--test_file needs --train_file",
+        "--train_file",
     ),
-    "no column is the label": (
-        lambda c: c.text(train=c.file("n.csv", GOOD, ("a", "b"))),
-        "no column is clearly",
-        "--label_column",
+    "validation rows alone": (
+        lambda c: c.bare("--model_name_or_path", c.bert, "--validation_file", c.good),
+        "--validation_file needs --train_file",
+        "--train_file",
     ),
-    "one class": (lambda c: c.text(train=c.file("o.csv", [("x", "a")] * 9)), "the label 'a'", "another class"),
-    "missing labels": (lambda c: c.text(train=c.file("m.csv", [*GOOD, ("x", "")])), "have no label (rows 41)", "fill"),
-    "missing texts": (
-        lambda c: c.text(train=c.raw("m.jsonl", b'{"text": "a", "label": "x"}\n{"text": null, "label": "y"}\n')),
-        "1 of 2 rows have no text (rows 2)",
-        "--on_bad_row skip",
+    "validation pictures alone": (
+        lambda c: c.bare("--model_name_or_path", c.vit, "--validation_dir", c.pictures, task="image-classification"),
+        "--validation_dir needs --train_dir",
+        "--train_dir",
     ),
-    "quotes that never close": (
-        lambda c: c.text(train=c.raw("q.csv", b'text,label\na,x\n"b,y\nc,x\n')),
-        "q.csv: the row that begins in line 3 cannot be read: a quote opens in it and never closes",
-        "quotes",
+    "test pictures beside a data set": (
+        lambda c: c.image("--test_dir", c.pictures),
+        "--test_dir needs --train_dir",
+        "--train_dir",
     ),
-    "too many cells": (
-        lambda c: c.text(train=c.raw("c.csv", b"text,label\na,x\nwell, no,y\n")),
-        "c.csv: line 3 has 3 cells, but the header has 2",
-        "--delimiter",
+    "no checkpoint named": (
+        lambda c: c.bare("--train_file", c.good),
+        "no checkpoint was given",
+        "--model_name_or_path",
     ),
-    "columns of the same name": (
-        lambda c: c.text(train=c.raw("d.csv", b"text,text\na,x\n")),
-        "d.csv: the header has the name 'text' more than once",
-        "name of its own",
+    "unknown task": (
+        lambda c: c.bare(task="text-clasification"),
+        "no task 'text-clasification'",
+        "text-classification",
     ),
-    "a workbook called csv": (
-        lambda c: c.text(train=c.raw("w.csv", b"PK\x03\x04\x14\x00")),
-        "w.csv: the file is a zip archive or an Excel workbook",
-        "CSV",
+    "unknown verb": (lambda c: ["trian"], "no verb 'trian'", "did you mean train"),
+    "unknown verb like no other": (lambda c: ["zzz"], "no verb 'zzz'; there are train", "--help lists"),
+    "unknown demo": (lambda c: ["demo", "sound"], "invalid choice: 'sound'", "hf-finetune demo --help"),
+    "unknown flag of demo": (lambda c: ["demo", "--out=x"], "unrecognized arguments: --out", "hf-finetune demo --help"),
+    "early stopping on nothing": (
+        lambda c: c.text("--early_stopping_patience", "2", "--validation_split", "0"),
+        "early stopping needs validation rows",
+        "validation",
     ),
-    "broken UTF-8": (
-        lambda c: c.text(train=c.raw("u.csv", "text,label\né,x\n".encode() + b"\xc3,y\n")),
-        "u.csv: byte 17, in line 3, is no text in UTF-8",
-        "UTF-8",
+    "early stopping without evaluation": (
+        lambda c: c.text("--early_stopping_patience", "2", "--eval_strategy", "no"),
+        "early stopping needs validation rows",
+        "--eval_strategy",
     ),
-    "wrong encoding": (
-        lambda c: c.text("--encoding", "utf-8", train=c.raw("l.csv", b"text,label\n\xe9,x\n")),
-        "l.csv: byte 12, in line 2, is no text in utf-8",
-        "--encoding",
+    "early stopping without checkpoints": (
+        lambda c: c.text("--early_stopping_patience", "2", "--save_strategy", "no"),
+        "early stopping needs checkpoints of what it evaluates; --save_strategy is no",
+        "--save_strategy",
     ),
-    "unknown encoding": (lambda c: c.text("--encoding", "utf9"), "there is no encoding 'utf9'", "utf-8"),
-    "impossible delimiter": (lambda c: c.text("--delimiter", "ab"), "'ab' cannot separate cells", "tab"),
-    "broken JSON": (
-        lambda c: c.text(train=c.raw("j.jsonl", b'{"text": "a", "label": "x"}\n{"text": b}\n')),
-        "j.jsonl: line 2 is no JSON: Expecting value (character 10)",
-        "mend",
+    "fp16 without a GPU": (lambda c: c.text("--fp16"), "fp16 needs a GPU", "bf16"),
+    "unknown metric": (
+        lambda c: c.text("--metric", "acuracy"),
+        "'acuracy' is none of the built-in metrics",
+        "built-in",
     ),
-    "no texts by class": (
-        lambda c: c.text(train=None, data=["--train_dir", str(c.folder)]),
-        "no .txt files in class folders were found",
-        "FOLDER/CLASS/text.txt",
+    "too long": (lambda c: c.text("--max_length", "999"), "reads at most 64 tokens", "64"),
+    "push without a name of one's own": (
+        lambda c: c.text("--hub_model_id", "a/b"),
+        "nothing will be pushed",
+        "--push_to_hub",
     ),
-    "nothing but bad rows": (
-        lambda c: c.text("--on_bad_row", "skip", train=c.file("b.csv", [("a", "")] * 3)),
-        "all 3 rows would be skipped: no label in column 'label'",
-        "--label_column",
+    "a revision that is not pushed": (
+        lambda c: c.text("--hub_revision", "x"),
+        "nothing will be pushed",
+        "--push_to_hub",
     ),
-    "class only in test": (
-        lambda c: c.text("--test_file", c.file("t.csv", [*GOOD, ("x", "mixed")])),
-        "'mixed' does not occur in the training rows (first in row 41)",
-        "spelling",
+    "push without the network": (lambda c: c.text("--push_to_hub"), "there is no valid token", "hf auth login"),
+    "mixing texts": (lambda c: c.text("--cutmix", "0.2"), "texts cannot be mixed", "leave the flags out"),
+}
+
+# flag → values out of bounds, and words of the message
+BOUNDS = {
+    "validation_split": ("-0.1", "0.95", "nan"),
+    "layer_decay": ("-1", "1.5", "nan"),
+    "lora_dropout": ("-0.1", "2"),
+    "lora_r": ("0", "-4"),
+    "head_hidden_size": ("0",),
+    "max_length": ("0", "-5"),
+    "image_size": ("0",),
+    "rotation_degrees": ("-1", "181"),
+    "mixup": ("-0.1",),
+    "cutmix": ("-1",),
+    "activation_cache_max_gb": ("0",),
+    "activation_views": ("-1", "1001"),
+    "early_stopping_patience": ("0",),
+    "head_learning_rate": ("-1e-3",),
+    "learning_rate": ("-1", "nan"),
+    "num_train_epochs": ("-1",),
+    "per_device_train_batch_size": ("0",),
+    "per_device_eval_batch_size": ("0",),
+    "gradient_accumulation_steps": ("0",),
+    "seed": ("-1", "4294967296"),
+    "label_smoothing_factor": ("-0.1", "1.1"),
+    "max_train_samples": ("0", "-7"),
+    "max_eval_samples": ("0",),
+    "max_predict_samples": ("0",),
+}
+NUMBERS = {
+    f"{flag} of {value}": (lambda c, f=flag, v=value: c.text(f"--{f}={v}"), f"--{flag}: ", f"give --{flag} ")
+    for flag, values in BOUNDS.items()
+    for value in values
+}
+
+SETTINGS = {
+    "no file after --config": (lambda c: c.bare("--config"), "a YAML file is expected", "--config"),
+    "missing YAML file": (lambda c: c.text("--config", "no.yaml"), "no.yaml: the file does not exist", "--config"),
+    "a folder as YAML": (lambda c: c.text("--config", str(c.folder)), "cannot be read as text", "--config"),
+    "binary YAML": (lambda c: yaml(c, bytes(range(128, 256))), "cannot be read as text", "--config"),
+    "YAML that does not close": (lambda c: yaml(c, "a: [1, 2"), "not valid YAML", "line"),
+    "YAML with tabs": (lambda c: yaml(c, "a:\n\t- b"), "not valid YAML", "line"),
+    "YAML with control characters": (lambda c: yaml(c, "seed: \x01"), "not valid YAML", "line"),
+    "YAML with two documents": (lambda c: yaml(c, "seed: 1\n---\nseed: 2\n"), "not valid YAML", "line"),
+    "YAML of an object": (
+        lambda c: yaml(c, "seed: !!python/object/apply:os.system ['touch owned']"),
+        "seed takes one value",
+        "value",
     ),
-    "too few rows to split": (lambda c: c.text(train=c.file("f.csv", GOOD[:2])), "too few", "--validation_split"),
+    "YAML that is a list": (lambda c: yaml(c, "- seed\n- 1\n"), "found a list", "key: value"),
+    "YAML that is a sentence": (lambda c: yaml(c, "seed"), "found a text", "key: value"),
+    "YAML with an unknown key": (
+        lambda c: yaml(c, "learning_rat: 1"),
+        "c.yaml: unknown key 'learning_rat'",
+        "did you mean learning_rate?",
+    ),
+    "YAML with a key that is a list": (lambda c: yaml(c, "[a, b]: 1"), "c.yaml: ", ""),
+    "YAML with a key that is a mapping": (lambda c: yaml(c, "? {a: b}\n: 1"), "c.yaml: ", ""),
+    "YAML with a wrong type": (lambda c: yaml(c, "seed: many"), "c.yaml: argument --seed: invalid int value", "--help"),
+    "YAML with a list for one value": (
+        lambda c: yaml(c, "seed: [1, 2]"),
+        "seed takes one value, not a list",
+        "seed: value",
+    ),
+    "YAML with lists in a list": (lambda c: yaml(c, "lora_target_modules: [[a], {b: c}]"), "c.yaml: ", ""),
+    "YAML with a mapping for one value": (lambda c: yaml(c, "seed: {a: 1}"), "c.yaml: argument --seed", "--help"),
+    "YAML with a number out of bounds": (
+        lambda c: yaml(c, "validation_split: 3"),
+        "--validation_split: 3.0 is out of bounds",
+        "between",
+    ),
+    "YAML that names another": (lambda c: yaml(c, "config: other.yaml"), "cannot name another", "--config"),
+    "YAML that refers to itself": (lambda c: yaml(c, "lr_scheduler_kwargs: &a {a: *a}"), "c.yaml: ", ""),
+    "YAML with an unknown anchor": (lambda c: yaml(c, "seed: *nothing"), "not valid YAML", "line"),
+    "YAML nested beyond reason": (lambda c: yaml(c, "seed: " + "[" * 3000 + "]" * 3000), "c.yaml: ", ""),
+    "a good YAML file and a bad one": (
+        lambda c: c.text("--config", c.raw("a.yaml", "seed: 1"), "--config", c.raw("b.yaml", "sed: 1")),
+        "b.yaml: unknown key 'sed'",
+        "did you mean seed?",
+    ),
+    "arguments that the scheduler does not take": (
+        lambda c: yaml(c, "lr_scheduler_kwargs: {cycles: 2}"),
+        "--lr_scheduler_kwargs: the schedule linear does not take them",
+        "leave the flag out",
+    ),
+    "arguments that are no mapping": (lambda c: c.text("--lr_scheduler_kwargs", "{"), "", ""),
+    "unknown accelerate configuration": (
+        lambda c: c.text("--accelerate_config", "gpus"),
+        "no accelerate configuration 'gpus'; the packaged ones are",
+        "accelerate config",
+    ),
+    "a folder as accelerate configuration": (
+        lambda c: c.text("--accelerate_config", str(c.folder)),
+        "no accelerate configuration",
+        "accelerate config",
+    ),
+    "accelerate configuration without a name": (
+        lambda c: c.text("--accelerate_config"),
+        "--accelerate_config: expected one argument",
+        "--help",
+    ),
+    "processes without a configuration": (
+        lambda c: c.text("--num_processes", "2"),
+        "several processes need",
+        "--accelerate_config",
+    ),
+}
+
+PLANS = {
     "unknown strategy": (lambda c: c.text("--strategy", "fulll"), "no strategy 'fulll'", "lp_ft"),
     "unknown stage": (
         lambda c: c.text("--strategy", "freeze:layer9"),
         "no stage 'layer9'; the stages are embeddings, block1",
         "stages",
     ),
+    "freezing nothing that has a name": (
+        lambda c: c.text("--strategy", "freeze:"),
+        "no stage ''; the stages are",
+        "stages",
+    ),
     "freezing everything": (lambda c: c.text("--strategy", "freeze:head"), "nothing would train", "below the head"),
     "too deep": (lambda c: c.text("--strategy", "freeze:5"), "has 2 blocks, not 5", "0 to 2"),
-    "unknown metric": (
-        lambda c: c.text("--metric", "acuracy"),
-        "'acuracy' is none of the built-in metrics",
-        "built-in",
-    ),
     "unknown LoRA target": (
         lambda c: c.text("--strategy", "lora", "--lora_target_modules", "q_proj"),
         "called q_proj; there are dense, key, query, value",
         "name one",
     ),
-    "no config.json": (lambda c: c.text(model=c.stripped("config.json")), "holds no config.json", "save_pretrained"),
-    "no weights": (lambda c: c.text(model=c.stripped("model.safetensors")), "holds no weights", "weights"),
-    "no checkpoint": (lambda c: c.text(model=str(c.folder / "none")), "checkpoint", "name"),
-    "image checkpoint for texts": (lambda c: c.text(model=c.vit), "vit", "text"),
-    "text checkpoint for pictures": (lambda c: c.image(model=c.bert), "image", "text"),
-    "unreadable picture": (
-        lambda c: c.image(data=c.broken_picture()),
-        "pictures cannot be read; the first: ",
-        "--on_bad_image skip",
+    "one unknown LoRA target of two": (
+        lambda c: c.text("--strategy", "lora", "--lora_target_modules", "query", "q_proj"),
+        "called q_proj; there are",
+        "name one",
     ),
-    "a picture that the table names is missing": (
-        lambda c: c.table([("no.png", "a")]),
-        "pictures.csv, column 'path': 1 of 13 pictures are missing; the first, in row 13: there is no file",
-        "--image_root",
+    "a LoRA target that is no expression": (
+        lambda c: c.text("--strategy", "lora", "--lora_target_modules", "*("),
+        "no regular expression",
+        "names",
     ),
-    "a path that leads out": (
-        lambda c: c.table([("../../etc/passwd", "a")]),
-        "paths lead out of the folder",
-        "--image_root",
+    "an adapter with an MLP head": (
+        lambda c: c.text("--strategy", "lora", "--head_hidden_size", "8"),
+        "cannot carry an MLP head",
+        "--merge_adapter",
     ),
-    "a link that leads out": (lambda c: c.image(data=c.linked()), "the symbolic link leads out of the folder", "copy"),
-    "an archive that leads out": (lambda c: c.image(data=c.archive("../evil.png")), "leads out of it", "unpack"),
-    "no archive": (lambda c: c.image(data=c.archive(None)), "the archive cannot be unpacked", "pack it anew"),
-    "a missing shard": (
-        lambda c: c.image(data=c.folder / "s-{0..2}.tar"),
-        "s-0.tar: the archive does not exist",
-        "path",
+    "output folder that is a file": (
+        lambda c: c.text("--output_dir", c.good),
+        "this is a file, not a folder",
+        "folder",
     ),
-    "an archive of texts": (
-        lambda c: ["train", "text-classification", "--model_name_or_path", c.bert, "--dataset_name", "texts.zip"],
-        "are read of pictures only",
-        "--train_file",
+    "output folder below a file": (lambda c: c.text("--output_dir", c.good + "/run"), "cannot be written", "another"),
+    "output folder of somebody else": (
+        lambda c: c.text("--output_dir", c.above(2, "mine/model/x", "y")),
+        "the folder holds model, which no run wrote",
+        "another folder",
     ),
-    "a decompression bomb": (lambda c: c.image(data=c.bomb()), "decompression bomb", "--on_bad_image skip"),
-    "predict: a decompression bomb": (lambda c: ["predict", c.vit, str(c.bomb())], "decompression bomb", "remove"),
-    "predict: a link that leads out": (
-        lambda c: ["predict", c.vit, str(c.linked())],
-        "leads out of the folder",
-        "copy",
+    "output folder of another run": (
+        lambda c: c.text("--output_dir", c.above(1, "old/metrics.json", "{}")),
+        "the folder holds another run",
+        "--overwrite_output_dir",
     ),
-    "predict: no pictures": (
-        lambda c: ["predict", c.vit, str((c.folder / "void").mkdir() or c.folder / "void")],
-        "the folder holds no pictures",
-        "name",
+    "output folder with a readme": (
+        lambda c: c.text("--overwrite_output_dir", "--output_dir", c.above(1, "mine/README.md", "mine")),
+        "holds README.md, which no run wrote",
+        "another folder",
     ),
-    "pictures of an impossible size": (
-        lambda c: c.image("--image_size", "40"),
-        "pictures of 40 pixels",
-        "leave the flag out",
+    "resuming from nothing": (
+        lambda c: c.text("--resume_from_checkpoint", "no/such"),
+        "no checkpoint of a run",
+        "auto",
     ),
-    "no pictures": (
-        lambda c: c.image(data=(c.folder / "void").mkdir() or c.folder / "void"),
-        "no pictures in class folders",
-        "CLASS",
-    ),
-    "unknown flag": (
-        lambda c: c.text("--lerning_rate", "1"),
-        "unknown key 'lerning_rate'",
-        "did you mean learning_rate",
-    ),
-    "wrong type": (lambda c: c.text("--num_train_epochs", "many"), "invalid float value: 'many'", "--help"),
-    "out of bounds": (lambda c: c.text("--validation_split", "2"), "2.0 is out of bounds", "between"),
-    "early stopping on nothing": (
-        lambda c: c.text("--early_stopping_patience", "2", "--validation_split", "0"),
-        "early stopping needs validation rows",
-        "validation",
-    ),
-    "fp16 without a GPU": (lambda c: c.text("--fp16"), "fp16 needs a GPU", "bf16"),
-    "too long": (lambda c: c.text("--max_length", "999"), "reads at most 64 tokens", "64"),
-    "two sources": (lambda c: c.text("--dataset_name", "imdb"), "exclude each other", "keep"),
-    "unknown group column": (
-        lambda c: c.text("--group_column", "patient"),
-        "there is no column 'patient'; the columns are 'text', 'label'",
-        "--group_column",
-    ),
-    "rows without a group": (
-        lambda c: c.text(
-            "--group_column=who", train=c.file("g.csv", [(*r, "" if i == 2 else "x") for i, r in enumerate(GOOD)], WHO)
-        ),
-        "1 of 40 rows have no group (rows 3)",
-        "fill the groups in",
-    ),
-    "no time": (
-        lambda c: c.text("--time_column=who", train=c.file("w.csv", [(*r, "2024-02-30") for r in GOOD], WHO)),
-        "row 1 holds '2024-02-30'; expected an ISO date",
-        "--time_column",
-    ),
-    "more folds than rows": (
-        lambda c: c.text("--num_folds", "50", "--fold", "1"),
-        "40 rows do not make 50 folds",
-        "give 40 or less",
-    ),
-    "no file of splits": (lambda c: c.text("--splits_file", c.good), "the file cannot be read", "splits.parquet"),
-    "two remedies against imbalance": (
-        lambda c: c.text("--balanced_sampling", "--class_weights", "balanced"),
-        "both make up for the frequencies of the classes",
-        "keep one of them",
-    ),
-    "no data": (
-        lambda c: ["train", "text-classification", "--model_name_or_path", c.bert],
-        "no data was given",
-        "--train_file",
-    ),
-    "no checkpoint named": (
-        lambda c: ["train", "text-classification", "--train_file", c.good],
-        "no checkpoint",
-        "--model_name_or_path",
-    ),
-    "unknown task": (lambda c: ["train", "text-clasification"], "no task 'text-clasification'", "text-classification"),
-    "unknown verb": (lambda c: ["trian"], "no verb 'trian'", "did you mean train"),
-    "unknown accelerate configuration": (
-        lambda c: c.text("--accelerate_config", "gpus"),
-        "no accelerate configuration 'gpus'; the packaged ones are",
-        "accelerate config",
-    ),
-    "predict: no model": (lambda c: ["predict", str(c.folder / "none"), c.good], "checkpoint", "name"),
-    "predict: unknown output": (
-        lambda c: ["predict", c.bert, c.good, "--output", "a.xls"],
-        "'.xls' are not written",
-        ".csv",
-    ),
-    "predict: no classifier": (lambda c: ["predict", c.bert, c.good], "no classifier", "fine-tuned"),
-    "push without a name of one's own": (
-        lambda c: c.text("--hub_model_id", "a/b"),
-        "nothing will be pushed",
-        "--push_to_hub",
+    "resuming from a file": (lambda c: c.text("--resume_from_checkpoint", c.good), "no checkpoint of a run", "auto"),
+    "resuming from a model": (lambda c: c.text("--resume_from_checkpoint", c.bert), "no checkpoint of a run", "auto"),
+    "resuming from a phase that is not there": (
+        lambda c: c.text("--resume_from_checkpoint", c.above(1, "9-full/checkpoint-1/trainer_state.json", "{}")),
+        "no checkpoint of a run",
+        "auto",
     ),
 }
+
+CHECKPOINTS = {
+    "no config.json": (
+        lambda c: c.text(model=c.checkpoint("bert", config__json=None)),
+        "holds no config.json",
+        "save_pretrained",
+    ),
+    "no weights": (
+        lambda c: c.text(model=c.checkpoint("bert", model__safetensors=None)),
+        "holds no weights",
+        "weights",
+    ),
+    "no tokenizer": (
+        lambda c: c.text(model=c.checkpoint("bert", tokenizer__json=None, tokenizer_config__json=None)),
+        "the tokenizer has no vocabulary",
+        "tokenizer.json",
+    ),
+    "no image processor": (
+        lambda c: c.image(model=c.checkpoint("vit", preprocessor_config__json=None)),
+        "no image processor can be loaded",
+        "preprocessor_config.json",
+    ),
+    "no checkpoint": (lambda c: c.text(model=str(c.folder / "none")), "checkpoint", "name"),
+    "no such checkpoint on the Hub": (
+        lambda c: c.text(model="no-such/model"),
+        "no checkpoint of this name",
+        "hf auth login",
+    ),
+    "a name that cannot be": (lambda c: c.text(model="a/b/c/d"), "no checkpoint of this name", "name"),
+    "a file as a checkpoint": (lambda c: c.text(model=c.good), "no checkpoint of this name", "name"),
+    "an empty folder as a checkpoint": (
+        lambda c: c.text(model=c.dir("void")),
+        "no config.json; it holds nothing",
+        "save_pretrained",
+    ),
+    "config.json cut short": (
+        lambda c: c.text(model=c.checkpoint("bert", config__json=lambda b: b[:50])),
+        "config.json: the file is no JSON",
+        "anew",
+    ),
+    "config.json that is a list": (
+        lambda c: c.text(model=c.checkpoint("bert", config__json=b"[1]")),
+        "config.json: expected a JSON object, found a list",
+        "anew",
+    ),
+    "config.json that is empty": (
+        lambda c: c.text(model=c.checkpoint("bert", config__json=b"")),
+        "config.json: the file is no JSON",
+        "anew",
+    ),
+    "config.json that is binary": (
+        lambda c: c.text(model=c.checkpoint("bert", config__json=bytes(range(256)))),
+        "config.json: the file is no JSON",
+        "anew",
+    ),
+    "config.json of an empty object": (
+        lambda c: c.text(model=c.checkpoint("bert", config__json=b"{}")),
+        "no checkpoint of this name",
+        "",
+    ),
+    "config.json of nothing known": (
+        lambda c: c.text(model=c.settings("bert", model_type="brt")),
+        "--model_name_or_path",
+        "",
+    ),
+    "config.json with words for numbers": (
+        lambda c: c.text(model=c.settings("bert", hidden_size="wide")),
+        "--model_name_or_path",
+        "",
+    ),
+    "config.json with an impossible shape": (
+        lambda c: c.text(model=c.settings("bert", num_attention_heads=5)),
+        "--model_name_or_path",
+        "",
+    ),
+    "config.json with an unknown activation": (
+        lambda c: c.text(model=c.settings("bert", hidden_act="gelo")),
+        "--model_name_or_path",
+        "",
+    ),
+    "weights cut short": (
+        lambda c: c.text(model=c.checkpoint("bert", model__safetensors=lambda b: b[: len(b) // 2])),
+        "the checkpoint cannot be loaded",
+        "whole",
+    ),
+    "weights of nothing": (
+        lambda c: c.text(model=c.checkpoint("bert", model__safetensors=b"")),
+        "the checkpoint cannot be loaded",
+        "whole",
+    ),
+    "weights that are text": (
+        lambda c: c.text(model=c.checkpoint("bert", model__safetensors=b"version https://git-lfs.github.com/spec/v1")),
+        "the checkpoint cannot be loaded",
+        "whole",
+    ),
+    "pickled weights that are text": (
+        lambda c: c.text(model=c.checkpoint("bert", model__safetensors=None, pytorch_model__bin=b"text")),
+        "the checkpoint cannot be loaded",
+        "whole",
+    ),
+    "tokenizer cut short": (
+        lambda c: c.text(model=c.checkpoint("bert", tokenizer__json=lambda b: b[:99])),
+        "no tokenizer can be loaded",
+        "tokenizer",
+    ),
+    "tokenizer that is a list": (
+        lambda c: c.text(model=c.checkpoint("bert", tokenizer__json=b"[]")),
+        "tokenizer.json: expected a JSON object, found b'[]'",
+        "anew",
+    ),
+    "tokenizer settings that are a list": (
+        lambda c: c.text(model=c.checkpoint("bert", tokenizer_config__json=b"[]")),
+        "tokenizer_config.json: expected a JSON object, found a list",
+        "anew",
+    ),
+    "image processor that is a list": (
+        lambda c: c.image(model=c.checkpoint("vit", preprocessor_config__json=b"[]")),
+        "preprocessor_config.json: expected a JSON object, found a list",
+        "anew",
+    ),
+    "image processor of a size that is none": (
+        lambda c: c.image(
+            model=c.checkpoint(
+                "vit", preprocessor_config__json=lambda b: json.dumps(json.loads(b) | {"size": "big"}).encode()
+            )
+        ),
+        "",
+        "",
+    ),
+    "image processor of another size than the model": (
+        lambda c: c.image(
+            model=c.checkpoint(
+                "vit",
+                preprocessor_config__json=lambda b: json.dumps(
+                    json.loads(b) | {"size": {"height": 16, "width": 16}}
+                ).encode(),
+            )
+        ),
+        "the model cannot read what its image processor makes",
+        "--image_size",
+    ),
+    "image checkpoint for texts": (lambda c: c.text(model=c.vit), "vit", "text"),
+    "text checkpoint for pictures": (lambda c: c.image(model=c.bert), "image", "text"),
+    "timm settings without an architecture": (
+        lambda c: c.image(model=c.checkpoint("timm-resnet", config__json=b'{"num_classes": 10}')),
+        "--model_name_or_path",
+        "",
+    ),
+    "timm architecture that is unknown": (
+        lambda c: c.image(model=c.settings("timm-resnet", architecture="resnet5000")),
+        "--model_name_or_path",
+        "",
+    ),
+    "timm weights cut short": (
+        lambda c: c.image(model=c.checkpoint("timm-resnet", model__safetensors=lambda b: b[:1000])),
+        "the checkpoint cannot be loaded",
+        "whole",
+    ),
+}
+
+PREDICT = {
+    "no model": (lambda c: predict(c, c.folder / "none", c.good), "checkpoint", "name"),
+    "no input": (
+        lambda c: ["predict", c.bert],
+        "the following arguments are required: INPUT",
+        "hf-finetune predict --help",
+    ),
+    "unknown flag of predict": (
+        lambda c: predict(c, c.bert, c.good, "--out", "x"),
+        "unrecognized arguments: --out",
+        "hf-finetune predict --help",
+    ),
+    "batch size that is no number": (
+        lambda c: predict(c, c.bert, c.good, "--batch_size", "x"),
+        "invalid int value",
+        "--help",
+    ),
+    "batch size of nothing": (
+        lambda c: predict(c, c.bert, c.good, "--batch_size", "0"),
+        "0 rows at once are too few",
+        "1 or more",
+    ),
+    "unknown output": (lambda c: predict(c, c.bert, c.good, "--output", "a.xls"), "'.xls' are not written", ".csv"),
+    "no classifier": (lambda c: predict(c, c.bert, c.good), "no classifier", "fine-tuned"),
+    "missing input": (lambda c: predict(c, trained(c), "no.csv"), "no.csv: the file does not exist", "path"),
+    "a folder as input": (lambda c: predict(c, trained(c), c.pictures), "the file does not exist", "path"),
+    "input without text": (
+        lambda c: predict(c, trained(c), c.file("n.csv", [(1, 2)], ("a", "b"))),
+        "no column is clearly the text",
+        "--text_column",
+    ),
+    "input column not found": (
+        lambda c: predict(c, trained(c), c.good, "--text_column", "txt"),
+        "no column 'txt'",
+        "--text_column text",
+    ),
+    "a row without text": (
+        lambda c: predict(c, trained(c), c.lines("n.jsonl", [{"text": "a"}, {"text": None}])),
+        "n.jsonl: row 2 has no text",
+        "fill",
+    ),
+    "texts that are numbers": (
+        lambda c: predict(c, trained(c), c.lines("n.jsonl", [{"text": 1}]), "--text_column", "text"),
+        "text",
+        "--text_column",
+    ),
+    "an empty input": (lambda c: predict(c, trained(c), c.raw("e.csv", "")), "the file is empty", "row"),
+    "missing picture": (lambda c: predict(c, c.vit, "no.png"), "no.png: there is no such file or folder", "path"),
+    "no pictures": (lambda c: predict(c, c.vit, c.dir("void")), "the folder holds no pictures", "pictures"),
+    "a text as picture": (lambda c: predict(c, c.vit, c.good), "1 of 1 pictures cannot be read", "mend"),
+    "an output below a file": (
+        lambda c: predict(c, c.vit, c.album(), "--output", c.good + "/out.csv"),
+        "the file cannot be written",
+        "--output",
+    ),
+    "model without its tokenizer": (
+        lambda c: predict(
+            c,
+            c.checkpoint(
+                "bert",
+                tokenizer__json=None,
+                tokenizer_config__json=None,
+                config__json=lambda b: json.dumps(
+                    json.loads(b) | {"architectures": ["BertForSequenceClassification"]}
+                ).encode(),
+            ),
+            c.good,
+        ),
+        "the tokenizer has no vocabulary",
+        "tokenizer",
+    ),
+    "an adapter without its base": (
+        lambda c: predict(
+            c,
+            c.checkpoint(
+                "bert",
+                adapter_config__json=b'{"base_model_name_or_path": "no/such"}',
+                config__json=lambda b: json.dumps(
+                    json.loads(b) | {"architectures": ["BertForSequenceClassification"]}
+                ).encode(),
+            ),
+            c.good,
+        ),
+        "",
+        "",
+    ),
+}
+
+CASES = FLAGS | NUMBERS | SETTINGS | PLANS | CHECKPOINTS | {f"predict: {name}": case for name, case in PREDICT.items()}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -362,18 +569,7 @@ def test_bad_input(name, case, capfd, monkeypatch):
     arguments, error, fix = CASES[name]
     argv = arguments(case)
     monkeypatch.chdir(case.folder)
-    before = {path: path.read_bytes() for path in case.folder.rglob("*") if path.is_file()}
-    assert hf_finetune(argv) == 2
-    lines = [line for line in capfd.readouterr().err.splitlines() if line]
-    assert [line.split(":")[0] for line in lines[-2:]] == ["error", "fix"], lines
-    assert sum(line.startswith("error:") for line in lines) == 1
-    assert "Traceback" not in "\n".join(lines)
-    assert error in lines[-2]
-    assert fix in lines[-1]
-    after = {path: path.read_bytes() for path in case.folder.rglob("*") if path.is_file()}
-    new = {path.relative_to(case.folder).as_posix() for path in after.keys() - before.keys()}
-    assert {path: after.get(path) for path in before} == before
-    assert new == set()
+    assert_refused(case, argv, error, fix, capfd)
 
 
 def test_an_occupied_folder_is_left_alone_until_overwriting_is_asked_for(case, capfd):
@@ -394,34 +590,24 @@ def test_bad_pictures_are_dropped_and_counted_when_that_is_asked_for(case, capfd
     assert "1 unreadable pictures" in (case.folder / "run" / "README.md").read_text()
 
 
-def test_bad_rows_are_dropped_and_listed_when_that_is_asked_for(case, capfd):
-    train = case.file("holes.csv", [*GOOD, ("no label", ""), ("é", " ")])
-    flags = ["--on_bad_row", "skip", "--num_train_epochs", "1"]
-    assert hf_finetune(case.text(*flags, train=train)) == 0
-    assert "2 rows of the train split are skipped (no label in column 'label'): 41, 42." in capfd.readouterr().out
-    lines = (case.folder / "run" / "skipped.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == [
-        {"split": "train", "row": row, "id": str(row - 1), "reason": "no label in column 'label'"} for row in (41, 42)
-    ]
-    assert "2 rows of the train split are skipped" in (case.folder / "run" / "README.md").read_text()
-    assert hf_finetune(case.text("--num_train_epochs", "1", "--overwrite_output_dir")) == 0
-    assert not (case.folder / "run" / "skipped.jsonl").exists()
-
-
-def test_texts_by_class_go_from_folder_to_model(case):
-    for index, (text, label) in enumerate(GOOD):
-        path = case.folder / "texts" / label / f"{index}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    assert hf_finetune(case.text("--num_train_epochs", "1", data=["--dataset_name", str(case.folder / "texts")])) == 0
-    config = json.loads((case.folder / "run" / "model" / "config.json").read_text())
-    assert config["label2id"] == {"negative": 0, "positive": 1}
-
-
-def test_the_shell_sees_status_2_and_two_lines(case):
-    command = [sys.executable, "-m", "hf_finetune", *case.text(train="no.csv")]
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (lambda c: c.text(train="no.csv"), "error: no.csv: the file does not exist"),
+        (
+            lambda c: ["predict", c.bert, "--output", "x.xls", c.good],
+            "error: --output: files ending in '.xls' are not written",
+        ),
+    ],
+    ids=["train", "predict"],
+)
+def test_the_shell_sees_status_2_and_two_lines(case, arguments, error):
+    command = [sys.executable, "-m", "hf_finetune", *arguments(case)]
     done = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=case.folder, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-2:] == ["error: no.csv: the file does not exist", "fix: check the path."]
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if line.startswith(("error:", "fix:"))] == lines[-2:]
+    assert lines[-2] == error
