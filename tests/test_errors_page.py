@@ -45,6 +45,8 @@ def test_every_call_in_the_source_is_found():
 @pytest.mark.parametrize("message", MESSAGES, ids=place)
 def test_a_message_says_what_was_found_and_how_to_mend_it(message):
     for fix in message.fix:
+        if fix.startswith("⟨") and fix.endswith("⟩"):  # handed on from where it is checked
+            continue
         assert len(fix.split()) >= 2, fix
         assert fix.rstrip(")").endswith("."), f"a fix is a sentence: {fix!r}"
         assert "\n" not in fix

@@ -42,7 +42,7 @@ FILES = {
     ),
     "empty file": (lambda c: c.text(train=c.raw("e.csv", "")), "the file is empty", "row"),
     "empty JSONL": (lambda c: c.text(train=c.raw("e.jsonl", "")), "the file is empty", "row"),
-    "only newlines": (lambda c: c.text(train=c.raw("n.csv", "\n\n\n")), "n.csv: ", "CSV"),
+    "only newlines": (lambda c: c.text(train=c.raw("n.csv", "\n\n\n")), "n.csv: the header cannot be read", "give a header"),
     "header only": (lambda c: c.text(train=c.file("h.csv", [])), "has no rows", "rows"),
     "unknown ending": (lambda c: c.text(train=c.raw("x.xls", "x")), ".xls", ".csv"),
     "no ending": (lambda c: c.text(train=c.raw("data", "x")), "'(nothing)' are not read", ".csv"),
@@ -96,13 +96,13 @@ FILES = {
     ),
     "more cells than names": (
         lambda c: c.text(train=c.raw("r.csv", "text,label\na,b,c\n")),
-        "more cells than the header",
+        "line 2 has 3 cells, but the header has 2",
         "quotes",
     ),
     "more cells than names further down": (
         lambda c: c.text(train=c.raw("r.csv", "text,label\n" + "a,b\n" * 30 + "a,b,c,d\n")),
-        "r.csv: the rows cannot be read",
-        "",
+        "r.csv: line 32 has 4 cells, but the header has 2",
+        "--delimiter",
     ),
     "a quote that is never closed": (
         lambda c: c.text(train=c.raw("q.csv", 'text,label\na,b\n"never closed,b\na,b\n')),
@@ -118,7 +118,7 @@ FILES = {
     ),
     "JSON cut short": (
         lambda c: c.text(train=c.cut(c.raw("j.json", json.dumps([{"text": "a", "label": "b"}] * 9)))),
-        "j.json: the rows cannot be read",
+        "j.json: line 1 is no JSON",
         "mend",
     ),
     "JSON of one number": (lambda c: c.text(train=c.raw("j.json", "3")), "j.json: ", ""),
@@ -129,7 +129,7 @@ FILES = {
     "JSON of lists": (lambda c: c.text(train=c.raw("j.json", "[[1, 2], [3, 4]]")), "", ""),
     "JSON lines with a broken one": (
         lambda c: c.text(train=c.raw("j.jsonl", '{"text": "a", "label": "b"}\n' * 5 + '{"text": "a", "lab\n')),
-        "j.jsonl: the rows cannot be read",
+        "j.jsonl: line 6 is no JSON",
         "mend",
     ),
     "JSON lines of texts": (lambda c: c.text(train=c.raw("j.jsonl", '"a"\n"b"\n')), "j.jsonl: ", ""),
@@ -212,8 +212,8 @@ FILES = {
     ),
     "a folder of pictures for texts": (
         lambda c: c.bare("--model_name_or_path", c.bert, "--train_dir", c.pictures),
-        "holds no texts",
-        "--train_file",
+        "no .txt files in class folders were found",
+        "text.txt",
     ),
     "too few rows to split": (lambda c: c.text(train=c.file("f.csv", GOOD[:2])), "too few", "--validation_split"),
 }
@@ -284,8 +284,8 @@ LABELS = {
     ),
     "a missing list": (
         lambda c: labels(c, [["a"], ["b"], None]),
-        "row 3, column 'label': the row has no labels",
-        "empty list",
+        "column 'label': 1 of 3 rows have no label (rows 3)",
+        "--on_bad_row skip",
     ),
     "lists of one class": (lambda c: labels(c, [["a"], ["a"], []] * 3), "1 different labels", "--label_delimiter"),
     "lists of nothing": (lambda c: labels(c, [[], []] * 3), "0 different labels", "--label_delimiter"),
@@ -333,8 +333,8 @@ LABELS = {
             c.file("t.csv", [("x", 1, 1), ("x", "", 1)], ("text", "a", "b")),
             train=c.file("f.csv", [("x", 0, 1), ("y", 1, 0)] * 9, ("text", "a", "b")),
         ),
-        "row 2 holds ''",
-        "write 1",
+        "column 'a': 1 of 2 rows have no label (rows 2)",
+        "fill",
     ),
     "one class asked for as numbers": (
         lambda c: c.text(*NUMBERS),
@@ -347,8 +347,8 @@ LABELS = {
         "mend",
     ),
     "numbers with infinity": (lambda c: labels(c, ["1.5", "inf", "2"] * 3, *NUMBERS), "row 2 holds 'inf'", "mend"),
-    "numbers with NaN": (lambda c: labels(c, [1.5, float("nan"), 2.0] * 3, *NUMBERS), "row 2 holds", "mend"),
-    "numbers with a gap": (lambda c: labels(c, [1.5, None, 2.0] * 3, *NUMBERS), "row 2 holds None", "mend"),
+    "numbers with NaN": (lambda c: labels(c, [1.5, float("nan"), 2.0] * 3, *NUMBERS), "3 of 9 rows have no label (rows 2, 5, 8)", "skip"),
+    "numbers with a gap": (lambda c: labels(c, [1.5, None, 2.0] * 3, *NUMBERS), "3 of 9 rows have no label (rows 2, 5, 8)", "skip"),
     "numbers beyond floats": (lambda c: labels(c, ["1.5", "1e999"] * 5, *NUMBERS), "row 2 holds '1e999'", "mend"),
     "huge integers": (lambda c: labels(c, [1, 10**400] * 5, *NUMBERS), "", ""),
     "the same number everywhere": (
@@ -369,7 +369,7 @@ LABELS = {
     "true and false as numbers": (lambda c: labels(c, [True, False] * 5, *NUMBERS), "row 1 holds True", "mend"),
     "weights for numbers": (
         lambda c: labels(c, [0.5, 1.5] * 9, "--class_weights", "balanced"),
-        "numbers have no classes to weigh",
+        "the labels are numbers, which have no classes",
         "leave the flag out",
     ),
     "smoothing for several classes": (

@@ -511,7 +511,7 @@ PREDICT = {
     ),
     "a row without text": (
         lambda c: predict(c, trained(c), c.lines("n.jsonl", [{"text": "a"}, {"text": None}])),
-        "n.jsonl: row 2 has no text",
+        "n.jsonl, column 'text': 1 of 2 rows have no text (rows 2)",
         "fill",
     ),
     "texts that are numbers": (
@@ -522,7 +522,7 @@ PREDICT = {
     "an empty input": (lambda c: predict(c, trained(c), c.raw("e.csv", "")), "the file is empty", "row"),
     "missing picture": (lambda c: predict(c, c.vit, "no.png"), "no.png: there is no such file or folder", "path"),
     "no pictures": (lambda c: predict(c, c.vit, c.dir("void")), "the folder holds no pictures", "pictures"),
-    "a text as picture": (lambda c: predict(c, c.vit, c.good), "1 of 1 pictures cannot be read", "mend"),
+    "a text as picture": (lambda c: predict(c, c.vit, c.good), "no column is clearly the image", "--image_column"),
     "an output below a file": (
         lambda c: predict(c, c.vit, c.album(), "--output", c.good + "/out.csv"),
         "the file cannot be written",
