@@ -59,9 +59,8 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: DatasetDict | Data
     if validation is None:
         train, validation = hold_out_validation(train, config.validation_split, notes)
     say(f"{source}: {_described(columns, kind)}, {_labels_described(columns, problem)}.")
-    return Splits(
-        train, validation, clean.get("test"), problem.names, source, notes, problem.kind, list(columns.inputs)
-    )
+    inputs, test = list(columns.inputs), clean.get("test")
+    return Splits(train, validation, test, problem.names, source, notes, problem.kind, inputs, columns.labels)
 
 
 def _described(columns: Columns, kind: InputKind) -> str:

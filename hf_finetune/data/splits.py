@@ -25,7 +25,8 @@ class Splits:
     or ``image`` (bytes or path, not decoded), and ``label``: an index into ``labels``; for several classes a row a list of
     0.0 and 1.0, for regression a list of numbers, both as long as ``labels``.
 
-    ``problem`` is what transformers calls ``problem_type``; ``inputs`` are the user's names of the input columns.
+    ``problem`` is what transformers calls ``problem_type``; ``inputs`` and ``label_columns`` are the user's names of the
+    columns.
     """
 
     train: Dataset
@@ -36,6 +37,7 @@ class Splits:
     notes: list[str] = field(default_factory=list)
     problem: str = "single_label_classification"
     inputs: list[str] = field(default_factory=list)
+    label_columns: list[str] = field(default_factory=list)
 
     def items(self) -> list[tuple[str, Dataset]]:
         """The splits that there are, by name."""
