@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _CHUNK = 20_000  # rows in memory at once
+_NAMED = 4  # rows of a group up to which all are named
 
 
 def find_identical(splits: Splits) -> pd.DataFrame:
@@ -58,13 +59,20 @@ def contradicting(rows: pd.DataFrame, problem: str) -> pd.DataFrame:
 
 
 def name_groups(splits: Splits, rows: pd.DataFrame, most: int) -> list[str]:
-    """The first groups in words: ``train 7 (metal) = test 12 (glass)``."""
-    chosen = rows[rows["group"].isin(rows["group"].unique()[:most])]
+    """The first groups in words: ``train 7 (metal) = test 12 (glass)``; of a large group a row of each split and label."""
+    whole = rows[rows["group"].isin(rows["group"].unique()[:most])]
+    sizes = whole.groupby("group").size()
+    few = whole["group"].map(sizes) <= _NAMED
+    telling = whole.groupby(["group", "split", "label"]).cumcount() < 1
+    chosen = whole[few | telling].groupby("group").head(2 * _NAMED)
     words = []
     for name, row in zip(chosen["split"], chosen["row"], strict=True):
         cell = getattr(splits, name)[int(row)]
         words.append(f"{name} {cell['id']} ({spell_label(splits, cell['label'])})")
-    return [" = ".join(group) for _, group in _by_group(chosen["group"].to_numpy(), words)]
+    return [
+        " = ".join(group) + (f" (of {sizes[number]} rows)" if len(group) < sizes[number] else "")
+        for number, group in _by_group(chosen["group"].to_numpy(), words)
+    ]
 
 
 def spell_label(splits: Splits, value: Any) -> str:

@@ -7,6 +7,7 @@ from datasets import Dataset
 from PIL import Image
 
 from hf_finetune.data.audit import audit
+from hf_finetune.data.identical import find_identical, name_groups
 from hf_finetune.data.images import read_image_folder
 from hf_finetune.data.splits import Splits
 from hf_finetune.errors import UserError
@@ -135,3 +136,11 @@ def test_training_rows_that_are_all_the_same_are_refused():
     train = Dataset.from_dict({"id": ["0", "1", "2"], "text": ["x"] * 3, "label": [0, 1, 0]})
     with pytest.raises(UserError, match="all 3 training rows have the same input"):
         audit(Splits(train, None, None, ["a", "b"], "here"))
+
+
+def test_of_many_equal_rows_one_of_each_split_and_label_is_named():
+    rows = {"id": [f"a{i}" for i in range(9)], "text": ["x"] * 8 + ["y"], "label": [0, 0, 0, 0, 0, 1, 0, 0, 1]}
+    test = Dataset.from_dict({"id": ["b0", "b1"], "text": ["x", "z"], "label": [0, 1]})
+    splits = Splits(Dataset.from_dict(rows), None, test, ["no", "yes"], "here")
+    found = find_identical(splits)
+    assert name_groups(splits, found, 1) == ["train a0 (no) = train a5 (yes) = test b0 (no) (of 9 rows)"]
