@@ -19,7 +19,8 @@ MOST_ROWS, FEWEST_ROWS, FOLDS = 5000, 50, 5
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse regularisation that is tried
 _ENOUGH = 0.8  # where classes are easily told apart, the mean is near 1 and few mislabelled rows would reach it
 _CLEAR = 0.3  # probability by which another class must be ahead: less is doubt, not a mistake
-_MANY = 0.05  # share of suspicious rows from which on they are a warning
+_MANY = 0.05  # share of suspicious rows from which on they are a warning,
+_SURE = 0.6  # if they are so much of what the classifier gets wrong: else it is the classifier that is weak
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,8 @@ def _report(section: Section, splits: Splits, found: Suspicion, split: Any) -> N
     columns = ("row", "given", "looks like", "margin")
     section.facts["most_suspicious"] = [dict(zip(("id", *columns[1:]), row, strict=True)) for row in rows]
     section.tables.append(Table("Training rows that are most likely mislabelled", columns, rows))
-    severity: Severity = "warning" if len(found.rows) > _MANY * len(split) else "info"
+    many = max(_MANY * len(split), _SURE * (1 - found.accuracy) * len(split))
+    severity: Severity = "warning" if len(found.rows) > many else "info"
     section.add(
         "label-noise",
         severity,

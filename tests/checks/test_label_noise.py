@@ -40,6 +40,17 @@ def test_clean_labels_are_left_alone():
     assert found.accuracy > 0.97
 
 
+@pytest.mark.parametrize(
+    ("planted", "accuracy", "severity"), [(3, 0.97, "info"), (20, 0.8, "warning"), (20, 0.6, "info")]
+)
+def test_many_suspicious_rows_are_a_warning_if_the_classifier_is_good(planted, accuracy, severity):
+    splits = text_splits(["x"] * 100, [0, 1] * 50)
+    found = label_noise.Suspicion(np.arange(planted), np.ones(planted, dtype=int), np.ones(planted), accuracy)
+    section = label_noise.Section("", "")
+    label_noise._report(section, splits, found, splits.train)
+    assert [finding.severity for finding in section.findings] == [severity]
+
+
 def text_splits(words: list[str], labels: list[int]) -> Splits:
     rows = {"id": [f"r{i}" for i in range(len(words))], "text": words, "label": labels}
     return Splits(Dataset.from_dict(rows), None, None, ["up", "down"], "here")

@@ -7,7 +7,7 @@ from datasets import Dataset
 from PIL import Image
 
 from hf_finetune.data.audit import audit
-from hf_finetune.data.identical import find_identical, name_groups
+from hf_finetune.data.identical import find_identical, name_groups, tables
 from hf_finetune.data.images import read_image_folder
 from hf_finetune.data.splits import Splits
 from hf_finetune.errors import UserError
@@ -144,3 +144,12 @@ def test_of_many_equal_rows_one_of_each_split_and_label_is_named():
     splits = Splits(Dataset.from_dict(rows), None, test, ["no", "yes"], "here")
     found = find_identical(splits)
     assert name_groups(splits, found, 1) == ["train a0 (no) = train a5 (yes) = test b0 (no) (of 9 rows)"]
+
+
+@pytest.mark.parametrize("chosen", [None, [0, 3, 4, 8], [8, 0, 3, 3], [5], list(range(9))])
+def test_tables_give_the_rows_in_their_order(chosen):
+    rows = Dataset.from_dict({"id": list("abcdefghi"), "text": list("ABCDEFGHI")})
+    split = rows if chosen is None else rows.select(chosen)
+    parts = list(tables(split, ["text"], 2))
+    assert [text for part in parts for text in part["text"].to_pylist()] == split["text"][:]
+    assert all(0 < len(part) <= 2 and part.column_names == ["text"] for part in parts)
