@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_finetune.console import say, show_table
+from hf_finetune.data.identical import contradicting, crossing, find_identical, name_groups
 from hf_finetune.data.images import unreadable_images
 from hf_finetune.data.problem import REGRESSION
 from hf_finetune.data.splits import Splits
@@ -14,14 +15,19 @@ from hf_finetune.data.stream import Stream
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from datasets import Dataset
 
 
 def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
     """Decode every picture once, count the rows, and return the splits without those that were to be skipped.
 
+    This is the quick part of ``hf-finetune check``. What is wrong stops the run; what is suspicious is said, and noted for
+    the model card: rows that are in two splits, and equal inputs with different labels.
+
     Raises:
-        UserError: an unreadable picture (unless ``on_bad_image`` is ``"skip"``), or a split that lost all its rows.
+        UserError: an unreadable picture (unless ``on_bad_image`` is ``"skip"``), a split that lost all its rows, or training
+            rows that are all the same.
     """
     if "image" in splits.train.column_names:
         for name, split in splits.items():
@@ -29,6 +35,8 @@ def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
                 continue
             kept = audit_images(split, f"{name} split", on_bad_image, splits.notes, splits.skipped)
             setattr(splits, name, kept)
+    if not isinstance(splits.train, Stream):
+        _compare_inputs(splits)
     if splits.problem == REGRESSION:
         _show_numbers(splits)
         return splits
@@ -43,6 +51,49 @@ def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
     rows = [(name, len(split), *_extremes(splits, name)) for name, split in splits.items()]
     show_table("Data", ("split", "rows", "classes", "smallest class", "largest class"), rows)
     return splits
+
+
+def is_constant(splits: Splits, identical: pd.DataFrame) -> bool:
+    """Whether all training rows have one input; ``identical`` is what :func:`find_identical` gave."""
+    inside = identical.loc[identical["split"] == "train", "group"]
+    return len(splits.train) > 1 and len(inside) == len(splits.train) and inside.nunique() == 1
+
+
+def identical_notes(splits: Splits, identical: pd.DataFrame) -> list[str]:
+    """What rows with the same input mean for the figures: sentences for the terminal and the model card."""
+    notes = []
+    held_out = [name for name, _ in splits.items() if name != "train"]
+    learnt = identical.loc[identical["split"] == "train", "group"]
+    for name in held_out:
+        seen = identical[(identical["split"] == name) & identical["group"].isin(learnt)]
+        if len(seen):
+            shown = name_groups(splits, identical[identical["group"].isin(seen["group"])], 1)[0]
+            size = len(getattr(splits, name))
+            notes.append(f"{len(seen)} of {size} rows of the {name} split are training rows as well: {shown}.")
+    between = identical[identical["split"].isin(held_out) & ~identical["group"].isin(learnt)]
+    shared = crossing(between)
+    if len(shared):
+        both = " and ".join(held_out)
+        notes.append(f"{shared['group'].nunique()} inputs are in {both}: {name_groups(splits, shared, 1)[0]}.")
+    clash = contradicting(identical, splits.problem)
+    if len(clash):
+        count, shown = clash["group"].nunique(), name_groups(splits, clash, 1)[0]
+        notes.append(f"{count} inputs occur with different labels ({len(clash)} rows): {shown}.")
+    return notes
+
+
+def _compare_inputs(splits: Splits) -> None:
+    """Refuse training rows that are all the same, and say which inputs stand in two splits or have two labels."""
+    identical = find_identical(splits)
+    if is_constant(splits, identical):
+        raise UserError(
+            f"all {len(splits.train)} training rows have the same input: there is nothing to learn from",
+            where="train split",
+            fix="name the column of the input: --text_column for texts, --image_column for pictures.",
+        )
+    for sentence in identical_notes(splits, identical):
+        say(f"Warning: {sentence}")
+        splits.notes.append(sentence)
 
 
 def _show_numbers(splits: Splits) -> None:

@@ -76,6 +76,7 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> Spl
         columns.inputs,
         skipped,
         membership,
+        columns.labels,
     )
 
 

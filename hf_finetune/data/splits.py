@@ -26,7 +26,7 @@ class Splits:
     beginning only.
 
     ``problem`` is what transformers calls ``problem_type``; ``inputs`` are the user's names of the input columns, each with
-    its standard name (several may be ``text``: they make one).
+    its standard name (several may be ``text``: they make one), ``label_columns`` those of the labels.
     ``skipped`` lists the rows that were left out (see :mod:`hf_finetune.data.skipped`).
     ``membership`` says of every row that was read which split it is in (see :mod:`hf_finetune.data.membership`).
     """
@@ -41,6 +41,7 @@ class Splits:
     inputs: dict[str, str] = field(default_factory=dict)
     skipped: list[dict[str, Any]] = field(default_factory=list)
     membership: pa.Table | None = None
+    label_columns: list[str] = field(default_factory=list)
 
     def items(self) -> list[tuple[str, Any]]:
         """The splits that there are, by name."""

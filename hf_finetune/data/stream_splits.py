@@ -86,6 +86,7 @@ def stream_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> S
         notes,
         problem.kind,
         columns.inputs,
+        label_columns=columns.labels,
     )
 
 

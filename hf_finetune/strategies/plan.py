@@ -61,8 +61,8 @@ def _choose_strategy(config: Config, facts: Facts) -> str:
     return config.strategy.strategy
 
 
-def show_phase(model: nn.Module, stages: list[Stage], phase: Phase) -> None:
-    """Print the table of stages, parameters, what trains and at which rate."""
+def count_weights(model: nn.Module, stages: list[Stage]) -> tuple[list[int], list[int]]:
+    """Weights of each stage, and how many of them train as the model stands (adapters included)."""
     owner = stage_lookup(stages)
     sizes, trains = [0] * len(stages), [0] * len(stages)
     for name, parameter in model.named_parameters():
@@ -70,6 +70,12 @@ def show_phase(model: nn.Module, stages: list[Stage], phase: Phase) -> None:
             trains[owner(name)] += parameter.numel()
         if "lora_" not in name and "modules_to_save" not in name.split("."):
             sizes[owner(name)] += parameter.numel()
+    return sizes, trains
+
+
+def show_phase(model: nn.Module, stages: list[Stage], phase: Phase) -> None:
+    """Print the table of stages, parameters, what trains and at which rate."""
+    sizes, trains = count_weights(model, stages)
     rows = [
         (stage.name, f"{size:,}", f"{train:,}", f"{phase.rate(stages, index):.2e}" if train else "frozen")
         for index, (stage, size, train) in enumerate(zip(stages, sizes, trains, strict=True))

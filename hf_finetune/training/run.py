@@ -70,7 +70,7 @@ def start_run(config: Config) -> Config:
     _keep_log()
     datasets.disable_progress_bars()
     if "output_dir" not in config.training:
-        config.training["output_dir"] = str(_default_folder(config))
+        config.training["output_dir"] = str(default_folder(config))
     check_name(config.strategy.strategy)
     _check_folder(config)
     set_seed(int(config.training.get("seed", 42)))
@@ -200,7 +200,7 @@ def _yaml(config: Config) -> str:
     return yaml.safe_dump(flat, sort_keys=False, allow_unicode=True)
 
 
-def _default_folder(config: Config) -> Path:
+def default_folder(config: Config) -> Path:
     """``runs/<data>-<backbone>``, and the strategy where one was asked for."""
     data = config.data.dataset_name or config.data.train_dir or config.data.train_file or "data"
     stem = Path(data).resolve().name if Path(data).exists() else data.replace("/", "-")

@@ -7,6 +7,7 @@ from datasets import Dataset
 from PIL import Image
 
 from hf_finetune.data.audit import audit
+from hf_finetune.data.identical import find_identical, name_groups, tables
 from hf_finetune.data.images import read_image_folder
 from hf_finetune.data.splits import Splits
 from hf_finetune.errors import UserError
@@ -15,12 +16,12 @@ from hf_finetune.errors import UserError
 @pytest.fixture
 def pictures(tmp_path):
     """Three classes of three pictures, for training and for testing; returns the root and how to read it."""
-    for split in ("train", "test"):
-        for name in ("a", "b", "c"):
+    for red, split in enumerate(("train", "test")):
+        for blue, name in enumerate(("a", "b", "c")):
             folder = tmp_path / split / name
             folder.mkdir(parents=True)
             for index in range(3):
-                Image.new("RGB", (8, 8), (40 * index, 0, 0)).save(folder / f"{index}.png")
+                Image.new("RGB", (8, 8), (100 * red, 40 * index, 80 * blue)).save(folder / f"{index}.png")
 
     def read() -> Splits:
         train, test = read_image_folder(tmp_path / "train"), read_image_folder(tmp_path / "test")
@@ -30,7 +31,8 @@ def pictures(tmp_path):
 
 
 def texts(*labels: int) -> Dataset:
-    return Dataset.from_dict({"text": ["x"] * len(labels), "label": list(labels)})
+    ids = [str(index) for index in range(len(labels))]
+    return Dataset.from_dict({"id": ids, "text": [f"text {index}" for index in ids], "label": list(labels)})
 
 
 def test_good_pictures_pass_untouched(pictures):
@@ -94,7 +96,7 @@ def test_one_class_left_after_skipping_is_refused(pictures):
 
 
 def test_the_table_counts_rows_and_classes(capsys):
-    audit(Splits(texts(0, 0, 0, 1), texts(1), None, ["many", "few"], "here"))
+    audit(Splits(texts(0, 0, 0, 1), texts(1).map(lambda row: {"text": "x"}), None, ["many", "few"], "here"))
     lines = [[cell.strip() for cell in line.split("│")] for line in capsys.readouterr().out.splitlines()]
     cells = [[cell for cell in line if cell] for line in lines]
     assert ["train", "4", "2", "few (1)", "many (3)"] in cells
@@ -105,3 +107,49 @@ def test_classes_without_training_rows_are_a_warning(capsys):
     splits = audit(Splits(texts(0, 2), None, None, ["a", "b", "c", "d"], "here"))
     assert splits.notes == ["2 of 4 classes have no training row: b, d."]
     assert "Warning: 2 of 4 classes have no training row: b, d." in capsys.readouterr().out
+
+
+def test_what_two_splits_share_and_what_has_two_labels_is_said(capsys):
+    rows = {"id": ["a", "b", "c"], "text": ["one", "two", "two"], "label": [0, 0, 1]}
+    test = Dataset.from_dict({"id": ["x", "y", "z"], "text": ["one", "three", "four"], "label": [0, 1, 0]})
+    validation = Dataset.from_dict({"id": ["v", "w"], "text": ["three", "five"], "label": [1, 0]})
+    splits = audit(Splits(Dataset.from_dict(rows), validation, test, ["no", "yes"], "here"))
+    assert splits.notes == [
+        "1 of 3 rows of the test split are training rows as well: train a (no) = test x (no).",
+        "1 inputs are in validation and test: validation v (yes) = test y (yes).",
+        "1 inputs occur with different labels (2 rows): train b (no) = train c (yes).",
+    ]
+    assert "Warning: 1 of 3 rows of the test split are training rows as well" in capsys.readouterr().out
+
+
+def test_the_same_picture_in_two_splits_is_said(pictures):
+    root, read = pictures
+    (root / "test" / "c" / "2.png").write_bytes((root / "train" / "a" / "1.png").read_bytes())
+    notes = audit(read()).notes
+    assert notes == [
+        "1 of 9 rows of the test split are training rows as well: train a/1.png (a) = test c/2.png (c).",
+        "1 inputs occur with different labels (2 rows): train a/1.png (a) = test c/2.png (c).",
+    ]
+
+
+def test_training_rows_that_are_all_the_same_are_refused():
+    train = Dataset.from_dict({"id": ["0", "1", "2"], "text": ["x"] * 3, "label": [0, 1, 0]})
+    with pytest.raises(UserError, match="all 3 training rows have the same input"):
+        audit(Splits(train, None, None, ["a", "b"], "here"))
+
+
+def test_of_many_equal_rows_one_of_each_split_and_label_is_named():
+    rows = {"id": [f"a{i}" for i in range(9)], "text": ["x"] * 8 + ["y"], "label": [0, 0, 0, 0, 0, 1, 0, 0, 1]}
+    test = Dataset.from_dict({"id": ["b0", "b1"], "text": ["x", "z"], "label": [0, 1]})
+    splits = Splits(Dataset.from_dict(rows), None, test, ["no", "yes"], "here")
+    found = find_identical(splits)
+    assert name_groups(splits, found, 1) == ["train a0 (no) = train a5 (yes) = test b0 (no) (of 9 rows)"]
+
+
+@pytest.mark.parametrize("chosen", [None, [0, 3, 4, 8], [8, 0, 3, 3], [5], list(range(9))])
+def test_tables_give_the_rows_in_their_order(chosen):
+    rows = Dataset.from_dict({"id": list("abcdefghi"), "text": list("ABCDEFGHI")})
+    split = rows if chosen is None else rows.select(chosen)
+    parts = list(tables(split, ["text"], 2))
+    assert [text for part in parts for text in part["text"].to_pylist()] == split["text"][:]
+    assert all(0 < len(part) <= 2 and part.column_names == ["text"] for part in parts)

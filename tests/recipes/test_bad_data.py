@@ -42,7 +42,11 @@ FILES = {
     ),
     "empty file": (lambda c: c.text(train=c.raw("e.csv", "")), "the file is empty", "row"),
     "empty JSONL": (lambda c: c.text(train=c.raw("e.jsonl", "")), "the file is empty", "row"),
-    "only newlines": (lambda c: c.text(train=c.raw("n.csv", "\n\n\n")), "n.csv: the header cannot be read", "give a header"),
+    "only newlines": (
+        lambda c: c.text(train=c.raw("n.csv", "\n\n\n")),
+        "n.csv: the header cannot be read",
+        "give a header",
+    ),
     "header only": (lambda c: c.text(train=c.file("h.csv", [])), "has no rows", "rows"),
     "unknown ending": (lambda c: c.text(train=c.raw("x.xls", "x")), ".xls", ".csv"),
     "no ending": (lambda c: c.text(train=c.raw("data", "x")), "'(nothing)' are not read", ".csv"),
@@ -347,8 +351,16 @@ LABELS = {
         "mend",
     ),
     "numbers with infinity": (lambda c: labels(c, ["1.5", "inf", "2"] * 3, *NUMBERS), "row 2 holds 'inf'", "mend"),
-    "numbers with NaN": (lambda c: labels(c, [1.5, float("nan"), 2.0] * 3, *NUMBERS), "3 of 9 rows have no label (rows 2, 5, 8)", "skip"),
-    "numbers with a gap": (lambda c: labels(c, [1.5, None, 2.0] * 3, *NUMBERS), "3 of 9 rows have no label (rows 2, 5, 8)", "skip"),
+    "numbers with NaN": (
+        lambda c: labels(c, [1.5, float("nan"), 2.0] * 3, *NUMBERS),
+        "3 of 9 rows have no label (rows 2, 5, 8)",
+        "skip",
+    ),
+    "numbers with a gap": (
+        lambda c: labels(c, [1.5, None, 2.0] * 3, *NUMBERS),
+        "3 of 9 rows have no label (rows 2, 5, 8)",
+        "skip",
+    ),
     "numbers beyond floats": (lambda c: labels(c, ["1.5", "1e999"] * 5, *NUMBERS), "row 2 holds '1e999'", "mend"),
     "huge integers": (lambda c: labels(c, [1, 10**400] * 5, *NUMBERS), "", ""),
     "the same number everywhere": (

@@ -1,0 +1,260 @@
+"""What the plan will cost: what trains, seconds an epoch measured on a few real steps, memory, and disk."""
+
+from __future__ import annotations
+
+import math
+import re
+import resource
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hf_finetune.activations.cut import CannotCut, find_cut, frozen_depth
+from hf_finetune.checks.finding import DRAW_SEED, Section, Table
+from hf_finetune.config import Config
+from hf_finetune.data import Splits
+from hf_finetune.models import Checkpoint
+from hf_finetune.options import InputConfig
+from hf_finetune.strategies import Phase, Plan, apply_phase, count_weights
+from hf_finetune.tasks import Task
+
+_STEPS, _WARM_UP = 4, 1
+_MOST_SECONDS = 20.0  # of measuring in a phase
+_POOL = 16  # batches that the measured ones are chosen from, so that long and short texts are among them
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How training will run.
+
+    Args:
+        half: bfloat16 or float16 where the forward pass runs in it; else None.
+        views: random views of the training pictures in a phase.
+    """
+
+    half: torch.dtype | None
+    views: Callable[[InputConfig, Phase], InputConfig | None]
+
+
+def check_cost(
+    config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, plan: Plan, settings: Settings
+) -> Section:
+    """Time a few training steps of each phase. The weights stay as they are."""
+    section = Section("Cost", "cost")
+    if plan.channels_last:  # as training has it
+        checkpoint.model.to(memory_format=torch.channels_last)
+    measured = [_phase_cost(config, task, splits, checkpoint, phase, settings) for phase in plan.phases]
+    stages = checkpoint.stages
+    section.tables.append(_what_trains([stage.name for stage in stages], plan, measured))
+    section.tables.append(
+        Table(
+            "Time and memory",
+            ("phase", "epochs", "seconds an epoch", "reading", "computing", "minutes in all", "peak memory"),
+            [_time_row(phase, cost) for phase, cost in zip(plan.phases, measured, strict=True)],
+        )
+    )
+    disk = [_disk(splits, checkpoint, phase, cost) for phase, cost in zip(plan.phases, measured, strict=True)]
+    section.tables.append(
+        Table("Disk", ("phase", "checkpoints", "saved model", "activation cache"), [d[0] for d in disk])
+    )
+    section.facts["phases"] = [
+        {
+            "phase": phase.name,
+            "epochs": phase.epochs,
+            "stages": {
+                s.name: {"parameters": size, "train": train}
+                for s, size, train in zip(stages, cost["sizes"], cost["trains"], strict=True)
+            },
+            **{key: cost[key] for key in ("seconds_per_epoch", "read_seconds", "step_seconds", "peak_memory_bytes")},
+            **facts,
+        }
+        for phase, cost, (_, facts) in zip(plan.phases, measured, disk, strict=True)
+    ]
+    section.sentences.append(
+        f"Measured on {_device_name()} over {measured[0]['steps']} steps of {_batch_size(config)} rows a phase, reading and "
+        "computing one after the other; evaluation is not counted. Where frozen stages are kept on disk, later epochs are "
+        "quicker than the first."
+    )
+    return section
+
+
+def _what_trains(stages: list[str], plan: Plan, measured: list[dict[str, Any]]) -> Table:
+    columns = ("stage", "parameters", *(f"train in {phase.name}" for phase in plan.phases))
+    figures = [measured[0]["sizes"], *(cost["trains"] for cost in measured)]
+    rows: list[tuple[Any, ...]] = [
+        (name, *(f"{count:,}" for count in counts)) for name, *counts in zip(stages, *figures, strict=True)
+    ]
+    rows.append(("total", *(f"{sum(counts):,}" for counts in figures)))
+    return Table("What trains", columns, rows)
+
+
+def _batch_size(config: Config) -> int:
+    return int(config.training.get("per_device_train_batch_size", 8))
+
+
+def _phase_cost(
+    config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, phase: Phase, settings: Settings
+) -> dict[str, Any]:
+    model = checkpoint.model.to(_device())
+    apply_phase(model, checkpoint.stages, phase)
+    sizes, trains = count_weights(model, checkpoint.stages)
+    views = settings.views(config.inputs, phase) if task.KIND == "image" else None
+    sample = _sample(splits.train, _POOL * _batch_size(config))
+    collate = task.collator(checkpoint.processor)
+    began = time.perf_counter()
+    rows = task.encode(sample, checkpoint.processor, views, "off")
+    encoding = (time.perf_counter() - began) / len(sample)
+    _reset_peak()
+    read, step, steps = _time_steps(model, rows, collate, _chosen_batches(rows, _batch_size(config)), settings.half)
+    rows_seconds = len(splits.train) * (read + step)
+    return {
+        "sizes": sizes,
+        "trains": trains,
+        "read_seconds": len(splits.train) * (read + encoding),
+        "step_seconds": len(splits.train) * step,
+        "seconds_per_epoch": rows_seconds + len(splits.train) * encoding,
+        "steps": steps,
+        "peak_memory_bytes": _peak(),
+        "cache_bytes": _cache_bytes(checkpoint, rows, collate, settings.half, splits),
+    }
+
+
+def _sample(split: Any, most: int) -> Any:
+    """Rows drawn from a split, in memory: what is made of them leaves no files behind."""
+    from datasets import Dataset
+
+    chosen = np.random.default_rng(DRAW_SEED).permutation(len(split))[:most]
+    return Dataset.from_dict(split.select(np.sort(chosen))[:], features=split.features)
+
+
+def _chosen_batches(rows: Any, size: int) -> list[np.ndarray]:
+    """Batches as they will be: texts of like length together, the lengths spread over those of the sample."""
+    order = np.arange(len(rows))
+    if "length" in getattr(rows, "column_names", ()):
+        order = np.argsort(np.asarray(rows["length"]), kind="stable")
+    whole = max(1, len(order) // size)
+    places = np.unique(((np.arange(_STEPS) + 0.5) / _STEPS * whole).astype(int))
+    batches = [order[place * size : (place + 1) * size] for place in places]
+    return [batches[-1]] * _WARM_UP + batches  # the longest first: what is allocated once is not counted
+
+
+def _time_steps(
+    model: Any, rows: Any, collate: Any, batches: list[np.ndarray], half: torch.dtype | None
+) -> tuple[float, float, int]:
+    """Seconds a row of reading and of a training step, and how many steps were counted."""
+    device = _device()
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=0.0, weight_decay=0.0)  # a whole step, that moves nothing
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    reading = computing = 0.0
+    counted = steps = 0
+    begun = time.perf_counter()
+    for number, indices in enumerate(batches):
+        start = time.perf_counter()
+        batch = {k: v.to(device) for k, v in collate(rows.__getitems__(indices.tolist())).items()}
+        read = time.perf_counter()
+        with torch.autocast(device.type, dtype=half) if half is not None else nullcontext():
+            loss = model(**batch).loss
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        done = time.perf_counter()
+        if number >= _WARM_UP:
+            reading, computing = reading + read - start, computing + done - read
+            counted, steps = counted + len(indices), steps + 1
+            if done - begun > _MOST_SECONDS:
+                break
+    with torch.no_grad():  # statistics of BatchNorm have moved
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+    return reading / counted, computing / counted, steps
+
+
+def _cache_bytes(
+    checkpoint: Checkpoint, rows: Any, collate: Any, half: torch.dtype | None, splits: Splits
+) -> int | None:
+    """Bytes that the activations of the frozen stages take, of training and validation rows; None: they are not kept."""
+    model = checkpoint.model
+    depth = frozen_depth(model, checkpoint.stages)
+    if depth == 0 or len(rows) < 8:
+        return None
+    places = np.linspace(0, len(rows) - 1, 8).astype(int)
+    batches = [collate(rows.__getitems__(part.tolist())) for part in (places[:5], places[5:])]
+    inputs = [{k: v.to(_device()) for k, v in batch.items() if k != "labels"} for batch in batches]
+    try:
+        with torch.autocast(_device().type, dtype=half) if half is not None else nullcontext():
+            cut = find_cut(model, checkpoint.stages, depth, inputs)
+    except CannotCut:
+        return None
+    one = math.prod(cut.kept_shape) * (torch.finfo(cut.dtype if half is None else half).bits // 8)
+    vectors = float(np.mean(np.asarray(rows["length"]))) if cut.tokens else 1.0
+    kept = len(splits.train) + (0 if splits.validation is None else len(splits.validation))
+    return int(one * vectors * kept)
+
+
+def _time_row(phase: Phase, cost: dict[str, Any]) -> tuple[Any, ...]:
+    seconds = cost["seconds_per_epoch"]
+    figures = (seconds, cost["read_seconds"], cost["step_seconds"])
+    minutes = f"{seconds * phase.epochs / 60:.1f}"
+    return (
+        phase.name,
+        f"{phase.epochs:g}",
+        *(f"{figure:.3g}" for figure in figures),
+        minutes,
+        size(cost["peak_memory_bytes"]),
+    )
+
+
+def _disk(
+    splits: Splits, checkpoint: Checkpoint, phase: Phase, cost: dict[str, Any]
+) -> tuple[tuple[str, ...], dict[str, int | None]]:
+    """Checkpoints hold the weights and two moments of AdamW of each that trains; the newest and the best are kept."""
+    weights = sum(p.numel() * p.element_size() for p in checkpoint.model.parameters())
+    one = weights + 8 * sum(cost["trains"])
+    facts = {"checkpoint_bytes": one, "model_bytes": weights, "activation_cache_bytes": cost["cache_bytes"]}
+    cache = "none" if cost["cache_bytes"] is None else size(cost["cache_bytes"])
+    return (phase.name, f"2 x {size(one)}", size(weights), cache), facts
+
+
+def size(count: int) -> str:
+    """Bytes as people read them: ``1.2 GB``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _device() -> torch.device:
+    from accelerate import PartialState
+
+    return PartialState().device
+
+
+def _device_name() -> str:
+    if _device().type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"this processor with {torch.get_num_threads()} threads"
+
+
+def _reset_peak() -> None:
+    if _device().type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    elif Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> int:
+    """Peak since the last reset: of the GPU, or of the whole process where Linux counts it (elsewhere, since its start)."""
+    if _device().type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    if found:
+        return int(found[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,199 @@
+"""The same row twice: within a split, across splits (leakage), and with different labels; letter by letter, and nearly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hf_finetune.checks.finding import DRAW_SEED, MOST_NAMED, Section, Severity, Table, percent
+from hf_finetune.checks.near import near_pictures, near_texts
+from hf_finetune.checks.pictures import Looks
+from hf_finetune.data import Splits
+from hf_finetune.data.audit import is_constant
+from hf_finetune.data.identical import (
+    contradicting,
+    crossing,
+    find_identical,
+    label_codes,
+    name_groups,
+    picture_keys,
+    tables,
+    text_keys,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+MOST_NEAR = 200_000  # rows that are compared with each other
+_MANY = 0.01  # share of a split from which on repeated rows are a warning
+
+
+def check_duplicates(splits: Splits, looks: dict[str, Looks] | None = None) -> Section:
+    """Exact and near duplicates of all splits; ``looks`` is what was seen of pictures."""
+    section = Section("Duplicates and leakage", "duplicates")
+    exact = find_identical(splits)
+    if is_constant(splits, exact):
+        section.add(
+            "input-constant",
+            "error",
+            f"all {len(splits.train):,} training rows have the same input: there is nothing to learn from",
+            where="train split",
+            fix="name the column of the input: --text_column for texts, --image_column for pictures.",
+        )
+    _within(section, splits, exact)
+    _across(section, splits, exact, "exact")
+    _conflicts(section, splits, exact, "exact")
+    near = _near(section, splits, looks)
+    _across(section, splits, near, "near")
+    _conflicts(section, splits, near, "near")
+    _tabulate(section, splits, exact, near)
+    return section
+
+
+def _within(section: Section, splits: Splits, exact: pd.DataFrame) -> None:
+    """Rows that repeat an earlier row of their own split."""
+    for name, split in splits.items():
+        own = exact[exact["split"] == name]
+        own = own[own.duplicated("group", keep=False)]
+        repeated = len(own) - own["group"].nunique()
+        if not repeated:
+            continue
+        severity: Severity = "warning" if repeated > _MANY * len(split) else "info"
+        section.add(
+            "duplicate-exact",
+            severity,
+            f"{repeated:,} rows ({percent(repeated, len(split))}) repeat another row of the split",
+            where=f"{name} split",
+            rows=name_groups(splits, own, MOST_NAMED),
+            fix="drop the copies, unless the rows really come that often.",
+        )
+
+
+def _across(section: Section, splits: Splits, rows: pd.DataFrame, how: str) -> None:
+    """Rows of a split that are judged with although training, or the other held-out split, has them too."""
+    shared = crossing(rows)
+    words = {"exact": "are also", "near": "are nearly the same as"}[how]
+    for held, others in (("validation", ["train"]), ("test", ["train"]), ("test", ["validation"])):
+        for other in others:
+            groups = shared.loc[shared["split"] == other, "group"]
+            leaked = shared[(shared["split"] == held) & shared["group"].isin(groups)]
+            if not len(leaked):
+                continue
+            count, size = leaked["row"].nunique(), len(getattr(splits, held))
+            both = shared[shared["group"].isin(leaked["group"]) & shared["split"].isin([held, other])]
+            section.add(
+                f"leak-{how}",
+                "warning",
+                f"{count:,} rows of the {held} split ({percent(count, size)}) {words} rows of the {other} split",
+                where=f"{held} split",
+                rows=name_groups(splits, both, MOST_NAMED),
+                fix=f"drop them from the {other} split: figures of the {held} split are too good with them.",
+            )
+
+
+def _conflicts(section: Section, splits: Splits, rows: pd.DataFrame, how: str) -> None:
+    """Inputs with more than one label."""
+    clash = contradicting(rows, splits.problem)
+    if not len(clash):
+        return
+    what, count = (
+        ("inputs occur", clash["group"].nunique()) if how == "exact" else ("pairs of near duplicates occur", 0)
+    )
+    count = count or len(clash) // 2
+    section.add(
+        "labels-conflict" if how == "exact" else "labels-conflict-near",
+        "warning",
+        f"{count:,} {what} with different labels",
+        where=" and ".join(sorted(clash["split"].unique(), key=["train", "validation", "test"].index)),
+        rows=name_groups(splits, clash, MOST_NAMED),
+        fix="decide which label is right; if both are, the rows have several labels.",
+    )
+
+
+def _near(section: Section, splits: Splits, looks: dict[str, Looks] | None) -> pd.DataFrame:
+    """Pairs of near duplicates, each a group of its own; equal inputs count once."""
+    import pandas as pd
+
+    keys = text_keys(splits) if looks is None else picture_keys(splits)
+    rows = pd.concat(
+        [
+            pd.DataFrame({"split": name, "row": np.arange(len(split)), "key": keys[name], "label": label_codes(split)})
+            for name, split in reversed(splits.items())  # held-out rows first: they are always compared
+        ],
+        ignore_index=True,
+    ).drop_duplicates("key", ignore_index=True)
+    if looks is not None:
+        rows = _readable(rows, looks)
+    if len(rows) > MOST_NEAR:
+        section.sentences.append(f"Near duplicates are looked for among {MOST_NEAR:,} of {len(rows):,} different rows.")
+        rows = _drawn(rows)
+    pairs = near_texts(_texts(splits, rows)) if looks is None else _picture_pairs(rows, looks)
+    both = rows.iloc[pairs[:, ::-1].ravel()].drop(columns="key").reset_index(drop=True)
+    both.insert(0, "group", np.repeat(np.arange(len(pairs)), 2))
+    return both
+
+
+def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
+    """As many rows as are compared: those that are held out before those of training, at most half of them."""
+    random = np.random.default_rng(DRAW_SEED)
+    held = np.flatnonzero(rows["split"] != "train")
+    held = held if len(held) <= MOST_NEAR // 2 else random.choice(held, MOST_NEAR // 2, replace=False)
+    train = np.flatnonzero(rows["split"] == "train")
+    train = random.choice(train, min(len(train), MOST_NEAR - len(held)), replace=False)
+    return rows.iloc[np.concatenate([np.sort(held), np.sort(train)])].reset_index(drop=True)
+
+
+def _texts(splits: Splits, rows: pd.DataFrame) -> pa.Array:
+    """The texts of some rows (pairs as one text) as one Arrow array."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = [name for name in ("text", "text_pair") if name in splits.train.column_names]
+    parts: list[pa.Array] = []
+    for name in rows["split"].unique():
+        chosen = getattr(splits, name).select(rows.loc[rows["split"] == name, "row"].to_numpy())
+        for table in tables(chosen, columns):
+            cells = [pc.cast(table[column], pa.large_string()).combine_chunks() for column in columns]
+            parts.append(pc.binary_join_element_wise(*cells, pa.scalar(" ", pa.large_string())))
+    return pa.concat_arrays([_plain(part) for part in parts]) if parts else pa.array([], pa.large_string())
+
+
+def _plain(part: pa.Array | pa.ChunkedArray) -> pa.Array:
+    import pyarrow as pa
+
+    return part.combine_chunks() if isinstance(part, pa.ChunkedArray) else part
+
+
+def _readable(rows: pd.DataFrame, looks: dict[str, Looks]) -> pd.DataFrame:
+    """Rows whose pictures were looked at and can be read; ``place`` is where in :class:`Looks`."""
+    import pandas as pd
+
+    seen = [
+        pd.DataFrame({"split": name, "row": each.rows, "place": np.arange(len(each.rows))})[each.readable]
+        for name, each in looks.items()
+    ]
+    return rows.merge(pd.concat(seen, ignore_index=True), on=["split", "row"], how="inner")
+
+
+def _picture_pairs(rows: pd.DataFrame, looks: dict[str, Looks]) -> np.ndarray:
+    names = rows["split"].unique()
+    places = {name: rows.loc[rows["split"] == name, "place"].to_numpy() for name in names}
+    hashes = np.concatenate([looks[name].hashes[places[name]] for name in names])
+    return near_pictures(hashes, np.concatenate([looks[name].thumbnails[places[name]] for name in names]))
+
+
+def _tabulate(section: Section, splits: Splits, exact: pd.DataFrame, near: pd.DataFrame) -> None:
+    """Counts by split."""
+    leaked, near_leaked = crossing(exact), crossing(near)
+    rows = []
+    for name, split in splits.items():
+        own = exact[exact["split"] == name]
+        repeated = len(own) - own["group"].nunique()
+        counts = [len(each.loc[each["split"] == name, "row"].unique()) for each in (near, leaked, near_leaked)]
+        rows.append((name, f"{len(split):,}", f"{repeated:,}", *(f"{count:,}" for count in counts)))
+        keys = ("repeated", "near", "also_in_another_split", "near_another_split")
+        section.facts[name] = dict(zip(keys, (int(repeated), *counts), strict=True))
+    columns = ("split", "rows", "repeat another", "nearly repeat another", "also in another split", "nearly so")
+    section.tables.append(Table("", columns, rows))

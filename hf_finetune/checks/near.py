@@ -1,0 +1,159 @@
+"""Rows that are nearly the same: texts by MinHash, pictures by a perceptual hash. Bands make candidates, comparison decides.
+
+MinHash and its bands: Broder 1997; Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, ch. 3. Time and memory grow with
+the number of rows, whatever the rows are: in a crowded bucket a row is compared with its next neighbours only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+PERMUTATIONS, BANDS = 64, 16  # pairs that share 0.7 of their shingles meet in a band with probability 0.988
+SIMILAR = 0.7  # share of the word 3-shingles of two texts that both have (Jaccard)
+MOST_DISTANCE = 3  # bits of 64 in which the hashes of two pictures may differ
+_WORDS = 512  # of a text that are read
+_NEIGHBOURS = {"text": 8, "image": 30}  # rows of a bucket that a row is compared with
+_CHUNK = 20_000  # rows, or pairs, at once
+_MOST_EXACT = 100_000  # pairs whose shingles are compared themselves; of more, the estimate decides
+# Written without spaces between words: each character is a word.
+_UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
+
+
+def near_texts(texts: Any) -> np.ndarray:
+    """Pairs of texts that share most of their word 3-shingles; case, punctuation and spaces count for nothing.
+
+    Args:
+        texts: Arrow array of strings without missing values.
+
+    Returns:
+        Row numbers of shape (pairs, 2), the smaller first.
+    """
+    signatures, filled = minhash(texts)
+    found = []
+    width = PERMUTATIONS // BANDS
+    for band in range(BANDS):
+        keys = _mix(signatures[:, band * width : (band + 1) * width].astype(np.uint64))
+        for pairs in _candidates(np.where(filled, keys, 0), _NEIGHBOURS["text"]):
+            pairs = pairs[filled[pairs[:, 0]]]
+            same = (signatures[pairs[:, 0]] == signatures[pairs[:, 1]]).mean(axis=1)
+            found.append(_code(pairs[same >= SIMILAR - 0.1], len(texts)))  # the estimate is off by 0.06
+    pairs = _pairs(found, len(texts))
+    exact = pairs[:_MOST_EXACT]
+    return np.concatenate([exact[jaccard(texts, exact) >= SIMILAR], pairs[_MOST_EXACT:]])
+
+
+def minhash(texts: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest hash of a text's shingles under each permutation, uint32 (rows, 64); and whether it has a word."""
+    random = np.random.default_rng(0)
+    factors = random.integers(1, 2**63, size=PERMUTATIONS, dtype=np.uint64) | np.uint64(1)
+    signatures = np.empty((len(texts), PERMUTATIONS), dtype=np.uint32)
+    filled = np.empty(len(texts), dtype=bool)
+    for start in range(0, len(texts), _CHUNK):
+        part = texts.slice(start, _CHUNK)
+        hashes, starts, words = shingles(part)
+        filled[start : start + len(part)] = words
+        for index, factor in enumerate(factors):
+            values = (hashes * factor >> np.uint64(32)).astype(np.uint32)
+            signatures[start : start + len(part), index] = np.minimum.reduceat(values, starts)
+    return signatures, filled
+
+
+def shingles(texts: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hashes of all runs of three words (of a shorter text, of all its words).
+
+    Returns:
+        Hashes of all texts one after the other; where each text begins, shape (rows,); whether it has a word.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    spaced = pc.replace_substring_regex(pc.utf8_lower(texts), _UNSPACED, r" \1 ")
+    bare = pc.utf8_trim_whitespace(pc.replace_substring_regex(spaced, r"[^\pL\pN\pM]+", " "))
+    bare = bare.combine_chunks() if isinstance(bare, pa.ChunkedArray) else bare
+    lists = pc.list_slice(pc.utf8_split_whitespace(bare), 0, _WORDS)
+    counts = pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64)
+    words = lists.flatten().dictionary_encode()
+    known = pd.util.hash_array(words.dictionary.to_numpy(zero_copy_only=False).astype(object), categorize=False)
+    hashes = np.concatenate([known[words.indices.to_numpy()], np.zeros(2, dtype=np.uint64)])
+    runs = np.maximum(counts - 2, 1)
+    starts = np.cumsum(runs) - runs
+    first = np.repeat(np.cumsum(counts) - counts, runs) + (np.arange(runs.sum()) - np.repeat(starts, runs))
+    end = np.repeat(np.cumsum(counts), runs)
+    triple = np.stack(
+        [np.where(first + k < end, hashes[np.minimum(first + k, len(hashes) - 1)], 0) for k in range(3)], 1
+    )
+    return _mix(triple), starts, pc.binary_length(bare).to_numpy(zero_copy_only=False) > 0
+
+
+def jaccard(texts: Any, pairs: np.ndarray) -> np.ndarray:
+    """Shared part of the shingles of each pair, shape (pairs,)."""
+    import pyarrow as pa
+
+    similar = np.empty(len(pairs))
+    for start in range(0, len(pairs), _CHUNK):
+        part = pairs[start : start + _CHUNK]
+        rows, where = np.unique(part, return_inverse=True)
+        hashes, starts, _ = shingles(texts.take(pa.array(rows)))
+        sets = [np.unique(each) for each in np.split(hashes, starts[1:])]
+        for index, (a, b) in enumerate(where.reshape(-1, 2)):
+            shared = len(np.intersect1d(sets[a], sets[b], assume_unique=True))
+            similar[start + index] = shared / (len(sets[a]) + len(sets[b]) - shared)
+    return similar
+
+
+def near_pictures(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
+    """Pairs of pictures whose hashes differ in few bits and whose thumbnails look the same.
+
+    Args:
+        hashes: uint64 of shape (rows,).
+        thumbnails: uint8 of shape (rows, 16, 16), grey.
+
+    Returns:
+        Row numbers of shape (pairs, 2), the smaller first.
+    """
+    found = []
+    small = thumbnails.reshape(len(thumbnails), -1)
+    for band in range(MOST_DISTANCE + 1):  # hashes that differ in 3 bits agree in one quarter at least
+        keys = (hashes >> np.uint64(16 * band)) & np.uint64(0xFFFF)
+        for pairs in _candidates(keys, _NEIGHBOURS["image"], hashes):
+            left, right = pairs.T
+            pairs = pairs[np.bitwise_count(hashes[left] ^ hashes[right]) <= MOST_DISTANCE]
+            a, b = (small[rows].astype(np.int16) for rows in pairs.T)
+            contrast = np.minimum(a.std(axis=1), b.std(axis=1))
+            found.append(_code(pairs[np.abs(a - b).mean(axis=1) <= 1 + 0.1 * contrast], len(hashes)))
+    return _pairs(found, len(hashes))
+
+
+def _code(pairs: np.ndarray, rows: int) -> np.ndarray:
+    """Each pair as one number, shape (pairs,): quick to sort."""
+    return pairs[:, 0] * rows + pairs[:, 1]
+
+
+def _pairs(codes: list[np.ndarray], rows: int) -> np.ndarray:
+    """The different pairs behind some codes, shape (pairs, 2)."""
+    every = np.unique(np.concatenate(codes)) if codes else np.empty(0, dtype=np.int64)
+    return np.stack([every // max(rows, 1), every % max(rows, 1)], axis=1)
+
+
+def _candidates(keys: np.ndarray, neighbours: int, then: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Pairs of rows with the same key, some thousands at once; a row with its next neighbours, sorted by ``then``."""
+    order = np.argsort(keys, kind="stable") if then is None else np.lexsort((then, keys))
+    ordered = keys[order]
+    for step in range(1, neighbours + 1):
+        places = np.flatnonzero(ordered[:-step] == ordered[step:])
+        for start in range(0, max(len(places), 1), _CHUNK):
+            part = places[start : start + _CHUNK]
+            yield np.sort(np.stack([order[part], order[part + step]], axis=1), axis=1)
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """One 64-bit hash of each row of uint64 values, shape (rows,)."""
+    result = np.full(len(values), 0x9E3779B97F4A7C15, dtype=np.uint64)
+    for column in values.T:
+        result = (result ^ column) * np.uint64(0xBF58476D1CE4E5B9)
+        result ^= result >> np.uint64(29)
+    return result

@@ -1,0 +1,86 @@
+"""The report: tables on the terminal, one self-contained page, and one JSON file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+from hf_finetune.checks.finding import SEVERITIES, Finding, Section
+from hf_finetune.console import say, show_table
+from hf_finetune.errors import UserError
+from hf_finetune.files import write_json
+
+HTML, JSON = "check.html", "check.json"
+_NAMED = 3  # rows of a finding that the terminal shows
+_BARS = 12  # classes of a histogram that it shows
+
+
+def all_findings(sections: list[Section]) -> list[Finding]:
+    """The findings of all sections, errors first."""
+    found = [finding for section in sections for finding in section.findings]
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def summarise(findings: list[Finding]) -> str:
+    """``1 error, 2 warnings and 1 remark.``"""
+    counts = Counter(finding.severity for finding in findings)
+    parts = [_count(counts["error"], "error"), _count(counts["warning"], "warning"), _count(counts["info"], "remark")]
+    return f"{parts[0]}, {parts[1]} and {parts[2]}."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def show_report(sections: list[Section]) -> None:
+    """Print tables and findings."""
+    for section in sections:
+        for sentence in section.sentences:
+            say(sentence)
+        for table in section.tables:
+            rows = table.rows[:_BARS] if table.bars else table.rows
+            more = f" ({len(rows)} of {len(table.rows)} shown)" if len(rows) < len(table.rows) else ""
+            show_table(f"{table.title or section.title}{more}", table.columns, rows)
+    findings = all_findings(sections)
+    say(f"Findings: {summarise(findings)}")
+    for finding in findings:
+        where = f"{finding.where}: " if finding.where else ""
+        # "error:" begins the one line that a user's mistake ends with.
+        say(f"[{finding.severity}] {finding.code}: {where}{finding.message}.")
+        if finding.rows:
+            say(f"    {'; '.join(finding.rows[:_NAMED])}{'; …' if len(finding.rows) > _NAMED else ''}")
+        if finding.fix:
+            say(f"    {finding.fix}")
+
+
+def write_report(folder: Path, title: str, sections: list[Section]) -> None:
+    """Write ``check.html`` and ``check.json`` into a folder, each whole or not at all.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    import jinja2
+
+    findings = all_findings(sections)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    page = environment.get_template("report.html.j2").render(
+        title=title, summary=summarise(findings), findings=findings, sections=sections
+    )
+    content = {
+        "title": title,
+        "findings": [asdict(finding) for finding in findings],
+        "sections": {section.key: section.facts | {"sentences": section.sentences} for section in sections},
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / "check.partial"
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(folder / HTML)
+        write_json(folder / JSON, content)
+    except OSError as error:
+        raise UserError(
+            f"the report cannot be written ({error})", where=f"--output_dir {folder}", fix="name another folder."
+        ) from error

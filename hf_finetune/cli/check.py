@@ -1,0 +1,117 @@
+"""``hf-finetune check TASK …``: what is wrong with the data, and what the plan costs, before anything is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hf_finetune.cli.status import VerbParser
+from hf_finetune.errors import UserError
+from hf_finetune.packaged import RECIPES, recipe_path
+
+if TYPE_CHECKING:
+    from hf_finetune.checks import Finding
+    from hf_finetune.checks.cost import Settings
+    from hf_finetune.config import Config
+
+
+def main(argv: list[str]) -> None:
+    """Check, print, and write ``check.html`` and ``check.json`` into the output folder.
+
+    Raises:
+        UserError: there are errors (with ``--strict``, or warnings), after the report was written; or nothing could be read.
+    """
+    parser = VerbParser(prog="hf-finetune check", add_help=False, allow_abbrev=False)
+    parser.add_argument("task", nargs="?")
+    parser.add_argument("--strict", action="store_true")
+    known, rest = parser.parse_known_args(argv)
+    if known.task in (None, "-h", "--help") or (known.task not in RECIPES and {"-h", "--help"} & set(rest)):
+        print(_usage())
+        return
+    recipe_path(known.task)  # refuses a task that there is not
+
+    from hf_finetune.checks import check_data, check_model, show_report, write_report
+    from hf_finetune.checks.report import HTML, all_findings
+    from hf_finetune.config import parse
+    from hf_finetune.console import say
+    from hf_finetune.data import load_splits
+    from hf_finetune.tasks import get_task
+
+    config = parse(rest, program=f"hf-finetune check {known.task}")
+    if config.data.streaming:
+        raise UserError(
+            "a check compares all rows with each other, and a stream reads one after the other",
+            where="--streaming",
+            fix="leave it out, and check a part of the rows with --max_train_samples.",
+        )
+    settings = _prepare(config)
+    task = get_task(known.task)
+    splits = load_splits(config.data, task.KIND)
+    title = f"Check of {splits.source} for {known.task}"
+    sections, readable = check_data(config, task, splits)
+    try:
+        sections += check_model(config, task, readable, sections, settings)
+    finally:  # what was found is kept although the checkpoint cannot be loaded
+        show_report(sections)
+        write_report(config.output_dir, title, sections)
+        say(f"Report: {config.output_dir / HTML}")
+    _refuse(all_findings(sections), strict=known.strict)
+
+
+def _prepare(config: Config) -> Settings:
+    """The run's folder, seed and precision, as training has them; nothing is written."""
+    import datasets
+    import torch
+    from accelerate import PartialState
+    from transformers import set_seed
+
+    from hf_finetune.checks.cost import Settings
+    from hf_finetune.strategies import check_name
+    from hf_finetune.training.arguments import precision
+    from hf_finetune.training.loop import training_views
+    from hf_finetune.training.run import default_folder, keep_freed_memory
+
+    PartialState(cpu=not torch.accelerator.is_available())
+    keep_freed_memory()
+    datasets.disable_progress_bars()
+    config.training.setdefault("output_dir", str(default_folder(config)))
+    if config.output_dir.exists() and not config.output_dir.is_dir():
+        raise UserError("this is a file, not a folder", where=f"--output_dir {config.output_dir}", fix="name a folder.")
+    check_name(config.strategy.strategy)
+    set_seed(int(config.training.get("seed", 42)))
+    asked = precision() | config.training
+    half = torch.float16 if asked.get("fp16") else torch.bfloat16 if asked.get("bf16") else None
+    return Settings(half, training_views)
+
+
+def _refuse(findings: list[Finding], *, strict: bool) -> None:
+    """The exit status: errors are refused, and with ``--strict`` warnings are.
+
+    Raises:
+        UserError: there is something to mend.
+    """
+    wrong = [
+        finding for finding in findings if finding.severity == "error" or (strict and finding.severity == "warning")
+    ]
+    if not wrong:
+        return
+    first = wrong[0]
+    rows = f" (first: {first.rows[0]})" if first.rows else ""
+    kinds = (
+        ("error", "errors")
+        if first.severity == "error" and all(f.severity == "error" for f in wrong)
+        else ("thing", "things")
+    )
+    raise UserError(
+        f"the check found {len(wrong)} {kinds[len(wrong) != 1]} to mend; the first: {first.code}: {first.message}{rows}",
+        where=first.where,
+        fix=first.fix or "see the report.",
+    )
+
+
+def _usage() -> str:
+    return (
+        "usage: hf-finetune check TASK [--strict] [--config FILE] [flags]\n\n"
+        "Checks the data of 'hf-finetune train TASK' with the same flags, and says what training would cost. Writes\n"
+        "check.html and check.json into --output_dir. Errors give status 2; with --strict warnings do as well.\n\n"
+        f"tasks: {', '.join(RECIPES)}\n\nhf-finetune check TASK --help shows the flags."
+    )

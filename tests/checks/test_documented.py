@@ -1,0 +1,37 @@
+"""The page on checks names every finding that there is, and no other."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+KEBAB = re.compile(r"[a-z]+(-[a-z0-9]+)+")
+
+
+def codes_in_the_source() -> set[str]:
+    found = set()
+    for name in ("counts", "duplicates", "texts", "pictures", "label_noise"):
+        for node in ast.walk(ast.parse((ROOT / f"hf_finetune/checks/{name}.py").read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and KEBAB.fullmatch(node.value):
+                found.add(node.value)
+    return found | {"leak-exact", "leak-near", "imbalanced"}
+
+
+def test_every_finding_is_documented():
+    page = (ROOT / "docs/check.md").read_text("utf-8").split("\n## Findings\n")[1].split("\n## ")[0]
+    assert (
+        set(re.findall(r"^\| `([\w-]+)` \| (?:error|warning|info)", page, flags=re.MULTILINE)) == codes_in_the_source()
+    )
+
+
+def test_the_limits_on_the_page_are_those_of_the_code():
+    from hf_finetune.checks import counts, duplicates, label_noise, near, pictures, texts
+
+    page = (ROOT / "docs/check.md").read_text("utf-8")
+    for number in (duplicates.MOST_NEAR, label_noise.MOST_ROWS, texts.MOST_TOKENISED, pictures.MOST_PICTURES):
+        assert f"{number:,}" in page
+    assert f"fewer than {counts.FEW_ROWS} training rows" in page
+    assert f"{near.PERMUTATIONS} permutations in {near.BANDS} bands" in page
+    assert f"share {near.SIMILAR:.0%} of their runs" in page

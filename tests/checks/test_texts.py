@@ -1,0 +1,62 @@
+"""Texts that say nothing, damaged texts, and the cost of cutting."""
+
+from __future__ import annotations
+
+import pytest
+from datasets import Dataset
+from transformers import AutoTokenizer
+
+from hf_finetune.checks.texts import check_lengths, check_texts, count_tokens
+from hf_finetune.data.splits import Splits
+
+
+def splits_of(*texts: str, test: tuple[str, ...] | None = None) -> Splits:
+    def rows(some):
+        ids = [f"r{i}" for i in range(len(some))]
+        return Dataset.from_dict({"id": ids, "text": list(some), "label": [i % 2 for i in range(len(some))]})
+
+    return Splits(rows(texts), None, rows(test) if test else None, ["a", "b"], "here", inputs=["review"])
+
+
+def test_empty_wordless_and_damaged_texts_are_found_by_row():
+    section = check_texts(
+        splits_of("good", " \t\n", "", "123 !", "🙂", "cafÃ©", "itâ€™s", "bro\ufffdken", "café, it’s")
+    )
+    found = {f.code: (f.severity, f.rows, f.where) for f in section.findings}
+    where = "train split, column 'review'"
+    assert found == {
+        "text-empty": ("warning", ["r1", "r2"], where),
+        "text-without-letters": ("info", ["r3", "r4"], where),
+        "text-damaged": ("warning", ["r5", "r6", "r7"], where),
+    }
+    assert section.facts["train"]["text"] == {"text-empty": 2, "text-without-letters": 2, "text-damaged": 3}
+
+
+@pytest.mark.parametrize("text", ["مرحبا بالعالم", "Ärger über Öl", "Ã", "naïve façade", "你好", "Â vous"])
+def test_other_scripts_are_no_damage(text):
+    assert check_texts(splits_of("good", text)).findings == []
+
+
+def test_nothing_but_empty_training_texts_is_an_error():
+    assert [f.severity for f in check_texts(splits_of("", " ")).findings] == ["error"]
+
+
+def test_tokens_that_are_cut_are_counted(checkpoints):
+    tokenizer = AutoTokenizer.from_pretrained(checkpoints("bert"))
+    tokenizer.model_max_length = 10
+    splits = splits_of("film", " ".join(["film"] * 18), test=("the film",))
+    assert count_tokens(splits.train, tokenizer).tolist() == [3, 20]
+    section = check_texts(splits)
+    check_lengths(section, splits, tokenizer)
+    tokens = section.facts["train"]["tokens"]
+    assert (tokens["longest"], tokens["rows_cut"], tokens["tokens_cut"]) == (20, 0.5, 10 / 23)
+    (finding,) = section.findings
+    assert (finding.code, finding.severity, finding.rows) == ("text-cut", "warning", ["r1"])
+    assert "43% of all tokens are cut off" in finding.message
+    assert section.facts["test"]["tokens"]["rows_cut"] == 0.0
+
+
+def test_both_texts_of_a_pair_are_counted(checkpoints):
+    tokenizer = AutoTokenizer.from_pretrained(checkpoints("bert"))
+    rows = Dataset.from_dict({"text": ["the film", "film"], "text_pair": ["film", "film"]})
+    assert count_tokens(rows, tokenizer).tolist() == [6, 5]
