@@ -53,9 +53,8 @@ def check_texts(splits: Splits) -> Section:
 
 
 def _own_name(splits: Splits, column: str) -> str:
-    """What the user calls an input column."""
-    place = 1 if column == "text_pair" else 0
-    return splits.inputs[place] if place < len(splits.inputs) else column
+    """What the user calls an input column; of several that make one text, the first."""
+    return next((own for own, standard in splits.inputs.items() if standard == column), column)
 
 
 def _wrong_rows(split: Any, column: str) -> dict[str, np.ndarray]:
