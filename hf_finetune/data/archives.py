@@ -19,7 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from hf_finetune.console import say
-from hf_finetune.data.images import is_hidden, picture_endings
+from hf_finetune.data.class_folders import is_hidden
+from hf_finetune.data.images import picture_endings
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.files import cache_dir
 

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 
 from hf_finetune.console import say
 from hf_finetune.data.archives import is_archive, unpack
+from hf_finetune.data.class_folders import SPLIT_FOLDERS, folders_in, is_hidden
 from hf_finetune.data.columns import LABEL_NAMES, find_image
 from hf_finetune.data.image_table import read_image_table, with_pictures
 from hf_finetune.data.images import (
-    SPLIT_FOLDERS,
     find_split_folders,
-    folders_in,
     has_pictures,
-    is_hidden,
     read_image_folder,
     read_pictures,
 )

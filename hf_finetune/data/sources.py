@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from hf_finetune.data.archives import ENDINGS, is_archive
+from hf_finetune.data.class_folders import SPLIT_FOLDERS, has_files
 from hf_finetune.data.image_sources import read_picture_split, read_picture_splits
 from hf_finetune.data.image_table import read_image_table
-from hf_finetune.data.images import SPLIT_FOLDERS
 from hf_finetune.data.splits import SPLIT_SEED
 from hf_finetune.data.tables import BUILDERS, read_file
-from hf_finetune.data.text_folder import find_text_splits, list_texts, read_text_folder
+from hf_finetune.data.text_folder import ENDINGS as TEXT_ENDINGS
+from hf_finetune.data.text_folder import find_text_splits, read_text_folder
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.options import DataConfig
 
@@ -91,7 +92,7 @@ def _read_folder(folder: Path, kind: InputKind, config: DataConfig) -> dict[str,
     if kind == "image":
         return read_picture_splits(str(folder), config)
     splits = find_text_splits(folder)
-    if not splits and not list_texts(folder):
+    if not splits and not has_files(folder, TEXT_ENDINGS):
         raise UserError(
             "no train.csv (or .tsv, .json, .jsonl, .parquet, .arrow), no saved data set and no .txt files by class were found",
             where=str(folder),

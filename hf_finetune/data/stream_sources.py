@@ -11,7 +11,8 @@ from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_finetune.data.images import SPLIT_FOLDERS, find_split_folders, read_image_folder
+from hf_finetune.data.class_folders import SPLIT_FOLDERS
+from hf_finetune.data.images import find_split_folders, read_image_folder
 from hf_finetune.data.sources import InputKind, standard_names
 from hf_finetune.data.splits import SPLIT_SEED
 from hf_finetune.data.tables import BUILDERS, how_to_read

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from hf_finetune.console import say
 from hf_finetune.data.arrow_rows import keep_rows
+from hf_finetune.data.class_folders import files_by_class, split_folders
 from hf_finetune.data.encoding import SAMPLE, guess, is_utf8, known_encoding, mark_of, refuse_formats
-from hf_finetune.data.images import SPLIT_FOLDERS
-from hf_finetune.data.labels import natural_key
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,17 +18,13 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 LARGEST = 10_000_000  # bytes of one file; more is no text that anybody labelled
+ENDINGS = frozenset({".txt"})
 ROWS = 1_000  # files held at once
 
 
 def find_text_splits(root: Path) -> dict[str, Path]:
     """The split folders above the classes; empty where the classes stand at the top of the folder."""
-    # A class may be called "train": a split holds folders of texts, not texts.
-    by_name = {
-        path.name.lower(): path for path in _folders(root, root) if any(list_texts(inner) for inner in _folders(path))
-    }
-    found = {split: by_name[name] for split, names in SPLIT_FOLDERS.items() for name in names if name in by_name}
-    return found if "train" in found else {}
+    return split_folders(root, ENDINGS)
 
 
 def read_text_folder(root: Path, encoding: str | None = None) -> Dataset:
@@ -48,18 +43,16 @@ def read_text_folder(root: Path, encoding: str | None = None) -> Dataset:
     """
     from datasets import ClassLabel, Features, Value
 
-    if not root.is_dir():
-        raise UserError("the folder does not exist", where=str(root), fix="check the path.")
     codec = known_encoding(encoding) if encoding else None
-    texts = {folder.name: list_texts(folder, root) for folder in _folders(root, root)}
-    classes = sorted((name for name, files in texts.items() if files), key=natural_key)
-    if not classes:
+    texts = {name: [f for f in files if f.is_file()] for name, files in files_by_class(root, ENDINGS).items()}
+    if not texts:
         raise UserError(
             "no .txt files in class folders were found",
             where=str(root),
             fix="put the texts of each class into a sub-folder named after it: FOLDER/CLASS/text.txt.",
         )
-    rows = [(file, index) for index, name in enumerate(classes) for file in texts[name]]
+    classes = list(texts)
+    rows = [(file, index) for index, files in enumerate(texts.values()) for file in files]
     stats = [(file.relative_to(root).as_posix(), _small(file).st_size, file.stat().st_mtime_ns) for file, _ in rows]
     fallback = None if codec else _find_fallback(root, [file for file, _ in rows])
     features = Features({"id": Value("string"), "text": Value("string"), "label": ClassLabel(names=classes)})
@@ -68,46 +61,6 @@ def read_text_folder(root: Path, encoding: str | None = None) -> Dataset:
         [stats, classes, codec, fallback],
         lambda: (features.arrow_schema, _batches(rows, root, features, codec, fallback)),
     )
-
-
-def list_texts(folder: Path, root: Path | None = None) -> list[Path]:
-    """All ``.txt`` files below a folder, in natural order; hidden files and folders are passed over.
-
-    Raises:
-        UserError: a link that leads out of ``root``, where one is given.
-    """
-    found: list[Path] = []
-    for place, folders, files in os.walk(folder):  # does not go through links
-        folders[:] = [name for name in folders if not _hidden(name)]
-        for name in [*folders, *files]:
-            path = Path(place, name)
-            if root is not None and not _hidden(name) and path.is_symlink():
-                _refuse_way_out(path, root)
-        found += [Path(place, name) for name in files if name.lower().endswith(".txt") and not _hidden(name)]
-    return sorted(
-        (path for path in found if path.is_file()), key=lambda path: natural_key(path.relative_to(folder).as_posix())
-    )
-
-
-def _folders(path: Path, root: Path | None = None) -> list[Path]:
-    folders = [inner for inner in path.iterdir() if inner.is_dir() and not _hidden(inner.name)]
-    for folder in folders:
-        if root is not None and folder.is_symlink():
-            _refuse_way_out(folder, root)
-    return folders
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _refuse_way_out(path: Path, root: Path) -> None:
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise UserError(
-            "the link leads out of the folder",
-            where=str(path),
-            fix="put the files themselves there, or remove the link.",
-        )
 
 
 def _small(file: Path) -> os.stat_result:

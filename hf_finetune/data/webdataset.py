@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_finetune.data.images import is_hidden, picture_endings, picture_features
+from hf_finetune.data.class_folders import is_hidden
+from hf_finetune.data.images import picture_endings, picture_features
 from hf_finetune.data.labels import natural_key
 from hf_finetune.errors import UserError
 
