@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import struct
-import warnings
-import zlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_finetune.checks.finding import MOST_NAMED, Section, Severity, Table, draw, percent
 from hf_finetune.data import Splits
+from hf_finetune.data.decode import PictureFacts, decode_faults, describe_fault, open_reduced, picture_facts
 
 if TYPE_CHECKING:
     from PIL import Image
 
 MOST_PICTURES = 200_000  # of a split that are looked at
 _SIDE = 16
-
-
-@dataclass(frozen=True)
-class PictureFacts:
-    """What a file says of its picture.
-
-    Args:
-        width: in pixels, before turning; 0 where the header cannot be read.
-        height: likewise.
-        mode: Pillow's name of the pixel format.
-        format: Pillow's name of the file format.
-        frames: more than 1 in an animation.
-        has_alpha: whether pixels may be transparent.
-        exif_orientation: 1 is upright.
-        error: why it cannot be read; empty if it can.
-    """
-
-    width: int = 0
-    height: int = 0
-    mode: str = ""
-    format: str = ""
-    frames: int = 1
-    has_alpha: bool = False
-    exif_orientation: int = 1
-    error: str = ""
 
 
 @dataclass
@@ -66,23 +38,14 @@ class Looks:
         return np.array([not each.error for each in self.facts], dtype=bool)
 
 
-def picture_facts(cell: Any) -> PictureFacts:
-    """Read the header of one picture; the pixels are not decoded. Raises nothing: what is wrong is in ``error``."""
-    return _look(cell, decode=False)[0]
-
-
 def look_at(splits: Splits) -> dict[str, Looks]:
     """Decode every picture of every split once, at low resolution, in threads."""
     return {name: _look_at(split) for name, split in splits.items()}
 
 
 def _look_at(split: Any) -> Looks:
-    from PIL import Image
-
     rows = draw(len(split), MOST_PICTURES)
-    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=4) as pool:
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is among the facts
-        warnings.filterwarnings("ignore", module="PIL")
+    with ThreadPoolExecutor(max_workers=4) as pool:
         seen = list(pool.map(lambda row: _look(split[int(row)]["image"]), rows))
     return Looks(
         rows,
@@ -92,59 +55,17 @@ def _look_at(split: Any) -> Looks:
     )
 
 
-def _look(cell: Any, *, decode: bool = True) -> tuple[PictureFacts, int, np.ndarray]:
-    from PIL import ExifTags, Image, ImageOps
-
-    nothing = np.zeros((_SIDE, _SIDE), dtype=np.uint8)
-    if cell is None or (isinstance(cell, dict) and cell.get("bytes") is None and cell.get("path") is None):
-        return PictureFacts(error="no image"), 0, nothing
-    facts = PictureFacts()
-    try:
-        with Image.open(_source(cell)) as picture:
-            facts = PictureFacts(*picture.size, picture.mode, picture.format or "")
-            facts = PictureFacts(
-                *picture.size,
-                picture.mode,
-                picture.format or "",
-                getattr(picture, "n_frames", 1),
-                picture.has_transparency_data,
-                picture.getexif().get(ExifTags.Base.Orientation, 1),
-            )
-            if not decode:
-                return facts, 0, nothing
-            picture.draft("RGB", (64, 64))
-            picture.load()
-            grey = _grey(ImageOps.exif_transpose(picture) or picture)
-            return facts, _dhash(grey), np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX))
-    except (*_BROKEN, Image.DecompressionBombError) as error:
-        return PictureFacts(facts.width, facts.height, facts.mode, facts.format, error=_words(error)), 0, nothing
-
-
-# What Pillow's decoders raise on broken files.
-_BROKEN = (OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, OverflowError, struct.error, zlib.error)
-
-
-def _source(cell: Any) -> Any:
-    if not isinstance(cell, dict):
-        return cell
-    return io.BytesIO(cell["bytes"]) if cell.get("bytes") is not None else cell["path"]
-
-
-def _words(error: BaseException) -> str:
-    """What Pillow says, without the address of the object that the bytes were read from."""
-    said = str(error).split(" <_io.BytesIO")[0].strip()
-    return said or type(error).__name__
-
-
-def _grey(picture: Image.Image) -> Image.Image:
-    """8-bit grey; pixels of more than 8 bits are scaled to their own range."""
+def _look(cell: Any) -> tuple[PictureFacts, int, np.ndarray]:
     from PIL import Image
 
-    if picture.mode[:1] in ("I", "F"):
-        values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
-        low, high = values.min(), values.max()
-        return Image.fromarray((255 * (values - low) / (high - low or 1)).astype(np.uint8))
-    return picture.convert("RGB").convert("L")
+    facts, nothing = picture_facts(cell, decode=False), np.zeros((_SIDE, _SIDE), dtype=np.uint8)
+    if facts.error:
+        return facts, 0, nothing
+    try:
+        grey = open_reduced(cell, 4 * _SIDE).convert("L")
+    except decode_faults() as error:
+        return replace(facts, error=describe_fault(error)), 0, nothing
+    return facts, _dhash(grey), np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX))
 
 
 def _dhash(grey: Image.Image) -> int:
@@ -193,7 +114,7 @@ def _report(section: Section, name: str, split: Any, seen: Looks, on_bad_image: 
     limit = Image.MAX_IMAGE_PIXELS or 2**63
     bad: Severity = "warning" if on_bad_image == "skip" else "error"
     skip = "mend or remove them; training can drop them with --on_bad_image skip."
-    bombs = lambda f: "decompression bomb" in f.error  # noqa: E731
+    bombs = lambda f: "decompression bomb" in (f.error or "")  # noqa: E731
     broken = lambda f: bool(f.error) and not bombs(f)  # noqa: E731
     kinds: list[tuple[str, Severity, Any, str, str]] = [
         ("picture-bomb", bad, bombs, "are so large that decoding them is refused", skip),
@@ -213,7 +134,7 @@ def _report(section: Section, name: str, split: Any, seen: Looks, on_bad_image: 
             "are one pixel wide",
             "remove them.",
         ),
-        ("picture-16-bit", "info", lambda f: f.mode[:1] in ("I", "F"), "have more than 8 bits a pixel", _LOOK),
+        ("picture-16-bit", "info", lambda f: f.bits > 8, "have more than 8 bits a pixel", _LOOK),
         ("picture-cmyk", "info", lambda f: f.mode in ("CMYK", "YCCK"), "are CMYK", _LOOK),
         ("picture-palette", "info", lambda f: f.mode in ("P", "PA", "1"), "have a palette", _LOOK),
         ("picture-alpha", "info", lambda f: f.has_alpha, "have transparent pixels", _LOOK),

@@ -29,6 +29,9 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL(\.|$)")
 warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"PIL(\.|$)")
 
 
+NO_IMAGE = "no image"
+
+
 def decode_faults() -> tuple[type[Exception], ...]:
     """All that Pillow's decoders raise on broken files; the last is a picture beyond ``2 × Image.MAX_IMAGE_PIXELS``."""
     from PIL import Image
@@ -88,8 +91,8 @@ def reduced_size(cell: Cell, edge: int) -> tuple[int, int] | None:
 
 def decode_fault(cell: Cell | None) -> str | None:
     """Why a picture cannot be used for training, in a few words; None if it can. Decoded at low resolution."""
-    if cell is None or (isinstance(cell, dict) and cell.get("bytes") is None and cell.get("path") is None):
-        return "no image"
+    if cell is None or is_empty(cell):
+        return NO_IMAGE
     try:
         with _opened(cell) as picture:
             picture.draft("RGB", (32, 32))  # JPEG: reads the whole stream, but computes an eighth of the pixels
@@ -99,6 +102,11 @@ def decode_fault(cell: Cell | None) -> str | None:
     except decode_faults() as error:
         return describe_fault(error)
     return None
+
+
+def is_empty(cell: Cell | None) -> bool:
+    """Whether a row has no picture."""
+    return cell is None or (isinstance(cell, dict) and cell.get("bytes") is None and cell.get("path") is None)
 
 
 def describe_fault(error: Exception) -> str:
@@ -147,9 +155,11 @@ def picture_facts(cell: Cell | None, decode: bool = True) -> PictureFacts:
         cell: the picture.
         decode: also decode it at low resolution, which finds truncated files (``error``).
     """
-    fault = decode_fault(cell) if decode or cell is None else None
+    fault = decode_fault(cell) if decode else None
+    if cell is None or is_empty(cell):
+        return PictureFacts(error=NO_IMAGE)
     try:
-        with _opened(cell) as picture:  # type: ignore[arg-type]
+        with _opened(cell) as picture:
             return PictureFacts(
                 *picture.size,
                 mode=picture.mode,

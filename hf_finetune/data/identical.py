@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_finetune.data.problem import REGRESSION, SINGLE
-from hf_finetune.data.splits import Splits
+from hf_finetune.data.splits import Splits, label_array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,17 +82,6 @@ def spell_label(splits: Splits, value: Any) -> str:
     if splits.problem == REGRESSION:
         return ", ".join(f"{number:g}" for number in value)
     return ", ".join(name for name, has in zip(splits.labels, value, strict=True) if has) or "no class"
-
-
-def label_array(split: Dataset) -> np.ndarray:
-    """Labels as one array, shape (rows,) or (rows, labels), without a Python object for each."""
-    parts = []
-    for table in tables(split, ["label"]):
-        column = table["label"].combine_chunks()
-        flat = column.flatten() if hasattr(column, "flatten") and column.type.num_fields else column
-        values = flat.to_numpy(zero_copy_only=False)
-        parts.append(values if flat is column else values.reshape(len(column), -1))
-    return np.concatenate(parts)
 
 
 def label_codes(split: Dataset) -> np.ndarray:

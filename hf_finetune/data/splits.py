@@ -54,7 +54,7 @@ class Splits:
         if hasattr(rows, "class_counts"):  # a stream knows them without listing its labels
             counts: np.ndarray = rows.class_counts()
             return np.pad(counts, (0, len(self.labels) - len(counts)))
-        labels = np.asarray(rows["label"][:])
+        labels = label_array(rows)
         if labels.ndim == 2:
             return labels.sum(axis=0).astype(np.int64)
         return np.bincount(labels.astype(np.int64), minlength=len(self.labels))
@@ -74,3 +74,11 @@ def strata(labels: list[Any] | np.ndarray) -> np.ndarray:
         return np.where(values.any(axis=1), rarity.argmin(axis=1), -1)
     edges = np.quantile(values[:, 0], np.linspace(0, 1, min(10, len(values) // 2 or 1) + 1)[1:-1])
     return np.searchsorted(edges, values[:, 0], side="right")
+
+
+def label_array(split: Dataset) -> np.ndarray:
+    """Labels as one array, shape (rows,) or (rows, labels), without a Python object for each."""
+    column = split.select_columns(["label"]).with_format("arrow")[:]["label"].combine_chunks()
+    if not column.type.num_fields:
+        return column.to_numpy(zero_copy_only=False)
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)

@@ -13,7 +13,7 @@ from datasets import Dataset
 from PIL import Image
 
 from hf_finetune.checks.duplicates import check_duplicates
-from hf_finetune.checks.pictures import check_pictures, look_at, picture_facts
+from hf_finetune.checks.pictures import check_pictures, look_at
 from hf_finetune.data.images import read_image_folder
 from hf_finetune.data.splits import Splits
 
@@ -104,15 +104,6 @@ def test_pictures_that_are_to_be_skipped_are_a_warning(zoo):
     splits = read()
     found = {f.code: f.severity for f in check_pictures(splits, look_at(splits), "skip").findings}
     assert (found["picture-unreadable"], found["picture-truncated"]) == ("warning", "warning")
-
-
-def test_facts_come_from_the_header():
-    facts = picture_facts(cell(saved(noise(50, 20, mode="CMYK"), "JPEG")))
-    assert (facts.width, facts.height, facts.mode, facts.format, facts.frames) == (50, 20, "CMYK", "JPEG", 1)
-    assert picture_facts(cell(b"")).error
-    assert picture_facts({"bytes": None, "path": None}).error == "no image"
-    cut = picture_facts(cell(saved(noise(200, 200), "JPEG")[:2000]))
-    assert (cut.error, cut.width) == ("", 200)
 
 
 def test_a_picture_saved_anew_is_a_near_duplicate_and_a_copy_an_exact_one(tmp_path):

@@ -15,7 +15,7 @@ def splits_of(*texts: str, test: tuple[str, ...] | None = None) -> Splits:
         ids = [f"r{i}" for i in range(len(some))]
         return Dataset.from_dict({"id": ids, "text": list(some), "label": [i % 2 for i in range(len(some))]})
 
-    return Splits(rows(texts), None, rows(test) if test else None, ["a", "b"], "here", inputs=["review"])
+    return Splits(rows(texts), None, rows(test) if test else None, ["a", "b"], "here", inputs={"review": "text"})
 
 
 def test_empty_wordless_and_damaged_texts_are_found_by_row():
