@@ -6,6 +6,7 @@ import ast
 import json
 import pickle
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,10 @@ def own_modules(tmp_path, monkeypatch):
     """Code of repositories is copied to a folder of the test, not to the user's cache."""
     for module in ("transformers.dynamic_module_utils", "transformers.utils.hub", "transformers.utils"):
         monkeypatch.setattr(f"{module}.HF_MODULES_CACHE", str(tmp_path / "modules"), raising=False)
+    # What another test has imported from a folder of its own would be found first.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers_modules"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
 
 
 @pytest.mark.parametrize("verb", ["train", "predict"])

@@ -175,7 +175,10 @@ def test_columns_of_a_pair_can_be_named():
 def test_several_columns_of_one_text_keep_the_order_in_which_they_are_named():
     rows = table(body="s", title="s", other="s", label="i")
     assert list(texts(rows, text_columns=["title", "body"]).items()) == [("title", "text"), ("body", "text")]
-    assert refused(lambda: texts(rows, text_columns=["title", "bdy"])).fix == "did you mean --text_columns body?"
+    assert (
+        refused(lambda: texts(rows, text_columns=["title", "bdy"])).fix
+        == "did you mean --text_columns body? give one of these to --text_columns."
+    )
     error = refused(lambda: texts(rows, text_columns=["title"], text_column="body"))
     assert error.what == "--text_column and --text_columns exclude each other"
 
