@@ -57,6 +57,12 @@ def test_more_classes_take_more_epochs(classes, epochs):
     assert values(classes=classes)["epochs"] == epochs
 
 
+@pytest.mark.parametrize(("rows", "epochs"), [(400, 3), (100, 12), (58, 21), (10, 30)])
+def test_few_texts_take_enough_steps(rows, epochs):
+    assert values(rows=rows)["epochs"] == epochs
+    assert values(kind="image", rows=rows)["epochs"] == 6
+
+
 def test_many_rows_take_few_epochs():
     assert values(rows=100_000, classes=77)["epochs"] == 3
     assert values(kind="image", rows=100_000)["epochs"] == 3
