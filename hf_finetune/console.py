@@ -23,6 +23,12 @@ def say(sentence: str) -> None:
         logger.info(sentence)
 
 
+def say_and_note(sentence: str, notes: list[str]) -> None:
+    """Say a sentence, and keep it for the model card among ``notes``."""
+    say(sentence)
+    notes.append(sentence)
+
+
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table on the main process; columns of numbers are set to the right."""
     if not is_main_process():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_finetune.console import say
+from hf_finetune.console import say, say_and_note
 from hf_finetune.data.columns import Columns
 from hf_finetune.data.folds import fold_of, groups_out, latest, stratified_out
 from hf_finetune.data.marks import read_groups, read_times
@@ -75,7 +75,7 @@ def divide(
         }
     if config.splits_file:
         belongs = read_membership(Path(config.splits_file), given)
-        _note(f"The splits are those of {Path(config.splits_file).name}.", notes)
+        say_and_note(f"The splits are those of {Path(config.splits_file).name}.", notes)
     else:
         belongs = _decide(given, _rows(given["train"], raw["train"], columns, problem), config, notes)
     splits = _take(given, belongs)
@@ -114,7 +114,9 @@ def hold_out(rows: Rows, among: np.ndarray, share: float, what: str, notes: list
     held = among[out]
     how = _described(rows, among, held)
     aim = " for testing" if what == "test" else ""
-    _note(f"No {what} split was given: {len(held)} of {len(among)} training rows are held out{aim}, {how}.", notes)
+    say_and_note(
+        f"No {what} split was given: {len(held)} of {len(among)} training rows are held out{aim}, {how}.", notes
+    )
     return held
 
 
@@ -132,17 +134,19 @@ def _decide(given: dict[str, Dataset], rows: Rows, config: DataConfig, notes: li
     train = belongs["train"]
     if config.num_folds and config.fold:
         if "test" in belongs:
-            _note("The test split that was given is not used: a fold of the training rows takes its place.", notes)
+            say_and_note(
+                "The test split that was given is not used: a fold of the training rows takes its place.", notes
+            )
             belongs["test"][:] = UNUSED
         out = np.flatnonzero(fold_of(rows.labels, rows.groups, config.num_folds) == config.fold - 1)
         how = _described(rows, np.arange(len(train)), out)
-        _note(
+        say_and_note(
             f"Fold {config.fold} of {config.num_folds} is the test split: {len(out)} of {len(train)} rows, {how}.",
             notes,
         )
         train[out] = "test"
     elif config.test_split and "test" in belongs:
-        _note("A test split was given: --test_split is not used.", notes)
+        say_and_note("A test split was given: --test_split is not used.", notes)
     elif config.test_split:
         train[hold_out(rows, np.arange(len(train)), config.test_split, "test", notes)] = "test"
     among = np.flatnonzero(train == "train")
@@ -222,8 +226,3 @@ def _tell_shared_groups(splits: dict[str, Dataset], column: str, notes: list[str
             note = f"{what} of column {column!r} {'is' if len(shared) == 1 else 'are'} in the training and the {name} rows: {shown}."
             say(f"Warning: {note}")
             notes.append(note)
-
-
-def _note(sentence: str, notes: list[str]) -> None:
-    say(sentence)
-    notes.append(sentence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_finetune.console import say
+from hf_finetune.console import say, say_and_note
 from hf_finetune.data.bad_rows import missing, non_numbers, sound_rows, without
 from hf_finetune.data.columns import Columns, find_columns
 from hf_finetune.data.divide import divide
@@ -60,7 +60,7 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> Spl
     notes: list[str] = []
     for name in [n for n in ("validation", "test") if n in raw and unlabelled(raw[n], columns.labels[0])]:
         del raw[name]
-        _note(f"The {name} split has no labels and is not used.", notes)
+        say_and_note(f"The {name} split has no labels and is not used.", notes)
     problem, skipped = _leave_bad_rows_out(raw, columns, config, notes)
     clean = {name: clean_split(split, name, kind, columns, problem) for name, split in raw.items()}
     splits, membership = divide(clean, raw, columns, config, problem.kind, notes)
@@ -134,8 +134,3 @@ def clean_split(split: Dataset, name: str, kind: InputKind, columns: Columns, pr
         inputs = split.select_columns([own]).rename_columns({} if own == "image" else {own: "image"})
         inputs = inputs.cast_column("image", Image(decode=False))
     return inputs.add_column("id", ids).add_column("label", encoded)
-
-
-def _note(sentence: str, notes: list[str]) -> None:
-    say(sentence)
-    notes.append(sentence)

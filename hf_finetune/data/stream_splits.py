@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_finetune.console import say
+from hf_finetune.console import say, say_and_note
 from hf_finetune.data.columns import Columns, find_columns, is_string
 from hf_finetune.data.labels import unlabelled
 from hf_finetune.data.load import clean_split, described, labels_described
@@ -69,7 +69,7 @@ def stream_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> S
     raw = {name: draw(sources[name], limit, notes) for name, limit in limits.items() if name in sources}
     for name in [name for name, split in raw.items() if unlabelled(split, columns.labels[0])]:
         del raw[name]
-        _note(f"The {name} split has no labels and is not used.", notes)
+        say_and_note(f"The {name} split has no labels and is not used.", notes)
     held_out = np.array([], dtype=np.int64)
     if "validation" not in raw and config.validation_split != 0:
         groups = np.unique(strata(cells), return_inverse=True)[1]
@@ -234,7 +234,9 @@ def draw(source: Source, limit: int, notes: list[str]) -> Dataset:
         raise UserError("the split has no rows", where=source.name, fix="give rows, or leave the split out.")
     if count > limit:
         flag = "--max_predict_samples" if source.name.startswith("test") else "--max_eval_samples"
-        _note(f"{limit:,} of {count:,} rows were drawn from the {source.name} ({flag} names another number).", notes)
+        say_and_note(
+            f"{limit:,} of {count:,} rows were drawn from the {source.name} ({flag} names another number).", notes
+        )
     return _with_ids(((-number, row) for _, number, row in sorted(drawn, key=lambda item: -item[1])), source)
 
 
@@ -291,7 +293,7 @@ def choose_held_out(groups: np.ndarray, share: float | None, most: int, notes: l
             where="the training rows",
             fix="give a validation split, more rows, or --validation_split 0 to train without one.",
         )
-    _note(
+    say_and_note(
         f"No validation split was given: {len(out):,} of {rows:,} training rows are held out, stratified by label "
         f"(seed {SPLIT_SEED}).",
         notes,
@@ -309,13 +311,8 @@ def warn_of_runs(labels: np.ndarray, block: int, notes: list[str]) -> None:
     alike = [np.square(np.unique(part, return_counts=True)[1] / block).sum() - 1 / block for part in parts]
     excess = (np.mean(alike) - np.square(whole).sum()) / max(1e-9, 1 - np.square(whole).sum())
     if excess > 0.05:
-        _note(
+        say_and_note(
             f"Warning: the classes stand in runs of more than {block:,} rows, and a stream mixes no more than that: "
             "shuffle the rows before, or train without --streaming.",
             notes,
         )
-
-
-def _note(sentence: str, notes: list[str]) -> None:
-    say(sentence)
-    notes.append(sentence)
