@@ -83,19 +83,21 @@ def majority_floor(labels: np.ndarray) -> dict[str, float]:
     return {"majority_f1_micro": float(f1_score(labels, always, average="micro", zero_division=0))}
 
 
-def tune_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> list[float]:
+def tune_thresholds(probabilities: np.ndarray, labels: np.ndarray, *, each: bool = False) -> list[float]:
     """The threshold of each class that gives the best F1 on held-out rows.
 
-    A class with fewer than five rows is not worth a threshold of its own: it takes the one that is best for all classes
+    One threshold for all classes gives the best micro F1; ``each`` gives every class its own, which is best for macro F1 and
+    answers rare classes more often. A class with fewer than five rows is not worth one: it takes that of all classes
     together. A threshold lies midway between two probabilities, so that rounding does not decide.
 
     Args:
         probabilities: shape (rows, classes).
         labels: 0 and 1, same shape.
+        each: whether classes get thresholds of their own.
     """
     common = _best_threshold(probabilities.ravel(), labels.ravel())
     return [
-        _best_threshold(probabilities[:, i], labels[:, i]) if labels[:, i].sum() >= 5 else common
+        _best_threshold(probabilities[:, i], labels[:, i]) if each and labels[:, i].sum() >= 5 else common
         for i in range(labels.shape[1])
     ]
 

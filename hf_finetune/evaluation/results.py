@@ -66,7 +66,7 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
             logits = predict_logits(model, kept.rows[name], kept.collate, size)
         labels = np.asarray(split["label"][:])
         if isinstance(target, MultiLabel) and name == "validation":
-            target.thresholds = tune_thresholds(target.values(logits), labels)
+            target.thresholds = tune_thresholds(target.values(logits), labels, each=config.run.metric == "f1_macro")
             keep_in_settings(folder, thresholds=target.thresholds)
         metrics[name] = score(target, logits, labels, config.run.metric)
         results.judged = name
@@ -120,10 +120,10 @@ def keep_in_settings(folder: Path, **values: Any) -> None:
 
 
 def write_predictions(path: Path, ids: list[str], target: Target, logits: np.ndarray, labels: np.ndarray) -> None:
-    """One row an example, in the order of the file: ``id``, ``label``, and what the target answers."""
+    """One row an example, in the order of the file: ``id``, ``label``, what the target answers, and the ``logits``."""
     import pandas as pd
 
-    frame = pd.DataFrame({"id": ids, "label": target.truth(labels), **target.answers(logits)})
+    frame = pd.DataFrame({"id": ids, "label": target.truth(labels), **target.answers(logits), "logits": list(logits)})
     frame.to_parquet(path, index=False)
 
 

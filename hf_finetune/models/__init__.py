@@ -8,6 +8,7 @@ from hf_finetune.models.checkpoint import (
     load_settings,
     load_weights,
     rescale_head,
+    set_head_bias,
     task_name,
 )
 from hf_finetune.models.refusals import refuse_code
@@ -28,6 +29,7 @@ __all__ = [
     "read_stages",
     "refuse_code",
     "rescale_head",
+    "set_head_bias",
     "stage_lookup",
     "task_name",
     "trunk_depth",

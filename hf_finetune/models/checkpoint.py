@@ -10,6 +10,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
@@ -316,20 +317,32 @@ def rescale_head(model: nn.Module, mean: list[float], std: list[float]) -> None:
     Raises:
         UserError: the head does not end in a linear layer with a bias.
     """
-    wide = len(mean)
-    ends = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d) and m.weight.shape[0] == wide]
-    if not ends or ends[-1].bias is None:
+    last = _last_layer(model, len(mean))
+    if last is None:
         raise UserError(
             "the head does not end in a linear layer with a bias, so its numbers cannot be brought to the labels' units",
             where="--problem_type regression",
             fix="choose another checkpoint, or standardise the labels (mean 0, variance 1) yourself.",
         )
-    last = ends[-1]
     with torch.no_grad():
         scale = torch.tensor(std, dtype=last.weight.dtype, device=last.weight.device)
         shift = torch.tensor(mean, dtype=last.weight.dtype, device=last.weight.device)
         last.weight.mul_(scale.view(-1, *[1] * (last.weight.ndim - 1)))
         last.bias.mul_(scale).add_(shift)
+
+
+def set_head_bias(model: nn.Module, values: np.ndarray) -> None:
+    """Let a fresh head begin at these logits, shape (labels,); one without a bias stays as it is."""
+    last = _last_layer(model, len(values))
+    if last is not None:
+        with torch.no_grad():
+            last.bias.copy_(torch.as_tensor(values, dtype=last.bias.dtype))
+
+
+def _last_layer(model: nn.Module, width: int) -> Any:
+    """The linear layer that gives the logits, where it has a bias; else None."""
+    ends = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d) and m.weight.shape[0] == width]
+    return ends[-1] if ends and ends[-1].bias is not None else None
 
 
 def load_weights(model: PreTrainedModel, folder: str | Path) -> None:

@@ -30,7 +30,7 @@ from hf_finetune.training.arguments import half_precision, is_sharded, training_
 from hf_finetune.training.artifact import save_artifact
 from hf_finetune.training.callbacks import Interrupted, StopOnSignal, TellEpoch
 from hf_finetune.training.fitting import FitInMemory
-from hf_finetune.training.loss import make_loss, sampling_classes, training_target
+from hf_finetune.training.loss import begin_at_prior, make_loss, sampling_classes, training_target
 from hf_finetune.training.run import open_run, wants_resume
 from hf_finetune.training.trainer import PhaseTrainer, rows_as_evaluated
 
@@ -54,6 +54,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     keep = config.cache.image_cache
     target = training_target(splits)
     remember_inputs(checkpoint.model, splits.inputs)
+    begin_at_prior(checkpoint.model, config, splits)
     validation = None if splits.validation is None else task.encode(splits.validation, checkpoint.processor, None, keep)
     arguments = [
         training_arguments(

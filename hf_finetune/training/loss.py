@@ -16,6 +16,7 @@ from hf_finetune.data.splits import strata
 from hf_finetune.data.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.targets import Regression, Target, make_target
+from hf_finetune.models import set_head_bias
 from hf_finetune.options import RunConfig
 
 
@@ -233,6 +234,29 @@ def balanced_weights(counts: np.ndarray) -> np.ndarray:
     weights = np.zeros(len(counts))
     weights[present] = counts.sum() / (present.sum() * counts[present])
     return weights
+
+
+def begin_at_prior(model: Any, config: Config, splits: Splits) -> None:
+    """Where a row has several classes, let the fresh head begin at how frequent each of them is."""
+    if splits.problem == MULTI:
+        counts, rows = splits.class_counts("train"), len(splits.train)
+        weights = positive_weights(counts, rows) if config.run.class_weights == "balanced" else None
+        set_head_bias(model, prior_logits(counts, rows, weights))
+
+
+def prior_logits(counts: np.ndarray, rows: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """Log-odds of each class among the training rows, where the head of several classes a row begins.
+
+    A head that begins at 0 answers half of all classes for every row, and spends its first hundreds of steps on unlearning
+    that; rare classes are drowned by it (arXiv 1708.02002, section 3.3).
+
+    Args:
+        counts: training rows of each class, shape (classes,).
+        rows: number of training rows.
+        weights: factor of the rows that have the class, as in the loss.
+    """
+    odds = (counts + 1) / (rows - counts + 1)
+    return np.log(odds if weights is None else odds * weights)
 
 
 def positive_weights(counts: np.ndarray, rows: int) -> np.ndarray:

@@ -58,7 +58,7 @@ def test_a_rare_class_gets_a_lower_threshold():
     random = np.random.default_rng(0)
     labels = (random.random((2000, 2)) < [0.5, 0.02]).astype(float)
     scores = sigmoid(3 * (labels - 0.5) + random.normal(size=labels.shape) + np.array([0, -2.5]))
-    thresholds = tune_thresholds(scores, labels)
+    thresholds = tune_thresholds(scores, labels, each=True)
     for index, threshold in enumerate(thresholds):
         best = max(
             sklearn_metrics.f1_score(labels[:, index], scores[:, index] >= cut) for cut in np.linspace(0.01, 0.99, 99)
@@ -68,10 +68,23 @@ def test_a_rare_class_gets_a_lower_threshold():
     assert thresholds[1] < thresholds[0]
 
 
+def test_one_threshold_for_all_classes_gives_the_best_micro_f1():
+    random = np.random.default_rng(0)
+    labels = (random.random((2000, 3)) < [0.5, 0.1, 0.02]).astype(float)
+    scores = sigmoid(3 * (labels - 0.5) + random.normal(size=labels.shape) + np.array([0, -1, -2.5]))
+    thresholds = tune_thresholds(scores, labels)
+    assert len(set(thresholds)) == 1
+
+    def micro(cut):
+        return sklearn_metrics.f1_score(labels, scores >= cut, average="micro")
+
+    assert micro(thresholds[0]) >= max(micro(cut) for cut in np.linspace(0.01, 0.99, 99)) - 1e-9
+
+
 def test_a_class_without_enough_rows_takes_the_common_threshold():
     scores = np.array([[0.9, 0.2], [0.8, 0.3], [0.7, 0.1], [0.6, 0.6], [0.65, 0.1], [0.1, 0.1]])
     labels = np.array([[1, 0], [1, 0], [1, 0], [1, 0], [1, 0], [0, 1]])
-    own, common = tune_thresholds(scores, labels)
+    own, common = tune_thresholds(scores, labels, each=True)
     assert own == pytest.approx((0.6 + 0.1) / 2)
     # Of all twelve: answering six, five of them rightly, gives 10/12; answering the four above 0.6 gives 8/10.
     assert common == pytest.approx((0.6 + 0.3) / 2)

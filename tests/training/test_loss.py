@@ -16,6 +16,7 @@ from hf_finetune.training.loss import (
     ClassificationLoss,
     MultiLabelLoss,
     balanced_weights,
+    begin_at_prior,
     logit_offsets,
     make_loss,
     sampling_classes,
@@ -270,3 +271,26 @@ def test_rows_are_drawn_by_their_class_and_of_several_by_the_rarest(capsys):
     assert "each class gives 2 of the 4 rows of an epoch; classes have 1 to 3 training rows." in capsys.readouterr().out
     assert from_flags(MULTI, "--balanced_sampling")[1].tolist() == [1, 2, 0, 1]
     assert from_flags(SINGLE)[1] is None
+
+
+def test_the_head_of_several_classes_begins_at_how_frequent_they_are():
+    splits = some_splits(*SPLITS[MULTI])
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 2))
+    before = model[0].bias.tolist()
+    config = parse(["--model_name_or_path", "m", "--train_file", "a.csv"])
+    begin_at_prior(model, config, splits)
+    assert model[1].bias.tolist() == pytest.approx([np.log(4 / 2), np.log(2 / 4)])
+    assert model[0].bias.tolist() == before
+    weighted = parse(["--model_name_or_path", "m", "--train_file", "a.csv", "--class_weights", "balanced"])
+    begin_at_prior(model, weighted, splits)
+    assert model[1].bias.tolist() == pytest.approx([np.log(4 / 2 / 3), np.log(2 / 4 * 3)])
+
+
+def test_a_head_without_a_bias_and_one_class_a_row_stay_as_they_are():
+    bare = torch.nn.Linear(3, 2, bias=False)
+    config = parse(["--model_name_or_path", "m", "--train_file", "a.csv"])
+    begin_at_prior(bare, config, some_splits(*SPLITS[MULTI]))
+    single = torch.nn.Linear(3, 2)
+    before = single.bias.tolist()
+    begin_at_prior(single, config, some_splits(*SPLITS[SINGLE]))
+    assert single.bias.tolist() == before
