@@ -118,6 +118,10 @@ class DataConfig:
         default=None, metadata={"help": "Divide the training rows into this many folds; --fold says which one tests."}
     )
     fold: int | None = field(default=None, metadata={"help": "The fold that is the test split, from 1 to --num_folds."})
+    slice_column: list[str] | None = field(
+        default=None,
+        metadata={"help": "Columns by whose values the held-out rows are judged as well (source, language, camera)."},
+    )
     splits_file: str | None = field(
         default=None,
         metadata={"help": "splits.parquet of another run, or its folder: the same rows in the same splits."},
@@ -266,6 +270,10 @@ class RunConfig:
             "help": "Tau of logit-adjusted training (arXiv 2007.07314): rare classes get a wider margin; 0 is off, 1 is "
             "usual."
         },
+    )
+    license: str | None = field(
+        default=None,
+        metadata={"help": "Licence of the model, for its card: an identifier of the Hub such as apache-2.0."},
     )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Remove the run that stands in the output folder."}

@@ -244,10 +244,11 @@ def test_every_file_of_a_run_is_documented(run):
 
 def test_every_number_of_a_run_is_documented(run):
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    assert metrics.keys() == {"validation", "test", "test_per_class", "timing"}
+    parts = {"validation", "test", "test_intervals", "test_per_class", "baseline", "calibration", "timing"}
+    assert metrics.keys() == parts
     by_phase = {key for key in metrics["timing"] if re.fullmatch(r"train_\w+_seconds", key)}
     assert by_phase == {"train_head_seconds", "train_full_seconds"}
-    written = metrics["test"].keys() | (metrics["timing"].keys() - by_phase)
+    written = metrics["test"].keys() | metrics["calibration"].keys() | (metrics["timing"].keys() - by_phase)
     assert metrics["validation"].keys() == metrics["test"].keys()
     assert written | {"train_<phase>_seconds"} == documented("## metrics.json")
     text = text_of(ROOT / "docs" / "outputs.md")

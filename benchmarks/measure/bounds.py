@@ -12,9 +12,9 @@ from torch.utils.data import BatchSampler
 from transformers import get_linear_schedule_with_warmup
 
 from hf_finetune.data.batching import LengthGroupedSampler
+from hf_finetune.models.precision import has_fast_bf16
 from hf_finetune.strategies import apply_phase, make_plan, parameter_groups
 from hf_finetune.training import start_run
-from hf_finetune.training.arguments import has_fast_bf16
 from measure.rows import read, task_module
 from measure.sides import now
 

@@ -65,8 +65,8 @@ def _prepare(config: Config) -> Settings:
     from transformers import set_seed
 
     from hf_finetune.checks.cost import Settings
+    from hf_finetune.models.precision import half_precision, precision
     from hf_finetune.strategies import check_name
-    from hf_finetune.training.arguments import precision
     from hf_finetune.training.loop import training_views
     from hf_finetune.training.run import default_folder, keep_freed_memory
 
@@ -79,7 +79,7 @@ def _prepare(config: Config) -> Settings:
     check_name(config.strategy.strategy)
     set_seed(int(config.training.get("seed", 42)))
     asked = precision() | config.training
-    half = torch.float16 if asked.get("fp16") else torch.bfloat16 if asked.get("bf16") else None
+    half = half_precision(bf16=bool(asked.get("bf16")), fp16=bool(asked.get("fp16")))
     return Settings(half, training_views)
 
 

@@ -13,6 +13,8 @@ from hf_finetune.errors import UserError
 VERBS = {
     "train": "fine-tune a checkpoint:  hf-finetune train TASK [flags]",
     "check": "find what is wrong with the data before training:  hf-finetune check TASK [flags]",
+    "evaluate": "judge a run once more, on its own held-out rows or on others:  hf-finetune evaluate RUN [--test_file FILE]",
+    "compare": "say which of several runs is better on the same rows:  hf-finetune compare RUN RUN",
     "predict": "label texts or pictures with a trained model:  hf-finetune predict RUN_OR_MODEL INPUT",
     "demo": "fine-tune a real text model and a real image model on real data:  hf-finetune demo [text|image]",
 }

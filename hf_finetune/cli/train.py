@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 from hf_finetune.cli.status import VerbParser
 from hf_finetune.errors import UserError
@@ -20,6 +24,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("task", nargs="?")
     parser.add_argument("--accelerate_config", metavar="NAME|PATH")
     parser.add_argument("--num_processes", metavar="N")
+    parser.add_argument("--seeds", metavar="N,N,…")
     parser.add_argument("--hub_token", "--hub-token")
     known, rest = parser.parse_known_args(argv)
     if known.task in (None, "-h", "--help") or (known.task not in RECIPES and {"-h", "--help"} & set(rest)):
@@ -32,21 +37,78 @@ def main(argv: list[str]) -> None:
             where="--num_processes",
             fix="add --accelerate_config cpu, multi_gpu or the path of another.",
         )
-    if known.accelerate_config is None or {"-h", "--help"} & set(rest):
+    command = _command(known, recipe)
+    if known.seeds is not None:
+        _several_seeds(known.seeds, command, recipe, rest)
+    elif command is None or {"-h", "--help"} & set(rest):
         load_recipe(recipe)([*rest, *(["--hub_token", known.hub_token] if known.hub_token else [])])
-        return
+    else:
+        # This process becomes the launcher, so that signals reach it and its status is ours.
+        os.execv(sys.executable, [*command, *rest])
+
+
+def _command(known: argparse.Namespace, recipe: Path) -> list[str] | None:
+    """What starts the recipe through ``accelerate launch``; None where that was not asked for."""
+    if known.hub_token and (known.accelerate_config or known.seeds):
+        os.environ["HF_TOKEN"] = known.hub_token  # a command line is seen by everyone, and launchers print theirs
+    if known.accelerate_config is None:
+        return None
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--quiet"]
     command += ["--config_file", str(accelerate_config_path(known.accelerate_config))]
-    if known.num_processes:
-        command += ["--num_processes", known.num_processes]
-    if known.hub_token:
-        os.environ["HF_TOKEN"] = known.hub_token  # a command line is seen by everyone, and launchers print theirs
-    # This process becomes the launcher, so that signals reach it and its status is ours.
-    os.execv(sys.executable, [*command, str(recipe), *rest])
+    command += ["--num_processes", known.num_processes] if known.num_processes else []
+    return [*command, str(recipe)]
+
+
+def _several_seeds(asked: str, command: list[str] | None, recipe: Path, rest: list[str]) -> None:
+    """Train once for each seed, into ``seed-N`` under the output folder, and say how far the results spread.
+
+    Every seed has a process of its own, so that it does what it would do alone. With ``--resume_from_checkpoint auto`` the
+    seeds that are done stay as they are.
+
+    Raises:
+        UserError: no list of seeds, or flags that do not go with several.
+        SystemExit: a run ended with another status than 0, which becomes that of all.
+    """
+    from hf_finetune.config import parse
+    from hf_finetune.console import say
+    from hf_finetune.evaluation.seeds import summarise_seeds
+    from hf_finetune.training.run import default_folder, wants_resume
+
+    seeds = _seeds(asked)
+    config = parse(rest, program="hf-finetune train")
+    if config.training.get("push_to_hub"):
+        raise UserError(
+            "several seeds make several models",
+            where="--push_to_hub",
+            fix="push the one you choose: hf-finetune push RUN.",
+        )
+    folder = Path(str(config.training.get("output_dir", default_folder(config))))
+    resumes = wants_resume(config.training.get("resume_from_checkpoint"))
+    metrics = {}
+    for seed in seeds:
+        run = folder / f"seed-{seed}"
+        if not (resumes and (run / "metrics.json").exists()):
+            say(f"Seed {seed}: {run}")
+            start = command or [sys.executable, str(recipe)]
+            status = subprocess.run(
+                [*start, *rest, "--seed", str(seed), "--output_dir", str(run)], check=False
+            ).returncode
+            if status:
+                raise SystemExit(status)
+        metrics[seed] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    summarise_seeds(folder, metrics)
+
+
+def _seeds(asked: str) -> list[int]:
+    words = [word.strip() for word in asked.split(",")]
+    if not all(word.isdecimal() for word in words) or len(set(words)) < len(words):
+        raise UserError(f"{asked!r} is no list of different whole numbers", where="--seeds", fix="give 0,1,2, say.")
+    return [int(word) for word in words]
 
 
 def _usage() -> str:
     return (
-        "usage: hf-finetune train TASK [--accelerate_config NAME|PATH [--num_processes N]] [--config FILE] [flags]\n\n"
+        "usage: hf-finetune train TASK [--accelerate_config NAME|PATH [--num_processes N]] [--seeds N,N,…] [--config FILE] "
+        "[flags]\n\n"
         f"tasks: {', '.join(RECIPES)}\n\nhf-finetune train TASK --help shows the flags."
     )

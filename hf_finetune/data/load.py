@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hf_finetune.console import say, say_and_note
@@ -9,6 +10,7 @@ from hf_finetune.data.bad_rows import missing, non_numbers, sound_rows, without
 from hf_finetune.data.columns import Columns, find_columns
 from hf_finetune.data.divide import divide
 from hf_finetune.data.labels import unlabelled
+from hf_finetune.data.marks import add_slices, read_groups
 from hf_finetune.data.problem import REGRESSION, Problem, find_problem
 from hf_finetune.data.sources import InputKind, first_rows, read_raw
 from hf_finetune.data.splits import Splits
@@ -63,6 +65,7 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> Spl
         say_and_note(f"The {name} split has no labels and is not used.", notes)
     problem, skipped = _leave_bad_rows_out(raw, columns, config, notes)
     clean = {name: clean_split(split, name, kind, columns, problem) for name, split in raw.items()}
+    clean = {name: add_slices(split, raw[name], name, config.slice_column or []) for name, split in clean.items()}
     splits, membership = divide(clean, raw, columns, config, problem.kind, notes)
     say(f"{source}: {described(columns, kind)}, {labels_described(columns, problem)}.")
     return Splits(
@@ -78,6 +81,33 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> Spl
         membership,
         columns.labels,
     )
+
+
+def load_labelled(config: DataConfig, kind: InputKind, names: list[str], problem: str) -> Dataset:
+    """Rows to judge a model on, in the form of a split of :func:`load_splits`.
+
+    Args:
+        config: says as ``train_file`` or ``train_dir`` where the rows are.
+        kind: what the task reads.
+        names: the labels that the model knows.
+        problem: their kind.
+
+    Raises:
+        UserError: unreadable, not what the task reads, or a label that the model does not know.
+    """
+    raw, source = read_raw(config, kind, None)
+    split = raw["train"]
+    if len(split) == 0:
+        raise UserError("there are no rows", where=source, fix="give labelled rows.")
+    if config.group_column not in split.column_names:  # other rows need not hang together as those of the run did
+        config = replace(config, group_column=None)
+    columns = find_columns(split, kind, config)
+    known = Problem(problem, columns.labels, names, config.label_delimiter)
+    faults = missing(split, "test", columns, config)
+    faults += non_numbers(split, known.columns, config) if problem == REGRESSION else []
+    split = without(split, "test", faults, [], [])
+    clean = add_slices(clean_split(split, "test", kind, columns, known), split, "test", config.slice_column or [])
+    return clean.add_column("group", read_groups(split, "test", columns.group)) if columns.group else clean
 
 
 def _leave_bad_rows_out(

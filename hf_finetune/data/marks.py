@@ -1,4 +1,4 @@
-"""Columns that say how rows hang together: which group a row is of, and when it was."""
+"""Columns that say how rows hang together: which group a row is of, when it was, and by what it is judged apart."""
 
 from __future__ import annotations
 
@@ -26,8 +26,28 @@ def read_groups(split: Dataset, split_name: str, column: str) -> list[str]:
             where=f"{split_name} split, column {column!r}",
             fix="fill the groups in, or drop these rows.",
         )
+    return _as_text(split, column, cells)
+
+
+SLICE = "slice: "
+
+
+def add_slices(clean: Dataset, split: Dataset, split_name: str, columns: list[str]) -> Dataset:
+    """The clean rows with a column ``slice: NAME`` for each column that they are judged by, as text; empty cells too.
+
+    Raises:
+        UserError: a column is missing.
+    """
+    for column in columns:
+        cells = _cells(split, split_name, column, "--slice_column")
+        present = ["(none)" if cell is None or cell != cell or cell == "" else cell for cell in cells]
+        clean = clean.add_column(f"{SLICE}{column}", _as_text(split, column, present))
+    return clean
+
+
+def _as_text(split: Dataset, column: str, cells: list[Any]) -> list[str]:
     names = getattr(split.features[column], "names", None)
-    return [names[cell] for cell in cells] if names else [str(cell) for cell in cells]
+    return [names[cell] if names and isinstance(cell, int) else str(cell) for cell in cells]
 
 
 def read_times(split: Dataset, column: str) -> np.ndarray:
@@ -74,8 +94,8 @@ def _iso(cell: Any) -> Any:
 def _cells(split: Dataset, split_name: str, column: str, flag: str) -> list[Any]:
     if column not in split.column_names:
         raise UserError(
-            f"there is no column {column!r}, which the training rows have; found {', '.join(split.column_names)}",
+            f"there is no column {column!r}; found {', '.join(split.column_names)}",
             where=f"{split_name} split, {flag}",
-            fix="give every split the same columns.",
+            fix="name a column that every split has.",
         )
     return split[column][:]

@@ -22,8 +22,8 @@ class Splits:
     Every split is a ``datasets.Dataset`` with the columns ``id`` (str), ``text`` (str; ``text_pair`` where there are pairs)
     or ``image`` (bytes or path, not decoded), and ``label``: an index into ``labels``; for several classes a row a list of
     0.0 and 1.0, for regression a list of numbers, both as long as ``labels``. Where groups were named there is ``group``
-    (str) as well. With ``--streaming``, ``train`` is a ``Stream``, which has a length and labels, but is read from its
-    beginning only.
+    (str) as well, and ``slice: NAME`` (str) for each ``--slice_column``. With ``--streaming``, ``train`` is a ``Stream``,
+    which has a length and labels, but is read from its beginning only.
 
     ``problem`` is what transformers calls ``problem_type``; ``inputs`` are the user's names of the input columns, each with
     its standard name (several may be ``text``: they make one), ``label_columns`` those of the labels.

@@ -95,6 +95,7 @@ def _refuse_flags(config: DataConfig) -> None:
     asked = {
         "--group_column": config.group_column,
         "--time_column": config.time_column,
+        "--slice_column": config.slice_column,
         "--test_split": config.test_split,
         "--num_folds": config.num_folds,
         "--splits_file": config.splits_file,

@@ -12,14 +12,18 @@ import numpy as np
 
 from hf_finetune.activations import Kept, Work, keep_activations
 from hf_finetune.config import Config
-from hf_finetune.console import is_main_process, show_table
+from hf_finetune.console import is_main_process, say, show_table
 from hf_finetune.data import Splits
+from hf_finetune.data.problem import REGRESSION
+from hf_finetune.evaluation.baseline import Baseline, make_baseline
+from hf_finetune.evaluation.calibration import fit_temperature
+from hf_finetune.evaluation.judge import Judged, judge
 from hf_finetune.evaluation.metrics import hub_metric_value, load_hub_metric
 from hf_finetune.evaluation.multi_label import tune_thresholds
 from hf_finetune.evaluation.predict import predict_logits
-from hf_finetune.evaluation.targets import MultiLabel, Target, target_of
-from hf_finetune.files import write_json
-from hf_finetune.models import Checkpoint, load_artifact, read_stages
+from hf_finetune.evaluation.targets import MultiLabel, SingleLabel, Target, target_of
+from hf_finetune.files import public_name, write_json
+from hf_finetune.models import Checkpoint, is_adapter, load_artifact, read_stages
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task
 
@@ -30,17 +34,17 @@ class Results:
 
     Args:
         metrics: the content of ``metrics.json``.
-        judged: the split that ``predictions.parquet`` holds: ``test``, else ``validation``.
-        per_class: precision, recall, F1 and support of each class on that split.
+        judged: the split that ``predictions.parquet`` holds: ``test``, else ``validation``; empty where there is none.
+        details: the content of ``evaluation.json``.
     """
 
-    metrics: dict[str, dict[str, float]]
+    metrics: dict[str, Any]
     judged: str
-    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dict[str, float]) -> Results:
-    """Judge ``model/`` on the validation and test rows; write ``metrics.json`` and ``predictions.parquet``.
+    """Judge ``model/`` on the held-out rows; write ``metrics.json``, ``evaluation.json`` and ``predictions.parquet``.
 
     Args:
         config: where the run folder is.
@@ -54,34 +58,138 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
     trust = config.model.trust_remote_code
     model = load_artifact(folder, task.AUTO_CLASS, trust_remote_code=trust)
     processor = task.load_processor(str(folder), trust_remote_code=trust)
-    metrics: dict[str, dict[str, float]] = {}
-    results = Results(metrics, judged="")
     held_out = {name: split for name, split in splits.items() if name != "train"}
     rows = {name: task.encode(split, processor) for name, split in held_out.items()}
     size = config.training["per_device_eval_batch_size"]
     kept = _keep(config, plan, model, processor, Work("the evaluation", rows, task.collator(processor), 1, None, size))
     target = target_of(model.config)
+    answers: dict[str, Judged] = {}
     for name, split in held_out.items():
         with kept.replaying():
             logits = predict_logits(model, kept.rows[name], kept.collate, size)
-        labels = np.asarray(split["label"][:])
-        if isinstance(target, MultiLabel) and name == "validation":
-            target.thresholds = tune_thresholds(target.values(logits), labels, each=config.run.metric == "f1_macro")
-            keep_in_settings(folder, thresholds=target.thresholds)
-        metrics[name] = score(target, logits, labels, config.run.metric)
-        results.judged = name
-        results.per_class = target.by_label(logits, labels)
-        if is_main_process() and (name == "test" or splits.test is None):
-            write_predictions(config.output_dir / "predictions.parquet", split["id"][:], target, logits, labels)
-    if results.per_class:
-        metrics[f"{results.judged}_per_class"] = {
-            f"{label}/{key}": value for label, scores in results.per_class.items() for key, value in scores.items()
-        }
-    metrics["timing"] = timing | {"evaluate_seconds": time.perf_counter() - began}
+        answers[name] = Judged(split, target, logits, np.asarray(split["label"][:]))
+    if "validation" in answers:
+        tune(target, answers["validation"], config.run.metric)
+        keep_in_settings(folder, **target.tuned())
+    results = Results(
+        {name: score(each, config.run.metric) for name, each in answers.items()}, next(reversed(answers), "")
+    )
+    if results.judged:
+        baseline = make_baseline(config, task, splits, results.judged)
+        if is_main_process():
+            about = described_run(config, task, splits, plan, model, results.judged)
+            keep_judgement(config.output_dir, results, answers[results.judged], config.run.metric, baseline, about)
+    results.metrics["timing"] = timing | {"evaluate_seconds": time.perf_counter() - began}
     if is_main_process():
-        write_json(config.output_dir / "metrics.json", metrics)
+        write_json(config.output_dir / "metrics.json", results.metrics)
     show_results(results)
     return results
+
+
+def tune(target: Target, answers: Judged, metric: str | None) -> None:
+    """What is chosen on the validation rows once training is done: thresholds of several classes, temperature of one."""
+    if isinstance(target, MultiLabel):
+        each = metric == "f1_macro"
+        target.thresholds = tune_thresholds(target.values(answers.logits), answers.labels, each=each)
+    elif isinstance(target, SingleLabel):
+        target.temperature = fit_temperature(answers.logits, answers.labels)
+
+
+def keep_judgement(
+    folder: Path,
+    results: Results,
+    answers: Judged,
+    metric: str | None,
+    baseline: Baseline | None,
+    about: dict[str, Any],
+) -> None:
+    """Judge the answers on a split; put the numbers into ``results``, and write the two files that hold the rest.
+
+    Args:
+        folder: where ``evaluation.json`` and ``predictions.parquet`` go.
+        results: its metrics get intervals, baseline, calibration and figures of labels and slices.
+        answers: of the judged split.
+        metric: ``--metric``.
+        baseline: what a simple model answers on the same rows.
+        about: what the report shows beside: data, strategy, names.
+    """
+    name, target = results.judged, answers.target
+    chosen = metric if metric in target.METRICS else next(iter(target.METRICS))
+    found = judge(answers, results.metrics[name], chosen, baseline)
+    results.details = about | {"judged": name, "tuned": target.tuned()} | found
+    results.metrics |= {
+        f"{name}_intervals": {each["name"]: each["interval"] for each in found["metrics"] if each["interval"]},
+        f"{name}_per_class": _flat(found["per_label"]),
+    }
+    for column in found["slices"]:
+        figures = {each["value"]: each["metrics"] | {"rows": each["rows"]} for each in column["values"]}
+        results.metrics[f"{name}_by_{column['column']}"] = _flat(figures)
+    if baseline is not None:
+        results.metrics["baseline"] = {e["name"]: e["baseline"] for e in found["metrics"] if e["baseline"] is not None}
+    if found["calibration"]:
+        results.metrics["calibration"] = _calibration(found["calibration"])
+    write_json(folder / "evaluation.json", results.details)
+    write_predictions(folder / "predictions.parquet", answers)
+
+
+def _flat(figures: dict[str, dict[str, float]]) -> dict[str, float]:
+    return {f"{name}/{key}": value for name, scores in figures.items() for key, value in scores.items()}
+
+
+def _calibration(found: dict[str, Any]) -> dict[str, float]:
+    before, after = found["before"], found["after"]
+    numbers = {"ece": before["ece"], "brier": before["brier"]}
+    if after is not None:
+        numbers |= {
+            "temperature": found["temperature"],
+            "ece_calibrated": after["ece"],
+            "brier_calibrated": after["brier"],
+        }
+    return numbers
+
+
+def described_run(config: Config, task: Task, splits: Splits, plan: Plan, model: Any, judged: str) -> dict[str, Any]:
+    """What ``evaluation.json`` says of task, data and strategy; no local path is in it."""
+    base = model.get_base_model() if is_adapter(model) else model
+    stages = read_stages(base)
+    return {
+        "task": task.NAME,
+        "problem": splits.problem,
+        "labels": splits.labels,
+        "checkpoint": public_name(str(config.model.model_name_or_path)),
+        "source": public_name(splits.source),
+        "data": {
+            "splits": {
+                name: {
+                    "rows": len(split),
+                    "counts": None
+                    if splits.problem == REGRESSION
+                    else dict(zip(splits.labels, splits.class_counts(name).tolist(), strict=True)),
+                }
+                for name, split in splits.items()
+            },
+            "notes": splits.notes,
+            "skipped": len(splits.skipped),
+        },
+        "strategy": [
+            {
+                "phase": phase.name,
+                "epochs": phase.epochs,
+                "learning_rate": phase.learning_rate,
+                "head_learning_rate": phase.head_learning_rate,
+                "stages": [
+                    {
+                        "stage": stage.name,
+                        "parameters": stage.count(base),
+                        "trainable": stage.name in phase.trains,
+                        "learning_rate": phase.rate(stages, index) if stage.name in phase.trains else None,
+                    }
+                    for index, stage in enumerate(stages)
+                ],
+            }
+            for phase in plan.phases
+        ],
+    }
 
 
 def _keep(config: Config, plan: Plan, model: Any, processor: Any, work: Work) -> Kept:
@@ -96,15 +204,14 @@ def _keep(config: Config, plan: Plan, model: Any, processor: Any, work: Work) ->
     return keep_activations(config.cache, Checkpoint(model, processor, stages, "model"), work)
 
 
-def score(target: Target, logits: np.ndarray, labels: np.ndarray, extra: str | None = None) -> dict[str, float]:
+def score(answers: Judged, extra: str | None = None) -> dict[str, float]:
     """All metrics of a split, the floor and the number of rows among them.
 
     Args:
-        target: the kind of label.
-        logits: shape (rows, labels).
-        labels: true ids, shape (rows,), or numbers, shape (rows, labels).
+        answers: of the split.
         extra: a metric of the Hub to compute as well.
     """
+    target, logits, labels = answers.target, answers.logits, answers.labels
     metrics = target.metrics(logits, labels)
     if extra and extra not in target.METRICS:
         module = load_hub_metric(extra, target.METRICS)
@@ -119,17 +226,36 @@ def keep_in_settings(folder: Path, **values: Any) -> None:
         write_json(path, json.loads(path.read_text(encoding="utf-8")) | values)
 
 
-def write_predictions(path: Path, ids: list[str], target: Target, logits: np.ndarray, labels: np.ndarray) -> None:
-    """One row an example, in the order of the file: ``id``, ``label``, what the target answers, and the ``logits``."""
+def write_predictions(path: Path, answers: Judged) -> None:
+    """One row an example, in the order of the file: ``id``, ``label``, what the target answers, ``logits``, ``group``."""
     import pandas as pd
 
-    frame = pd.DataFrame({"id": ids, "label": target.truth(labels), **target.answers(logits), "logits": list(logits)})
-    frame.to_parquet(path, index=False)
+    target, logits = answers.target, answers.logits
+    columns: dict[str, Any] = {"id": answers.split["id"][:], "label": target.truth(answers.labels)}
+    columns |= {**target.answers(logits), "logits": list(logits)}
+    if answers.groups is not None:
+        columns["group"] = answers.groups.tolist()
+    pd.DataFrame(columns).to_parquet(path, index=False)
 
 
 def show_results(results: Results) -> None:
-    """Print the metrics of the held-out splits side by side."""
+    """Print the metrics of the held-out splits side by side, and what they mean in words."""
     names = [name for name in ("validation", "test") if name in results.metrics]
     keys = [key for key in results.metrics[names[-1]] if key not in ("rows",)] if names else []
-    rows = [(key, *(f"{results.metrics[name].get(key, float('nan')):.4f}" for name in names)) for key in keys]
-    show_table("Results", ("metric", *names), rows)
+    bounds, simple = results.metrics.get(f"{results.judged}_intervals", {}), results.metrics.get("baseline", {})
+    rows = [
+        (
+            key,
+            *(_number(results.metrics[name].get(key)) for name in names),
+            " to ".join(map(_number, bounds[key])) if key in bounds else "",
+            _number(simple.get(key)),
+        )
+        for key in keys
+    ]
+    show_table("Results", ("metric", *names, "95 % interval", "baseline"), rows)
+    if "headline" in results.details:
+        say(results.details["headline"]["verdict"])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

@@ -41,6 +41,15 @@ class Target(Protocol):
     def by_label(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
         """Figures of every label."""
 
+    def tuned(self) -> dict[str, Any]:
+        """What was chosen on the validation rows: keys of the model's ``config.json``."""
+
+    def losses(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """How wrong each row is, shape (rows,)."""
+
+    def constant(self, labels: np.ndarray) -> np.ndarray:
+        """Logits of answering always the same, what suits these labels best; of their shape."""
+
     def answers(self, logits: np.ndarray) -> dict[str, list[Any]]:
         """Columns of a table of predictions."""
 
@@ -50,9 +59,15 @@ class Target(Protocol):
 
 @dataclass
 class SingleLabel:
-    """One class a row; values are softmax probabilities."""
+    """One class a row; values are softmax probabilities.
+
+    Args:
+        names: the classes.
+        temperature: what logits are divided by for the probabilities that a user sees (arXiv 1706.04599).
+    """
 
     names: list[str]
+    temperature: float = 1.0
     METRICS: ClassVar[dict[str, bool]] = single.BUILT_IN
 
     def values(self, logits: np.ndarray) -> np.ndarray:
@@ -67,8 +82,7 @@ class SingleLabel:
         """Accuracy and its kin, and the cross-entropy."""
         probabilities = self.values(logits)
         found = single.classification_metrics(probabilities, labels)  # the `evaluate` module adds 10 ms to every epoch
-        right = probabilities[np.arange(len(labels)), labels]
-        return found | {"loss": float(-np.log(np.maximum(right, 1e-12)).mean())}
+        return found | {"loss": float(self.losses(logits, labels).mean())}
 
     def floor(self, labels: np.ndarray) -> dict[str, float]:
         """Accuracy of the most frequent class."""
@@ -78,12 +92,26 @@ class SingleLabel:
         """Precision, recall, F1 and rows of each class."""
         return single.per_class(self.values(logits), labels, self.names)
 
+    def tuned(self) -> dict[str, Any]:
+        """The temperature."""
+        return {"temperature": self.temperature}
+
+    def losses(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Cross-entropy of each row."""
+        return -np.log(np.maximum(self.values(logits)[np.arange(len(labels)), labels], 1e-12))
+
+    def constant(self, labels: np.ndarray) -> np.ndarray:
+        """The most frequent class."""
+        logits = np.zeros((len(labels), len(self.names)))
+        logits[:, np.bincount(labels).argmax()] = 10
+        return logits
+
     def answers(self, logits: np.ndarray) -> dict[str, list[Any]]:
-        """``prediction`` and its ``probability``."""
+        """``prediction`` and its calibrated ``probability``."""
         chosen = self.decide(logits)
         return {
             "prediction": [self.names[int(i)] for i in chosen],
-            "probability": self.values(logits)[np.arange(len(chosen)), chosen].tolist(),
+            "probability": self.values(logits / self.temperature)[np.arange(len(chosen)), chosen].tolist(),
         }
 
     def truth(self, labels: np.ndarray) -> list[Any]:
@@ -125,6 +153,21 @@ class MultiLabel:
         thresholds = self.thresholds or [0.5] * len(self.names)
         figures = multi_label.per_class(self.decide(logits), labels.astype(np.int64), self.names)
         return {name: f | {"threshold": t} for (name, f), t in zip(figures.items(), thresholds, strict=True)}
+
+    def tuned(self) -> dict[str, Any]:
+        """The thresholds."""
+        return {"thresholds": self.thresholds}
+
+    def losses(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Binary cross-entropy of each row, averaged over the classes."""
+        each = np.logaddexp(0, logits.astype(np.float64)) - labels * logits
+        return each.mean(axis=1)
+
+    def constant(self, labels: np.ndarray) -> np.ndarray:
+        """The most frequent class, and no other."""
+        logits = np.full(labels.shape, -20.0)
+        logits[:, labels.sum(axis=0).argmax()] = 20
+        return logits
 
     def answers(self, logits: np.ndarray) -> dict[str, list[Any]]:
         """``prediction``, a list of names, and ``probability``, of each of them."""
@@ -178,6 +221,19 @@ class Regression:
             name: regression.regression_metrics(values[:, [i]], labels[:, [i]]) for i, name in enumerate(self.names)
         }
 
+    def tuned(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def losses(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Absolute error of each row in standard deviations of the labels, averaged over the targets."""
+        spread = labels.std(axis=0)
+        return (np.abs(self.values(logits) - labels) / np.where(spread > 0, spread, 1)).mean(axis=1)
+
+    def constant(self, labels: np.ndarray) -> np.ndarray:
+        """The mean."""
+        return np.tile((labels.mean(axis=0) - np.array(self.mean or 0.0)) / np.array(self.std or 1.0), (len(labels), 1))
+
     def answers(self, logits: np.ndarray) -> dict[str, list[Any]]:
         """``prediction``: a number, or a list of as many as there are targets."""
         values = self.values(logits)
@@ -188,11 +244,13 @@ class Regression:
         return labels[:, 0].tolist() if len(self.names) == 1 else labels.tolist()
 
 
-def make_target(problem: str | None, names: list[str], thresholds: list[float] | None = None) -> Target:
+def make_target(
+    problem: str | None, names: list[str], thresholds: list[float] | None = None, temperature: float = 1.0
+) -> Target:
     """The kind of label of a ``problem_type``; transformers writes none where it is one class a row."""
     if problem == MULTI:
         return MultiLabel(names, list(thresholds or []))
-    return Regression(names) if problem == REGRESSION else SingleLabel(names)
+    return Regression(names) if problem == REGRESSION else SingleLabel(names, temperature)
 
 
 def metric_function(
@@ -237,4 +295,7 @@ def _by_row(logits: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> tuple[n
 def target_of(settings: Any) -> Target:
     """The kind of label of a saved model, read off its configuration."""
     names = [settings.id2label[index] for index in range(len(settings.id2label))]
-    return make_target(getattr(settings, "problem_type", None), names, getattr(settings, "thresholds", None))
+    temperature = getattr(settings, "temperature", None) or 1.0
+    return make_target(
+        getattr(settings, "problem_type", None), names, getattr(settings, "thresholds", None), temperature
+    )

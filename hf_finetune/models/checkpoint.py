@@ -317,8 +317,8 @@ def rescale_head(model: nn.Module, mean: list[float], std: list[float]) -> None:
     Raises:
         UserError: the head does not end in a linear layer with a bias.
     """
-    last = _last_layer(model, len(mean))
-    if last is None:
+    last = logit_layer(model, len(mean))
+    if last is None or last.bias is None:
         raise UserError(
             "the head does not end in a linear layer with a bias, so its numbers cannot be brought to the labels' units",
             where="--problem_type regression",
@@ -333,16 +333,16 @@ def rescale_head(model: nn.Module, mean: list[float], std: list[float]) -> None:
 
 def set_head_bias(model: nn.Module, values: np.ndarray) -> None:
     """Let a fresh head begin at these logits, shape (labels,); one without a bias stays as it is."""
-    last = _last_layer(model, len(values))
-    if last is not None:
+    last = logit_layer(model, len(values))
+    if last is not None and last.bias is not None:
         with torch.no_grad():
             last.bias.copy_(torch.as_tensor(values, dtype=last.bias.dtype))
 
 
-def _last_layer(model: nn.Module, width: int) -> Any:
-    """The linear layer that gives the logits, where it has a bias; else None."""
+def logit_layer(model: nn.Module, width: int) -> Any:
+    """The layer that gives the logits, of which there are ``width``: the last linear one of that size, or None."""
     ends = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d) and m.weight.shape[0] == width]
-    return ends[-1] if ends and ends[-1].bias is not None else None
+    return ends[-1] if ends else None
 
 
 def load_weights(model: PreTrainedModel, folder: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hf_finetune.console import is_main_process
 from hf_finetune.data import Splits
 from hf_finetune.data.problem import MULTI, REGRESSION
 from hf_finetune.evaluation.results import Results
+from hf_finetune.files import is_on_hub, public_name
 from hf_finetune.options import RunConfig
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task
@@ -21,6 +23,13 @@ SHOWN = (
     "rmse", "mae", "r2", "pearson", "spearman",
 )  # fmt: skip
 HUB_NAMES = {"accuracy": "accuracy", "f1_macro": "f1", "pearson": "pearsonr", "spearman": "spearmanr", "rmse": "rmse"}
+# Files that a report leaves beside the card, and what they show.
+FIGURES = {
+    "confusion_matrix.png": "How often each label (row) was answered as each other (column)",
+    "reliability.png": "Share of right answers by confidence, before and after temperature scaling",
+}
+# One of the pictures that the Hub's own pages show.
+SAMPLE_PICTURE = "https://huggingface.co/datasets/mishig/sample_images/resolve/main/tiger.jpg"
 FLOORS = {
     "majority_accuracy": "accuracy of always answering the most frequent class",
     "majority_f1_micro": "micro F1 of always answering the most frequent class",
@@ -44,32 +53,19 @@ def model_card(config: Config, task: Task, splits: Splits, plan: Plan, results: 
     scores = results.metrics.get(results.judged, {})
     name = config.training.get("hub_model_id", config.output_dir.name).split("/")[-1]
     card = ModelCardData(
+        license=config.run.license,
         library_name="peft" if _adapter_only(config) else "transformers",
         pipeline_tag=task.NAME,
         tags=["hf-finetune", *(["timm"] if base.startswith("timm/") else [])],
-        base_model=base if _on_hub(str(config.model.model_name_or_path)) else None,
-        datasets=[data] if _on_hub(str(config.data.dataset_name or "")) else None,
+        base_model=base if is_on_hub(str(config.model.model_name_or_path)) else None,
+        datasets=[data] if is_on_hub(str(config.data.dataset_name or "")) else None,
         metrics=[hub for key, hub in HUB_NAMES.items() if key in scores],
         model_name=name,
         eval_results=_eval_results(task, data, results) or None,
+        widget=_widget(task, splits),
     )
     body = "\n\n".join(_sections(config, task, splits, plan, results, base=base, data=data, name=name))
     return str(ModelCard(f"---\n{card.to_yaml()}\n---\n\n{body}\n"))
-
-
-def public_name(name: str) -> str:
-    """A Hub id as it is; of a local path only its last part, so that no folder of the user's is published."""
-    return name if _on_hub(name) else Path(name.rstrip("/")).name
-
-
-def _on_hub(name: str) -> bool:
-    return (
-        bool(name)
-        and not Path(name).exists()
-        and not name.startswith(("/", ".", "~"))
-        and name.count("/") <= 1
-        and "\\" not in name
-    )
 
 
 def _adapter_only(config: Config) -> bool:
@@ -107,19 +103,72 @@ def _sections(
         f"[{base}] fine-tuned for {task.NAME} on {data}: {_labels(splits)}, {counts} rows.",
         "## Results",
         _results_table(results),
+        *_pictures(config.output_dir),
         "## Use",
         _usage(config, task, name, splits),
         "## Training",
         f"Strategy `{config.strategy.strategy}`: {phases}. Seed {config.training.get('seed', 42)}, "
         f"batch size {config.training.get('per_device_train_batch_size')} a device. {_imbalance(config.run)}"
-        f"Trained in {results.metrics['timing']['train_seconds']:.0f} s with hf-finetune {__version__}; "
-        "`config.yaml` of the run repeats it.",
+        f"{_hardware(results.metrics['timing'])} with hf-finetune {__version__}; `config.yaml` of the run repeats it.",
     ]
-    if results.per_class:
-        sections += ["## By label", _label_table(results)]
-    if splits.notes:
-        sections += ["## Notes on the data", "\n".join(f"- {note}" for note in splits.notes)]
+    if results.details.get("per_label"):
+        sections += ["## By label", _label_table(results.details["per_label"])]
+    sections += ["## Limits", "\n".join(f"- {sentence}" for sentence in _limits(splits, results))]
     return sections
+
+
+def _pictures(folder: Path) -> list[str]:
+    """Figures of the report that lie beside the card."""
+    found = [f"![{alt}]({name})" for name, alt in FIGURES.items() if (folder / name).exists()]
+    return ["\n".join(found)] if found else []
+
+
+def _hardware(timing: dict[str, float]) -> str:
+    import torch
+
+    gpu = f"{torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
+    processes = f", {timing['processes']:.0f} processes" if timing["processes"] > 1 else ""
+    memory = timing.get("peak_gpu_memory_mb", timing["peak_memory_mb"])
+    return (
+        f"{timing['trainable_parameters']:,.0f} of {timing['parameters']:,.0f} weights were trained in "
+        f"{timing['train_seconds']:.0f} s on {gpu}{processes}, {memory / 1000:.1f} GB at the peak,"
+    )
+
+
+def _limits(splits: Splits, results: Results) -> list[str]:
+    """What a reader should not expect, as far as the rows show it."""
+    limits = list(splits.notes)
+    if results.judged == "validation":
+        limits.append(
+            "There was no test split: the validation rows chose the best epoch, so the figures are optimistic."
+        )
+    if not results.judged:
+        limits.append("No rows were held out, so nothing was measured.")
+    pairs = (results.details.get("confusion") or {}).get("pairs", [])
+    limits += [
+        f"{_safe(pair['label'])} is taken for {_safe(pair['prediction'])} in {pair['rows']} rows ({pair['share']:.0%} of its rows)."
+        for pair in pairs[:3]
+    ]
+    if results.details.get("label_errors"):
+        limits.append(
+            f"{len(results.details['label_errors'])} or more of the {results.judged} rows may be mislabelled."
+        )
+    limits.append(f"It was judged on rows of {_safe(public_name(splits.source))}; other data may differ from them.")
+    return limits
+
+
+def _widget(task: Task, splits: Splits) -> list[dict[str, str]] | None:
+    """Examples for the Hub's page; never rows of the user's."""
+    if task.KIND == "image":
+        return [{"src": SAMPLE_PICTURE, "example_title": "Tiger"}]
+    if "text_pair" in splits.inputs.values():
+        return None
+    return [{"text": "Two hours well spent: I would recommend it to anybody."}]
+
+
+def _safe(text: str) -> str:
+    """A name from the data within a line of Markdown."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def _imbalance(run: RunConfig) -> str:
@@ -145,27 +194,35 @@ def _labels(splits: Splits) -> str:
 
 
 def _results_table(results: Results) -> str:
+    """Metrics with their 95 % intervals, and the baseline's."""
     scores = results.metrics.get(results.judged)
     if scores is None:
         return "No rows were held out, so nothing was measured."
-    lines = [f"| metric | {results.judged} |", "|---|---|"]
-    lines += [f"| {key} | {scores[key]:.4f} |" for key in SHOWN if key in scores]
-    lines += [f"| {sentence} | {scores[key]:.4f} |" for key, sentence in FLOORS.items() if key in scores]
-    tail = (
-        ""
-        if results.judged == "test"
-        else "\n\nThere was no test split: these rows also chose the best epoch, so the figures are optimistic."
-    )
-    return "\n".join(lines) + tail
+    bounds, simple = results.metrics.get(f"{results.judged}_intervals", {}), results.metrics.get("baseline", {})
+    lines = [f"| metric | {results.judged} | 95 % interval | baseline |", "|---|---|---|---|"]
+    for key in SHOWN:
+        if key in scores:
+            interval = "{:.4f} to {:.4f}".format(*bounds[key]) if key in bounds else ""
+            lines.append(
+                f"| {key} | {scores[key]:.4f} | {interval} | {f'{simple[key]:.4f}' if key in simple else ''} |"
+            )
+    lines += [f"| {sentence} | {scores[key]:.4f} | | |" for key, sentence in FLOORS.items() if key in scores]
+    calibration = results.metrics.get("calibration", {})
+    if "ece_calibrated" in calibration:
+        lines.append(f"| calibration error (ECE) of the probabilities | {calibration['ece']:.4f} | | |")
+        after = f"{calibration['ece_calibrated']:.4f} | | |"
+        lines.append(
+            f"| the same with logits divided by {calibration['temperature']:.2f} (`temperature` in `config.json`) | {after}"
+        )
+    return "\n".join(lines) + f"\n\n{results.details['headline']['verdict']}"
 
 
-def _label_table(results: Results) -> str:
-    keys = list(next(iter(results.per_class.values())))
+def _label_table(per_label: dict[str, dict[str, float]]) -> str:
+    keys = list(next(iter(per_label.values())))
     lines = ["| | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
-    for label, scores in results.per_class.items():
-        safe = label.replace("|", "\\|").replace("<", "&lt;")
-        cells = (f"{scores[key]:.0f}" if key == "support" else f"{scores[key]:.3f}" for key in keys)
-        lines.append(f"| {safe} | {' | '.join(cells)} |")
+    for label, scores in per_label.items():
+        cells = (f"{scores[key]:.0f}" if key == "support" else f"{scores[key]:.3f}" for key in keys if key in scores)
+        lines.append(f"| {_safe(label)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

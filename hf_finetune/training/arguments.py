@@ -13,6 +13,7 @@ from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.evaluation.metrics import metric_key
+from hf_finetune.models.precision import precision
 from hf_finetune.strategies import Phase
 
 # Ours to do. The Trainer would push every checkpoint, and find a batch size by taking smaller steps.
@@ -84,38 +85,6 @@ def is_sharded(arguments: TrainingArguments) -> bool:
     """Whether weights, gradients or optimiser state are spread over processes, by the arguments or the launcher."""
     launched = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
     return bool(arguments.fsdp or arguments.deepspeed or any(os.environ.get(name) == "true" for name in launched))
-
-
-def precision() -> dict[str, Any]:
-    """bf16 where the hardware computes in it; nothing where ``accelerate`` was told a precision."""
-    if os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no":
-        return {}
-    return {"bf16": True} if has_fast_bf16() else {}
-
-
-def half_precision(arguments: TrainingArguments) -> torch.dtype | None:
-    """What the forward pass runs in under autocast; None in float32."""
-    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if arguments.bf16 or asked == "bf16":
-        return torch.bfloat16
-    return torch.float16 if arguments.fp16 or asked == "fp16" else None
-
-
-def has_fast_bf16() -> bool:
-    """True where matrix products in bf16 are done by the hardware: Ampere GPUs and later, CPUs with AVX512-BF16 or AMX."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if torch.accelerator.is_available():
-        return False
-    return "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()
-
-
-def _cpu_flags() -> set[str]:
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return set()
-    line = next((line for line in path.read_text().splitlines() if line.startswith("flags")), "")
-    return set(line.partition(":")[2].split())
 
 
 def _watching(config: Config, metrics: dict[str, bool], validates: bool) -> dict[str, Any]:

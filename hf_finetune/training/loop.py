@@ -22,16 +22,18 @@ from hf_finetune.data.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.targets import metric_function
 from hf_finetune.models import Checkpoint, is_adapter, load_weights
+from hf_finetune.models.precision import half_precision
 from hf_finetune.options import InputConfig
 from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
 from hf_finetune.tasks import Task
 from hf_finetune.tasks.long_texts import say_long_texts
-from hf_finetune.training.arguments import half_precision, is_sharded, training_arguments
+from hf_finetune.training.arguments import is_sharded, training_arguments
 from hf_finetune.training.artifact import save_artifact
 from hf_finetune.training.callbacks import Interrupted, StopOnSignal, TellEpoch
 from hf_finetune.training.fitting import FitInMemory
+from hf_finetune.training.history import keep_history
 from hf_finetune.training.loss import begin_at_prior, make_loss, sampling_classes, training_target
-from hf_finetune.training.run import open_run, wants_resume
+from hf_finetune.training.run import open_run, peak_memory, wants_resume
 from hf_finetune.training.trainer import PhaseTrainer, rows_as_evaluated
 
 
@@ -104,6 +106,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         here = resume if number == start else None
         with kept.replaying():
             trainer = _train_phase(config, phase, arguments[number], here, checkpoint.model, kept, shared)
+        keep_history(config.output_dir, phase.name, trainer.state.log_history)
         timing[f"train_{phase.name.replace('-', '_')}_seconds"] = time.perf_counter() - began
         if number + 1 < len(plan.phases):
             _finish_phase(trainer, phase_folder(folder, number, phase))
@@ -113,6 +116,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         "parameters": float(sum(p.numel() for p in checkpoint.model.parameters())),
         "processes": float(trainer.args.world_size),
     }
+    timing |= peak_memory()
     if isinstance(splits.train, Stream):
         splits.notes += splits.train.notes()
     save_artifact(trainer, checkpoint, config, target)
@@ -203,7 +207,7 @@ def _work(
         rows,
         collate,
         passes=phase.epochs,
-        half=half_precision(arguments),
+        half=half_precision(bf16=arguments.bf16, fp16=arguments.fp16),
         batch_size=arguments.per_device_eval_batch_size,
         views=None if views is None else f"{views.augmentation} {views.rotation_degrees} seed {torch.initial_seed()}",
         obstacle=_obstacle(config, arguments),

@@ -36,6 +36,9 @@ TRACES = (
     "splits.parquet",
     "environment.json",
     "README.md",
+    "history.json",
+    "evaluation.json",
+    "report.html",
     SKIPPED,
 )
 PACKAGES = (
@@ -172,6 +175,19 @@ def pass_over_imports() -> None:
     if not interactive and not gc.get_freeze_count():
         gc.freeze()
         atexit.register(gc.unfreeze)  # libraries that count their own objects at the end would call them leaked
+
+
+def peak_memory() -> dict[str, float]:
+    """Most memory that this process has held, in MB: ``peak_memory_mb``, and ``peak_gpu_memory_mb`` of tensors on a GPU."""
+    import resource
+
+    import torch
+
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes on Linux
+    found = {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
+    if torch.cuda.is_available():
+        found["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    return found
 
 
 def environment() -> dict[str, Any]:

@@ -11,7 +11,8 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value, load_from_disk
 from PIL import Image as Pillow
 
-from hf_finetune.data.load import load_splits, read_file
+from hf_finetune.data.load import load_labelled, load_splits, read_file
+from hf_finetune.data.problem import SINGLE
 from hf_finetune.errors import UserError
 from hf_finetune.options import DataConfig
 
@@ -411,3 +412,33 @@ def test_a_file_that_changes_is_read_anew(tmp_path):
     assert read_file(file)["text"][:] == ["a"]
     file.write_text("text,label\nb,x\n")
     assert read_file(file)["text"][:] == ["b"]
+
+
+def test_columns_that_rows_are_judged_by_come_along(tmp_path):
+    file = tmp_path / "rows.csv"
+    lines = [f"text {i},{'ab'[i % 2]},{('web', 'book', '')[i % 3]}" for i in range(30)]
+    file.write_text("text,label,source\n" + "\n".join(lines) + "\n")
+    splits = load_splits(DataConfig(train_file=str(file), slice_column=["source"], test_split=0.2), "text")
+    for _, split in splits.items():
+        numbers = [int(text.split()[1]) for text in split["text"][:]]
+        assert split["slice: source"][:] == [("web", "book", "(none)")[i % 3] for i in numbers]
+    with pytest.raises(UserError) as caught:
+        load_splits(DataConfig(train_file=str(file), slice_column=["sauce"]), "text")
+    assert "there is no column 'sauce'" in caught.value.what
+
+
+def test_rows_with_labels_that_a_model_knows(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label,who\none,b,x\ntwo,b,y\n")
+    config = DataConfig(train_file=str(file), group_column="who")
+    rows = load_labelled(config, "text", ["a", "b"], "single_label_classification")
+    assert rows["label"][:] == [1, 1]
+    assert rows["group"][:] == ["x", "y"]
+    without = load_labelled(DataConfig(train_file=str(file), group_column="gone"), "text", ["a", "b"], SINGLE)
+    assert "group" not in without.column_names
+    with pytest.raises(UserError) as caught:
+        load_labelled(config, "text", ["a", "c"], SINGLE)
+    assert "'b'" in caught.value.what
+    file.write_text("text,label\n")
+    with pytest.raises(UserError):
+        load_labelled(config, "text", ["a", "b"], SINGLE)

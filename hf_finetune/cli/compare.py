@@ -1,0 +1,50 @@
+"""``hf-finetune compare RUN RUN …``: which of several runs is better on the rows that all were judged on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hf_finetune.cli.status import VerbParser
+from hf_finetune.errors import UserError
+
+
+def main(argv: list[str]) -> None:
+    """Parse, compare with the first run, print, and write JSON where ``--output`` says so.
+
+    Raises:
+        UserError: fewer than two runs, a folder that is none, or runs that were judged on other rows.
+    """
+    parser = VerbParser(prog="hf-finetune compare", description=__doc__, allow_abbrev=False)
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders; all are compared with the first")
+    parser.add_argument("--metric", help="a built-in metric (default: the one of the first run's headline)")
+    parser.add_argument("--output", metavar="FILE", help="write the comparison as JSON")
+    known = parser.parse_args(argv)
+    if len(known.runs) < 2:
+        raise UserError("one run alone cannot be compared", where="RUN", fix="name two run folders or more.")
+
+    from hf_finetune.console import say, show_table
+    from hf_finetune.evaluation.compare_runs import compare_runs
+    from hf_finetune.files import write_json
+
+    found = compare_runs([Path(run) for run in known.runs], known.metric)
+    rows = [(each["run"], f"{each['value']:.4f}", _span(each["interval"])) for each in found["runs"]]
+    show_table(f"{found['metric']} on {found['rows']:,} rows", ("run", found["metric"], "95 % interval"), rows)
+    for each in found["comparisons"]:
+        say(each["verdict"])
+        if "mcnemar" in each:
+            test = each["mcnemar"]
+            say(
+                f"    McNemar: {test['only_a']} rows are right in {Path(each['run']).name} only, {test['only_b']} in "
+                f"{Path(each['with']).name} only; p = {test['p']:.3g}."
+            )
+    if known.output:
+        try:
+            write_json(Path(known.output), found)
+        except OSError as error:
+            raise UserError(
+                f"the file cannot be written ({error})", where=f"--output {known.output}", fix="name another file."
+            ) from error
+
+
+def _span(interval: list[float] | None) -> str:
+    return "" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"

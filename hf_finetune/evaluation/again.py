@@ -1,0 +1,100 @@
+"""A finished run is judged once more: on its own held-out rows, or on a file or folder of others."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_finetune.config import Config
+from hf_finetune.data import audit, load_splits
+from hf_finetune.data.audit import audit_images
+from hf_finetune.data.load import load_labelled
+from hf_finetune.errors import UserError
+from hf_finetune.evaluation.judge import Judged
+from hf_finetune.evaluation.predict import predict_logits
+from hf_finetune.evaluation.results import Results, keep_judgement, score, show_results
+from hf_finetune.evaluation.run_folder import read_json
+from hf_finetune.evaluation.targets import target_of
+from hf_finetune.files import public_name, write_json
+from hf_finetune.models import load_artifact
+from hf_finetune.tasks import get_task
+
+# What says which rows are read; none of it holds for other rows.
+_SOURCES = {
+    "dataset_name": None, "train_file": None, "train_dir": None, "validation_file": None, "validation_dir": None,
+    "test_file": None, "test_dir": None, "splits_file": None, "num_folds": None, "fold": None, "time_column": None,
+    "test_split": None, "validation_split": None, "max_train_samples": None, "max_eval_samples": None,
+    "max_predict_samples": None,
+}  # fmt: skip
+
+
+def evaluate_again(
+    run: Path, config: Config, output: Path, *, file: str | None = None, folder: str | None = None
+) -> Results:
+    """Judge the saved model of a run, and write ``metrics.json``, ``evaluation.json`` and ``predictions.parquet``.
+
+    Args:
+        run: its folder.
+        config: the run's own.
+        output: where the files go.
+        file: labelled rows to judge on; without it and ``folder`` the run's own test rows, else its validation rows.
+        folder: of pictures or ``.txt`` files by class.
+
+    Raises:
+        UserError: the run is not finished, or the rows do not suit its model.
+    """
+    began = time.perf_counter()
+    about = read_json(run, "evaluation.json")
+    task = get_task(about["task"])
+    trust = config.model.trust_remote_code
+    model = load_artifact(run / "model", task.AUTO_CLASS, trust_remote_code=trust)
+    processor = task.load_processor(str(run / "model"), trust_remote_code=trust)
+    if file or folder:
+        data = replace(config.data, **_SOURCES | {"train_file": file, "train_dir": folder})
+        name, source = "test", str(file or folder)
+        split = load_labelled(data, task.KIND, about["labels"], about["problem"])
+        split = audit_images(split, source) if task.KIND == "image" else split
+    else:
+        splits = load_splits(_same_rows(config, run), task.KIND)
+        if task.KIND == "image":
+            splits = audit(splits, config.data.on_bad_image)
+        name = "validation" if splits.test is None else "test"
+        split, source = getattr(splits, name), about["source"]
+    if split is None:
+        raise UserError("the run held no rows out", where=str(run), fix="give labelled rows with --test_file.")
+    size = int(config.training.get("per_device_eval_batch_size", 64))
+    logits = predict_logits(model, task.encode(split, processor), task.collator(processor), size)
+    answers = Judged(split, target_of(model.config), logits, np.asarray(split["label"][:]))
+    results = Results({name: score(answers, config.run.metric)}, name)
+    rows = {"rows": len(split), "counts": None}
+    told: dict[str, Any] = about | {
+        "source": public_name(source),
+        "data": {"splits": {name: rows}, "notes": [], "skipped": 0},
+    }
+    _make(output)
+    keep_judgement(output, results, answers, config.run.metric, None, told)
+    results.metrics["timing"] = {"evaluate_seconds": time.perf_counter() - began}
+    write_json(output / "metrics.json", results.metrics)
+    show_results(results)
+    return results
+
+
+def _same_rows(config: Config, run: Path) -> Any:
+    """The run's data, divided as it was."""
+    if not (run / "splits.parquet").exists():
+        return config.data
+    divided = dict.fromkeys(("validation_split", "test_split", "num_folds", "fold", "time_column"))
+    return replace(config.data, **divided, splits_file=str(run))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the folder cannot be made ({error})", where=f"--output_dir {folder}", fix="name another."
+        ) from error

@@ -1,0 +1,177 @@
+"""The cheap baseline on the same rows: what a fine-tuned model has to beat."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hf_finetune.activations import Work, keep_activations
+from hf_finetune.config import Config
+from hf_finetune.console import say
+from hf_finetune.data import Splits
+from hf_finetune.data.problem import MULTI, REGRESSION
+from hf_finetune.data.splits import label_array
+from hf_finetune.data.stream import Stream
+from hf_finetune.evaluation.features import head_inputs
+from hf_finetune.evaluation.multi_label import tune_thresholds
+from hf_finetune.evaluation.targets import MultiLabel, Target, make_target
+from hf_finetune.models.precision import half_precision, precision
+from hf_finetune.tasks import Task
+
+MOST_ROWS = 20_000  # training rows that it learns from
+_MOST_TERMS = 200_000
+_DRAW_SEED = 42
+
+
+@dataclass
+class Baseline:
+    """What a simple model answers.
+
+    Args:
+        name: what it is, in words.
+        target: what its logits mean; with thresholds of its own.
+        logits: of the judged rows, shape (rows, labels).
+    """
+
+    name: str
+    target: Target
+    logits: np.ndarray
+
+
+def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Baseline | None:
+    """A linear model on cheap features of the same training rows, judged on the same split.
+
+    Texts: tf-idf of words and pairs of words; of pairs of texts that of both, and their cosine. Pictures: what the untouched
+    checkpoint gives its head, from the activation cache where it is there. Logistic regression for classes, ridge regression
+    for numbers; the strength of regularisation is the better one on the validation rows. All processes take part.
+
+    Returns:
+        None where there is nothing to learn from: rows of a stream, one class, texts without words.
+    """
+    if isinstance(splits.train, Stream):
+        say("No baseline: the training rows are a stream.")
+        return None
+    labels = label_array(splits.train)
+    rows = _drawn(len(labels))
+    if len(np.unique(labels[rows], axis=0)) < 2:
+        return None
+    parts = {"train": splits.train.select(rows)} | {n: s for n, s in splits.items() if n in ("validation", judged)}
+    make = _text_features if task.KIND == "text" else _picture_features
+    features = make(config, task, splits, parts)
+    if features is None:
+        return None
+    some = "" if len(rows) == len(labels) else f" on {len(rows):,} of the {len(labels):,} training rows"
+    linear = "ridge regression" if splits.problem == REGRESSION else "logistic regression"
+    name = f"tf-idf and {linear}{some}" if task.KIND == "text" else f"{linear} on the untouched backbone{some}"
+    held_out = "validation" if "validation" in parts else None
+    target, answer = _fitted(splits, labels[rows], features, held_out)
+    return Baseline(name, target, answer(features[judged]))
+
+
+def _drawn(count: int) -> np.ndarray:
+    if count <= MOST_ROWS:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(_DRAW_SEED).choice(count, MOST_ROWS, replace=False))
+
+
+def _text_features(config: Config, task: Task, splits: Splits, parts: dict[str, Any]) -> dict[str, Any] | None:
+    from scipy.sparse import csr_matrix, hstack
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    columns = [name for name in ("text", "text_pair") if name in splits.train.column_names]
+    texts = {name: [split[column][:] for column in columns] for name, split in parts.items()}
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), max_features=_MOST_TERMS, token_pattern=r"(?u)\b\w+\b")
+    everything = [text for column in texts["train"] for text in column]
+    tokens = vectorizer.build_analyzer()
+    if not any(tokens(text) for text in everything):
+        say("No baseline: the texts hold no words.")
+        return None
+    vectorizer.fit(everything)
+    found = {}
+    for name, each in texts.items():
+        vectors = [vectorizer.transform(column) for column in each]
+        if len(vectors) == 2:
+            vectors.append(csr_matrix(vectors[0].multiply(vectors[1]).sum(axis=1)))
+        found[name] = hstack(vectors).tocsr() if len(vectors) > 1 else vectors[0]
+    return found
+
+
+def _picture_features(config: Config, task: Task, splits: Splits, parts: dict[str, Any]) -> dict[str, Any] | None:
+    untouched = replace(config, model=replace(config.model, head_hidden_size=None))
+    checkpoint = task.load_model(untouched, splits.labels, splits.problem)
+    head = set(checkpoint.stages[-1].parameters)
+    for name, parameter in checkpoint.model.named_parameters():
+        parameter.requires_grad_(name in head)
+    asked = precision() | config.training
+    half = half_precision(bf16=bool(asked.get("bf16")), fp16=bool(asked.get("fp16")))
+    size = int(config.training["per_device_eval_batch_size"])
+    rows = {name: task.encode(split, checkpoint.processor) for name, split in parts.items()}
+    work = Work("the baseline", rows, task.collator(checkpoint.processor), 1, half, size)
+    kept = keep_activations(config.cache, checkpoint, work)
+    found = {name: head_inputs(checkpoint.model, len(splits.labels), kept, name, size) for name in parts}
+    if any(each is None for each in found.values()):
+        say("No baseline: the head does not end in a linear layer.")
+        return None
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(found["train"])
+    return {name: scaler.transform(each) for name, each in found.items()}
+
+
+def _fitted(
+    splits: Splits, labels: np.ndarray, features: dict[str, Any], held_out: str | None
+) -> tuple[Target, Callable[[Any], np.ndarray]]:
+    """The target and the logits of the best strength of regularisation."""
+    best: tuple[float, Target, Callable[[Any], np.ndarray]] | None = None
+    sparse = hasattr(features["train"], "tocsr")
+    for strength in (1.0, 10.0) if sparse else (1e-3, 1e-2, 1e-1):
+        target = make_target(splits.problem, splits.labels)
+        answer = _linear(splits.problem, len(splits.labels), strength, features["train"], labels)
+        if held_out is None:
+            return target, answer
+        truth = label_array(getattr(splits, held_out))
+        logits = answer(features[held_out])
+        if isinstance(target, MultiLabel):
+            target.thresholds = tune_thresholds(target.values(logits), truth)
+        truth = truth.astype(np.int64) if truth.ndim == 1 else truth
+        loss = target.metrics(logits, truth)["loss"]
+        if best is None or loss < best[0]:
+            best = loss, target, answer
+    assert best is not None
+    return best[1], best[2]
+
+
+def _linear(
+    problem: str, width: int, strength: float, features: Any, labels: np.ndarray
+) -> Callable[[Any], np.ndarray]:
+    """A function from features to logits of shape (rows, labels)."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.multiclass import OneVsRestClassifier
+
+    with warnings.catch_warnings():
+        # It need not converge to the last digit, and classes without rows are answered never.
+        warnings.simplefilter("ignore")
+        if problem == REGRESSION:
+            ridge = Ridge(alpha=1 / strength).fit(features, labels)
+            return lambda x: ridge.predict(x).reshape(-1, width)
+        classifier = LogisticRegression(C=strength, max_iter=300, tol=1e-3)
+        if problem == MULTI:
+            several = OneVsRestClassifier(classifier).fit(features, labels.astype(np.int64))
+            return lambda x: _logits(several.predict_proba(x))
+        one = classifier.fit(features, labels.astype(np.int64))
+
+    def answer(x: Any) -> np.ndarray:
+        logits = np.full((x.shape[0], width), np.log(1e-12))
+        logits[:, one.classes_] = np.log(np.maximum(one.predict_proba(x), 1e-12))
+        return logits
+
+    return answer
+
+
+def _logits(probabilities: np.ndarray) -> np.ndarray:
+    clipped = np.clip(probabilities, 1e-9, 1 - 1e-9)
+    return np.log(clipped / (1 - clipped))

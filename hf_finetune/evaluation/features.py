@@ -1,0 +1,46 @@
+"""What a backbone gives the last layer of the head: the features of a linear probe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from hf_finetune.activations import Kept
+from hf_finetune.evaluation.predict import predict_logits
+from hf_finetune.models import logit_layer
+
+
+def head_inputs(model: nn.Module, width: int, kept: Kept, split: str, batch_size: int) -> np.ndarray | None:
+    """Inputs of the layer that gives the logits, in any number of processes; None where it is not linear.
+
+    Args:
+        model: a classifier.
+        width: number of its logits.
+        kept: encoded rows, or activations of frozen stages.
+        split: which of them.
+        batch_size: rows at once.
+
+    Returns:
+        float32 array of shape (rows, features).
+    """
+    layer = logit_layer(model, width)
+    if not isinstance(layer, nn.Linear):
+        return None
+    with _left_out(model, layer), kept.replaying():
+        return predict_logits(model, kept.rows[split], kept.collate, batch_size)
+
+
+@contextmanager
+def _left_out(model: nn.Module, layer: nn.Module) -> Iterator[None]:
+    """The model without a layer: what goes into it comes out as logits."""
+    name = next(name for name, module in model.named_modules() if module is layer)
+    parent: Any = model.get_submodule(name.rpartition(".")[0])
+    parent._modules[name.rpartition(".")[2]] = nn.Identity()
+    try:
+        yield
+    finally:
+        parent._modules[name.rpartition(".")[2]] = layer

@@ -1,0 +1,53 @@
+"""Runs that differ by their seed alone: mean and spread of what they reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_finetune.console import show_table
+from hf_finetune.files import write_json
+
+FILE = "seeds.json"
+
+
+def summarise_seeds(folder: Path, metrics: dict[int, dict[str, dict[str, float]]]) -> dict[str, Any]:
+    """Write ``seeds.json`` beside the runs, and print the table.
+
+    Args:
+        folder: that holds the run folders.
+        metrics: the content of ``metrics.json`` by seed.
+
+    Returns:
+        For each held-out split, of each metric: ``mean``, ``std`` (with n - 1; 0 of one run), ``min``, ``max``, and
+        ``values`` in the order of ``seeds``.
+    """
+    found: dict[str, Any] = {"seeds": list(metrics)}
+    for split in ("validation", "test"):
+        runs = [each[split] for each in metrics.values() if split in each]
+        if runs:
+            names = [name for name in runs[0] if all(name in run for run in runs)]
+            found[split] = {name: _spread([run[name] for run in runs]) for name in names}
+    write_json(folder / FILE, found)
+    split = "test" if "test" in found else "validation"
+    rows = [
+        (name, f"{s['mean']:.4f}", f"{s['std']:.4f}", f"{s['min']:.4f}", f"{s['max']:.4f}")
+        for name, s in found.get(split, {}).items()
+        if name != "rows"
+    ]
+    title = f"{len(metrics)} seeds ({', '.join(map(str, metrics))}), {split} rows"
+    show_table(title, ("metric", "mean", "standard deviation", "lowest", "highest"), rows)
+    return found
+
+
+def _spread(values: list[float]) -> dict[str, Any]:
+    numbers = np.array(values)
+    return {
+        "mean": float(numbers.mean()),
+        "std": float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0,
+        "min": float(numbers.min()),
+        "max": float(numbers.max()),
+        "values": values,
+    }

@@ -1,0 +1,31 @@
+"""A row as a page can show it: the beginning of its text, or its picture made small."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+MOST_CHARACTERS = 400
+EDGE = 160  # pixels of the longer side
+
+
+def shown(row: dict[str, Any]) -> dict[str, str | None]:
+    """``text`` and ``picture`` (a ``data:`` address) of a row; one of them is None."""
+    if "image" in row:
+        return {"text": None, "picture": _thumbnail(row["image"])}
+    return {"text": " / ".join(_short(row[name]) for name in ("text", "text_pair") if name in row), "picture": None}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
+
+
+def _thumbnail(cell: Any) -> str:
+    from hf_finetune.data.decode import open_reduced
+
+    picture = open_reduced(cell, EDGE)
+    picture.thumbnail((EDGE, EDGE))
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()

@@ -1,0 +1,41 @@
+"""Half precision: what the hardware computes in, and what was asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def precision() -> dict[str, Any]:
+    """bf16 where the hardware computes in it; nothing where ``accelerate`` was told a precision."""
+    if os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no":
+        return {}
+    return {"bf16": True} if has_fast_bf16() else {}
+
+
+def half_precision(*, bf16: bool, fp16: bool) -> torch.dtype | None:
+    """What a forward pass runs in under autocast, by the arguments of the Trainer; None in float32."""
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if bf16 or asked == "bf16":
+        return torch.bfloat16
+    return torch.float16 if fp16 or asked == "fp16" else None
+
+
+def has_fast_bf16() -> bool:
+    """True where matrix products in bf16 are done by the hardware: Ampere GPUs and later, CPUs with AVX512-BF16 or AMX."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if torch.accelerator.is_available():
+        return False
+    return "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()
+
+
+def _cpu_flags() -> set[str]:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return set()
+    line = next((line for line in path.read_text().splitlines() if line.startswith("flags")), "")
+    return set(line.partition(":")[2].split())

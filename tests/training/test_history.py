@@ -1,0 +1,18 @@
+"""history.json keeps the phases in their order, each once."""
+
+from __future__ import annotations
+
+import json
+
+from hf_finetune.training.history import keep_history
+
+
+def test_phases_follow_each_other_and_a_repeated_one_is_replaced(tmp_path):
+    keep_history(tmp_path, "head", [{"epoch": 1, "loss": 0.9}])
+    keep_history(tmp_path, "full", [{"epoch": 1, "loss": 0.5}])
+    keep_history(tmp_path, "full", [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.4}])
+    assert json.loads((tmp_path / "history.json").read_text()) == [
+        {"phase": "head", "epoch": 1, "loss": 0.9},
+        {"phase": "full", "epoch": 1, "loss": 0.5},
+        {"phase": "full", "epoch": 2, "loss": 0.4},
+    ]
