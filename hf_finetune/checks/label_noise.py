@@ -13,12 +13,11 @@ from hf_finetune.checks.finding import DRAW_SEED, MOST_NAMED, Section, Severity,
 from hf_finetune.data import Splits
 from hf_finetune.data.problem import SINGLE
 from hf_finetune.data.splits import label_array
+from hf_finetune.evaluation.confident import suspicious
 from hf_finetune.models import Checkpoint
 
 MOST_ROWS, FEWEST_ROWS, FOLDS = 5000, 50, 5
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse regularisation that is tried
-_ENOUGH = 0.8  # where classes are easily told apart, the mean is near 1 and few mislabelled rows would reach it
-_CLEAR = 0.3  # probability by which another class must be ahead: less is doubt, not a mistake
 _MANY = 0.05  # share of suspicious rows from which on they are a warning,
 _SURE = 0.6  # if they are so much of what the classifier gets wrong: else it is the classifier that is weak
 
@@ -151,9 +150,6 @@ def _pooled(output: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
 def find_suspicious(features: np.ndarray, labels: np.ndarray) -> Suspicion:
     """Confident learning with logistic regression out of fold.
 
-    A row is suspicious if the class that it is most probably of, among those that reach the mean probability which rows of
-    that class have for it (0.8 at most), is not the given one and clearly ahead of it.
-
     Args:
         features: shape (rows, width).
         labels: ids, shape (rows,); every class has at least as many rows as there are folds.
@@ -164,15 +160,9 @@ def find_suspicious(features: np.ndarray, labels: np.ndarray) -> Suspicion:
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=DRAW_SEED)
     model = _classifier(features, ids, next(folds.split(features, ids)))
     probabilities = cross_val_predict(model, features, ids, cv=folds, method="predict_proba")
-    given = probabilities[np.arange(len(ids)), ids]
-    thresholds = np.array([min(_ENOUGH, given[ids == index].mean()) for index in range(len(classes))])
-    confident = np.where(probabilities >= thresholds, probabilities, -1)
-    suggested = confident.argmax(axis=1)
-    margin = probabilities[np.arange(len(ids)), suggested] - given
-    rows = np.flatnonzero((confident.max(axis=1) >= 0) & (suggested != ids) & (margin >= _CLEAR))
-    rows = rows[np.argsort(-margin[rows], kind="stable")]
+    rows, suggested, margin = suspicious(probabilities, ids)
     accuracy = float((probabilities.argmax(axis=1) == ids).mean())
-    return Suspicion(rows, classes[suggested[rows]], margin[rows], accuracy)
+    return Suspicion(rows, classes[suggested], margin, accuracy)
 
 
 def _classifier(features: np.ndarray, ids: np.ndarray, fold: tuple[np.ndarray, np.ndarray]) -> Any:

@@ -13,8 +13,9 @@ import numpy as np
 
 from hf_finetune.data.problem import MULTI, REGRESSION
 from hf_finetune.evaluation import metrics as single
-from hf_finetune.evaluation import multi_label, regression
+from hf_finetune.evaluation import multi_label, regression, weighted
 from hf_finetune.evaluation.predict import pool_chunks
+from hf_finetune.evaluation.weighted import WeightedMetrics
 
 
 class Target(Protocol):
@@ -34,6 +35,9 @@ class Target(Protocol):
 
     def metrics(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """All built-in metrics, the loss among them."""
+
+    def weighted(self, logits: np.ndarray, labels: np.ndarray) -> WeightedMetrics:
+        """The same metrics as a function of the rows' weights in many resamples."""
 
     def floor(self, labels: np.ndarray) -> dict[str, float]:
         """What answering always the same reaches on these rows."""
@@ -83,6 +87,10 @@ class SingleLabel:
         probabilities = self.values(logits)
         found = single.classification_metrics(probabilities, labels)  # the `evaluate` module adds 10 ms to every epoch
         return found | {"loss": float(self.losses(logits, labels).mean())}
+
+    def weighted(self, logits: np.ndarray, labels: np.ndarray) -> WeightedMetrics:
+        """The same of many resamples."""
+        return weighted.single_label(self.values(logits), labels)
 
     def floor(self, labels: np.ndarray) -> dict[str, float]:
         """Accuracy of the most frequent class."""
@@ -143,6 +151,10 @@ class MultiLabel:
     def metrics(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """F1 over all answers, over classes and over rows, average precision, AUROC, and the binary cross-entropy."""
         return multi_label.multi_label_metrics(self.values(logits), self.decide(logits), labels.astype(np.int64))
+
+    def weighted(self, logits: np.ndarray, labels: np.ndarray) -> WeightedMetrics:
+        """The same of many resamples."""
+        return weighted.multi_label(self.values(logits), self.decide(logits), labels.astype(np.int64))
 
     def floor(self, labels: np.ndarray) -> dict[str, float]:
         """F1 of answering the most frequent class for every row."""
@@ -209,6 +221,10 @@ class Regression:
     def metrics(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Errors, explained variance and correlations; of several targets their mean."""
         return regression.regression_metrics(self.values(logits), labels)
+
+    def weighted(self, logits: np.ndarray, labels: np.ndarray) -> WeightedMetrics:
+        """The same of many resamples."""
+        return weighted.regression(self.values(logits), labels)
 
     def floor(self, labels: np.ndarray) -> dict[str, float]:
         """Root mean squared error of answering the mean of these rows."""
