@@ -24,7 +24,7 @@ from hf_finetune.models import load_artifact
 from hf_finetune.tasks import get_task
 
 # What says which rows are read; none of it holds for other rows.
-_SOURCES = {
+_SOURCES: dict[str, Any] = {
     "dataset_name": None, "train_file": None, "train_dir": None, "validation_file": None, "validation_dir": None,
     "test_file": None, "test_dir": None, "splits_file": None, "num_folds": None, "fold": None, "time_column": None,
     "test_split": None, "validation_split": None, "max_train_samples": None, "max_eval_samples": None,

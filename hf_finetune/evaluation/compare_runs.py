@@ -53,15 +53,20 @@ def _alone(run: Answers, metric: str) -> dict[str, Any]:
 
 
 def _beside(first: Answers, other: Answers, metric: str) -> dict[str, Any]:
-    greater = first.target.METRICS[metric]
     gap = difference(
         other.target, other.logits, first.logits, first.labels, first.groups, metric=metric, b_target=first.target
     )
+    if gap is None:
+        raise UserError(
+            f"{len(first.ids)} rows are too few to compare {metric} on",
+            where=f"{first.folder} and {other.folder}",
+            fix="judge both on more rows: hf-finetune evaluate RUN --test_file FILE.",
+        )
     found: dict[str, Any] = {"run": str(other.folder), "with": str(first.folder), "difference": asdict(gap)}
     if isinstance(first.target, SingleLabel):
         right = [np.asarray(each.target.decide(each.logits) == first.labels) for each in (other, first)]
         found["mcnemar"] = asdict(mcnemar(*right))
-    found["verdict"] = verdict(gap, metric, other.folder.name, first.folder.name, len(first.ids), greater=greater)
+    found["verdict"] = verdict(gap, other.folder.name, first.folder.name)
     return found
 
 

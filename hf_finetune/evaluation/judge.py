@@ -108,8 +108,8 @@ def _headline(
             "name": baseline.name,
             "value": compared[metric],
             "interval": own.get(metric),
-            "difference": gap.value,
-            "difference_interval": [gap.low, gap.high],
+            "difference": scores[metric] - compared[metric],
+            "difference_interval": None if gap is None else [gap.low, gap.high],
         }
     return found | {"verdict": verdict(found, greater=target.METRICS.get(metric, True))}
 
@@ -127,8 +127,10 @@ def verdict(headline: Section, *, greater: bool) -> str:
         beaten = interval[0] > floor if greater else interval[1] < floor
         if not beaten:
             sentences.append(f"It does not beat answering always the same ({floor:.3f}) beyond the interval.")
-    if headline["baseline"] is not None:
-        simple = headline["baseline"]
+    simple = headline["baseline"]
+    if simple is not None and simple["difference_interval"] is None:
+        sentences.append(f"There are too few rows to compare it with the baseline, {simple['name']}.")
+    elif simple is not None:
         low, high = simple["difference_interval"]
         gap = f"by {abs(simple['difference']):.3f}, 95 % interval of the difference {low:.3f} to {high:.3f}"
         better, worse = (low > 0, high < 0) if greater else (high < 0, low > 0)

@@ -70,7 +70,8 @@ def classification_metrics(probabilities: np.ndarray, labels: np.ndarray) -> dic
         "f1_weighted": np.average(f1, weights=support),
         "precision_macro": precision.mean(),
         "recall_macro": recall.mean(),
-        "mcc": matthews_corrcoef(labels, predicted),
+        # Not defined where rows and answers are all of one class: scikit-learn gives 0, with a warning.
+        "mcc": matthews_corrcoef(labels, predicted) if np.ptp(labels) or np.ptp(predicted) else 0.0,
     }
     area = _auroc(probabilities, labels)
     if area is not None:
