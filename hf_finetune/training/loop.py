@@ -31,10 +31,12 @@ from hf_finetune.training.artifact import save_artifact
 from hf_finetune.training.callbacks import Interrupted, StopOnSignal, TellEpoch
 from hf_finetune.training.fitting import FitInMemory
 from hf_finetune.training.loss import begin_at_prior, make_loss, sampling_classes, training_target
+from hf_finetune.training.progress import without_library_bars
 from hf_finetune.training.run import open_run, wants_resume
 from hf_finetune.training.trainer import PhaseTrainer, rows_as_evaluated
 
 
+@without_library_bars()
 def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, plan: Plan) -> dict[str, float]:
     """Train all phases, and save the best model of the last one to ``model/``.
 
@@ -244,6 +246,7 @@ def _train_phase(
         trainer.train(resume_from_checkpoint=resume)
     finally:
         stopper.restore()
+        trainer.progress.close()
     if stopper.received:
         raise Interrupted(stopper.received)
     return trainer

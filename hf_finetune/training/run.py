@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from hf_finetune.config import Config, without_secrets
-from hf_finetune.console import is_main_process, logger, say
+from hf_finetune.console import is_main_process, is_terminal, logger, say
 from hf_finetune.data.skipped import FILE as SKIPPED
 from hf_finetune.data.skipped import write_skipped
 from hf_finetune.errors import UserError
@@ -60,6 +60,7 @@ def start_run(config: Config) -> Config:
     """
     import datasets
     import torch
+    import transformers
     from accelerate import PartialState
     from transformers import set_seed
 
@@ -69,6 +70,8 @@ def start_run(config: Config) -> Config:
     pass_over_imports()
     _keep_log()
     datasets.disable_progress_bars()
+    if not is_terminal():  # a file of bars is hard to read; on a terminal a download shows one
+        transformers.utils.logging.disable_progress_bar()
     if "output_dir" not in config.training:
         config.training["output_dir"] = str(default_folder(config))
     check_name(config.strategy.strategy)
