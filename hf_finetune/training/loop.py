@@ -21,6 +21,7 @@ from hf_finetune.data.problem import SINGLE
 from hf_finetune.data.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.targets import metric_function
+from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint, is_adapter, load_weights
 from hf_finetune.options import InputConfig
 from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
@@ -83,6 +84,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     if plan.channels_last:
         checkpoint.model.to(memory_format=torch.channels_last)
     timing: dict[str, float] = {}
+    reset_peak_memory()
     for number, phase in enumerate(plan.phases):
         if number < start:
             continue
@@ -114,6 +116,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         "trainable_parameters": float(sum(p.numel() for p in checkpoint.model.parameters() if p.requires_grad)),
         "parameters": float(sum(p.numel() for p in checkpoint.model.parameters())),
         "processes": float(trainer.args.world_size),
+        "peak_memory_bytes": float(peak_memory()),
     }
     if isinstance(splits.train, Stream):
         splits.notes += splits.train.notes()

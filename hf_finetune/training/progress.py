@@ -118,7 +118,7 @@ class Progress(TrainerCallback):
 
     def _where(self, state: TrainerState) -> str:
         end = f"/{state.num_train_epochs}" if state.num_train_epochs < 1e6 else ""  # steps alone may be known
-        return f"{self.phase}, epoch {round(state.epoch or 0.0, 2):g}{end}"
+        return f"{self.phase}, epoch {round(state.epoch or 0.0, 1):g}{end}"
 
     def _pace(self, state: TrainerState) -> str:
         pace = f", {self.rows_per_second:,.0f} rows/s" if self.rows_per_second else ""

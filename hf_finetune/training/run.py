@@ -36,6 +36,7 @@ TRACES = (
     "splits.parquet",
     "environment.json",
     "README.md",
+    "report.html",
     SKIPPED,
 )
 PACKAGES = (
