@@ -14,6 +14,13 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def is_terminal() -> bool:
+    """Whether somebody watches standard output; a file or a pipe gets lines only."""
+    from rich.console import Console
+
+    return Console().is_terminal
+
+
 def say(sentence: str) -> None:
     """Print one sentence on the main process, and keep it in the run's log."""
     if is_main_process():
@@ -44,7 +51,7 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
         table.add_column(Text(column), justify="right" if numeric else "left")
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False, width=None if Console().is_terminal else 140).print(table)
+    Console(highlight=False, width=None if is_terminal() else 140).print(table)
     logger.info("%s | %s", title, " ; ".join(", ".join(row) for row in cells))
 
 

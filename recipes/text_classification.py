@@ -15,6 +15,7 @@ from typing import Any
 from hf_finetune.cli.status import run_as_script
 from hf_finetune.config import parse
 from hf_finetune.data import audit, load_splits
+from hf_finetune.evaluation.report import write_report
 from hf_finetune.evaluation.results import evaluate
 from hf_finetune.publish import check_hub, push_run, write_model_card
 from hf_finetune.strategies import make_plan
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[s
     check_hub(config)
     timing = train(config, task, splits, checkpoint, plan)
     results = evaluate(config, task, splits, plan, timing)
+    write_report(config.output_dir)
     write_model_card(config, task, splits, plan, results)
     push_run(config)
     return results.metrics

@@ -84,7 +84,9 @@ def test_paths_of_the_repository_that_a_page_names_exist(page):
 @pytest.mark.parametrize("page", [*PAGES, *EXAMPLES], ids=by_name)
 def test_every_flag_exists(page):
     named = set(re.findall(r"(?<![\w-])--[a-z]\w*", text_of(page)))
-    known = OPTIONS | VERB_OPTIONS | LAUNCH_OPTIONS | {"--run", "--help", "--config"}  # pytest's --run-slow
+    known = (
+        OPTIONS | VERB_OPTIONS | LAUNCH_OPTIONS | {"--run", "--help", "--config", "--logdir"}
+    )  # pytest's --run-slow, tensorboard's
     assert named <= known
 
 

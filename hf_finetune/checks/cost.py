@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
-import resource
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +16,7 @@ from hf_finetune.activations.cut import CannotCut, find_cut, frozen_depth
 from hf_finetune.checks.finding import DRAW_SEED, Section, Table
 from hf_finetune.config import Config
 from hf_finetune.data import Splits
+from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint
 from hf_finetune.options import InputConfig
 from hf_finetune.strategies import Phase, Plan, apply_phase, count_weights
@@ -111,7 +108,7 @@ def _phase_cost(
     began = time.perf_counter()
     rows = task.encode(sample, checkpoint.processor, views, "off")
     encoding = (time.perf_counter() - began) / len(sample)
-    _reset_peak()
+    reset_peak_memory()
     read, step, steps = _time_steps(model, rows, collate, _chosen_batches(rows, _batch_size(config)), settings.half)
     rows_seconds = len(splits.train) * (read + step)
     return {
@@ -121,7 +118,7 @@ def _phase_cost(
         "step_seconds": len(splits.train) * step,
         "seconds_per_epoch": rows_seconds + len(splits.train) * encoding,
         "steps": steps,
-        "peak_memory_bytes": _peak(),
+        "peak_memory_bytes": peak_memory(),
         "cache_bytes": _cache_bytes(checkpoint, rows, collate, settings.half, splits),
     }
 
@@ -240,21 +237,3 @@ def _device_name() -> str:
     if _device().type == "cuda":
         return torch.cuda.get_device_name()
     return f"this processor with {torch.get_num_threads()} threads"
-
-
-def _reset_peak() -> None:
-    if _device().type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    elif Path("/proc/self/clear_refs").exists():
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak() -> int:
-    """Peak since the last reset: of the GPU, or of the whole process where Linux counts it (elsewhere, since its start)."""
-    if _device().type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    if found:
-        return int(found[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

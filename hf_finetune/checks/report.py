@@ -10,6 +10,7 @@ from hf_finetune.checks.finding import SEVERITIES, Finding, Section
 from hf_finetune.console import say, show_table
 from hf_finetune.errors import UserError
 from hf_finetune.files import write_json
+from hf_finetune.page import render, write_page
 
 HTML, JSON = "check.html", "check.json"
 _NAMED = 3  # rows of a finding that the terminal shows
@@ -60,25 +61,16 @@ def write_report(folder: Path, title: str, sections: list[Section]) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    import jinja2
-
     findings = all_findings(sections)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    page = environment.get_template("report.html.j2").render(
-        title=title, summary=summarise(findings), findings=findings, sections=sections
-    )
+    template = Path(__file__).with_name("report.html.j2")
+    page = render(template, title=title, summary=summarise(findings), findings=findings, sections=sections)
     content = {
         "title": title,
         "findings": [asdict(finding) for finding in findings],
         "sections": {section.key: section.facts | {"sentences": section.sentences} for section in sections},
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / "check.partial"
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(folder / HTML)
+        write_page(folder / HTML, page)
         write_json(folder / JSON, content)
     except OSError as error:
         raise UserError(

@@ -16,6 +16,7 @@ VERBS = {
     "evaluate": "judge a run once more, on its own held-out rows or on others:  hf-finetune evaluate RUN [--test_file FILE]",
     "compare": "say which of several runs is better on the same rows:  hf-finetune compare RUN RUN",
     "predict": "label texts or pictures with a trained model:  hf-finetune predict RUN_OR_MODEL INPUT",
+    "report": "write the page that shows a run:  hf-finetune report RUN",
     "demo": "fine-tune a real text model and a real image model on real data:  hf-finetune demo [text|image]",
 }
 

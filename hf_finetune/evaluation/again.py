@@ -87,7 +87,7 @@ def _same_rows(config: Config, run: Path) -> Any:
     """The run's data, divided as it was."""
     if not (run / "splits.parquet").exists():
         return config.data
-    divided = dict.fromkeys(("validation_split", "test_split", "num_folds", "fold", "time_column"))
+    divided: dict[str, Any] = dict.fromkeys(("validation_split", "test_split", "num_folds", "fold", "time_column"))
     return replace(config.data, **divided, splits_file=str(run))
 
 

@@ -92,11 +92,13 @@ def _headline(
     compared: dict[str, float],
 ) -> Section:
     target, labels = judged.target, judged.labels
+    always = target.metrics(target.constant(labels), labels)
+    kind = "mean" if isinstance(target, Regression) else "majority"
     found: Section = {
         "metric": metric,
         "value": scores[metric],
         "interval": bounds.get(metric),
-        "floor": target.metrics(target.constant(labels), labels).get(metric),
+        "floor": {"name": f"{kind}_{metric}", "value": always[metric]} if metric in always else None,
         "baseline": None,
     }
     if baseline is not None and metric in compared:
@@ -122,7 +124,7 @@ def verdict(headline: Section, *, greater: bool) -> str:
         greater: whether more is better.
     """
     sentences = []
-    floor, interval = headline["floor"], headline["interval"]
+    floor, interval = (headline["floor"] or {}).get("value"), headline["interval"]
     if floor is not None and interval is not None:
         beaten = interval[0] > floor if greater else interval[1] < floor
         if not beaten:
@@ -156,7 +158,7 @@ def confusion(target: SingleLabel, logits: np.ndarray, labels: np.ndarray) -> Se
     missed = matrix - np.diag(np.diag(matrix))
     pairs = [divmod(int(cell), classes) for cell in np.argsort(-missed, axis=None, kind="stable")[:MOST_PAIRS]]
     return {
-        "matrix": matrix.tolist() if classes <= MOST_CLASSES else None,
+        "matrix": matrix.tolist() if classes <= MOST_CLASSES else [],
         "pairs": [
             {
                 "label": target.names[true],

@@ -23,7 +23,7 @@ from hf_finetune.evaluation.multi_label import tune_thresholds
 from hf_finetune.evaluation.predict import predict_logits
 from hf_finetune.evaluation.targets import MultiLabel, SingleLabel, Target, target_of
 from hf_finetune.files import public_name, write_json
-from hf_finetune.models import Checkpoint, is_adapter, load_artifact, read_stages
+from hf_finetune.models import Checkpoint, Stage, is_adapter, load_artifact, read_stages, stage_lookup
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task
 
@@ -74,11 +74,13 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
     results = Results(
         {name: score(each, config.run.metric) for name, each in answers.items()}, next(reversed(answers), "")
     )
+    about = described_run(config, task, splits, plan, model)
     if results.judged:
         baseline = make_baseline(config, task, splits, results.judged)
         if is_main_process():
-            about = described_run(config, task, splits, plan, model, results.judged)
             keep_judgement(config.output_dir, results, answers[results.judged], config.run.metric, baseline, about)
+    elif is_main_process():
+        write_json(config.output_dir / "evaluation.json", about)
     results.metrics["timing"] = timing | {"evaluate_seconds": time.perf_counter() - began}
     if is_main_process():
         write_json(config.output_dir / "metrics.json", results.metrics)
@@ -148,10 +150,11 @@ def _calibration(found: dict[str, Any]) -> dict[str, float]:
     return numbers
 
 
-def described_run(config: Config, task: Task, splits: Splits, plan: Plan, model: Any, judged: str) -> dict[str, Any]:
+def described_run(config: Config, task: Task, splits: Splits, plan: Plan, model: Any) -> dict[str, Any]:
     """What ``evaluation.json`` says of task, data and strategy; no local path is in it."""
     base = model.get_base_model() if is_adapter(model) else model
     stages = read_stages(base)
+    adapters = _adapter_weights(model, stages)
     return {
         "task": task.NAME,
         "problem": splits.problem,
@@ -181,8 +184,10 @@ def described_run(config: Config, task: Task, splits: Splits, plan: Plan, model:
                     {
                         "stage": stage.name,
                         "parameters": stage.count(base),
-                        "trainable": stage.name in phase.trains,
-                        "learning_rate": phase.rate(stages, index) if stage.name in phase.trains else None,
+                        "trainable": stage.count(base) if stage.name in phase.trains else adapters[index],
+                        "learning_rate": phase.rate(stages, index)
+                        if stage.name in phase.trains or phase.adapters
+                        else None,
                     }
                     for index, stage in enumerate(stages)
                 ],
@@ -202,6 +207,15 @@ def _keep(config: Config, plan: Plan, model: Any, processor: Any, work: Work) ->
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in frozen)
     return keep_activations(config.cache, Checkpoint(model, processor, stages, "model"), work)
+
+
+def _adapter_weights(model: Any, stages: list[Stage]) -> list[int]:
+    """Weights of LoRA matrices by stage; none where they were folded in."""
+    counts, owner = [0] * len(stages), stage_lookup(stages)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            counts[owner(name)] += parameter.numel()
+    return counts
 
 
 def score(answers: Judged, extra: str | None = None) -> dict[str, float]:

@@ -128,10 +128,9 @@ def _hardware(timing: dict[str, float]) -> str:
 
     gpu = f"{torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
     processes = f", {timing['processes']:.0f} processes" if timing["processes"] > 1 else ""
-    memory = timing.get("peak_gpu_memory_mb", timing["peak_memory_mb"])
     return (
         f"{timing['trainable_parameters']:,.0f} of {timing['parameters']:,.0f} weights were trained in "
-        f"{timing['train_seconds']:.0f} s on {gpu}{processes}, {memory / 1000:.1f} GB at the peak,"
+        f"{timing['train_seconds']:.0f} s on {gpu}{processes}, {timing['peak_memory_bytes'] / 1e9:.1f} GB at the peak,"
     )
 
 

@@ -21,6 +21,7 @@ from hf_finetune.data.problem import SINGLE
 from hf_finetune.data.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.targets import metric_function
+from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint, is_adapter, load_weights
 from hf_finetune.models.precision import half_precision
 from hf_finetune.options import InputConfig
@@ -33,10 +34,12 @@ from hf_finetune.training.callbacks import Interrupted, StopOnSignal, TellEpoch
 from hf_finetune.training.fitting import FitInMemory
 from hf_finetune.training.history import keep_history
 from hf_finetune.training.loss import begin_at_prior, make_loss, sampling_classes, training_target
-from hf_finetune.training.run import open_run, peak_memory, wants_resume
+from hf_finetune.training.progress import without_library_bars
+from hf_finetune.training.run import open_run, wants_resume
 from hf_finetune.training.trainer import PhaseTrainer, rows_as_evaluated
 
 
+@without_library_bars()
 def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, plan: Plan) -> dict[str, float]:
     """Train all phases, and save the best model of the last one to ``model/``.
 
@@ -83,6 +86,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     if plan.channels_last:
         checkpoint.model.to(memory_format=torch.channels_last)
     timing: dict[str, float] = {}
+    reset_peak_memory()
     for number, phase in enumerate(plan.phases):
         if number < start:
             continue
@@ -115,8 +119,8 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         "trainable_parameters": float(sum(p.numel() for p in checkpoint.model.parameters() if p.requires_grad)),
         "parameters": float(sum(p.numel() for p in checkpoint.model.parameters())),
         "processes": float(trainer.args.world_size),
+        "peak_memory_bytes": float(peak_memory()),
     }
-    timing |= peak_memory()
     if isinstance(splits.train, Stream):
         splits.notes += splits.train.notes()
     save_artifact(trainer, checkpoint, config, target)
@@ -248,6 +252,7 @@ def _train_phase(
         trainer.train(resume_from_checkpoint=resume)
     finally:
         stopper.restore()
+        trainer.progress.close()
     if stopper.received:
         raise Interrupted(stopper.received)
     return trainer

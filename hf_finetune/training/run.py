@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from hf_finetune.config import Config, without_secrets
-from hf_finetune.console import is_main_process, logger, say
+from hf_finetune.console import is_main_process, is_terminal, logger, say
 from hf_finetune.data.skipped import FILE as SKIPPED
 from hf_finetune.data.skipped import write_skipped
 from hf_finetune.errors import UserError
@@ -63,6 +63,7 @@ def start_run(config: Config) -> Config:
     """
     import datasets
     import torch
+    import transformers
     from accelerate import PartialState
     from transformers import set_seed
 
@@ -72,6 +73,8 @@ def start_run(config: Config) -> Config:
     pass_over_imports()
     _keep_log()
     datasets.disable_progress_bars()
+    if not is_terminal():  # a file of bars is hard to read; on a terminal a download shows one
+        transformers.utils.logging.disable_progress_bar()
     if "output_dir" not in config.training:
         config.training["output_dir"] = str(default_folder(config))
     check_name(config.strategy.strategy)
@@ -175,19 +178,6 @@ def pass_over_imports() -> None:
     if not interactive and not gc.get_freeze_count():
         gc.freeze()
         atexit.register(gc.unfreeze)  # libraries that count their own objects at the end would call them leaked
-
-
-def peak_memory() -> dict[str, float]:
-    """Most memory that this process has held, in MB: ``peak_memory_mb``, and ``peak_gpu_memory_mb`` of tensors on a GPU."""
-    import resource
-
-    import torch
-
-    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes on Linux
-    found = {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
-    if torch.cuda.is_available():
-        found["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
-    return found
 
 
 def environment() -> dict[str, Any]:

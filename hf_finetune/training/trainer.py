@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import Trainer
+from transformers import PrinterCallback, ProgressCallback, Trainer
 
 from hf_finetune.data.batching import BalancedSampler, LengthGroupedSampler, LongestFirstSampler
 from hf_finetune.models import Stage, is_adapter, load_weights
 from hf_finetune.strategies import Phase, parameter_groups
 from hf_finetune.training.fitting import FitInMemory
+from hf_finetune.training.progress import Progress
 
 
 class PhaseTrainer(Trainer):
@@ -45,8 +46,21 @@ class PhaseTrainer(Trainer):
         self.balance = balance
         if fit is not None:
             self.add_callback(fit)
+        for chatty in (PrinterCallback, ProgressCallback):
+            self.remove_callback(chatty)
+        self.progress = Progress(phase.name, bar=False if self.args.disable_tqdm else None)
+        self.add_callback(self.progress)
         # The loss is ours: the models need not be told how many rows a step has.
         self.model_accepts_loss_kwargs = False
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Beside a loss, the rate of the head (the Trainer logs that of the first group) and the training rows a second."""
+        if "loss" in logs:
+            groups = self.optimizer.param_groups if self.optimizer is not None else []
+            if len(groups) > 1 and "learning_rate" in logs:
+                logs["learning_rate_head"] = groups[-1]["lr"]
+            logs["rows_per_second"] = self.progress.measure(self.state)
+        super().log(logs, start_time)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Any optimiser of the Trainer, over groups with a learning rate a stage."""

@@ -41,8 +41,8 @@ def test_the_headline_has_an_interval_a_floor_and_a_verdict():
     assert low < headline["value"] < high
     # A binomial share of 200 rows near 0.8 has a standard error of 0.028.
     assert high - low == pytest.approx(2 * 1.96 * 0.028, rel=0.2)
-    assert headline["floor"] == np.bincount(answers.labels).max() / 200
-    assert headline["verdict"] == f"It beats answering always the same ({headline['floor']:.3f})."
+    assert headline["floor"] == {"name": "majority_accuracy", "value": np.bincount(answers.labels).max() / 200}
+    assert headline["verdict"] == f"It beats answering always the same ({headline['floor']['value']:.3f})."
     assert found["rows"] == 200
     assert {each["name"] for each in found["metrics"]} == set(answers.target.metrics(answers.logits, answers.labels))
     assert all(each["interval"] for each in found["metrics"])
@@ -67,7 +67,7 @@ def test_the_verdict_names_the_baseline(own, simple, said):
 
 def test_less_is_better_of_errors():
     simple = {"name": "simple", "value": 2.0, "difference": -1.0, "difference_interval": [-1.2, -0.8]}
-    headline = {"floor": 3.0, "interval": [0.9, 1.1], "baseline": simple}
+    headline = {"floor": {"name": "mean_rmse", "value": 3.0}, "interval": [0.9, 1.1], "baseline": simple}
     assert verdict(headline, greater=False).startswith("It beats the baseline, simple (by 1.000")
     assert verdict(headline, greater=True).startswith("It does not beat answering always the same (3.000)")
 

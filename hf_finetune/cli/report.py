@@ -1,0 +1,24 @@
+"""``hf-finetune report RUN``: the page that shows a run, written again from the run's own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hf_finetune.cli.status import VerbParser
+
+
+def main(argv: list[str]) -> None:
+    """Write the report, and print where it is.
+
+    Raises:
+        UserError: no run, a run that holds too little, or a page that cannot be written.
+    """
+    parser = VerbParser(prog="hf-finetune report", description=__doc__, allow_abbrev=False)
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("--output", help="HTML file (default: report.html in the run folder)")
+    known = parser.parse_args(argv)
+
+    from hf_finetune.console import say
+    from hf_finetune.evaluation.report import write_report
+
+    say(f"Report: {write_report(Path(known.run), Path(known.output) if known.output else None)}")

@@ -1,0 +1,124 @@
+"""What is said while a phase trains: lines for a file, lines and a bar for a terminal, nothing by other processes."""
+
+from __future__ import annotations
+
+import io
+import time
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+from transformers import TrainerControl, TrainerState
+
+from hf_finetune.training.progress import Progress, in_words, without_library_bars
+
+ARGS = SimpleNamespace(eval_strategy="epoch", metric_for_best_model="eval_accuracy")
+CONTROL = TrainerControl()
+
+
+def train(progress: Progress, args=ARGS, epochs: int = 2, steps: int = 5) -> TrainerState:
+    """Call what the Trainer calls, in its order."""
+    state = TrainerState(epoch=0.0, global_step=0, max_steps=epochs * steps, num_train_epochs=epochs)
+    progress.on_train_begin(args, state, CONTROL, train_dataloader=SimpleNamespace(dataset=range(80)))
+    for epoch in range(1, epochs + 1):
+        progress.on_epoch_begin(args, state, CONTROL)
+        for _ in range(steps):
+            time.sleep(0.002)
+            state.global_step += 1
+            state.epoch = state.global_step / steps
+            progress.on_step_end(args, state, CONTROL)
+        progress.measure(state)
+        progress.on_log(args, state, CONTROL, logs={"loss": 0.5 / epoch, "learning_rate": 1e-3})
+        if args.eval_strategy != "no":
+            time.sleep(0.05)
+            metrics = {"eval_accuracy": 0.7 + epoch / 10, "eval_loss": 0.3}
+            progress.on_log(args, state, CONTROL, logs=metrics)
+            progress.on_evaluate(args, state, CONTROL, metrics=metrics)
+    progress.on_log(args, state, CONTROL, logs={"train_runtime": 3.0, "train_loss": 0.4})
+    progress.on_train_end(args, state, CONTROL)
+    return state
+
+
+def test_a_file_gets_one_line_an_epoch(capsys):
+    train(Progress("head", bar=False))
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("head, epoch 1/2: loss 0.5, accuracy 0.8, ")
+    assert first.endswith(" rows/s, 1 s left")
+    assert second.startswith("head, epoch 2/2: loss 0.25, accuracy 0.9, ")
+    assert second.endswith(" rows/s")
+
+
+def test_without_an_evaluation_the_loss_is_said_at_once(capsys):
+    progress = Progress("full", bar=False)
+    train(progress, SimpleNamespace(eval_strategy="no", metric_for_best_model=None), epochs=1)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("full, epoch 1/1: loss 0.5, ")
+
+
+def test_without_a_metric_the_loss_of_the_validation_rows_is_said(capsys):
+    train(Progress("full", bar=False), SimpleNamespace(eval_strategy="epoch", metric_for_best_model=None), epochs=1)
+    assert "loss 0.5, validation loss 0.3, " in capsys.readouterr().out
+
+
+def test_throughput_leaves_evaluations_out():
+    progress = Progress("head", bar=False)
+    train(progress, epochs=3)
+    assert 80 / 0.05 < progress.rows_per_second < 80 / 0.01  # an epoch sleeps for 0.01 s, its evaluation for 0.05
+
+
+def test_a_terminal_gets_a_bar_as_well(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr("sys.stdout", screen)
+    train(Progress("head", bar=True, console=Console(file=screen, force_terminal=True, width=100)))
+    shown = screen.getvalue()
+    assert "━" in shown
+    assert "\x1b[?25h" in shown  # the cursor is given back
+    assert shown.count("head, epoch 1/2: loss 0.5, accuracy 0.8") == 1
+    assert shown.count("head, epoch 2/2: loss 0.25, accuracy 0.9") == 1
+
+
+def test_the_bar_is_taken_away_after_an_error_too():
+    screen = io.StringIO()
+    progress = Progress("head", bar=True, console=Console(file=screen, force_terminal=True, width=100))
+    state = TrainerState(epoch=0.0, global_step=0, max_steps=4, num_train_epochs=1)
+    progress.on_train_begin(ARGS, state, CONTROL, train_dataloader=None)
+    progress.close()
+    progress.close()
+    assert screen.getvalue().endswith("\x1b[2K") or "\x1b[?25h" in screen.getvalue()
+
+
+def test_other_processes_say_nothing(capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    progress = Progress("head", bar=True)
+    train(progress)
+    assert capsys.readouterr().out == ""
+    assert progress.rows_per_second > 0
+
+
+def test_a_stream_of_unknown_length_has_no_number_of_epochs(capsys):
+    progress = Progress("full", bar=False)
+    state = TrainerState(epoch=0.4, global_step=4, max_steps=10, num_train_epochs=2**62)
+    progress.on_train_begin(ARGS, state, CONTROL, train_dataloader=SimpleNamespace(dataset=iter(())))
+    progress.on_log(ARGS, state, CONTROL, logs={"loss": 0.5})
+    progress.on_train_end(ARGS, state, CONTROL)
+    assert capsys.readouterr().out == "full, epoch 0.4: loss 0.5\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "1 s"), (40, "40 s"), (90, "2 min"), (5000, "83 min"), (12_600, "3.5 h")]
+)
+def test_time_in_words(seconds, words):
+    assert in_words(seconds) == words
+
+
+def test_bars_of_libraries_come_back(monkeypatch):
+    from transformers.utils import logging
+
+    monkeypatch.setattr(logging.hf_hub_utils, "enable_progress_bars", lambda: None)  # the tests' environment forbids it
+    logging.enable_progress_bar()
+    try:
+        with without_library_bars():
+            assert not logging.is_progress_bar_enabled()
+        assert logging.is_progress_bar_enabled()
+    finally:
+        logging.disable_progress_bar()
