@@ -107,7 +107,9 @@ def regression(values: np.ndarray, labels: np.ndarray) -> WeightedMetrics:
         labels: true numbers, same shape.
     """
     errors = (values - labels).T
-    pairs = [(v[:, None], t[:, None]) for v, t in zip(values.T, labels.T, strict=True)]
+    spreads = [_products(label, label) for label in labels.T]
+    products = [_products(value, label) for value, label in zip(values.T, labels.T, strict=True)]
+    own = [_products(value, value) for value in values.T]
     ranks = [(_mid_ranks(value), _mid_ranks(label)) for value, label in zip(values.T, labels.T, strict=True)]
 
     def metrics(weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -115,13 +117,16 @@ def regression(values: np.ndarray, labels: np.ndarray) -> WeightedMetrics:
         total = weights.sum(axis=0)
         mse = np.square(errors) @ weights / total
         found: dict[str, list[np.ndarray]] = {"r2": [], "pearson": [], "spearman": []}
-        for error, (value, label), (rank_value, rank_label) in zip(mse, pairs, ranks, strict=True):
+        for index, (rank_value, rank_label) in enumerate(ranks):
             (places, one_value), (true_places, one_label) = rank_value(weights), rank_label(weights)
-            spread = _centred(label, weights)[1] / total
-            found["r2"].append(np.where(one_label, np.nan, 1 - error / np.where(one_label, 1, spread)))
             flat = one_value | one_label
-            found["pearson"].append(_correlation(value, label, weights, flat))
-            found["spearman"].append(_correlation(places, true_places, weights, flat))
+            spread, spread_of_values = spreads[index](weights, total), own[index](weights, total)
+            spread = np.where(one_label | (spread <= 0), np.nan, spread)
+            both = np.where(flat | (spread_of_values <= 0), np.nan, spread * spread_of_values)
+            product = products[index](weights, total) / np.sqrt(both)
+            found["r2"].append(1 - mse[index] * total / spread)
+            found["pearson"].append(product)
+            found["spearman"].append(np.where(flat, np.nan, _rank_correlation(places, true_places, weights, total)))
         errors_of = {
             "rmse": np.sqrt(mse).mean(axis=0),
             "mae": (np.abs(errors) @ weights / total).mean(axis=0),
@@ -232,14 +237,22 @@ def _mid_ranks(numbers: np.ndarray) -> Callable[[np.ndarray], tuple[np.ndarray, 
     return ranks
 
 
-def _centred(numbers: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers less their mean in each resample, shape (rows, resamples), and the sum of their squares."""
-    centred = numbers - (numbers * weights).sum(axis=0) / weights.sum(axis=0)
-    return centred, (np.square(centred) * weights).sum(axis=0)
+def _products(one: np.ndarray, other: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The sum of products of two columns, each less its mean in the resample."""
+    one, other = one - np.median(one), other - np.median(other)  # sums of large numbers would drown what differs
+    columns = np.stack([one, other, one * other])
+
+    def products(weights: np.ndarray, total: np.ndarray) -> np.ndarray:
+        first, second, both = columns @ weights
+        return both - first * second / total
+
+    return products
 
 
-def _correlation(one: np.ndarray, other: np.ndarray, weights: np.ndarray, flat: np.ndarray) -> np.ndarray:
-    """Pearson's coefficient in each resample of numbers of shape (rows, 1 or resamples); NaN where they are flat."""
-    (one, spread), (other, other_spread) = _centred(one, weights), _centred(other, weights)
-    product = np.sqrt(np.where(flat, 1, spread * other_spread))
-    return np.where(flat, np.nan, (one * other * weights).sum(axis=0) / product)
+def _rank_correlation(one: np.ndarray, other: np.ndarray, weights: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Pearson's coefficient of mid-ranks of shape (rows, resamples), whose mean is half the number of rows."""
+    one, other = one - total / 2, other - total / 2
+    weighted = one * weights
+    product, spread = np.einsum("nr,nr->r", weighted, other), np.einsum("nr,nr->r", weighted, one)
+    other_spread = np.einsum("nr,nr,nr->r", other, other, weights)
+    return product / np.sqrt(np.maximum(spread * other_spread, 1e-12))
