@@ -12,6 +12,7 @@ import yaml
 from accelerate.commands.launch import launch_command_parser
 
 from hf_finetune.cli.main import VERBS
+from hf_finetune.cli.train import _seeds
 from hf_finetune.config import build_parser, parse
 from hf_finetune.packaged import RECIPES, accelerate_config_path
 from hf_finetune.tasks import TASKS
@@ -124,6 +125,10 @@ def test_training_commands_parse(words):
         if "--accelerate_config" in flags:
             at = flags.index("--accelerate_config")
             assert accelerate_config_path(flags[at + 1]).is_file()
+            del flags[at : at + 2]
+        if "--seeds" in flags:
+            at = flags.index("--seeds")
+            assert _seeds(flags[at + 1]) == [0, 1, 2]
             del flags[at : at + 2]
     at = flags.index("--config") + 1 if "--config" in flags else 0
     if at and flags[at].startswith("runs/"):  # the configuration that a run would leave

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from hf_finetune import __version__
@@ -14,6 +13,7 @@ from hf_finetune.data.problem import MULTI, REGRESSION
 from hf_finetune.evaluation.results import Results
 from hf_finetune.files import is_on_hub, public_name
 from hf_finetune.options import RunConfig
+from hf_finetune.publish.card_figures import draw_figures
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task
 
@@ -23,11 +23,6 @@ SHOWN = (
     "rmse", "mae", "r2", "pearson", "spearman",
 )  # fmt: skip
 HUB_NAMES = {"accuracy": "accuracy", "f1_macro": "f1", "pearson": "pearsonr", "spearman": "spearmanr", "rmse": "rmse"}
-# Files that a report leaves beside the card, and what they show.
-FIGURES = {
-    "confusion_matrix.png": "How often each label (row) was answered as each other (column)",
-    "reliability.png": "Share of right answers by confidence, before and after temperature scaling",
-}
 # One of the pictures that the Hub's own pages show.
 SAMPLE_PICTURE = "https://huggingface.co/datasets/mishig/sample_images/resolve/main/tiger.jpg"
 FLOORS = {
@@ -40,12 +35,15 @@ FLOORS = {
 def write_model_card(config: Config, task: Task, splits: Splits, plan: Plan, results: Results) -> None:
     """Write ``README.md`` with metadata that the Hub accepts. No local path gets into it."""
     if is_main_process():
-        text = model_card(config, task, splits, plan, results)
+        pictures = draw_figures(config.output_dir, results.details)
+        text = model_card(config, task, splits, plan, results, pictures)
         (config.output_dir / "README.md").write_text(text, encoding="utf-8")
 
 
-def model_card(config: Config, task: Task, splits: Splits, plan: Plan, results: Results) -> str:
-    """The text of the card."""
+def model_card(
+    config: Config, task: Task, splits: Splits, plan: Plan, results: Results, pictures: dict[str, str] | None = None
+) -> str:
+    """The text of the card; ``pictures`` are files beside it, and what they show."""
     from huggingface_hub import ModelCard, ModelCardData
 
     base = public_name(str(config.model.model_name_or_path))
@@ -64,7 +62,7 @@ def model_card(config: Config, task: Task, splits: Splits, plan: Plan, results: 
         eval_results=_eval_results(task, data, results) or None,
         widget=_widget(task, splits),
     )
-    body = "\n\n".join(_sections(config, task, splits, plan, results, base=base, data=data, name=name))
+    body = "\n\n".join(_sections(config, task, splits, plan, results, pictures or {}, base=base, data=data, name=name))
     return str(ModelCard(f"---\n{card.to_yaml()}\n---\n\n{body}\n"))
 
 
@@ -92,7 +90,16 @@ def _eval_results(task: Task, data: str, results: Results) -> list[Any]:
 
 
 def _sections(
-    config: Config, task: Task, splits: Splits, plan: Plan, results: Results, *, base: str, data: str, name: str
+    config: Config,
+    task: Task,
+    splits: Splits,
+    plan: Plan,
+    results: Results,
+    pictures: dict[str, str],
+    *,
+    base: str,
+    data: str,
+    name: str,
 ) -> list[str]:
     phases = "; ".join(
         f"{p.name} ({p.epochs:g} epochs at {p.learning_rate:.2g}, head {p.head_learning_rate:.2g})" for p in plan.phases
@@ -103,7 +110,7 @@ def _sections(
         f"[{base}] fine-tuned for {task.NAME} on {data}: {_labels(splits)}, {counts} rows.",
         "## Results",
         _results_table(results),
-        *_pictures(config.output_dir),
+        *(f"![{words}]({name})" for name, words in pictures.items()),
         "## Use",
         _usage(config, task, name, splits),
         "## Training",
@@ -115,12 +122,6 @@ def _sections(
         sections += ["## By label", _label_table(results.details["per_label"])]
     sections += ["## Limits", "\n".join(f"- {sentence}" for sentence in _limits(splits, results))]
     return sections
-
-
-def _pictures(folder: Path) -> list[str]:
-    """Figures of the report that lie beside the card."""
-    found = [f"![{alt}]({name})" for name, alt in FIGURES.items() if (folder / name).exists()]
-    return ["\n".join(found)] if found else []
 
 
 def _hardware(timing: dict[str, float]) -> str:

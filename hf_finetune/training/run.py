@@ -39,6 +39,7 @@ TRACES = (
     "history.json",
     "evaluation.json",
     "report.html",
+    "figures",
     SKIPPED,
 )
 PACKAGES = (
