@@ -36,6 +36,8 @@ TRACES = (
     "splits.parquet",
     "environment.json",
     "README.md",
+    "verify.json",
+    "verify",
     SKIPPED,
 )
 PACKAGES = (
