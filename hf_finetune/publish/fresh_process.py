@@ -40,8 +40,8 @@ def answer(job: dict[str, Any], reports: list[dict[str, Any]]) -> dict[str, Any]
     """What a saved model gives for some inputs.
 
     Args:
-        job: ``model`` (folder), ``task``, ``inputs`` (as ``pipeline()`` takes them), ``trust_remote_code``, and ``dtype``
-            where the weights are to be read in another type than their own.
+        job: ``model`` (folder), ``task``, ``inputs`` (as ``pipeline()`` takes them), ``trust_remote_code``; ``dtype`` where the
+            weights are to be read in another type than their own, ``device`` where it is not to be a GPU if there is one.
         reports: where the reports of transformers on what it loaded arrive.
 
     Returns:
@@ -66,6 +66,8 @@ def answer(job: dict[str, Any], reports: list[dict[str, Any]]) -> dict[str, Any]
             "device": classify.device.type,
         }
     except Exception as error:  # whatever a library says of a broken model is the answer
+        if type(error).__name__ == "OutOfMemoryError" and "device" not in job:  # the run may still hold the GPU's
+            return answer(job | {"device": "cpu"}, reports)
         return {"failed": f"{type(error).__name__}: {error}"}
 
 
@@ -73,12 +75,10 @@ def load(job: dict[str, Any], reports: list[dict[str, Any]]) -> tuple[Any, set[s
     """The pipeline, and the names of weights that its files lack and that they hold for nothing."""
     from transformers import pipeline
 
-    folder, options = job["model"], {"trust_remote_code": job["trust_remote_code"]}
-    if Path(folder, "adapter_config.json").exists():
+    if Path(job["model"], "adapter_config.json").exists():
         return _load_adapter(job, reports)
-    if job.get("dtype"):
-        options["dtype"] = job["dtype"]
-    classify = pipeline(job["task"], model=folder, **options)
+    options = {name: job[name] for name in ("trust_remote_code", "dtype", "device") if name in job}
+    classify = pipeline(job["task"], model=job["model"], **options)
     return classify, set(reports[-1]["missing_keys"]), set(reports[-1]["unexpected_keys"])
 
 
@@ -100,7 +100,8 @@ def _load_adapter(job: dict[str, Any], reports: list[dict[str, Any]]) -> tuple[A
     mismatched = {key if isinstance(key, str) else key[0] for key in reports[-1]["mismatched_keys"]}
     fresh = {f"base_model.model.{name}" for name in set(reports[-1]["missing_keys"]) | mismatched}
     processor = "tokenizer" if job["task"] == "text-classification" else "image_processor"
-    classify = transformers.pipeline(job["task"], model=model.get_base_model(), **{processor: str(folder)})
+    where = {processor: str(folder)} | ({"device": job["device"]} if "device" in job else {})
+    classify = transformers.pipeline(job["task"], model=model.get_base_model(), **where)
     return classify, (wanted | fresh) - held, held - wanted - fresh
 
 

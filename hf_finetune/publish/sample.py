@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 FOLDER, FILE = "verify", "sample.json"
 ROWS = 32
 LOOKED_AT = 1_000  # headers of pictures that are read to find the odd ones
+UNREADABLE = "(the file)"  # in place of its settings
 MOST_BYTES = 64_000_000  # that pictures of a sample may take together
 
 # Settings that say nothing about the answers, or that are compared otherwise.
@@ -107,7 +108,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        return {"(the file)": f"no JSON: {error}"}
+        return {UNREADABLE: f"no JSON ({error})"}
 
 
 def _tensors(path: Path) -> dict[str, str]:
@@ -182,7 +183,8 @@ def _keep_picture(folder: Path, row: int, cells: dict[str, Any], processor: Any)
 
 
 def _extreme_texts(rows: Dataset) -> list[int]:
-    lengths = [len(text) for text in rows["text"][:]]
+    columns = [rows[name][:] for name in ("text", "text_pair") if name in rows.column_names]
+    lengths = [sum(map(len, texts)) for texts in zip(*columns, strict=True)]
     return [int(np.argmax(lengths)), int(np.argmin(lengths))]
 
 
@@ -208,9 +210,9 @@ def _strata(folder: Path, rows: Dataset) -> list[str]:
 
 
 def _spread(strata: list[str]) -> Iterator[int]:
-    """Every row once, one of each kind after the other."""
+    """Every row once, one of each kind after the other, and those of a kind in random order."""
     members: dict[str, list[int]] = {}
-    for row, kind in enumerate(strata):
-        members.setdefault(kind, []).append(row)
+    for row in np.random.default_rng(0).permutation(len(strata)).tolist():
+        members.setdefault(strata[row], []).append(row)
     for turn in zip_longest(*members.values()):
         yield from (row for row in turn if row is not None)

@@ -126,7 +126,7 @@ def job(folder: Path, sample: dict[str, Any], *, trust_remote_code: bool = False
     if not model.is_dir():
         raise UserError("there is no saved model", where=str(model), fix="name the folder of a finished run.")
     own = _carries_our_code_alone(model)
-    if not own and not trust_remote_code and _names_code(model):
+    if not own and not trust_remote_code and _code_names(model):
         raise UserError(
             "the model carries Python code, which is not run unasked",
             where=str(model),
@@ -140,7 +140,8 @@ def job(folder: Path, sample: dict[str, Any], *, trust_remote_code: bool = False
         "task": sample["task"],
         "inputs": inputs,
         "trust_remote_code": own or trust_remote_code,
-        "dtype": "float32" if halves else None,  # as it was judged; a pipeline would compute in the halves
+        # As it was judged; left to itself a pipeline would compute in the halves.
+        **({"dtype": "float32"} if halves else {}),
     }
 
 
@@ -150,6 +151,10 @@ def ask(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Raises:
         UserError: the process ended before it answered.
     """
+    import torch
+
+    if torch.accelerator.is_available():
+        torch.accelerator.empty_cache()  # the other process needs some of it
     with tempfile.TemporaryDirectory() as scratch:
         answers = Path(scratch, "answers.json")
         done = subprocess.run(
@@ -185,8 +190,8 @@ def judge(folder: Path, sample: dict[str, Any], answer: dict[str, Any]) -> tuple
         raise UserError(
             f"the saved model does not give what was measured: {'; '.join(causes[:5])}",
             where=str(folder / "model"),
-            fix="do not publish it. metrics.json and predictions.parquet are as they were measured: put the files of model/ "
-            "back as the run wrote them, or train again (docs/verify.md).",
+            fix="do not publish it: put the files of model/ back as the run wrote them, or train again (docs/verify.md). "
+            "metrics.json and predictions.parquet are as they were measured.",
         )
     return largest, tolerance
 
@@ -219,6 +224,9 @@ def _environment(scratch: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in _LAUNCHED | _TOKENS and not name.startswith(_LAUNCHERS)
     }
+    kept.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # threads that spin on busy cores made single rows three times as dear
     return kept | {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
@@ -229,10 +237,6 @@ def _environment(scratch: str) -> dict[str, str]:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "PYTHONIOENCODING": "utf-8",
     }
-
-
-def _names_code(model: Path) -> bool:
-    return bool(_code_names(model))
 
 
 def _code_names(model: Path) -> list[str]:
