@@ -17,7 +17,7 @@ from hf_finetune.config import parse
 from hf_finetune.data import audit, load_splits
 from hf_finetune.evaluation.report import write_report
 from hf_finetune.evaluation.results import evaluate
-from hf_finetune.publish import check_hub, push_run, write_model_card
+from hf_finetune.publish import check_hub, push_run, verify, write_model_card
 from hf_finetune.strategies import make_plan
 from hf_finetune.tasks import image_classification as task
 from hf_finetune.training import start_run, train
@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[s
     timing = train(config, task, splits, checkpoint, plan)
     results = evaluate(config, task, splits, plan, timing)
     write_report(config.output_dir)
+    verify(config, task, splits, checkpoint)
     write_model_card(config, task, splits, plan, results)
     push_run(config)
     return results.metrics

@@ -14,6 +14,8 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Tiny matrices are slower on two threads than on one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The start of a process for each of many small runs; the tests of verify switch it on.
+os.environ.setdefault("HF_FINETUNE_VERIFY", "0")
 
 POSITIVE = ("good", "great", "lovely", "bright", "happy")
 NEGATIVE = ("bad", "awful", "gloomy", "dull", "sad")

@@ -227,7 +227,9 @@ def run(checkpoints, text_files, tmp_path_factory):
     folder = tmp_path_factory.mktemp("documented") / "run"
     files = {f"{split}_file": path for split, path in text_files.items()}
     flags = {"strategy": "lp_ft", "num_train_epochs": 1, "bf16": False, "output_dir": folder}
-    fine_tune("text-classification", model_name_or_path=checkpoints("bert"), **files, **flags)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_FINETUNE_VERIFY", "1")
+        fine_tune("text-classification", model_name_or_path=checkpoints("bert"), **files, **flags)
     return folder
 
 

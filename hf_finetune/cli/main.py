@@ -17,6 +17,7 @@ VERBS = {
     "compare": "say which of several runs is better on the same rows:  hf-finetune compare RUN RUN",
     "predict": "label texts or pictures with a trained model:  hf-finetune predict RUN_OR_MODEL INPUT",
     "report": "write the page that shows a run:  hf-finetune report RUN",
+    "verify": "prove that the saved model gives what was measured:  hf-finetune verify RUN",
     "demo": "fine-tune a real text model and a real image model on real data:  hf-finetune demo [text|image]",
 }
 

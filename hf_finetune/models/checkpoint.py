@@ -278,9 +278,13 @@ def save_mlp_head_code(model: PreTrainedModel, folder: Path) -> None:
     """Write the module that an MLP head needs to load without this package; nothing for other models."""
     base_name = getattr(model.config, "mlp_head_on", None)
     if base_name:
-        source = Path(mlp_head.__file__).read_text(encoding="utf-8")
-        line = f'\n\nMlpHeadConfig, MlpHeadModel = classes_on("{base_name}")\n'
-        (folder / f"{mlp_head.MODULE_NAME}.py").write_text(source + line, encoding="utf-8")
+        (folder / f"{mlp_head.MODULE_NAME}.py").write_text(mlp_head_code(base_name), encoding="utf-8")
+
+
+def mlp_head_code(base_name: str) -> str:
+    """The module that puts an MLP head on the classifier ``transformers.<base_name>``."""
+    source = Path(mlp_head.__file__).read_text(encoding="utf-8")
+    return source + f'\n\nMlpHeadConfig, MlpHeadModel = classes_on("{base_name}")\n'
 
 
 def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: bool = False) -> PreTrainedModel:

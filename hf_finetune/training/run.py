@@ -40,6 +40,8 @@ TRACES = (
     "evaluation.json",
     "report.html",
     "figures",
+    "verify.json",
+    "verify",
     SKIPPED,
 )
 PACKAGES = (
