@@ -18,6 +18,7 @@ VERBS = {
     "predict": "label texts or pictures with a trained model:  hf-finetune predict RUN_OR_MODEL INPUT",
     "report": "write the page that shows a run:  hf-finetune report RUN",
     "verify": "prove that the saved model gives what was measured:  hf-finetune verify RUN",
+    "export": "write a model for use without PyTorch, as ONNX:  hf-finetune export RUN",
     "demo": "fine-tune a real text model and a real image model on real data:  hf-finetune demo [text|image]",
 }
 
