@@ -50,9 +50,15 @@ class Target(Protocol):
 
 @dataclass
 class SingleLabel:
-    """One class a row; values are softmax probabilities."""
+    """One class a row; values are softmax probabilities.
+
+    Args:
+        names: the classes.
+        temperature: what logits are divided by before they are answered as probabilities (arXiv 1706.04599).
+    """
 
     names: list[str]
+    temperature: float = 1.0
     METRICS: ClassVar[dict[str, bool]] = single.BUILT_IN
 
     def values(self, logits: np.ndarray) -> np.ndarray:
@@ -79,11 +85,12 @@ class SingleLabel:
         return single.per_class(self.values(logits), labels, self.names)
 
     def answers(self, logits: np.ndarray) -> dict[str, list[Any]]:
-        """``prediction`` and its ``probability``."""
+        """``prediction`` and its ``probability``, calibrated."""
         chosen = self.decide(logits)
+        probabilities = self.values(logits / self.temperature)
         return {
             "prediction": [self.names[int(i)] for i in chosen],
-            "probability": self.values(logits)[np.arange(len(chosen)), chosen].tolist(),
+            "probability": probabilities[np.arange(len(chosen)), chosen].tolist(),
         }
 
     def truth(self, labels: np.ndarray) -> list[Any]:
@@ -188,11 +195,13 @@ class Regression:
         return labels[:, 0].tolist() if len(self.names) == 1 else labels.tolist()
 
 
-def make_target(problem: str | None, names: list[str], thresholds: list[float] | None = None) -> Target:
+def make_target(
+    problem: str | None, names: list[str], thresholds: list[float] | None = None, temperature: float = 1.0
+) -> Target:
     """The kind of label of a ``problem_type``; transformers writes none where it is one class a row."""
     if problem == MULTI:
         return MultiLabel(names, list(thresholds or []))
-    return Regression(names) if problem == REGRESSION else SingleLabel(names)
+    return Regression(names) if problem == REGRESSION else SingleLabel(names, temperature)
 
 
 def metric_function(
@@ -237,4 +246,8 @@ def _by_row(logits: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> tuple[n
 def target_of(settings: Any) -> Target:
     """The kind of label of a saved model, read off its configuration."""
     names = [settings.id2label[index] for index in range(len(settings.id2label))]
-    return make_target(getattr(settings, "problem_type", None), names, getattr(settings, "thresholds", None))
+    # Not "temperature": transformers takes that for a setting of text generation, and drops it on loading.
+    temperature = getattr(settings, "calibration_temperature", None) or 1.0
+    return make_target(
+        getattr(settings, "problem_type", None), names, getattr(settings, "thresholds", None), temperature
+    )
