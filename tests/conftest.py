@@ -195,6 +195,45 @@ MAKERS = {
 }
 
 
+@pytest.fixture(scope="session")
+def classifiers(checkpoints, tmp_path_factory):
+    """Tiny classifiers with a random head that is sure of itself, as runs leave them: ``classifiers("bert", ["a", "b"])``.
+
+    Further arguments are settings of ``config.json``: ``problem_type``, ``thresholds``, ``input_columns``.
+    """
+    root = tmp_path_factory.mktemp("classifiers")
+    count = iter(range(1000))
+
+    def get(name: str, labels: list[str], **settings) -> str:
+        import json
+
+        import torch
+        import transformers
+
+        folder = root / str(next(count))
+        kind = transformers.AutoModelForSequenceClassification
+        auto, processor = kind, transformers.AutoTokenizer
+        if "bert" not in name:
+            auto, processor = transformers.AutoModelForImageClassification, transformers.AutoImageProcessor
+        torch.manual_seed(0)
+        names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+        model = auto.from_pretrained(checkpoints(name), ignore_mismatched_sizes=True, **names)
+        with torch.no_grad():  # every class is answered for some rows
+            words = torch.randint(5, 25, (64, 6))
+            words[:, 0], words[:, -1] = 2, 3
+            rows = {"input_ids": words} if auto is kind else {"pixel_values": torch.randn(64, 3, 32, 32)}
+            logits = model.eval()(**rows).logits
+            model.classifier.weight.mul_(2 / logits.std(0).mean())
+            model.classifier.bias.sub_(logits.mean(0) * 2 / logits.std(0).mean())
+        model.save_pretrained(folder)
+        saved = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(saved | settings))
+        processor.from_pretrained(checkpoints(name)).save_pretrained(folder)
+        return str(folder)
+
+    return get
+
+
 def make_texts(count: int, seed: int = 0) -> list[tuple[str, str]]:
     """Sentences with one telling word among fillers, and their label: learnable, but not by length or position."""
     random = np.random.default_rng(seed)

@@ -30,7 +30,7 @@ def standard_texts(
     from datasets import Features, Value
 
     for own in inputs:
-        _refuse_other_types(split, own, where)
+        refuse_other_types(split, own, where)
     first = [own for own, standard in inputs.items() if standard == "text"]
     second = [own for own, standard in inputs.items() if standard == "text_pair"]
     chosen = split.select_columns(list(inputs))
@@ -103,7 +103,12 @@ def _join(split: Dataset, inputs: dict[str, str]) -> Dataset:
     return joined.with_format(None)
 
 
-def _refuse_other_types(split: Dataset, column: str, where: str) -> None:
+def refuse_other_types(split: Dataset, column: str, where: str) -> None:
+    """Refuse a column that is to be read as text and holds none.
+
+    Raises:
+        UserError: it holds numbers, lists or anything else.
+    """
     if not is_string(split, column):
         raise UserError(
             f"the column holds {getattr(split.features[column], 'dtype', 'nested values')}, not text",

@@ -10,7 +10,11 @@ import torch
 
 
 def predict_logits(
-    model: Any, rows: Any, collate: Callable[[list[dict[str, Any]]], dict[str, Any]], batch_size: int
+    model: Any,
+    rows: Any,
+    collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    batch_size: int,
+    progress: Callable[[float], Any] | None = None,
 ) -> np.ndarray:
     """Run a model over a split in float32; each process takes its share, and every process gets the whole.
 
@@ -23,6 +27,7 @@ def predict_logits(
         rows: map-style data set of model inputs; ``labels`` are passed over.
         collate: makes a batch of rows.
         batch_size: rows at once.
+        progress: told of every batch which share of the rows it is; a bar is shown without it.
 
     Returns:
         float32 array of shape (rows, classes); where there are chunks, one row a text.
@@ -36,13 +41,16 @@ def predict_logits(
     order = _by_length(rows)[state.process_index :: state.num_processes]
     found: list[tuple[np.ndarray, np.ndarray]] = []
     starts = range(0, len(order), batch_size)
-    for start in tqdm(starts, desc="Predicting", disable=None if state.is_main_process else True, leave=False):
+    quiet = None if state.is_main_process and progress is None else True
+    for start in tqdm(starts, desc="Predicting", disable=quiet, leave=False):
         indices = order[start : start + batch_size]
         batch = collate(_take(rows, indices))
         inputs = {key: value.to(state.device) for key, value in batch.items() if key != "labels"}
         with torch.inference_mode():
             logits = model(**inputs).logits
         found.append((indices, logits.float().cpu().numpy()))
+        if progress is not None:
+            progress(len(indices) / len(order))
     gathered = gather_object(found)
     logits = scatter_rows(gathered, len(rows))
     return pool_chunks(logits, np.asarray(rows["row"][:])) if "row" in getattr(rows, "column_names", ()) else logits

@@ -15,7 +15,7 @@ processor = AutoImageProcessor.from_pretrained(folder)
 inputs = processor(images=[Image.open("picture.jpg").convert("RGB")], return_tensors="np")"""
 _ANSWERS = {
     None: """\
-logits = logits / getattr(config, "temperature", 1.0)
+logits = logits / getattr(config, "calibration_temperature", 1.0)
 probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
 probabilities /= probabilities.sum(axis=1, keepdims=True)
 for row in probabilities:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -106,25 +107,55 @@ def _runs(special: list[int]) -> list[slice]:
     return [slice(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def say_long_texts(name: str, rows: Any, tokenizer: Any) -> None:
-    """Say how many rows of an encoded split were too long, and what truncation would have cut; nothing where none was.
+@dataclass
+class LongTexts:
+    """How many rows were too long, of as many splits or parts of one as are added.
 
     Args:
-        name: what the rows are called: ``training``.
-        rows: the encoded split.
-        tokenizer: what encoded it.
+        rows: texts, or pairs of them.
+        long: those of them that are longer than the model reads.
+        chunks: those that these were read in; 0 where they were not read in chunks.
+        cut: tokens that truncation would have cut.
     """
-    if "cut" not in getattr(rows, "column_names", ()):
-        return
-    cut = np.asarray(rows["cut"][:])
-    long = int((cut > 0).sum())
-    if not long:
-        return
-    count = len(np.unique(rows["row"][:])) if "row" in rows.column_names else len(rows)
-    what = "read by their first and last tokens"
-    if "row" in rows.column_names:
-        what = f"read in {len(rows) - (count - long)} chunks, whose answers are averaged"
-    say(
-        f"Long texts: {long:,} of {count:,} {name} rows have more than {tokenizer.model_max_length} tokens and are {what}; "
-        f"truncation would have cut {int(cut.sum()):,} tokens."
-    )
+
+    rows: int = 0
+    long: int = 0
+    chunks: int = 0
+    cut: int = 0
+
+    def add(self, encoded: Any) -> None:
+        """Count the rows of an encoded split; those whose ends are just cut off do not count."""
+        if "cut" not in getattr(encoded, "column_names", ()):
+            return
+        cut = np.asarray(encoded["cut"][:])
+        long = int((cut > 0).sum())
+        if "row" in encoded.column_names:
+            rows = len(np.unique(encoded["row"][:]))
+            self.chunks += len(encoded) - (rows - long)
+        else:
+            rows = len(encoded)
+        self.rows, self.long, self.cut = self.rows + rows, self.long + long, self.cut + int(cut.sum())
+
+    def say(self, name: str, tokenizer: Any) -> None:
+        """Say it, where there were any.
+
+        Args:
+            name: what the rows are called: ``training``.
+            tokenizer: what encoded them.
+        """
+        if not self.long:
+            return
+        what = "read by their first and last tokens"
+        if self.chunks:
+            what = f"read in {self.chunks} chunks, whose answers are averaged"
+        say(
+            f"Long texts: {self.long:,} of {self.rows:,} {name} rows have more than {tokenizer.model_max_length} tokens and "
+            f"are {what}; truncation would have cut {self.cut:,} tokens."
+        )
+
+
+def say_long_texts(name: str, rows: Any, tokenizer: Any) -> None:
+    """Say how many rows of an encoded split were too long; see :class:`LongTexts`."""
+    long = LongTexts()
+    long.add(rows)
+    long.say(name, tokenizer)
