@@ -119,8 +119,9 @@ def check(config: Config) -> None:
             where="--model_name_or_path",
             fix="name one, e.g. --model_name_or_path google-bert/bert-base-uncased or a local folder.",
         )
-    for flag in ("hub_model_id", "hub_private_repo", "hub_revision"):
-        if config.training.get(flag) and not config.training.get("push_to_hub"):
+    for flag in ("hub_model_id", "hub_private_repo", "hub_revision", "create_pr"):
+        given = config.run.create_pr if flag == "create_pr" else config.training.get(flag)
+        if given and not config.training.get("push_to_hub"):
             raise UserError(
                 f"--{flag} is given, but nothing will be pushed", where=f"--{flag}", fix="add --push_to_hub."
             )

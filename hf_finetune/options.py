@@ -267,6 +267,9 @@ class RunConfig:
             "usual."
         },
     )
+    create_pr: bool = field(
+        default=False, metadata={"help": "With --push_to_hub, propose the run as a pull request of the repository."}
+    )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Remove the run that stands in the output folder."}
     )
