@@ -93,7 +93,9 @@ def build_parser(program: str | None = None) -> argparse.ArgumentParser:
             kind.__name__, (kind,), {"_argument_group_name": _GROUPS.get(kind, "transformers.TrainingArguments")}
         )
         parser._add_dataclass_arguments(named)
-    next(action for action in parser._actions if action.dest == "report_to").nargs = "+"  # the field takes a list too
+    actions = {action.dest: action for action in parser._actions}
+    actions["report_to"].nargs = "+"  # the field takes a list too
+    actions["hub_private_repo"].nargs, actions["hub_private_repo"].const = "?", True  # as other switches are given
     return parser
 
 

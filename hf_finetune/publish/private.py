@@ -67,7 +67,8 @@ def leak(text: str, private: Private) -> str | None:
     """What of the private stands in a text; None where nothing does."""
     if (private.token and private.token in text) or TOKEN.search(text):
         return "a token of the Hub"
-    return next((what for folder, what in private.folders.items() if _pattern(folder).search(text)), None)
+    innermost_first = sorted(private.folders, key=len, reverse=True)
+    return next((private.folders[folder] for folder in innermost_first if _pattern(folder).search(text)), None)
 
 
 def taken_out(text: str, private: Private) -> str:
