@@ -93,7 +93,9 @@ def build_parser(program: str | None = None) -> argparse.ArgumentParser:
             kind.__name__, (kind,), {"_argument_group_name": _GROUPS.get(kind, "transformers.TrainingArguments")}
         )
         parser._add_dataclass_arguments(named)
-    next(action for action in parser._actions if action.dest == "report_to").nargs = "+"  # the field takes a list too
+    actions = {action.dest: action for action in parser._actions}
+    actions["report_to"].nargs = "+"  # the field takes a list too
+    actions["hub_private_repo"].nargs, actions["hub_private_repo"].const = "?", True  # as other switches are given
     return parser
 
 
@@ -119,8 +121,9 @@ def check(config: Config) -> None:
             where="--model_name_or_path",
             fix="name one, e.g. --model_name_or_path google-bert/bert-base-uncased or a local folder.",
         )
-    for flag in ("hub_model_id", "hub_private_repo", "hub_revision"):
-        if config.training.get(flag) and not config.training.get("push_to_hub"):
+    for flag in ("hub_model_id", "hub_private_repo", "hub_revision", "create_pr"):
+        given = config.run.create_pr if flag == "create_pr" else config.training.get(flag)
+        if given and not config.training.get("push_to_hub"):
             raise UserError(
                 f"--{flag} is given, but nothing will be pushed", where=f"--{flag}", fix="add --push_to_hub."
             )

@@ -1,8 +1,9 @@
-"""The one exception that speaks to users: what is wrong, where, and how to mend it."""
+"""The exceptions that speak to users: what is wrong, where, and how to mend it; or that they stopped the work."""
 
 from __future__ import annotations
 
 import re
+import signal
 
 
 class UserError(Exception):
@@ -23,6 +24,20 @@ class UserError(Exception):
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
         return f"error: {_one_line(where + self.what)}\nfix: {_one_line(self.fix)}"
+
+
+class Stopped(Exception):
+    """A signal stopped the work, and what was done is kept. The exit status is 128 plus the signal.
+
+    Args:
+        number: the signal.
+        kept: what was done and what was not, in a sentence without a full stop.
+        command: what goes on from there.
+    """
+
+    def __init__(self, number: int, kept: str, command: str) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}; {kept}. Go on with:\n  {command}")
+        self.number = number
 
 
 def first_line(error: Exception) -> str:

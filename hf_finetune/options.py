@@ -275,6 +275,9 @@ class RunConfig:
         default=None,
         metadata={"help": "Licence of the model, for its card: an identifier of the Hub such as apache-2.0."},
     )
+    create_pr: bool = field(
+        default=False, metadata={"help": "With --push_to_hub, propose the run as a pull request of the repository."}
+    )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Remove the run that stands in the output folder."}
     )

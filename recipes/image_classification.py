@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[s
     splits = audit(load_splits(config.data, task.KIND, dataset), config.data.on_bad_image)
     checkpoint = task.load_model(config, splits.labels, splits.problem)
     plan = make_plan(config, checkpoint, splits)
-    check_hub(config)
+    check_hub(config, task, splits, plan)
     timing = train(config, task, splits, checkpoint, plan)
     results = evaluate(config, task, splits, plan, timing)
     write_report(config.output_dir)

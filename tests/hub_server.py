@@ -10,31 +10,28 @@ and spaces alike (``{api}`` is ``/api/{models,datasets,spaces}/{repo_id}``):
 - account: ``GET /api/whoami-v2``, ``POST /api/validate-yaml``, ``POST /api/repos/create``
 - reading: ``GET {api}[/revision/{rev}]``, ``GET {api}/tree/{rev}[/{path}]``, ``POST {api}/paths-info/{rev}``,
   ``GET|HEAD /{repo}/resolve/{rev}/{path}``, with ranges
-- writing: ``POST {api}/preupload/{rev}``, ``POST /{repo}.git/info/lfs/objects/batch``, ``PUT /lfs/{oid}``,
-  ``POST /lfs/verify``, ``POST {api}/commit/{rev}[?create_pr=1]``, ``POST {api}/branch/{name}``
+- writing: ``POST {api}/preupload/{rev}``, ``POST /{repo}.git/info/lfs/objects/batch``, ``PUT /lfs/{oid}[/{part}]``,
+  ``POST /lfs/{oid}/complete``, ``POST /lfs/verify``, ``POST {api}/commit/{rev}[?create_pr=1]``,
+  ``POST {api}/branch/{name}``
 
-Xet, multipart LFS uploads, tags, organizations, gated repos, discussions, pagination and searches are left out, and
-only the top-level scalars of a card's header are read.
+Xet, tags, gated repos, discussions, pagination and searches are left out. Other tests patch the client's constants
+instead of starting a process: ``with hub.client(monkeypatch): ...``.
 """
 
 import base64
 import contextlib
-import fnmatch
 import hashlib
 import json
 import re
 import tempfile
 import threading
-import time
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-LFS_PATTERNS = ("*.arrow", "*.bin", "*.h5", "*.model", "*.npz", "*.onnx", "*.parquet", "*.pt", "*.safetensors")
-GIT_ATTRIBUTES = "".join(f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in LFS_PATTERNS).encode()
-LFS_THRESHOLD = 10 * 1024 * 1024
+from hub_state import Fault, HubError, Reply, Repo, card_errors, card_metadata
 
 _API = r"/api/(?P<kind>models|datasets|spaces)/(?P<repo_id>[^/]+(?:/[^/]+)?)"
 _WEB = r"/(?:(?P<kind>datasets|spaces)/)?(?P<repo_id>[^/]+(?:/[^/]+)?)"
@@ -44,6 +41,8 @@ ROUTES = [
     ("POST", r"/api/validate-yaml", "validate_yaml", None),
     ("POST", r"/api/repos/create", "create_repo", None),
     ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", "lfs_upload", None),
+    ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})/(?P<part>\d+)", "lfs_upload_part", None),
+    ("POST", r"/lfs/(?P<oid>[0-9a-f]{64})/complete", "lfs_complete", None),
     ("POST", r"/lfs/verify", "lfs_verify", None),
     ("POST", rf"{_WEB}\.git/info/lfs/objects/batch", "lfs_batch", "write"),
     ("GET", rf"{_WEB}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve", "read"),
@@ -56,122 +55,32 @@ ROUTES = [
 ]
 
 
-@dataclass
-class Reply:
-    status: int
-    body: object  # bytes are sent as they are, anything else as JSON
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-class HubError(Exception):
-    """An error answer; the client picks its exception class from the status and ``X-Error-Code``."""
-
-    def __init__(self, status: int, message: str, code: str = "", headers: dict | None = None, **body):
-        self.reply = Reply(status, {"error": message, **body}, dict(headers or {}))
-        self.reply.headers["X-Error-Message"] = message.encode("ascii", "replace").decode()
-        if code:
-            self.reply.headers["X-Error-Code"] = code
-
-
-@dataclass
-class Fault:
-    methods: tuple[str, ...]
-    path_regex: str
-    times: int
-    reply: Reply | None = None  # None cuts the connection after so many bytes
-    after_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Commit:
-    """A snapshot of all the files of a repo; ``lfs`` are the paths of those stored through LFS."""
-
-    oid: str
-    title: str
-    description: str
-    date: str
-    files: dict[str, bytes]
-    lfs: frozenset[str]
-
-    def etag(self, path: str) -> str:
-        """What the client compares with its local file: the SHA-256 of an LFS file, else the git blob id."""
-        return hashlib.sha256(self.files[path]).hexdigest() if path in self.lfs else git_oid(self.files[path])
-
-    def entry(self, path: str) -> dict:
-        """The description of one path in ``tree`` and ``paths-info``."""
-        if path not in self.files:
-            return {"type": "directory", "path": path, "size": 0, "oid": git_oid(f"{self.oid}:{path}".encode())}
-        size, etag = len(self.files[path]), self.etag(path)
-        entry = {"type": "file", "path": path, "size": size, "oid": etag}
-        if path in self.lfs:
-            pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{etag}\nsize {size}\n".encode()
-            entry["oid"] = git_oid(pointer)
-            entry["lfs"] = {"oid": etag, "sha256": etag, "size": size, "pointerSize": len(pointer)}
-        return entry
-
-
-@dataclass
-class Repo:
-    repo_type: str
-    repo_id: str
-    private: bool = False
-    branches: dict[str, list[Commit]] = field(default_factory=dict)  # oldest first; pull requests as "refs/pr/N"
-
-    def __post_init__(self) -> None:
-        self.branches["main"] = []
-        self.add_commit("main", "initial commit", {".gitattributes": GIT_ATTRIBUTES}, ())
-
-    @property
-    def commits(self) -> list[Commit]:
-        return self.branches["main"]
-
-    @property
-    def files(self) -> dict[str, bytes]:
-        return self.commits[-1].files
-
-    def history(self, revision: str) -> list[Commit]:
-        """The commits up to a branch name or a commit id."""
-        for name, commits in self.branches.items():
-            for index, commit in enumerate(commits):
-                if revision == commit.oid or (revision == name and commit is commits[-1]):
-                    return commits[: index + 1]
-        raise HubError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
-
-    def is_lfs(self, path: str, size: int, sample: bytes) -> bool:
-        lines = [line.split() for line in self.files.get(".gitattributes", b"").decode().splitlines()]
-        patterns = [words[0] for words in lines if "filter=lfs" in words]
-        tracked = any(fnmatch.fnmatch(path.rsplit("/", 1)[-1], pattern) for pattern in patterns)
-        return size > 0 and (tracked or size > LFS_THRESHOLD or b"\0" in sample)
-
-    def add_commit(self, branch: str, title: str, files: dict, lfs: Collection[str], description: str = "") -> Commit:
-        parent = self.branches[branch][-1].oid if self.branches[branch] else ""
-        tree = sorted((path, git_oid(content)) for path, content in files.items())
-        oid = git_oid(repr((self.repo_type, self.repo_id, parent, title, description, tree)).encode())
-        date = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
-        commit = Commit(oid, title, description, date, dict(files), frozenset(lfs) & files.keys())
-        self.branches[branch].append(commit)
-        return commit
-
-
-def git_oid(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def card_metadata(readme: bytes) -> dict[str, str]:
-    """The top-level scalars of a card's YAML header; lists and nested values are left out."""
-    header = re.match(r"---\r?\n(.*?)^---\s*$", readme.decode(), re.DOTALL | re.MULTILINE)
-    return dict(re.findall(r"^([\w-]+):[ \t]*[\"']?(\w[^\"'\r\n]*)", header[1], re.MULTILINE)) if header else {}
-
-
 class HubServer:
-    """The server and its state; ``users`` maps tokens to user names, ``read_only`` lists tokens which cannot write.
+    """The server and its state.
 
     ``requests`` logs ``(method, path, status)`` of every request, with the path as it was sent, less its query; the
-    status is 0 where the connection was cut before an answer.
+    status is 0 where the connection was cut before an answer. ``received`` counts the bytes of bodies by path.
+
+    Args:
+        users: token -> user name.
+        read_only: tokens which cannot write.
+        orgs: organization -> user name -> role in it.
+        scopes: fine-grained tokens -> the users, organizations and repos whose contents they write.
+        part_bytes: objects above this size are uploaded in parts of it.
     """
 
-    def __init__(self, users: dict[str, str], read_only: Collection[str] = ()):
+    def __init__(
+        self,
+        users: dict[str, str],
+        read_only: Collection[str] = (),
+        orgs: Mapping[str, Mapping[str, str]] | None = None,
+        scopes: Mapping[str, Collection[str]] | None = None,
+        part_bytes: int | None = None,
+    ):
         self.users, self.read_only = dict(users), frozenset(read_only)
+        self.orgs, self.scopes, self.part_bytes = dict(orgs or {}), dict(scopes or {}), part_bytes
+        self.received: Counter[str] = Counter()
+        self.lfs_parts: dict[tuple[str, int], bytes] = {}
         self.repos: dict[tuple[str, str], Repo] = {}
         self.requests: list[tuple[str, str, int]] = []
         self.lfs_objects: dict[str, bytes] = {}
@@ -227,6 +136,28 @@ class HubServer:
         """Close the connection ``after_bytes`` into the body of the answer (GET) or of the request (POST and PUT)."""
         self.faults.append(Fault(("GET", "POST", "PUT"), path_regex, times, None, after_bytes))
 
+    def lose(self, path_regex: str, times: int = 1) -> None:
+        """Carry the request out, and close the connection instead of answering."""
+        self.faults.append(Fault(("POST", "PUT"), path_regex, times, None, late=True))
+
+    @contextlib.contextmanager
+    def client(self, monkeypatch, token: str | None = None):
+        """The stock client of this process speaks to this server; its waits between tries take no time."""
+        from huggingface_hub import constants
+        from huggingface_hub.utils import _http, close_session
+
+        slept: list[float] = []
+        with monkeypatch.context() as patch:
+            for name, value in self.environ(token).items():
+                patch.setenv(name, value)
+            patch.setattr(constants, "ENDPOINT", self.url)
+            patch.setattr(constants, "HF_HUB_OFFLINE", False)
+            patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+            patch.setattr(_http.time, "sleep", slept.append)
+            close_session()
+            yield slept
+        close_session()
+
     def take_fault(self, method: str, path: str) -> Fault | None:
         """The first fault which is left for a request, counted as used."""
         with self.lock:
@@ -257,9 +188,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.url_path, self.query = url.path, parse_qs(url.query)
         self.close_connection = True  # one request per connection: nothing answers once the server is closed
         fault = self.hub.take_fault(self.command, url.path)
-        cut = fault.after_bytes if fault and fault.reply is None else None
+        cut = fault.after_bytes if fault and fault.reply is None and not fault.late else None
         length = int(self.headers.get("Content-Length", 0))
         self.body = self.rfile.read(length if cut is None else min(cut, length))
+        self.hub.received[url.path] += len(self.body)
         if len(self.body) < length:
             self.hub.requests.append((self.command, url.path, 0))
             return
@@ -268,6 +200,9 @@ class _Handler(BaseHTTPRequestHandler):
                 reply = fault.reply if fault and fault.reply else self.route(url.path)
         except HubError as error:
             reply = error.reply
+        if fault and fault.late:
+            self.hub.requests.append((self.command, url.path, 0))
+            return
         self.send(reply, cut if self.command == "GET" else None)
 
     do_GET = do_HEAD = do_POST = do_PUT = dispatch  # noqa: N815
@@ -303,23 +238,32 @@ class _Handler(BaseHTTPRequestHandler):
             return getattr(self, name)(**arguments)
         raise HubError(404, f"No such endpoint: {method} {path}")
 
-    def require_user(self, namespace: str | None = None) -> str:
-        """The authenticated user, who must be allowed to write to ``namespace`` where one is given."""
+    def require_user(self, namespace: str | None = None, name: str = "") -> str:
+        """The authenticated user, who must be allowed to write to ``namespace/name`` where a namespace is given."""
         if self.user is None:
             raise HubError(401, "Invalid username or password.")
-        if namespace and (namespace != self.user or self.token in self.hub.read_only):
+        if namespace and not self.may_write(namespace, f"{namespace}/{name}"):
             raise HubError(403, f"You don't have the rights to write under the namespace {namespace}")
         return self.user
 
+    def may_write(self, namespace: str, repo_id: str) -> bool:
+        role = "admin" if namespace == self.user else self.hub.orgs.get(namespace, {}).get(self.user, "read")
+        scopes = self.hub.scopes.get(self.token)
+        covered = scopes is None or namespace in scopes or repo_id in scopes
+        return role != "read" and covered and self.token not in self.hub.read_only
+
     def open_repo(self, repo_type: str, repo_id: str, access: str) -> Repo:
         repo = self.hub.repos.get((repo_type, repo_id))
-        namespace = repo_id.partition("/")[0]
-        if repo is None or (repo.private and self.user != namespace):
+        namespace, _, name = repo_id.partition("/")
+        member = self.user == namespace or self.user in self.hub.orgs.get(namespace, {})
+        if repo is None or (repo.private and not member):
             # Nobody learns whether a private repo exists. The client takes a 401 from an https endpoint for a missing
             # repo by itself; over http it needs the code.
             raise HubError(404 if self.user else 401, "Repository not found", "RepoNotFound")
         if access == "write":
-            self.require_user(namespace)
+            # Anybody may propose a change, and store the large files of one.
+            proposes = "create_pr" in self.query or (self.url_path.endswith("batch") and b'"ref"' not in self.body)
+            self.require_user(None if proposes else namespace, name)
         return repo
 
     def repo_url(self, repo: Repo) -> str:
@@ -327,21 +271,34 @@ class _Handler(BaseHTTPRequestHandler):
 
     def whoami(self) -> Reply:
         name = self.require_user()
-        role = "read" if self.token in self.hub.read_only else "write"
-        auth = {"type": "access_token", "accessToken": {"displayName": "test", "role": role}}
-        return Reply(200, {"type": "user", "id": name, "name": name, "fullname": name, "orgs": [], "auth": auth})
+        scopes = self.hub.scopes.get(self.token)
+        role = "read" if self.token in self.hub.read_only else "write" if scopes is None else "fineGrained"
+        token = {"displayName": "test", "role": role}
+        if scopes is not None:
+            kinds = {scope: "model" if "/" in scope else "user" if scope == name else "org" for scope in scopes}
+            scoped = [
+                {"entity": {"type": kind, "name": scope}, "permissions": ["repo.content.read", "repo.write"]}
+                for scope, kind in kinds.items()
+            ]
+            token["fineGrained"] = {"canReadGatedRepos": False, "global": [], "scoped": scoped}
+        orgs = [
+            {"type": "org", "name": org, "roleInOrg": members[name]}
+            for org, members in self.hub.orgs.items()
+            if name in members
+        ]
+        auth = {"type": "access_token", "accessToken": token}
+        return Reply(200, {"type": "user", "id": name, "name": name, "fullname": name, "orgs": orgs, "auth": auth})
 
     def validate_yaml(self) -> Reply:
-        content = json.loads(self.body)["content"]
-        if content.startswith("---") and not re.search(r"^---\s*$", content[3:], re.MULTILINE):
-            message = "Invalid YAML header: it is not closed"
-            raise HubError(400, message, errors=[{"message": message}], warnings=[])
+        errors = [{"message": message} for message in card_errors(json.loads(self.body)["content"])]
+        if errors:
+            raise HubError(400, errors[0]["message"], errors=errors, warnings=[])
         return Reply(200, {"errors": [], "warnings": []})
 
     def create_repo(self) -> Reply:
         body = json.loads(self.body)
         namespace = body.get("organization") or self.require_user()
-        self.require_user(namespace)
+        self.require_user(namespace, body["name"])
         key = body.get("type") or "model", f"{namespace}/{body['name']}"
         if key in self.hub.repos:
             message = f"You already created this {key[0]} repo"
@@ -419,10 +376,30 @@ class _Handler(BaseHTTPRequestHandler):
             answer = {"oid": wanted["oid"], "size": wanted["size"]}
             if wanted["oid"] not in self.hub.lfs_objects:
                 self.hub.lfs_pending.add(wanted["oid"])
-                upload = {"href": f"{self.hub.url}/lfs/{wanted['oid']}"}
+                upload = self.upload_action(**answer)
                 answer["actions"] = {"upload": upload, "verify": {"href": f"{self.hub.url}/lfs/verify"}}
             objects.append(answer)
         return Reply(200, {"transfer": "basic", "objects": objects})
+
+    def upload_action(self, oid: str, size: int) -> dict:
+        """Where the client sends an object: in one piece, or in parts and then a word that all are there."""
+        url, part = f"{self.hub.url}/lfs/{oid}", self.hub.part_bytes
+        if part is None or size <= part:
+            return {"href": url}
+        numbers = range(1, -(-size // part) + 1)
+        header = {"chunk_size": str(part)} | {str(number): f"{url}/{number}" for number in numbers}
+        return {"href": f"{url}/complete", "header": header}
+
+    def lfs_upload_part(self, oid: str, part: str) -> Reply:
+        if oid not in self.hub.lfs_pending:
+            raise HubError(403, "No upload of this object was asked for")
+        self.hub.lfs_parts[oid, int(part)] = self.body
+        return Reply(200, b"", {"ETag": hashlib.sha256(self.body).hexdigest()})
+
+    def lfs_complete(self, oid: str) -> Reply:
+        parts = [self.hub.lfs_parts[oid, part["partNumber"]] for part in json.loads(self.body)["parts"]]
+        self.body = b"".join(parts)
+        return self.lfs_upload(oid)
 
     def lfs_upload(self, oid: str) -> Reply:
         # The client sends no token here, as for a presigned URL: the batch request opened this one.
@@ -481,6 +458,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise HubError(400, f"Unknown operation: {key}")
 
     def create_branch(self, repo: Repo, name: str) -> Reply:
+        if name.startswith("refs/") or ".." in name:
+            raise HubError(400, f"Invalid reference for a branch: {name}")
         if name in repo.branches:
             raise HubError(409, f"Reference already exists: refs/heads/{name}")
         repo.branches[name] = repo.history(json.loads(self.body).get("startingPoint", "main"))

@@ -325,3 +325,27 @@ def test_every_task_has_a_recipe_and_a_place_in_the_readme():
     assert TASKS.keys() == RECIPES.keys()
     for task in TASKS:
         assert f"hf-finetune train {task}" in text_of(ROOT / "README.md")
+
+
+def test_push_commands_parse(monkeypatch):
+    from hf_finetune.cli import push
+    from hf_finetune.publish import hub
+
+    seen = []
+    monkeypatch.setattr(hub, "push_folder", lambda run, to: seen.append((run, to)))
+    ours = [words for _, words in COMMANDS if words[:2] == ["hf-finetune", "push"]]
+    for words in ours:
+        push.main(words[2:])
+    assert len(seen) == len(ours) >= 4
+
+
+def test_push_page_lists_every_flag_and_what_is_busy():
+    from hf_finetune.publish.answers import BUSY, LONGEST, WAITS
+
+    text = text_of(ROOT / "docs" / "push.md")
+    source = text_of(ROOT / "hf_finetune" / "cli" / "push.py")
+    flags = set(re.findall(r'add_argument\(\s*"--(\w+)"', source)) - {"hub_token"}
+    assert set(re.findall(r"^\| `--(\w+)` \|", text, flags=re.MULTILINE)) == flags
+    assert ", ".join(map(str, BUSY[:-1])) + f" or {BUSY[-1]}" in text
+    assert (WAITS, LONGEST) == ((1, 2, 4), 60)
+    assert "after 1, 2 and 4 seconds" in text

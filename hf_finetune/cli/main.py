@@ -19,6 +19,7 @@ VERBS = {
     "report": "write the page that shows a run:  hf-finetune report RUN",
     "verify": "prove that the saved model gives what was measured:  hf-finetune verify RUN",
     "export": "write a model for use without PyTorch, as ONNX:  hf-finetune export RUN",
+    "push": "publish a finished run on the Hub:  hf-finetune push RUN --hub_model_id NAME",
     "demo": "fine-tune a real text model and a real image model on real data:  hf-finetune demo [text|image]",
 }
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from hf_finetune.console import is_main_process
-from hf_finetune.errors import UserError
+from hf_finetune.errors import Stopped, UserError
 
 
 def run_as_script(main: Callable[[], Any]) -> int:
@@ -24,6 +24,10 @@ def run_as_script(main: Callable[[], Any]) -> int:
         if is_main_process():
             print(error, file=sys.stderr)
         return 2
+    except Stopped as stop:
+        if is_main_process():
+            print(stop, file=sys.stderr)
+        return 128 + stop.number
     except KeyboardInterrupt:
         return 130
     except Exception as error:

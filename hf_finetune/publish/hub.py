@@ -1,128 +1,229 @@
-"""Push a run to the Hub: checked before training, and whole on disk whatever happens on the way."""
+"""Push a run to the Hub: checked before training, in one commit, and whole on disk whatever happens on the way."""
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
+
+from huggingface_hub import get_token
 
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say
-from hf_finetune.errors import UserError, first_line
+from hf_finetune.data import Splits
+from hf_finetune.errors import Stopped, UserError
+from hf_finetune.evaluation.results import Results
+from hf_finetune.publish.access import open_repository
+from hf_finetune.publish.answers import client_errors, explain, patiently
+from hf_finetune.publish.card import model_card
+from hf_finetune.publish.contents import contents
+from hf_finetune.publish.destination import Destination, destination_of
+from hf_finetune.publish.merged import merged_model
+from hf_finetune.publish.private import private_of, refuse_leaks
+from hf_finetune.strategies import Plan
+from hf_finetune.tasks import Task
 
-BESIDE_THE_MODEL = ("README.md", "metrics.json", "config.yaml")
+LARGE = 10 * 1024 * 1024  # bytes; the Hub takes larger texts through LFS too
+# Weights of an earlier push: beside those of another kind they would be loaded instead, or as well.
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "pytorch_model*.bin")
 
 
-def check_hub(config: Config) -> None:
-    """Make sure, before an hour of training, that the run may be pushed, and make the repository.
+def check_hub(config: Config, task: Task, splits: Splits, plan: Plan) -> None:
+    """Make sure, before an hour of training, that the run may be pushed, and make the repository and the branch.
 
     Raises:
-        UserError: no token, a token that may not write there, or a name that the Hub does not take.
+        UserError: whatever :func:`open_repository` refuses, or a label that would publish a local path.
     """
     if not config.training.get("push_to_hub") or not is_main_process():
         return
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    api = HfApi(token=config.training.get("hub_token"))
-    try:
-        user = api.whoami()["name"]
-        config.training.setdefault("hub_model_id", f"{user}/{config.output_dir.name}")
-        if "/" not in config.training["hub_model_id"]:
-            config.training["hub_model_id"] = f"{user}/{config.training['hub_model_id']}"
-        api.create_repo(config.training["hub_model_id"], private=config.training.get("hub_private_repo"), exist_ok=True)
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise _explain(error, config) from error
-    say(f"The model will be pushed to {config.training['hub_model_id']}.")
+    nothing_yet = Results({"timing": {"train_seconds": 0.0}}, judged="test")
+    card = model_card(config, task, splits, plan, nothing_yet)
+    to = destination_of(config)
+    private = private_of(config.output_dir, config.to_flat(), to.hub_token or get_token())
+    refuse_leaks({f"the label {label!r}": label for label in splits.labels}, private)
+    to = open_repository(to, card)
+    config.training["hub_model_id"] = to.hub_model_id
+    say(f"The model will be pushed to {_place(to)}.")
 
 
 def push_run(config: Config) -> str | None:
-    """Upload ``model/``, the card, the metrics and the configuration in one commit.
+    """Push the run that has just ended, where ``--push_to_hub`` asked for it.
 
     Returns:
-        The address of the repository; None where nothing was to be pushed.
+        The address of the commit or of the pull request; None where nothing was to be pushed.
 
     Raises:
         UserError: the Hub refused; the run folder is whole, and the message says how to go on.
+        Stopped: a signal came while the run was pushed.
     """
     if not config.training.get("push_to_hub") or not is_main_process():
         return None
-    from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
-    repo = config.training["hub_model_id"]
-    files = run_files(config.output_dir)
-    operations = [
-        CommitOperationAdd(path_in_repo=name, path_or_fileobj=_public(name, path)) for name, path in files.items()
-    ]
-    api = HfApi(token=config.training.get("hub_token"))
+    to, run = destination_of(config), config.output_dir
     try:
-        commit = api.create_commit(
-            repo,
-            operations=operations,
-            commit_message="Fine-tuned with hf-finetune",
-            revision=config.training.get("hub_revision"),
-        )
-    except (HfHubHTTPError, OSError) as error:
-        raise _explain(error, config, trained=True) from error
-    say(f"Pushed to {commit.repo_url if hasattr(commit, 'repo_url') else repo}")
-    return str(getattr(commit, "repo_url", repo))
+        files = contents(run, to)
+    except UserError:
+        say(f"Nothing was pushed; the run in {run} is whole. Once that is mended: {to.command(run)}")
+        raise
+    _warn_of_local_base(run, to)
+    return upload(files, run, to)
 
 
-def run_files(folder: Path) -> dict[str, Path]:
-    """What is pushed: the files of ``model/`` at the top, and the card, metrics and configuration beside them."""
-    model = folder / "model"
-    files = {path.relative_to(model).as_posix(): path for path in sorted(model.rglob("*")) if path.is_file()}
-    # The model's own config.json keeps its name; the run's configuration is YAML, so they do not meet.
-    return files | {name: folder / name for name in BESIDE_THE_MODEL if (folder / name).exists()}
+def push_folder(run: Path, to: Destination) -> str:
+    """Push the run that stands in a folder: check what is pushed, then whether it may be, then push it.
+
+    Returns:
+        The address of the commit or of the pull request.
+
+    Raises:
+        UserError: no finished run, something private in it, or the Hub refused.
+        Stopped: a signal came while the run was pushed.
+    """
+    with merged_model(run) if to.merged else nullcontext() as model:
+        files = contents(run, to, model)
+        card = files["README.md"]
+        text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
+        to = open_repository(to, text)
+        files = contents(run, to, model)  # once more: the card's code names the repository, now with its namespace
+        _warn_of_local_base(run, to)
+        return upload(files, run, to)
 
 
-def _public(name: str, path: Path) -> Any:
-    """File content as it may be seen: no local path in the configuration or in the adapter's base model."""
-    if name == "config.yaml":
-        return _without_local_paths(path).encode()
-    if name == "adapter_config.json":
-        return _public_adapter(path).encode()
-    return path
+@dataclass
+class _Sent:
+    """How far a push came: the large files that the Hub has, those that it has not, and the small ones of the commit."""
+
+    large: list[str]
+    small: list[str]
+    done: list[str] = field(default_factory=list)
+    committing: bool = False
+
+    def state(self, run: Path, to: Destination) -> str:
+        """What was uploaded and what was not, as the tail of a sentence."""
+        waiting = [name for name in self.large if name not in self.done] + self.small
+        kept = f"uploaded, and kept by the Hub: {', '.join(self.done)}" if self.done else "nothing was uploaded"
+        if self.committing:
+            seen = f"nothing shows in {to.hub_model_id} unless the commit came through before the answer was lost"
+        else:
+            seen = f"nothing of it shows in {to.hub_model_id}"
+        return f"{kept}; not yet: {', '.join(waiting)}; {seen}; the run in {run} is whole"
 
 
-def _without_local_paths(path: Path) -> str:
-    import yaml
+def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str:
+    """Upload files in one commit: large ones first, one after the other, which the Hub keeps; then all show at once.
 
-    from hf_finetune.publish.card import public_name
+    Large files that the Hub has from an earlier try are not sent again.
 
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    public = {k: public_name(v) if isinstance(v, str) and set(v) & {"/", "\\"} else v for k, v in content.items()}
-    return yaml.safe_dump(public, sort_keys=False, allow_unicode=True)
+    Args:
+        files: name in the repository → file or content.
+        run: the run folder, for the command that goes on.
+        to: where they go.
+
+    Returns:
+        The address of the commit or of the pull request.
+
+    Raises:
+        UserError: the Hub refused, or could not be reached.
+        Stopped: SIGINT or SIGTERM came.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    api = HfApi(token=to.hub_token)
+    large = sorted((name for name, content in files.items() if _is_large(content)), key=lambda name: _size(files[name]))
+    sent = _Sent(large, [name for name in files if name not in large])
+    command = to.command(run)
+    try:
+        with _signals_raise():
+            adds = {name: CommitOperationAdd(name, content) for name, content in files.items()}
+            head = patiently(lambda: api.model_info(to.hub_model_id, revision=to.hub_revision))
+            for group in ([name] for name in large):
+                _preupload(api, to, [adds[name] for name in group])
+                sent.done += group
+            _preupload(api, to, [adds[name] for name in sent.small])
+            stale = [s.rfilename for s in head.siblings or [] if _is_stale(s.rfilename, files)]
+            sent.committing = True
+            commit = patiently(
+                lambda: api.create_commit(
+                    to.hub_model_id,
+                    operations=[*adds.values(), *map(CommitOperationDelete, stale)],
+                    commit_message=to.commit_message,
+                    revision=to.hub_revision,
+                    create_pr=to.create_pr,
+                    parent_commit=head.sha,  # also keeps a second try from committing twice
+                )
+            )
+    except KeyboardInterrupt as stop:
+        number = stop.args[0] if stop.args else signal.SIGINT
+        raise Stopped(int(number), sent.state(run, to), command) from None
+    except client_errors() as error:
+        raise explain(error, to, state="; " + sent.state(run, to), command=command) from error
+    for name in stale:
+        say(f"Removed from {to.hub_model_id}, for it belongs to other weights: {name}")
+    address = commit.pr_url if to.create_pr else commit.commit_url
+    say(f"Pushed {len(files)} files to {_place(to)}: {address}")
+    return str(address)
 
 
-def _public_adapter(path: Path) -> str:
+def _preupload(api: Any, to: Destination, additions: list[Any]) -> None:
+    api.preupload_lfs_files(
+        to.hub_model_id, additions, revision=to.hub_revision, create_pr=to.create_pr, free_memory=False
+    )
+
+
+def _is_large(content: Path | bytes) -> bool:
+    """Whether the Hub keeps a file through LFS, apart from the commit: what is no text, or a very long one."""
+    if isinstance(content, bytes):
+        return len(content) > LARGE
+    with content.open("rb") as file:
+        return b"\0" in file.read(4096) or _size(content) > LARGE
+
+
+def _size(content: Path | bytes) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def _is_stale(name: str, files: Mapping[str, Any]) -> bool:
+    import fnmatch
+
+    return "/" not in name and name not in files and any(fnmatch.fnmatch(name, pattern) for pattern in WEIGHTS)
+
+
+def _place(to: Destination) -> str:
+    branch = f", branch {to.hub_revision}" if to.hub_revision else ""
+    return f"{to.hub_model_id}{branch}{', as a pull request' if to.create_pr else ''}"
+
+
+def _warn_of_local_base(run: Path, to: Destination) -> None:
+    """Whoever loads an adapter needs its base, which a local folder is to nobody else."""
     import json
 
-    from hf_finetune.publish.card import public_name
+    path = run / "model" / "adapter_config.json"
+    if to.merged or not path.is_file():
+        return
+    base = Path(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    if base.exists():
+        say(
+            f"The adapter's base is the local folder {base.name}, which nobody else has; --merged pushes a whole model."
+        )
 
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content["base_model_name_or_path"] = public_name(content["base_model_name_or_path"])
-    return json.dumps(content, indent=2)
 
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, and both say which of them it was."""
 
-def _explain(error: Exception, config: Config, *, trained: bool = False) -> UserError:
-    from huggingface_hub.errors import LocalTokenNotFoundError
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(number)
 
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    repo = config.training.get("hub_model_id", "the Hub")
-    model = config.output_dir / "model"
-    rest = f" The run is whole in {config.output_dir}; 'hf upload {repo} {model}' uploads it." if trained else ""
-    where = f"--hub_model_id {repo}"
-    if status == 401 or isinstance(error, LocalTokenNotFoundError):
-        return UserError("there is no valid token", where=where, fix=f"run 'hf auth login', or set HF_TOKEN.{rest}")
-    if status == 403:
-        fix = f"make a token with write access, or name another --hub_model_id.{rest}"
-        return UserError("the token may not write there", where=where, fix=fix)
-    if status == 404:
-        return UserError("there is no such namespace", where=where, fix=f"check --hub_model_id.{rest}")
-    if status == 409:
-        return UserError("the repository changed meanwhile", where=where, fix=f"push once more.{rest}")
-    if status == 429:
-        return UserError("the Hub asks to slow down", where=where, fix=f"wait some minutes, and push once more.{rest}")
-    what = f"the Hub did not take the model ({first_line(error)})"
-    return UserError(what, where=where, fix=f"check the network, and push once more.{rest}")
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,29 @@ LOAD = """
 import sys
 sys.modules["hf_finetune"] = None
 from transformers import pipeline
-print("ANSWER", pipeline("text-classification", model="alice/films")("good film")[0]["label"])
+classify = pipeline("text-classification", model="alice/films")
+print("ANSWER", classify("good film")[0]["score"], classify.model.config.id2label)
+"""
+LOAD_ADAPTER = """
+import sys
+sys.modules["hf_finetune"] = None
+import torch
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+config = AutoConfig.from_pretrained("alice/films")
+base = AutoModelForSequenceClassification.from_pretrained(sys.argv[1], config=config, ignore_mismatched_sizes=True)
+model = PeftModel.from_pretrained(base, "alice/films").eval()
+inputs = AutoTokenizer.from_pretrained("alice/films")("good film", return_tensors="pt")
+print("ANSWER", model(**inputs).logits.softmax(-1).max().item(), config.id2label)
+"""
+RESUME = """
+import sys
+import huggingface_hub
+from huggingface_hub import constants
+constants.DOWNLOAD_CHUNK_SIZE = 10_000  # what came before the cut is lost by the chunk
+path = huggingface_hub.hf_hub_download("alice/films", "model.safetensors")
+print("ANSWER", open(path, "rb").read() == open(sys.argv[1], "rb").read())
 """
 
 
@@ -56,38 +81,137 @@ def test_the_pushed_model_is_whole_and_loads_from_the_hub(checkpoints, text_file
         assert str(tmp_path) not in published
         assert str(Path(text_files["train"]).parent) not in published
         assert json.loads(files["metrics.json"])["test"]["rows"] == 21
+        hub.cut("/resolve/.*/model.safetensors$", after_bytes=40_000)
+        resumed = shell(hub, "-c", RESUME, str(tmp_path / "model" / "model.safetensors"))
+        assert resumed.stdout.split()[-2:] == ["ANSWER", "True"], resumed.stderr[-2000:]
+        answers = [
+            status for verb, path, status in hub.requests if verb == "GET" and path.endswith("/model.safetensors")
+        ]
+        assert answers == [200, 206]  # the second download goes on where the first was cut
         answer = shell(hub, "-c", LOAD)
-        assert answer.stdout.split("ANSWER")[1].strip() in ("positive", "negative"), answer.stderr[-2000:]
+        assert float(answer.stdout.split("ANSWER")[1].split()[0]) == pytest.approx(local_score(tmp_path), abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("token", "repo", "reason"),
-    [
-        ("hf_wrong", "alice/films", "there is no valid token"),
-        ("hf_reader", "alice/films", "may not write there"),
-        ("hf_secret_token", "bob/films", "may not write there"),
-    ],
-)
-def test_what_may_not_be_pushed_is_refused_before_training(token, repo, reason, checkpoints, text_files, tmp_path):
-    users = {"hf_secret_token": "alice", "hf_reader": "alice"}
-    with HubServer(users=users, read_only=("hf_reader",)) as hub:
-        done = train(hub, checkpoints, text_files, tmp_path, "--hub_model_id", repo, token=token)
+def local_score(run: Path) -> float:
+    from transformers import pipeline
+
+    return pipeline("text-classification", model=str(run / "model"))("good film")[0]["score"]
+
+
+def test_what_may_not_be_pushed_is_refused_before_training(checkpoints, text_files, tmp_path):
+    with HubServer(users={"hf_secret_token": "alice"}) as hub:
+        done = train(hub, checkpoints, text_files, tmp_path, "--hub_model_id", "alice/films", token="hf_wrong")
         assert done.returncode == 2, done.stderr[-2000:]
         error, fix = done.stderr.splitlines()[-2:]
-        assert reason in error
-        assert fix.startswith("fix: ")
-        assert token not in done.stdout + done.stderr
+        assert error == "error: --hub_model_id alice/films: there is no valid token"
+        assert fix == "fix: run 'hf auth login', or set HF_TOKEN."
+        assert "hf_wrong" not in done.stdout + done.stderr
         assert not (tmp_path / "checkpoints").exists()
 
 
-def test_a_push_that_fails_leaves_the_run_whole(checkpoints, text_files, tmp_path):
+def test_a_push_that_fails_leaves_the_run_whole_and_its_command_finishes_it(checkpoints, text_files, tmp_path):
+    run = tmp_path / "two words"
     with HubServer(users={"hf_secret_token": "alice"}) as hub:
         hub.fail("POST", r"/commit/", 403)
-        done = train(hub, checkpoints, text_files, tmp_path, "--hub_model_id", "films")
+        flags = ["--hub_model_id", "films", "--hub_private_repo", "--hub_revision", "dev", "--strategy", "lora"]
+        done = train(hub, checkpoints, text_files, run, *flags)
         assert done.returncode == 2, done.stderr[-2000:]
-        assert "The run is whole in" in done.stderr.splitlines()[-1]
-        assert (tmp_path / "model" / "model.safetensors").exists()
-        assert (tmp_path / "predictions.parquet").exists()
+        error, fix = done.stderr.splitlines()[-2:]
+        assert "uploaded, and kept by the Hub: adapter_model.safetensors; not yet: adapter_config.json" in error
+        assert f"the run in {run} is whole" in error
+        command = fix.split("then run: ")[1]
+        flags = "--hub_model_id alice/films --hub_private_repo true --hub_revision dev"
+        assert command == f"hf-finetune push '{run}' {flags}"
+        assert (run / "predictions.parquet").exists()
+        repo = hub.repos["model", "alice/films"]
+        assert len(repo.branches["dev"]) == 1
+        done = shell(hub, "-m", "hf_finetune", *shlex.split(command)[1:])
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert repo.private
+        assert "adapter_model.safetensors" in repo.branches["dev"][-1].files
+        assert [status for verb, _, status in hub.requests if verb == "PUT"] == [200]
+        repo.branches["main"] = repo.branches["dev"]
+        answer = shell(hub, "-c", LOAD_ADAPTER, checkpoints("bert"))
+        assert "ANSWER" in answer.stdout, answer.stderr[-2000:]
+        probability = float(answer.stdout.split("ANSWER")[1].split()[0])
+        assert probability == pytest.approx(adapter_score(run), abs=1e-5)
+
+
+def adapter_score(run: Path) -> float:
+    from transformers import AutoTokenizer
+
+    from hf_finetune.models import load_artifact
+
+    model = load_artifact(run / "model", "AutoModelForSequenceClassification")
+    inputs = AutoTokenizer.from_pretrained(run / "model")("good film", return_tensors="pt")
+    return model(**inputs).logits.softmax(-1).max().item()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_client_waits_ends_the_push(number, checkpoints, text_files, tmp_path):
+    """The client waits between its tries of an upload that is cut off again and again."""
+    from hf_finetune import fine_tune
+
+    files = {f"{split}_file": path for split, path in text_files.items()}
+    run = tmp_path / "run"
+    fine_tune(
+        "text-classification", model_name_or_path=checkpoints("bert"), **files, num_train_epochs=1, output_dir=run
+    )
+    with HubServer(users={"hf_secret_token": "alice"}) as hub:
+        hub.cut("^/lfs/", after_bytes=1000, times=30)
+        command = [sys.executable, "-m", "hf_finetune", "push", str(run), "--hub_model_id", "alice/films"]
+        env = os.environ | {"OMP_NUM_THREADS": "1"} | hub.environ()
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as push:
+            deadline = time.monotonic() + 120
+            while not any(verb == "PUT" for verb, _, _ in hub.requests) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            push.send_signal(number)
+            _, errors = push.communicate(timeout=60)
+        assert push.returncode == 128 + number, errors[-2000:]
+        first, again = errors.rstrip().splitlines()[-2:]
+        assert (
+            f"interrupted by {signal.Signals(number).name}; nothing was uploaded; not yet: model.safetensors" in first
+        )
+        assert shlex.split(again) == ["hf-finetune", "push", str(run), "--hub_model_id", "alice/films"]
+        assert (run / "model" / "model.safetensors").exists()
+        assert "Traceback" not in errors
+
+
+def test_everything_is_checked_before_training(checkpoints, text_files, monkeypatch, tmp_path):
+    """All before the first step; in this process, to which the server answers."""
+    from hf_finetune import fine_tune
+    from hf_finetune.errors import UserError
+
+    def refused(**flags):
+        given = {f"{split}_file": path for split, path in text_files.items()} | flags
+        with pytest.raises(UserError) as caught:
+            fine_tune(
+                "text-classification",
+                model_name_or_path=checkpoints("bert"),
+                output_dir=tmp_path / "run",
+                push_to_hub=True,
+                **given,
+            )
+        assert not (tmp_path / "run").exists()
+        return caught.value
+
+    users = {"hf_secret_token": "alice", "hf_reader": "alice"}
+    with HubServer(users=users, read_only=["hf_reader"]) as hub, hub.client(monkeypatch):
+        hub.add_repo("model", "alice/mine")
+        assert "may only read" in refused(hub_model_id="films", hub_token="hf_reader").what
+        assert "alice is no member of it" in refused(hub_model_id="bob/films").what
+        assert "the repository is public" in refused(hub_model_id="mine", hub_private_repo=True).what
+        hub.fail("POST", "/validate-yaml", 400)
+        assert "does not take the card's metadata: Injected failure" in refused(hub_model_id="films").what
+        assert "does not take this name" in refused(hub_model_id="films", hub_revision="refs/x").what
+        assert "no such repository to propose" in refused(hub_model_id="bob/films", create_pr=True).what
+        assert "names of at most 96" in refused(hub_model_id="no good").what
+        rows = tmp_path / "rows.csv"
+        folder = tmp_path / "run"
+        rows.write_text("text,label\n" + "".join(f"film {i},{(folder, 'x')[i % 2]}\n" for i in range(20)))
+        error = refused(hub_model_id="films", train_file=rows, validation_file=None, test_file=None)
+        assert error.what == "this file would publish the run folder"
+        assert error.where == f"the label {str(folder)!r}"
 
 
 def test_the_card_is_valid_and_names_no_folder(checkpoints, text_files, tmp_path):
