@@ -12,6 +12,7 @@ from huggingface_hub import get_token
 
 from hf_finetune.errors import UserError
 from hf_finetune.publish.card import public_name
+from hf_finetune.publish.card_figures import FOLDER as FIGURES
 from hf_finetune.publish.destination import Destination
 from hf_finetune.publish.private import PATH_KEY, Private, private_of, refuse_leaks, taken_out
 
@@ -21,7 +22,7 @@ ORIGINS = ("base_model_name_or_path", "_name_or_path", "name_or_path")
 
 
 def run_files(run: Path, model: Path | None = None) -> dict[str, Path]:
-    """Name in the repository → file: those of ``model/`` at the top, and card, metrics, settings and report beside them.
+    """Name in the repository → file: those of ``model/`` at the top, and card with its pictures, metrics, settings and report beside.
 
     Args:
         run: the run folder.
@@ -39,7 +40,8 @@ def run_files(run: Path, model: Path | None = None) -> dict[str, Path]:
             fix="name the folder that a run left behind, the one that holds model/.",
         )
     files = {path.relative_to(model).as_posix(): path for path in sorted(model.rglob("*")) if path.is_file()}
-    return files | {name: run / name for name in BESIDE_THE_MODEL if (run / name).is_file()}
+    beside = [*BESIDE_THE_MODEL, *(f"{FIGURES}/{path.name}" for path in sorted((run / FIGURES).glob("*.png")))]
+    return files | {name: run / name for name in beside if (run / name).is_file()}
 
 
 def contents(run: Path, to: Destination, model: Path | None = None) -> dict[str, Path | bytes]:

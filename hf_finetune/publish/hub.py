@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -28,7 +29,9 @@ from hf_finetune.publish.private import private_of, refuse_leaks
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task
 
-LARGE = 10 * 1024 * 1024  # bytes; the Hub takes larger texts through LFS too
+# What the Hub keeps through LFS, apart from the commit: weights and vocabularies in binary, and whatever is large.
+LARGE_SUFFIXES = (".safetensors", ".bin", ".model")
+LARGE = 10 * 1024 * 1024  # bytes
 # Weights of an earlier push: beside those of another kind they would be loaded instead, or as well.
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "pytorch_model*.bin")
 
@@ -41,8 +44,8 @@ def check_hub(config: Config, task: Task, splits: Splits, plan: Plan) -> None:
     """
     if not config.training.get("push_to_hub") or not is_main_process():
         return
-    nothing_yet = Results({"timing": {"train_seconds": 0.0}}, judged="test")
-    card = model_card(config, task, splits, plan, nothing_yet)
+    not_measured = Results({"timing": defaultdict(float)}, judged="")
+    card = model_card(config, task, splits, plan, not_measured)
     to = destination_of(config)
     private = private_of(config.output_dir, config.to_flat(), to.hub_token or get_token())
     refuse_leaks({f"the label {label!r}": label for label in splits.labels}, private)
@@ -133,7 +136,7 @@ def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi(token=to.hub_token)
-    large = sorted((name for name, content in files.items() if _is_large(content)), key=lambda name: _size(files[name]))
+    large = sorted((name for name in files if _is_large(name, files[name])), key=lambda name: _size(files[name]))
     sent = _Sent(large, [name for name in files if name not in large])
     command = to.command(run)
     try:
@@ -174,12 +177,8 @@ def _preupload(api: Any, to: Destination, additions: list[Any]) -> None:
     )
 
 
-def _is_large(content: Path | bytes) -> bool:
-    """Whether the Hub keeps a file through LFS, apart from the commit: what is no text, or a very long one."""
-    if isinstance(content, bytes):
-        return len(content) > LARGE
-    with content.open("rb") as file:
-        return b"\0" in file.read(4096) or _size(content) > LARGE
+def _is_large(name: str, content: Path | bytes) -> bool:
+    return name.endswith(LARGE_SUFFIXES) or _size(content) > LARGE
 
 
 def _size(content: Path | bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -77,7 +78,7 @@ def test_the_pushed_model_is_whole_and_loads_from_the_hub(checkpoints, text_file
         } <= set(files)
         assert files["model.safetensors"] == (tmp_path / "model" / "model.safetensors").read_bytes()
         assert "hf_secret_token" not in text_of(tmp_path) + done.stdout + done.stderr
-        published = b"\n".join(content for name, content in files.items() if name != "model.safetensors").decode()
+        published = b"\n".join(content for name, content in files.items() if b"\0" not in content).decode()
         assert str(tmp_path) not in published
         assert str(Path(text_files["train"]).parent) not in published
         assert json.loads(files["metrics.json"])["test"]["rows"] == 21
@@ -129,7 +130,8 @@ def test_a_push_that_fails_leaves_the_run_whole_and_its_command_finishes_it(chec
         assert done.returncode == 0, done.stderr[-2000:]
         assert repo.private
         assert "adapter_model.safetensors" in repo.branches["dev"][-1].files
-        assert [status for verb, _, status in hub.requests if verb == "PUT"] == [200]
+        weights = f"/lfs/{hashlib.sha256((run / 'model' / 'adapter_model.safetensors').read_bytes()).hexdigest()}"
+        assert [status for _, path, status in hub.requests if path == weights] == [200]
         repo.branches["main"] = repo.branches["dev"]
         answer = shell(hub, "-c", LOAD_ADAPTER, checkpoints("bert"))
         assert "ANSWER" in answer.stdout, answer.stderr[-2000:]
@@ -201,6 +203,7 @@ def test_everything_is_checked_before_training(checkpoints, text_files, monkeypa
         assert "may only read" in refused(hub_model_id="films", hub_token="hf_reader").what
         assert "alice is no member of it" in refused(hub_model_id="bob/films").what
         assert "the repository is public" in refused(hub_model_id="mine", hub_private_repo=True).what
+        assert '"license" must be one of' in refused(hub_model_id="films", license="my own").what
         hub.fail("POST", "/validate-yaml", 400)
         assert "does not take the card's metadata: Injected failure" in refused(hub_model_id="films").what
         assert "does not take this name" in refused(hub_model_id="films", hub_revision="refs/x").what
