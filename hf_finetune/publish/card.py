@@ -25,6 +25,8 @@ SHOWN = (
 HUB_NAMES = {"accuracy": "accuracy", "f1_macro": "f1", "pearson": "pearsonr", "spearman": "spearmanr", "rmse": "rmse"}
 # One of the pictures that the Hub's own pages show.
 SAMPLE_PICTURE = "https://huggingface.co/datasets/mishig/sample_images/resolve/main/tiger.jpg"
+# What the card reads of a run's ``timing``.
+TIMING = ("train_seconds", "trainable_parameters", "parameters", "processes", "peak_memory_bytes")
 FLOORS = {
     "majority_accuracy": "accuracy of always answering the most frequent class",
     "majority_f1_micro": "micro F1 of always answering the most frequent class",

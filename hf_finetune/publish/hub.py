@@ -20,11 +20,12 @@ from hf_finetune.errors import Stopped, UserError
 from hf_finetune.evaluation.results import Results
 from hf_finetune.publish.access import open_repository
 from hf_finetune.publish.answers import client_errors, explain, patiently
-from hf_finetune.publish.card import model_card
-from hf_finetune.publish.contents import contents
+from hf_finetune.publish.card import TIMING, model_card
+from hf_finetune.publish.contents import contents, run_settings
 from hf_finetune.publish.destination import Destination, destination_of
 from hf_finetune.publish.merged import merged_model
 from hf_finetune.publish.private import private_of, refuse_leaks
+from hf_finetune.publish.verify import verify_before_use
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task
 
@@ -41,7 +42,7 @@ def check_hub(config: Config, task: Task, splits: Splits, plan: Plan) -> None:
     """
     if not config.training.get("push_to_hub") or not is_main_process():
         return
-    nothing_yet = Results({"timing": {"train_seconds": 0.0}}, judged="test")
+    nothing_yet = Results({"timing": dict.fromkeys(TIMING, 0.0)}, judged="test")
     card = model_card(config, task, splits, plan, nothing_yet)
     to = destination_of(config)
     private = private_of(config.output_dir, config.to_flat(), to.hub_token or get_token())
@@ -74,17 +75,18 @@ def push_run(config: Config) -> str | None:
 
 
 def push_folder(run: Path, to: Destination) -> str:
-    """Push the run that stands in a folder: check what is pushed, then whether it may be, then push it.
+    """Push the run that stands in a folder: check what is pushed, verify it, ask whether it may be pushed, and push it.
 
     Returns:
         The address of the commit or of the pull request.
 
     Raises:
-        UserError: no finished run, something private in it, or the Hub refused.
+        UserError: no finished run, something private in it, a model that does not give what was measured, or the Hub refused.
         Stopped: a signal came while the run was pushed.
     """
     with merged_model(run) if to.merged else nullcontext() as model:
         files = contents(run, to, model)
+        verify_before_use(run, trust_remote_code=bool(run_settings(run).get("trust_remote_code")))
         card = files["README.md"]
         text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
         to = open_repository(to, text)
@@ -133,7 +135,8 @@ def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi(token=to.hub_token)
-    large = sorted((name for name, content in files.items() if _is_large(content)), key=lambda name: _size(files[name]))
+    # The model before the pictures of its card, and small files before large ones.
+    large = sorted((n for n, c in files.items() if _is_large(c)), key=lambda n: ("/" in n, _size(files[n])))
     sent = _Sent(large, [name for name in files if name not in large])
     command = to.command(run)
     try:
