@@ -130,7 +130,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
     if not (folder / "evaluation.json").is_file():
         runs = (folder / "config.yaml").is_file() or (folder / "metrics.json").is_file()
         what = "the run has no evaluation.json, which the report shows" if runs else "this is no run folder"
-        fix = f"'hf-finetune evaluate {folder}' writes it." if runs else "name the folder that --output_dir named."
+        fix = "train it again." if runs else "name the folder that --output_dir named."
         raise UserError(what, where=str(folder), fix=fix)
     config = folder / "config.yaml"
     return {
