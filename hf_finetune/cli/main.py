@@ -14,6 +14,7 @@ VERBS = {
     "train": "fine-tune a checkpoint:  hf-finetune train TASK [flags]",
     "check": "find what is wrong with the data before training:  hf-finetune check TASK [flags]",
     "predict": "label texts or pictures with a trained model:  hf-finetune predict RUN_OR_MODEL INPUT",
+    "serve": "try a trained model in the browser:  hf-finetune serve RUN_OR_MODEL",
     "demo": "fine-tune a real text model and a real image model on real data:  hf-finetune demo [text|image]",
 }
 
