@@ -157,8 +157,9 @@ def test_the_code_of_the_readme_runs_without_torch_and_this_package(exported, te
     )
     lines = [line.split() for line in outside.stdout.splitlines()]
     inputs = AutoTokenizer.from_pretrained(exported)(["Some text.", "Another."], padding=True, return_tensors="np")
-    expected = torch.tensor(answers(exported, inputs)).softmax(dim=1)
-    names = json.loads((exported / "config.json").read_text(encoding="utf-8"))["id2label"]
+    settings = json.loads((exported / "config.json").read_text(encoding="utf-8"))
+    expected = (torch.tensor(answers(exported, inputs)) / settings["calibration_temperature"]).softmax(dim=1)
+    names = settings["id2label"]
     assert [line[0] for line in lines] == [names[str(int(row.argmax()))] for row in expected]
     assert [float(line[1]) for line in lines] == pytest.approx([float(row.max()) for row in expected], abs=1e-5)
 
