@@ -139,17 +139,26 @@ def test_training_commands_parse(words):
     assert config.data.dataset_name or config.data.train_file
 
 
-def test_predict_and_demo_commands_parse(monkeypatch):
-    from hf_finetune.cli import demo, predict
+def test_commands_of_the_small_verbs_parse(monkeypatch):
+    import signal
+
+    from hf_finetune.cli import demo, predict, serve
+    from hf_finetune.evaluation import labeller, predict_file
+    from hf_finetune.publish import serve as served
 
     seen = []
-    monkeypatch.setattr(predict, "predict", lambda *args, **_: seen.append(args) or [])
-    monkeypatch.setattr(predict, "_write", lambda *_: None)
+    none = predict_file.Predicted(0, [], None)
+    monkeypatch.setattr(predict_file, "predict_file", lambda *args, **_: seen.append(args) or none)
+    monkeypatch.setattr(labeller, "load_labeller", lambda *_, **__: None)
+    monkeypatch.setattr(served, "refuse_address", lambda *_: None)
+    monkeypatch.setattr(served, "serve", lambda *args: seen.append(args))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr("hf_finetune.demo.run_demo", lambda *args: seen.append(args))
-    ours = [words for _, words in COMMANDS if words[:2] in (["hf-finetune", "predict"], ["hf-finetune", "demo"])]
+    verbs = {"predict": predict, "demo": demo, "serve": serve}
+    ours = [words for _, words in COMMANDS if words[0] == "hf-finetune" and words[1] in verbs]
     for words in ours:
-        {"predict": predict, "demo": demo}[words[1]].main(words[2:])
-    assert len(seen) == len(ours) >= 4
+        verbs[words[1]].main(words[2:])
+    assert len(seen) == len(ours) >= 7
 
 
 def test_make_targets_exist():

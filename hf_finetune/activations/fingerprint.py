@@ -24,6 +24,7 @@ _NOT_THE_BACKBONE = frozenset(
         "label_names",
         "problem_type",
         "thresholds",
+        "calibration_temperature",
         "input_columns",
         "classifier_dropout",
         "architectures",

@@ -20,6 +20,7 @@ VERBS = {
     "verify": "prove that the saved model gives what was measured:  hf-finetune verify RUN",
     "export": "write a model for use without PyTorch, as ONNX:  hf-finetune export RUN",
     "push": "publish a finished run on the Hub:  hf-finetune push RUN --hub_model_id NAME",
+    "serve": "try a trained model in the browser:  hf-finetune serve RUN_OR_MODEL",
     "demo": "fine-tune a real text model and a real image model on real data:  hf-finetune demo [text|image]",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from hf_finetune.cli.status import VerbParser
 from hf_finetune.errors import UserError
@@ -53,28 +54,34 @@ def main(argv: list[str]) -> None:
 
 def _parser() -> VerbParser:
     parser = VerbParser(prog="hf-finetune predict", description=__doc__, allow_abbrev=False)
-    add = parser.add_argument
-    add("model", metavar="RUN_OR_MODEL", help="run folder, model folder or Hub id")
-    add(
+    parser.add_argument("model", metavar="RUN_OR_MODEL", help="run folder, model folder or Hub id")
+    parser.add_argument(
         "input",
         metavar="INPUT",
         help="CSV, TSV, JSON, JSONL, Parquet or Arrow file of texts or of paths of pictures; folder or archive of "
         "pictures; one picture",
     )
-    add("--output", default="predictions.csv", help="CSV, JSONL or Parquet file (default: predictions.csv)")
-    add("--top_k", type=int, metavar="K", help="also write the K most probable classes and their probabilities")
-    add("--text_column", help="column of the text (default: what the model was trained on)")
-    add("--text_columns", nargs="+", help="several columns that make one text")
-    add("--text_pair_column", help="column of the second text (default: what the model was trained on)")
-    add("--image_column", help="column of the paths of pictures (default: found by name)")
-    add("--image_root", help="folder that the paths start from (default: the table's own)")
-    add("--encoding", help="encoding of CSV, TSV and JSON files, e.g. cp1252 (default: found, and said)")
-    add("--delimiter", help="what separates the cells of CSV files (default: found)")
-    for flag, what in (("--on_bad_row", "a row without text"), ("--on_bad_image", "an unreadable picture")):
-        does = "stop before anything is predicted, or be left out and listed beside the output (default: error)"
-        add(flag, choices=("error", "skip"), default="error", help=f"what {what} does: {does}")
-    add("--batch_size", type=int, default=64, help="rows at once (default: 64)")
-    add("--trust_remote_code", action="store_true", help="run Python code that the model carries")
+    parser.add_argument(
+        "--output", default="predictions.csv", help="CSV, JSONL or Parquet file (default: predictions.csv)"
+    )
+    parser.add_argument(
+        "--top_k", type=int, metavar="K", help="also write the K most probable classes and their probabilities"
+    )
+    parser.add_argument("--text_column", help="column of the text (default: what the model was trained on)")
+    parser.add_argument("--text_columns", nargs="+", help="several columns that make one text")
+    parser.add_argument("--text_pair_column", help="column of the second text (default: what the model was trained on)")
+    parser.add_argument("--image_column", help="column of the paths of pictures (default: found by name)")
+    parser.add_argument("--image_root", help="folder that the paths start from (default: the table's own)")
+    parser.add_argument(
+        "--encoding", help="encoding of CSV, TSV and JSON files, e.g. cp1252 (default: found, and said)"
+    )
+    parser.add_argument("--delimiter", help="what separates the cells of CSV files (default: found)")
+    bad: dict[str, Any] = {"choices": ("error", "skip"), "default": "error"}
+    does = "does: stop before anything is predicted, or be left out and listed beside the output (default: error)"
+    parser.add_argument("--on_bad_row", help=f"what a row without text {does}", **bad)
+    parser.add_argument("--on_bad_image", help=f"what an unreadable picture {does}", **bad)
+    parser.add_argument("--batch_size", type=int, default=64, help="rows at once (default: 64)")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model carries")
     return parser
 
 

@@ -15,13 +15,10 @@ from hf_finetune.data.audit import audit_images
 from hf_finetune.data.load import load_labelled
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.judge import Judged
-from hf_finetune.evaluation.predict import predict_logits
+from hf_finetune.evaluation.labeller import load_labeller
 from hf_finetune.evaluation.results import Results, keep_judgement, score, show_results
 from hf_finetune.evaluation.run_folder import read_json
-from hf_finetune.evaluation.targets import target_of
 from hf_finetune.files import public_name, write_json
-from hf_finetune.models import load_artifact
-from hf_finetune.tasks import get_task
 
 # What says which rows are read; none of it holds for other rows.
 _SOURCES: dict[str, Any] = {
@@ -49,10 +46,8 @@ def evaluate_again(
     """
     began = time.perf_counter()
     about = read_json(run, "evaluation.json")
-    task = get_task(about["task"])
-    trust = config.model.trust_remote_code
-    model = load_artifact(run / "model", task.AUTO_CLASS, trust_remote_code=trust)
-    processor = task.load_processor(str(run / "model"), trust_remote_code=trust)
+    labeller = load_labeller(str(run), trust_remote_code=config.model.trust_remote_code)
+    task = labeller.task
     if file or folder:
         data = replace(config.data, **_SOURCES | {"train_file": file, "train_dir": folder})
         name, source = "test", str(file or folder)
@@ -67,8 +62,8 @@ def evaluate_again(
     if split is None:
         raise UserError("the run held no rows out", where=str(run), fix="give labelled rows with --test_file.")
     size = int(config.training.get("per_device_eval_batch_size", 64))
-    logits = predict_logits(model, task.encode(split, processor), task.collator(processor), size)
-    answers = Judged(split, target_of(model.config), logits, np.asarray(split["label"][:]))
+    logits = labeller.logits(labeller.encode(split), size)
+    answers = Judged(split, labeller.target, logits, np.asarray(split["label"][:]))
     results = Results({name: score(answers, config.run.metric)}, name)
     rows = {"rows": len(split), "counts": None}
     told: dict[str, Any] = about | {

@@ -16,20 +16,22 @@ _ROWS_A_BIN = 10
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The number that logits are divided by so that held-out labels become most probable (Guo et al., arXiv 1706.04599).
 
-    Where few rows speak, or none is wrong, the likelihood alone asks for extremes: with no wrong row, for full certainty. A
-    weak prior (log T is normal with mean 0 and deviation 1), which weighs as much as a fraction of a row, holds it near 1.
+    Where few rows speak the likelihood alone asks for extremes; a weak prior (log T is normal with mean 0 and deviation 1),
+    which weighs as much as a fraction of a row, holds it near 1. With no wrong row the likelihood asks for full certainty,
+    whatever the model is like: then the probabilities stay as they are.
 
     Args:
         logits: of rows that the model was not trained on, shape (rows, classes).
         labels: their true ids, shape (rows,).
 
     Returns:
-        Above 1 where the model is too sure, below where it is not sure enough; from 0.05 to 20, and 1 without rows.
+        Above 1 where the model is too sure, below where it is not sure enough; from 0.05 to 20, and 1 without wrong
+        rows.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
 
-    if not len(labels):
+    if (logits.argmax(axis=1) == labels).all():
         return 1.0
     step = -(-len(labels) // _ENOUGH)
     logits, labels = logits[::step].astype(np.float64), labels[::step].astype(np.int64)

@@ -70,6 +70,13 @@ def _beside(first: Answers, other: Answers, metric: str) -> dict[str, Any]:
     return found
 
 
+def _told_apart(first: Answers, other: Answers) -> str:
+    both = len(set(first.ids) & set(other.ids))
+    if len(first.ids) != len(other.ids) or both < len(first.ids):
+        return f"{len(first.ids)} and {len(other.ids)} rows, {both} ids in both"
+    return "another order" if first.ids != other.ids else "the same ids, other texts"
+
+
 def _align(first: Answers, other: Answers) -> None:
     """Bring the labels of another run into the order of the first; refuse other rows.
 
@@ -80,13 +87,10 @@ def _align(first: Answers, other: Answers) -> None:
     fix = "judge both on the same rows: hf-finetune evaluate RUN --test_file FILE, or train with --splits_file."
     if type(first.target) is not type(other.target) or set(first.target.names) != set(other.target.names):
         raise UserError("the runs have other labels", where=where, fix=fix)
-    if first.ids != other.ids:
-        both = len(set(first.ids) & set(other.ids))
-        what = (
-            f"{len(first.ids)} and {len(other.ids)} rows, {both} ids in both"
-            if both < len(first.ids)
-            else "another order"
-        )
+    # Row numbers are the same of any two files; runs that read other columns of the same rows may be compared.
+    other_texts = first.columns == other.columns and first.texts != other.texts
+    if first.ids != other.ids or other_texts:
+        what = _told_apart(first, other)
         raise UserError(f"the runs were judged on other rows ({what})", where=where, fix=fix)
     order = [other.target.names.index(name) for name in first.target.names]
     other.logits = other.logits[:, order]

@@ -1,9 +1,11 @@
 """How sure a metric is: 95 % bootstrap intervals over rows, or over groups of rows, and of the difference of two models.
 
-A resample draws as many rows as there are, with replacement; where rows come in groups, as many whole groups. The interval is
-where the middle 95 % of the resamples' values lie, taken a little wider where there are few rows: with the quantiles of
-Student's t and the variance of ``n - 1`` (Hesterberg, arXiv 1411.5279). How often it holds the truth is measured by
-``benchmarks/intervals.py``.
+A resample draws as many rows as there are, with replacement; where rows come in groups, as many whole groups. The interval of
+a metric that is a share from 0 to 1 is Wilson's score interval of as many independent rows as have the variance of the
+resamples (as Korn and Graubard 1998 do for surveys): near 0 and 1 the bootstrap's own percentiles are too narrow. Of other
+metrics, and of differences, it is where the middle 95 % of the resamples' values lie. Both are a little wider where there are
+few rows: with the quantiles of Student's t and the variance of ``n - 1`` (Hesterberg, arXiv 1411.5279). How often they hold
+the truth is measured by ``benchmarks/intervals.py``.
 """
 
 from __future__ import annotations
@@ -78,20 +80,25 @@ def intervals(
     Returns:
         metric → [low, high]. A resample in which a metric is undefined (AUROC without a class) does not count for it. Left
         out are a metric that is undefined in more than half of them, and all where there is one row or one group only.
-        Where no resample differs from another, as when no row is wrong, the bootstrap would be sure of what it cannot know:
+        Where resamples do not differ, as when no row is wrong, the bootstrap would be sure of what it cannot know:
         a metric that is a share then has the exact binomial (Clopper-Pearson) interval, and others have none.
     """
     units = len(labels) if groups is None else len(np.unique(groups))
     if units < 2:
         return {}
-    (drawn,) = _resampled([target.weighted(logits, labels)], labels, groups, seed, resamples)
+    function = target.weighted(logits, labels)
+    (drawn,) = _resampled([function], labels, groups, seed, resamples)
     found: dict[str, list[float]] = {}
-    for name, values in drawn.items():
-        interval = _middle(values, units)
-        if interval is not None and interval[1] - interval[0] <= _NO_WIDTH:
-            interval = _binomial(interval[0], _independent(name, labels, units)) if name in SHARES else None
-        if interval is not None:
-            found[name] = interval
+    for name, (value,) in function(np.ones((1, len(labels)))).items():
+        values = _defined(drawn[name])
+        if np.isnan(value) or not len(values):
+            continue
+        if name in SHARES:
+            found[name] = _share(float(value), values, units, _independent(name, labels, units))
+            continue
+        low, high = _middle(values, units)
+        if high - low > _NO_WIDTH:
+            found[name] = [low, high]
     return found
 
 
@@ -121,28 +128,25 @@ def difference(
         resamples: see :func:`intervals`.
 
     Returns:
-        None where the metric is none of the built-in ones or is undefined, or where there is one row or group only. Where no
-        resample differs from another, the ends are as far from the difference of two shares as the exact binomial bound of
+        None where the metric is none of the built-in ones or is undefined, or where there is one row or group only. Where
+        resamples do not differ, the ends are as far from the difference of two shares as the exact binomial bound of
         an event that was never seen; of other metrics there is then a difference only if it is 0.
     """
     units = len(labels) if groups is None else len(np.unique(groups))
-    functions = [target.weighted(a_logits, labels), (b_target or target).weighted(b_logits, labels)]
     if units < 2 or metric not in target.METRICS:
         return None
+    functions = [target.weighted(a_logits, labels), (b_target or target).weighted(b_logits, labels)]
     whole = [function(np.ones((1, len(labels))))[metric][0] for function in functions]
     a_drawn, b_drawn = _resampled(functions, labels, groups, seed, resamples)
-    drawn = a_drawn[metric] - b_drawn[metric]
-    interval = _middle(drawn, units)
-    value = float(whole[0] - whole[1])
-    if interval is None or np.isnan(value):
+    drawn, value = _defined(a_drawn[metric] - b_drawn[metric]), float(whole[0] - whole[1])
+    if np.isnan(value) or not len(drawn):
         return None
-    low, high = interval
+    low, high = _middle(drawn, units)
     if high - low <= _NO_WIDTH:
         if metric not in SHARES and value:
             return None
         unseen = _binomial(0.0, _independent(metric, labels, units))[1] if metric in SHARES else 0.0
         low, high = max(-1.0, value - unseen), min(1.0, value + unseen)
-    drawn = drawn[~np.isnan(drawn)]
     turned = int((drawn * np.sign(value) <= 0).sum())
     return Difference(
         metric=metric,
@@ -181,16 +185,36 @@ def _weights(labels: np.ndarray, groups: np.ndarray | None, seed: int, resamples
         yield (weights if own is None else weights[own]).T
 
 
-def _middle(values: np.ndarray, units: int) -> list[float] | None:
-    """Where the middle 95 % of the resamples' values lie; None where more than half of them are undefined."""
-    from scipy.stats import norm, t
-
+def _defined(values: np.ndarray) -> np.ndarray:
+    """The resamples in which a metric is defined; none where these are less than half."""
     defined = values[~np.isnan(values)]
-    if 2 * len(defined) < len(values):
-        return None
-    tail = float(norm.cdf(-t.ppf(0.975, units - 1) * np.sqrt(units / (units - 1))))
-    low, high = np.quantile(defined, [tail, 1 - tail])
+    return defined if 2 * len(defined) >= len(values) else defined[:0]
+
+
+def _deviations(units: int) -> float:
+    """By how many of the resamples' standard deviations a 95 % interval reaches to each side; 1.96 of many rows."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, units - 1) * np.sqrt(units / (units - 1)))
+
+
+def _middle(values: np.ndarray, units: int) -> list[float]:
+    """Where the middle 95 % of the resamples' values lie."""
+    from scipy.stats import norm
+
+    tail = float(norm.cdf(-_deviations(units)))
+    low, high = np.quantile(values, [tail, 1 - tail])
     return [float(low), float(high)]
+
+
+def _share(value: float, values: np.ndarray, units: int, count: float) -> list[float]:
+    """Wilson's interval (1927) of a share that varies as the resamples do; the exact one of ``count`` rows if none varies."""
+    variance = float(values.var())
+    if np.ptp(values) <= _NO_WIDTH or min(value, 1 - value) <= _NO_WIDTH:
+        return _binomial(value, count)
+    reach = _deviations(units) ** 2 * variance / (value * (1 - value))  # z² / n of the formula
+    middle, half = value + reach / 2, np.sqrt(reach * (value * (1 - value) + reach / 4))
+    return [float((middle - half) / (1 + reach)), float((middle + half) / (1 + reach))]
 
 
 def _binomial(share: float, count: float) -> list[float]:

@@ -120,7 +120,7 @@ def verdict(headline: Section, *, greater: bool) -> str:
     """Whether the model beats answering always the same, and the baseline, in words.
 
     Args:
-        headline: with ``value``, ``interval``, ``floor`` and ``baseline``.
+        headline: with ``metric``, ``interval``, ``floor`` and ``baseline``.
         greater: whether more is better.
     """
     sentences = []
@@ -134,7 +134,8 @@ def verdict(headline: Section, *, greater: bool) -> str:
         sentences.append(f"There are too few rows to compare it with the baseline, {simple['name']}.")
     elif simple is not None:
         low, high = simple["difference_interval"]
-        gap = f"by {abs(simple['difference']):.3f}, 95 % interval of the difference {low:.3f} to {high:.3f}"
+        by = f"{abs(simple['difference']):.3f} in {headline['metric']}"
+        gap = f"by {by}, 95 % interval of the difference {low:.3f} to {high:.3f}"
         better, worse = (low > 0, high < 0) if greater else (high < 0, low > 0)
         if better:
             sentences.append(f"It beats the baseline, {simple['name']} ({gap}).")
@@ -143,7 +144,7 @@ def verdict(headline: Section, *, greater: bool) -> str:
         else:
             sentences.append(
                 f"It does not beat the baseline, {simple['name']}, beyond the interval "
-                f"(difference {simple['difference']:.3f}, 95 % interval {low:.3f} to {high:.3f})."
+                f"(difference in {headline['metric']} {simple['difference']:.3f}, 95 % interval {low:.3f} to {high:.3f})."
             )
     elif floor is not None and not sentences:
         sentences.append(f"It beats answering always the same ({floor:.3f}).")

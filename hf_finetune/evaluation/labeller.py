@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,11 +43,26 @@ class Labeller:
 
     def encode(self, rows: Dataset) -> Any:
         """Model inputs of rows with ``text`` (and ``text_pair``) or ``image``."""
-        return self.task.encode(rows, self.processor)
+        with without_bars():
+            return self.task.encode(rows, self.processor)
 
     def logits(self, inputs: Any, batch_size: int, progress: Callable[[float], Any] | None = None) -> np.ndarray:
         """Shape (rows, labels), float32; ``progress`` is told the share of the rows that each batch is."""
         return predict_logits(self.model, inputs, self.task.collator(self.processor), batch_size, progress)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """``datasets`` shows a bar for everything that it does, on a terminal or not."""
+    import datasets
+
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def model_folder(name: str) -> str:

@@ -17,7 +17,7 @@ from hf_finetune.data.decode import decode_faults
 from hf_finetune.data.images import unreadable_images
 from hf_finetune.data.unlabelled import Fault, Unlabelled, find_faults, open_unlabelled
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.labeller import Labeller, has_classes, load_labeller, task_of, top_classes
+from hf_finetune.evaluation.labeller import Labeller, has_classes, load_labeller, task_of, top_classes, without_bars
 from hf_finetune.evaluation.unfinished import Unfinished, find_unfinished
 from hf_finetune.options import DataConfig
 from hf_finetune.tasks.long_texts import LongTexts
@@ -81,7 +81,7 @@ def predict_file(
     """
     _refuse_output(output, Path(source))
     task, settings = task_of(model, trust_remote_code=trust_remote_code)
-    with _without_bars():
+    with without_bars():
         given = open_unlabelled(source, task.KIND, columns, getattr(settings, "input_columns", None))
         labeller = load_labeller(model, trust_remote_code=trust_remote_code)
         if top_k and not has_classes(labeller.target):
@@ -244,17 +244,3 @@ def _bar(title: str, rows: int, first: int = 0) -> Any:
     quiet = None if is_main_process() else True
     form = "{desc}: {percentage:3.0f}%|{bar}| {n:,.0f}/{total:,.0f} [{elapsed}<{remaining}, {rate_fmt}]"
     return tqdm(desc=title, total=rows, initial=first, unit="row", disable=quiet, leave=False, bar_format=form)
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """``datasets`` shows a bar for every piece, on a terminal or not."""
-    import datasets
-
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()

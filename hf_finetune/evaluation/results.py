@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from dataclasses import dataclass, field
@@ -118,7 +119,7 @@ def keep_judgement(
     name, target = results.judged, answers.target
     chosen = metric if metric in target.METRICS else next(iter(target.METRICS))
     found = judge(answers, results.metrics[name], chosen, baseline)
-    results.details = about | {"judged": name, "tuned": target.tuned()} | found
+    results.details = about | {"judged": name, "tuned": target.tuned(), "texts": hash_texts(answers.split)} | found
     results.metrics |= {
         f"{name}_intervals": {each["name"]: each["interval"] for each in found["metrics"] if each["interval"]},
         f"{name}_per_class": _flat(found["per_label"]),
@@ -132,6 +133,16 @@ def keep_judgement(
         results.metrics["calibration"] = _calibration(found["calibration"])
     write_json(folder / "evaluation.json", results.details)
     write_predictions(folder / "predictions.parquet", answers)
+
+
+def hash_texts(split: Any) -> str | None:
+    """What tells the texts of a split from others, whatever their ids are; None of pictures, whose ids are their paths."""
+    columns = [name for name in ("text", "text_pair") if name in split.column_names]
+    digest = hashlib.sha256()
+    for name in columns:
+        for text in split[name][:]:
+            digest.update(f"{len(text)} {text}".encode(errors="surrogatepass"))
+    return digest.hexdigest() if columns else None
 
 
 def _flat(figures: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -161,6 +172,7 @@ def described_run(config: Config, task: Task, splits: Splits, plan: Plan, model:
         "labels": splits.labels,
         "checkpoint": public_name(str(config.model.model_name_or_path)),
         "source": public_name(splits.source),
+        "columns": getattr(base.config, "input_columns", {}),
         "data": {
             "splits": {
                 name: {

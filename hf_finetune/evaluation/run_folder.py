@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ class Answers:
         labels: ids, shape (rows,), or numbers, shape (rows, labels).
         groups: what rows belong together by, where the run was told.
         metric: the one that its headline shows.
+        texts: what tells the texts from others; None of pictures.
+        columns: the user's names of the columns that were read, by standard name.
     """
 
     folder: Path
@@ -34,6 +36,8 @@ class Answers:
     labels: np.ndarray
     groups: np.ndarray | None
     metric: str
+    texts: str | None = None
+    columns: dict[str, list[str]] = field(default_factory=dict)
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
@@ -74,6 +78,8 @@ def read_answers(folder: Path) -> Answers:
         _labels(rows["label"].tolist(), names, about["problem"]),
         rows["group"].to_numpy() if "group" in rows else None,
         about["headline"]["metric"],
+        about["texts"],
+        about["columns"],
     )
 
 

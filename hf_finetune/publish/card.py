@@ -10,6 +10,7 @@ from hf_finetune.config import Config
 from hf_finetune.console import is_main_process
 from hf_finetune.data import Splits
 from hf_finetune.data.problem import MULTI, REGRESSION
+from hf_finetune.evaluation.judge import MOST_SHOWN
 from hf_finetune.evaluation.results import Results
 from hf_finetune.files import is_on_hub, public_name
 from hf_finetune.options import RunConfig
@@ -25,6 +26,8 @@ SHOWN = (
 HUB_NAMES = {"accuracy": "accuracy", "f1_macro": "f1", "pearson": "pearsonr", "spearman": "spearmanr", "rmse": "rmse"}
 # One of the pictures that the Hub's own pages show.
 SAMPLE_PICTURE = "https://huggingface.co/datasets/mishig/sample_images/resolve/main/tiger.jpg"
+# What the card reads of a run's ``timing``.
+TIMING = ("train_seconds", "trainable_parameters", "parameters", "processes", "peak_memory_bytes")
 FLOORS = {
     "majority_accuracy": "accuracy of always answering the most frequent class",
     "majority_f1_micro": "micro F1 of always answering the most frequent class",
@@ -105,9 +108,10 @@ def _sections(
         f"{p.name} ({p.epochs:g} epochs at {p.learning_rate:.2g}, head {p.head_learning_rate:.2g})" for p in plan.phases
     )
     counts = ", ".join(f"{len(split):,} {split_name}" for split_name, split in splits.items())
+    link = f"[{base}](https://huggingface.co/{base})" if "/" in base else base
     sections = [
         f"# {name}",
-        f"[{base}] fine-tuned for {task.NAME} on {data}: {_labels(splits)}, {counts} rows.",
+        f"{link} fine-tuned for {task.NAME} on {data}: {_labels(splits)}, {counts} rows.",
         "## Results",
         _results_table(results),
         *(f"![{words}]({name})" for name, words in pictures.items()),
@@ -115,13 +119,25 @@ def _sections(
         _usage(config, task, name, splits),
         "## Training",
         f"Strategy `{config.strategy.strategy}`: {phases}. Seed {config.training.get('seed', 42)}, "
-        f"batch size {config.training.get('per_device_train_batch_size')} a device. {_imbalance(config.run)}"
+        f"batch size {config.training.get('per_device_train_batch_size')} a device, {_schedule(config)}. {_imbalance(config.run)}"
         f"{_hardware(results.metrics['timing'])} with hf-finetune {__version__}; `config.yaml` of the run repeats it.",
     ]
     if results.details.get("per_label"):
         sections += ["## By label", _label_table(results.details["per_label"])]
     sections += ["## Limits", "\n".join(f"- {sentence}" for sentence in _limits(splits, results))]
     return sections
+
+
+def _schedule(config: Config) -> str:
+    """The rest of the hyper-parameters."""
+    asked = config.training
+    smoothing = asked.get("label_smoothing_factor") or 0
+    warmup = float(asked.get("warmup_steps") or 0)
+    steps = f"{warmup:.0%} of the steps" if warmup < 1 else f"{warmup:.0f} steps"
+    return (
+        f"{asked.get('lr_scheduler_type', 'linear')} schedule with {steps} of warm-up, weight decay "
+        f"{asked.get('weight_decay', 0):g}{f', label smoothing {smoothing:g}' if smoothing else ''}"
+    )
 
 
 def _hardware(timing: dict[str, float]) -> str:
@@ -149,10 +165,10 @@ def _limits(splits: Splits, results: Results) -> list[str]:
         f"{_safe(pair['label'])} is taken for {_safe(pair['prediction'])} in {pair['rows']} rows ({pair['share']:.0%} of its rows)."
         for pair in pairs[:3]
     ]
-    if results.details.get("label_errors"):
-        limits.append(
-            f"{len(results.details['label_errors'])} or more of the {results.judged} rows may be mislabelled."
-        )
+    suspected = len(results.details.get("label_errors", []))
+    if suspected:
+        more = " or more" if suspected == MOST_SHOWN else ""
+        limits.append(f"The labels of {suspected}{more} of the {results.judged} rows look wrong.")
     limits.append(f"It was judged on rows of {_safe(public_name(splits.source))}; other data may differ from them.")
     return limits
 

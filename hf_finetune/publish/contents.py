@@ -11,7 +11,8 @@ import yaml
 from huggingface_hub import get_token
 
 from hf_finetune.errors import UserError
-from hf_finetune.publish.card import public_name
+from hf_finetune.evaluation.report import report_page
+from hf_finetune.files import public_name
 from hf_finetune.publish.card_figures import FOLDER as FIGURES
 from hf_finetune.publish.destination import Destination
 from hf_finetune.publish.private import PATH_KEY, Private, private_of, refuse_leaks, taken_out
@@ -22,7 +23,7 @@ ORIGINS = ("base_model_name_or_path", "_name_or_path", "name_or_path")
 
 
 def run_files(run: Path, model: Path | None = None) -> dict[str, Path]:
-    """Name in the repository → file: those of ``model/`` at the top, and card with its pictures, metrics, settings and report beside.
+    """Name in the repository → file: those of ``model/`` at the top, and card, metrics, settings and report beside them.
 
     Args:
         run: the run folder.
@@ -40,8 +41,8 @@ def run_files(run: Path, model: Path | None = None) -> dict[str, Path]:
             fix="name the folder that a run left behind, the one that holds model/.",
         )
     files = {path.relative_to(model).as_posix(): path for path in sorted(model.rglob("*")) if path.is_file()}
-    beside = [*BESIDE_THE_MODEL, *(f"{FIGURES}/{path.name}" for path in sorted((run / FIGURES).glob("*.png")))]
-    return files | {name: run / name for name in beside if (run / name).is_file()}
+    files |= {name: run / name for name in BESIDE_THE_MODEL if (run / name).is_file()}
+    return files | {f"{FIGURES}/{path.name}": path for path in sorted((run / FIGURES).glob("*.png"))}
 
 
 def contents(run: Path, to: Destination, model: Path | None = None) -> dict[str, Path | bytes]:
@@ -59,7 +60,9 @@ def contents(run: Path, to: Destination, model: Path | None = None) -> dict[str,
         if text is None:
             pushed[name] = path
             continue
-        texts[name] = _public(name, text, settings, to, private)
+        # The report is made anew: without rows of the user's data, which are nobody else's.
+        seen = report_page(run, public=True) if name == "report.html" else text
+        texts[name] = _public(name, seen, settings, to, private)
         pushed[name] = path if texts[name] == text else texts[name].encode()
     # A label and its figure make one key there, LABEL/f1, which only looks like a path.
     texts["metrics.json"] = re.sub(r'/\w+"(?=\s*:)', '"', texts["metrics.json"])

@@ -18,6 +18,7 @@ from hf_finetune.publish.judged_rows import JudgedRows, read_config, read_judged
 from hf_finetune.publish.onnx_model import (
     FILE,
     OPSETS,
+    is_convolutional,
     is_large,
     quantise_all,
     quantise_weights,
@@ -121,7 +122,7 @@ def _build(
     """The ONNX file, and the files of ``model/`` that go with it."""
     two = task.encode(judged.rows.select([0, len(judged.rows) - 1]), processor)
     write_onnx(model, next(batches(task, processor, two, 2)), folder / FILE, opset)
-    if quantize and task.KIND == "text":
+    if quantize and not is_convolutional(model):
         quantise_weights(folder / FILE, large=is_large(model))
     elif quantize:
         seen = task.encode(judged.others.select(spaced(len(judged.others), MOST_CALIBRATED)), processor)

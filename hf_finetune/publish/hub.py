@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -21,17 +20,16 @@ from hf_finetune.errors import Stopped, UserError
 from hf_finetune.evaluation.results import Results
 from hf_finetune.publish.access import open_repository
 from hf_finetune.publish.answers import client_errors, explain, patiently
-from hf_finetune.publish.card import model_card
-from hf_finetune.publish.contents import contents
+from hf_finetune.publish.card import TIMING, model_card
+from hf_finetune.publish.contents import contents, run_settings
 from hf_finetune.publish.destination import Destination, destination_of
 from hf_finetune.publish.merged import merged_model
 from hf_finetune.publish.private import private_of, refuse_leaks
+from hf_finetune.publish.verify import verify_before_use
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task
 
-# What the Hub keeps through LFS, apart from the commit: weights and vocabularies in binary, and whatever is large.
-LARGE_SUFFIXES = (".safetensors", ".bin", ".model")
-LARGE = 10 * 1024 * 1024  # bytes
+LARGE = 10 * 1024 * 1024  # bytes; the Hub takes larger texts through LFS too
 # Weights of an earlier push: beside those of another kind they would be loaded instead, or as well.
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "pytorch_model*.bin")
 
@@ -44,8 +42,8 @@ def check_hub(config: Config, task: Task, splits: Splits, plan: Plan) -> None:
     """
     if not config.training.get("push_to_hub") or not is_main_process():
         return
-    not_measured = Results({"timing": defaultdict(float)}, judged="")
-    card = model_card(config, task, splits, plan, not_measured)
+    nothing_yet = Results({"timing": dict.fromkeys(TIMING, 0.0)}, judged="test")
+    card = model_card(config, task, splits, plan, nothing_yet)
     to = destination_of(config)
     private = private_of(config.output_dir, config.to_flat(), to.hub_token or get_token())
     refuse_leaks({f"the label {label!r}": label for label in splits.labels}, private)
@@ -77,17 +75,18 @@ def push_run(config: Config) -> str | None:
 
 
 def push_folder(run: Path, to: Destination) -> str:
-    """Push the run that stands in a folder: check what is pushed, then whether it may be, then push it.
+    """Push the run that stands in a folder: check what is pushed, verify it, ask whether it may be pushed, and push it.
 
     Returns:
         The address of the commit or of the pull request.
 
     Raises:
-        UserError: no finished run, something private in it, or the Hub refused.
+        UserError: no finished run, something private in it, a model that does not give what was measured, or the Hub refused.
         Stopped: a signal came while the run was pushed.
     """
     with merged_model(run) if to.merged else nullcontext() as model:
         files = contents(run, to, model)
+        verify_before_use(run, trust_remote_code=bool(run_settings(run).get("trust_remote_code")))
         card = files["README.md"]
         text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
         to = open_repository(to, text)
@@ -136,7 +135,8 @@ def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi(token=to.hub_token)
-    large = sorted((name for name in files if _is_large(name, files[name])), key=lambda name: _size(files[name]))
+    # The model before the pictures of its card, and small files before large ones.
+    large = sorted((n for n, c in files.items() if _is_large(c)), key=lambda n: ("/" in n, _size(files[n])))
     sent = _Sent(large, [name for name in files if name not in large])
     command = to.command(run)
     try:
@@ -177,8 +177,12 @@ def _preupload(api: Any, to: Destination, additions: list[Any]) -> None:
     )
 
 
-def _is_large(name: str, content: Path | bytes) -> bool:
-    return name.endswith(LARGE_SUFFIXES) or _size(content) > LARGE
+def _is_large(content: Path | bytes) -> bool:
+    """Whether the Hub keeps a file through LFS, apart from the commit: what is no text, or a very long one."""
+    if isinstance(content, bytes):
+        return len(content) > LARGE
+    with content.open("rb") as file:
+        return b"\0" in file.read(4096) or _size(content) > LARGE
 
 
 def _size(content: Path | bytes) -> int:

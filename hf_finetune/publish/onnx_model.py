@@ -33,7 +33,7 @@ def require_extra() -> None:
         raise UserError(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed",
             where="hf-finetune export",
-            fix="pip install 'hf-finetune[export]'",
+            fix="run pip install 'hf-finetune[export]'.",
         )
 
 
@@ -93,8 +93,17 @@ def is_large(model: nn.Module) -> bool:
     return sum(p.numel() * p.element_size() for p in model.parameters()) > EXTERNAL_FROM
 
 
+def is_convolutional(model: nn.Module) -> bool:
+    """Whether more weights are in convolutions than in matrix products."""
+    weights = {
+        kind: sum(module.weight.numel() for module in model.modules() if isinstance(module, kind))
+        for kind in (nn.Conv2d, nn.Linear)
+    }
+    return weights[nn.Conv2d] > weights[nn.Linear]
+
+
 def quantise_weights(path: Path, *, large: bool) -> None:
-    """Make the weights of matrix products int8, in place; activations are quantised when the model runs (*dynamically*).
+    """Make the weights of matrix products int8, in place; what they multiply is quantised when the model runs (*dynamically*).
 
     Each output channel has a scale of its own.
     """

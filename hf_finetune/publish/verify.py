@@ -71,15 +71,24 @@ def verify(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint) -
         try:
             rows = splits.test if splits.test is not None else splits.validation
             keep_sample(config.output_dir, task, rows, splits.labels, checkpoint)
-            if os.environ.get(SWITCH) == "0":
-                say(f"Not verified, as {SWITCH}=0 says; 'hf-finetune verify {config.output_dir}' does it.")
-            else:
-                verify_run(config.output_dir, trust_remote_code=config.model.trust_remote_code)
+            verify_before_use(config.output_dir, trust_remote_code=config.model.trust_remote_code)
         except UserError as error:
             failure = (error.what, error.where, error.fix)
     [failure] = broadcast_object_list([failure])
     if failure:
         raise UserError(failure[0], where=failure[1], fix=failure[2])
+
+
+def verify_before_use(folder: Path, *, trust_remote_code: bool = False) -> None:
+    """Verify a run, unless ``HF_FINETUNE_VERIFY=0`` stands in the environment; that is said.
+
+    Raises:
+        UserError: as :func:`verify_run`.
+    """
+    if os.environ.get(SWITCH) == "0":
+        say(f"Not verified, as {SWITCH}=0 says; 'hf-finetune verify {folder}' does it.")
+    else:
+        verify_run(folder, trust_remote_code=trust_remote_code)
 
 
 def verify_run(folder: Path, *, trust_remote_code: bool = False) -> Verification:

@@ -67,8 +67,13 @@ def test_the_verdict_names_the_baseline(own, simple, said):
 
 def test_less_is_better_of_errors():
     simple = {"name": "simple", "value": 2.0, "difference": -1.0, "difference_interval": [-1.2, -0.8]}
-    headline = {"floor": {"name": "mean_rmse", "value": 3.0}, "interval": [0.9, 1.1], "baseline": simple}
-    assert verdict(headline, greater=False).startswith("It beats the baseline, simple (by 1.000")
+    headline = {
+        "metric": "rmse",
+        "floor": {"name": "mean_rmse", "value": 3.0},
+        "interval": [0.9, 1.1],
+        "baseline": simple,
+    }
+    assert verdict(headline, greater=False).startswith("It beats the baseline, simple (by 1.000 in rmse")
     assert verdict(headline, greater=True).startswith("It does not beat answering always the same (3.000)")
 
 

@@ -130,8 +130,19 @@ def test_two_runs_are_compared_on_the_same_rows(runs, tmp_path, capsys):
     assert pair["verdict"] in capsys.readouterr().out.replace("\n", " ")
 
 
-def test_runs_of_other_rows_are_not_compared(runs, checkpoints, text_files, tmp_path):
-    evaluate([str(runs / "text"), "--test_file", text_files["validation"], "--output_dir", str(tmp_path / "v")])
+def test_what_evaluate_wrote_can_be_compared(runs, text_files, tmp_path, capsys):
+    for name in ("short", "text"):
+        evaluate([str(runs / name), "--test_file", text_files["validation"], "--output_dir", str(tmp_path / name)])
+    compare([str(tmp_path / "short"), str(tmp_path / "text"), "--metric", "loss"])
+    values = [read(tmp_path / name)["test"]["loss"] for name in ("short", "text")]
+    said = capsys.readouterr().out
+    assert all(f"{value:.4f}" in said for value in values)
+    with pytest.raises(UserError) as caught:
+        compare([str(tmp_path / "text"), str(runs / "text")])
+    assert caught.value.what.startswith("the runs were judged on other rows (16 and 21 rows")
+
+
+def test_runs_of_other_rows_are_not_compared(runs, tmp_path):
     with pytest.raises(UserError) as caught:
         compare([str(runs / "text"), str(runs / "image")])
     assert caught.value.what == "the runs have other labels"

@@ -64,7 +64,7 @@ def report_page(folder: Path, *, public: bool = False) -> str:
 
     Args:
         folder: the run folder.
-        public: for other people's eyes: of local paths only the last part is shown, and no command line.
+        public: for other people's eyes: of local paths only the last part is shown, no command line, and no row of the data.
 
     Raises:
         UserError: no run, a run without ``evaluation.json``, or a file that cannot be read.
@@ -72,6 +72,7 @@ def report_page(folder: Path, *, public: bool = False) -> str:
     run = _read_run(folder)
     if public:
         run = _without_paths(run)
+        run["evaluation"] |= {"top_losses": [], "label_errors": []}
     e = run["evaluation"]
     strategy = _strategy_table(e["strategy"])
     curves = draw_curves(run["history"], (e["headline"] or {}).get("metric", ""))
@@ -129,7 +130,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
     if not (folder / "evaluation.json").is_file():
         runs = (folder / "config.yaml").is_file() or (folder / "metrics.json").is_file()
         what = "the run has no evaluation.json, which the report shows" if runs else "this is no run folder"
-        fix = f"'hf-finetune evaluate {folder}' writes it." if runs else "name the folder that --output_dir named."
+        fix = "train it again." if runs else "name the folder that --output_dir named."
         raise UserError(what, where=str(folder), fix=fix)
     config = folder / "config.yaml"
     return {
