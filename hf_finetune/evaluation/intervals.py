@@ -10,7 +10,7 @@ the truth is measured by ``benchmarks/intervals.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +100,35 @@ def intervals(
         if high - low > _NO_WIDTH:
             found[name] = [low, high]
     return found
+
+
+def interval_of(
+    score: Callable[[np.ndarray], float],
+    labels: np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = 200,
+) -> list[float] | None:
+    """The 95 % interval of a metric that is not built in, by the percentiles of the bootstrap.
+
+    Args:
+        score: the metric of some rows, by their numbers; a row that was drawn twice comes twice.
+        labels: see :func:`intervals`.
+        groups: see :func:`intervals`.
+        seed: of the draws.
+        resamples: how many; fewer than of built-in metrics, for each is computed by itself.
+
+    Returns:
+        [low, high]; None of one row or group, and where resamples do not differ.
+    """
+    units = len(labels) if groups is None else len(np.unique(groups))
+    if units < 2:
+        return None
+    rows = np.arange(len(labels))
+    drawn = (np.repeat(rows, each) for some in _weights(labels, groups, seed, resamples) for each in some.astype(int))
+    low, high = _middle(np.array([score(each) for each in drawn]), units)
+    return [low, high] if high - low > _NO_WIDTH else None
 
 
 def difference(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from hf_finetune.data.marks import SLICE
 from hf_finetune.evaluation.baseline import Baseline
 from hf_finetune.evaluation.calibration import calibration
 from hf_finetune.evaluation.confident import suspicious
-from hf_finetune.evaluation.intervals import difference, intervals
+from hf_finetune.evaluation.intervals import difference, interval_of, intervals
 from hf_finetune.evaluation.show_rows import shown
 from hf_finetune.evaluation.targets import MultiLabel, Regression, SingleLabel, Target
 
@@ -46,7 +47,13 @@ class Judged:
         return np.asarray(self.split["group"][:]) if "group" in self.split.column_names else None
 
 
-def judge(judged: Judged, scores: dict[str, float], metric: str, baseline: Baseline | None) -> Section:
+def judge(
+    judged: Judged,
+    scores: dict[str, float],
+    metric: str,
+    baseline: Baseline | None,
+    extra: tuple[str, Callable[[np.ndarray], float]] | None = None,
+) -> Section:
     """All that the report shows of a split: the part of ``evaluation.json`` that depends on the answers.
 
     Args:
@@ -54,9 +61,13 @@ def judge(judged: Judged, scores: dict[str, float], metric: str, baseline: Basel
         scores: the metrics of the split.
         metric: the one that the headline shows.
         baseline: what a simple model answers on the same rows.
+        extra: name of a metric of the Hub, and what gives it of some rows, by their numbers.
     """
     target, logits, labels = judged.target, judged.logits, judged.labels
     bounds = intervals(target, logits, labels, judged.groups)
+    if extra is not None:
+        between = interval_of(extra[1], labels, judged.groups)
+        bounds |= {} if between is None else {extra[0]: between}
     compared = {} if baseline is None else baseline.target.metrics(baseline.logits, labels)
     order = np.argsort(-target.losses(logits, labels), kind="stable")
     wrong = np.ones(len(labels), dtype=bool) if isinstance(target, Regression) else _wrong(target, logits, labels)
@@ -66,7 +77,7 @@ def judge(judged: Judged, scores: dict[str, float], metric: str, baseline: Basel
         "metrics": [
             {"name": name, "value": scores[name], "interval": bounds.get(name), "baseline": compared.get(name)}
             for name in scores
-            if name in target.METRICS or name == metric
+            if name in target.METRICS or (extra is not None and name == extra[0])
         ],
         "per_label": target.by_label(logits, labels),
         "confusion": confusion(target, logits, labels) if isinstance(target, SingleLabel) else None,

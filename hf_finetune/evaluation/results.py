@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hf_finetune.data.problem import REGRESSION
 from hf_finetune.evaluation.baseline import Baseline, make_baseline
 from hf_finetune.evaluation.calibration import fit_temperature
 from hf_finetune.evaluation.judge import Judged, judge
-from hf_finetune.evaluation.metrics import hub_metric_value, load_hub_metric
+from hf_finetune.evaluation.metrics import hub_metric_value, load_hub_metric, metric_key
 from hf_finetune.evaluation.multi_label import tune_thresholds
 from hf_finetune.evaluation.predict import predict_logits
 from hf_finetune.evaluation.targets import MultiLabel, SingleLabel, Target, target_of
@@ -118,7 +119,7 @@ def keep_judgement(
     """
     name, target = results.judged, answers.target
     chosen = metric if metric in target.METRICS else next(iter(target.METRICS))
-    found = judge(answers, results.metrics[name], chosen, baseline)
+    found = judge(answers, results.metrics[name], chosen, baseline, _hub_metric(answers, metric))
     results.details = about | {"judged": name, "tuned": target.tuned(), "texts": hash_texts(answers.split)} | found
     results.metrics |= {
         f"{name}_intervals": {each["name"]: each["interval"] for each in found["metrics"] if each["interval"]},
@@ -133,6 +134,15 @@ def keep_judgement(
         results.metrics["calibration"] = _calibration(found["calibration"])
     write_json(folder / "evaluation.json", results.details)
     write_predictions(folder / "predictions.parquet", answers)
+
+
+def _hub_metric(answers: Judged, name: str | None) -> tuple[str, Callable[[np.ndarray], float]] | None:
+    """A metric of the Hub: what it is called, and what gives it of some rows; None of a built-in one."""
+    if name is None or name in answers.target.METRICS:
+        return None
+    module, key = load_hub_metric(name, answers.target.METRICS), metric_key(name)
+    decided = answers.target.decide(answers.logits)
+    return key, lambda rows: hub_metric_value(module, name, decided[rows], answers.labels[rows])[key]
 
 
 def hash_texts(split: Any) -> str | None:

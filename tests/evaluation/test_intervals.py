@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hf_finetune.evaluation import intervals as module
-from hf_finetune.evaluation.intervals import difference, intervals
+from hf_finetune.evaluation.intervals import difference, interval_of, intervals
 from hf_finetune.evaluation.targets import MultiLabel, Regression, SingleLabel
 
 TWO = SingleLabel(["a", "b"])
@@ -160,3 +160,18 @@ def test_models_may_have_thresholds_of_their_own():
     found = difference(MultiLabel(["a"], [0.2]), logits, logits, labels, metric="f1_micro", b_target=MultiLabel(["a"]))
     assert found.value == 1
     assert difference(MultiLabel(["a"]), logits, logits, labels, metric="a metric of the Hub") is None
+
+
+def test_any_other_metric_is_resampled_row_by_row():
+    labels = np.arange(400) % 2
+    right = np.random.default_rng(0).random(400) < 0.7
+    low, high = interval_of(lambda rows: float(right[rows].mean()), labels)
+    assert low < right.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.7 * 0.3 / 400), rel=0.2)
+    groups = np.repeat(np.arange(20), 20)
+    alike = groups % 2 == 0  # whole groups are right or wrong
+    wide = interval_of(lambda rows: float(alike[rows].mean()), labels, groups)
+    narrow = interval_of(lambda rows: float(alike[rows].mean()), labels)
+    assert wide[1] - wide[0] > 3 * (narrow[1] - narrow[0])
+    assert interval_of(lambda rows: 1.0, labels) is None
+    assert interval_of(lambda rows: float(len(rows)), labels[:1]) is None

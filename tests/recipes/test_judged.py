@@ -187,3 +187,24 @@ def test_what_is_no_list_of_seeds(seeds, checkpoints, text_files, image_folder):
     with pytest.raises(UserError) as caught:
         train(["text-classification", *flags_of("text", checkpoints, text_files, image_folder), "--seeds", seeds])
     assert caught.value.where == "--seeds"
+
+
+def test_a_metric_of_ones_own_has_an_interval_too(checkpoints, text_files, image_folder, tmp_path):
+    module = tmp_path / "share_right" / "share_right.py"
+    module.parent.mkdir()
+    module.write_text(
+        "import datasets\nimport evaluate\n\n\nclass ShareRight(evaluate.Metric):\n"
+        "    def _info(self):\n"
+        "        kinds = {name: datasets.Value('int64') for name in ('predictions', 'references')}\n"
+        "        about = {'description': 'x', 'citation': 'x', 'inputs_description': 'x'}\n"
+        "        return evaluate.MetricInfo(**about, features=datasets.Features(kinds))\n\n"
+        "    def _compute(self, predictions, references):\n"
+        "        return {'share': sum(p == r for p, r in zip(predictions, references)) / len(references)}\n"
+    )
+    flags = [*flags_of("text", checkpoints, text_files, image_folder), "--metric", str(module.parent)]
+    load_recipe(recipe_path("text-classification"))([*flags, "--output_dir", str(tmp_path / "run")])
+    metrics = read(tmp_path / "run")
+    assert metrics["test"]["share_right"] == metrics["test"]["accuracy"]
+    low, high = metrics["test_intervals"]["share_right"]
+    assert low <= metrics["test"]["share_right"] <= high
+    assert low < high
