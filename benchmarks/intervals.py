@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the truth: many data sets are drawn from populations whose true metrics are known.
 
-    python benchmarks/intervals.py                                   # a quarter of an hour on two cores
+    python benchmarks/intervals.py                                   # some ten minutes of one core
     python benchmarks/intervals.py --rows 50 --simulations 2000
 
 True values are those of 500,000 rows. The populations are no easy ones: four classes, the rarest of 5 %; three labels that
