@@ -79,6 +79,10 @@ def predict_file(
         UserError: no model, no input, a bad row, classes asked for of a model of numbers, or an output that cannot be
             written.
     """
+    import torch
+    from accelerate import PartialState
+
+    PartialState(cpu=not torch.accelerator.is_available())  # the first to be asked decides whether processes meet
     _refuse_output(output, Path(source))
     task, settings = task_of(model, trust_remote_code=trust_remote_code)
     with without_bars():

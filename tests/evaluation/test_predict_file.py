@@ -266,6 +266,21 @@ def test_long_texts_are_counted_over_all_pieces(classifiers, tmp_path, capsys):
     assert len(pd.read_csv(tmp_path / "out.csv")) == 40
 
 
+def test_two_processes_share_the_rows_and_one_writes(bert, texts, whole, tmp_path):
+    launch = ["accelerate.commands.accelerate_cli", "launch", "--config_file", "accelerate_configs/cpu.yaml"]
+    ours = ["-m", "hf_finetune", "predict", bert, texts, "--output", str(tmp_path / "out.parquet")]
+    command = [sys.executable, "-m", *launch, "--num_processes", "2", *ours]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("100 predictions in") == 1
+    one, two = (pd.read_parquet(folder / "out.parquet") for folder in (whole, tmp_path))
+    assert list(one["id"]) == list(two["id"])
+    assert list(one["prediction"]) == list(two["prediction"])
+    assert np.allclose(one["probability"], two["probability"], atol=1e-6)
+
+
 # Which columns
 
 
