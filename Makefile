@@ -14,8 +14,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	.venv/bin/hf-finetune demo
 
+# In several processes, each file of tests in one of them.
 test: lint
-	$(VENV) -m pytest
+	$(VENV) -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 lint: $(READY)
 	$(VENV) -m ruff check .

@@ -27,6 +27,9 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        # A file stays in one process, with what its tests share; what is fetched is fetched once.
+        item.add_marker(pytest.mark.xdist_group("assets" if "assets" in item.keywords else str(item.path)))
     if not config.getoption("--run-slow"):
         skip = pytest.mark.skip(reason="takes minutes; run with --run-slow")
         for item in items:
