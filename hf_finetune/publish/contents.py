@@ -106,7 +106,9 @@ def _public(name: str, text: str, settings: dict[str, Any], to: Destination, pri
     """A text file as it is pushed."""
     if name == "config.yaml":
         public = {k: public_name(v) if PATH_KEY.fullmatch(k) and isinstance(v, str) else v for k, v in settings.items()}
-        return yaml.safe_dump(public, sort_keys=False, allow_unicode=True) if public != settings else text
+        # In one line each: a path that is broken at a space would not be found in it.
+        lines = yaml.safe_dump(public, sort_keys=False, allow_unicode=True, width=float("inf"))
+        return lines if public != settings else text
     if name == "README.md":
         return taken_out(public_card(text, settings, to), private)
     if name == "report.html":
