@@ -147,15 +147,15 @@ class HubServer:
         from huggingface_hub.utils import _http, close_session
 
         slept: list[float] = []
-        with monkeypatch.context() as patch:
-            for name, value in self.environ(token).items():
-                patch.setenv(name, value)
-            patch.setattr(constants, "ENDPOINT", self.url)
-            patch.setattr(constants, "HF_HUB_OFFLINE", False)
-            patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-            patch.setattr(_http.time, "sleep", slept.append)
-            close_session()
-            yield slept
+        # Not in a context of its own: what a test patches on top must be undone before this is.
+        for name, value in self.environ(token).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(constants, "ENDPOINT", self.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(_http.time, "sleep", slept.append)
+        close_session()
+        yield slept
         close_session()
 
     def take_fault(self, method: str, path: str) -> Fault | None:

@@ -38,19 +38,19 @@ def main(argv: list[str]) -> None:
             fix="add --accelerate_config cpu, multi_gpu or the path of another.",
         )
     command = _command(known, recipe)
+    # A command line is seen by everyone, and launchers print theirs.
+    environment = os.environ | ({"HF_TOKEN": known.hub_token} if known.hub_token else {})
     if known.seeds is not None:
-        _several_seeds(known.seeds, command, recipe, rest)
+        _several_seeds(known.seeds, command, recipe, rest, environment)
     elif command is None or {"-h", "--help"} & set(rest):
         load_recipe(recipe)([*rest, *(["--hub_token", known.hub_token] if known.hub_token else [])])
     else:
         # This process becomes the launcher, so that signals reach it and its status is ours.
-        os.execv(sys.executable, [*command, *rest])
+        os.execve(sys.executable, [*command, *rest], environment)
 
 
 def _command(known: argparse.Namespace, recipe: Path) -> list[str] | None:
     """What starts the recipe through ``accelerate launch``; None where that was not asked for."""
-    if known.hub_token and (known.accelerate_config or known.seeds):
-        os.environ["HF_TOKEN"] = known.hub_token  # a command line is seen by everyone, and launchers print theirs
     if known.accelerate_config is None:
         return None
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--quiet"]
@@ -59,7 +59,9 @@ def _command(known: argparse.Namespace, recipe: Path) -> list[str] | None:
     return [*command, str(recipe)]
 
 
-def _several_seeds(asked: str, command: list[str] | None, recipe: Path, rest: list[str]) -> None:
+def _several_seeds(
+    asked: str, command: list[str] | None, recipe: Path, rest: list[str], environment: dict[str, str]
+) -> None:
     """Train once for each seed, into ``seed-N`` under the output folder, and say how far the results spread.
 
     Every seed has a process of its own, so that it does what it would do alone. With ``--resume_from_checkpoint auto`` the

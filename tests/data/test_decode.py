@@ -10,6 +10,7 @@ import sys
 import zlib
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 from transformers.image_utils import load_image
@@ -64,7 +65,7 @@ def writable() -> list[tuple[str, str]]:
     for mode in MODES:
         for kind in FORMATS:
             try:
-                encoded(noise(mode), kind)
+                encoded(noise(mode), kind, sizes=[(7, 5)])
             except (OSError, ValueError, KeyError):
                 continue
             found.append((mode, kind))
@@ -103,7 +104,9 @@ def test_enough_kinds_of_file_are_tried():
 @pytest.mark.parametrize(("mode", "kind"), WRITABLE, ids=lambda value: value)
 def test_every_mode_and_format_gives_the_pixels_that_pipelines_see(mode, kind, tmp_path):
     file = tmp_path / f"picture.{kind.lower()}"
-    noise(mode).save(file, kind)
+    noise(mode).save(file, kind, sizes=[(7, 5)])  # of icons, whose own sizes are larger
+    if (mode, kind) == ("YCbCr", "TIFF") and int(PIL.__version__.split(".")[0]) < 13:
+        pytest.skip("Pillow before 13 cannot read the YCbCr TIFF that it writes")
     opened = open_image(str(file))
     assert (opened.mode, opened.size) == ("RGB", (7, 5))
     np.testing.assert_array_equal(opened, load_image(str(file)))

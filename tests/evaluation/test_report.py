@@ -234,7 +234,7 @@ def test_the_command_writes_and_names_the_page(runs, tmp_path, capsys):
     output = tmp_path / "new" / "page.html"
     assert hf_finetune(["report", str(runs["text"]), "--output", str(output)]) == 0
     assert capsys.readouterr().out.strip() == f"Report: {output}"
-    assert output.read_text(encoding="utf-8") == (runs["text"] / "report.html").read_text(encoding="utf-8")
+    assert output.read_text(encoding="utf-8") == report_page(runs["text"])
     assert [path.name for path in output.parent.iterdir()] == ["page.html"]
 
 

@@ -29,10 +29,7 @@ def runs(checkpoints, text_files, tmp_path_factory):
 @pytest.fixture
 def hub(monkeypatch):
     """The server, to which the stock client of this process speaks; ``hub.slept`` lists the waits between tries."""
-    from hf_finetune.publish import answers
-
     orgs = {"team": {"alice": "write", "carol": "read"}}
     server = HubServer(TOKENS, read_only=("hf_reader",), orgs=orgs, scopes={"hf_fine": ["team", "alice/one"]})
     with server as hub, hub.client(monkeypatch) as hub.slept:
-        monkeypatch.setattr(answers.time, "sleep", hub.slept.append)
         yield hub
