@@ -91,10 +91,8 @@ def _several_seeds(
         run = folder / f"seed-{seed}"
         if not (resumes and (run / "metrics.json").exists()):
             say(f"Seed {seed}: {run}")
-            start = command or [sys.executable, str(recipe)]
-            status = subprocess.run(
-                [*start, *rest, "--seed", str(seed), "--output_dir", str(run)], check=False
-            ).returncode
+            argv = [*(command or [sys.executable, str(recipe)]), *rest, "--seed", str(seed), "--output_dir", str(run)]
+            status = subprocess.run(argv, env=environment, check=False).returncode
             if status:
                 raise SystemExit(status)
         metrics[seed] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -180,6 +182,25 @@ def test_several_seeds(checkpoints, text_files, image_folder, tmp_path, capfd):
         ]
     )
     assert (tmp_path / "seed-1" / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_the_token_reaches_every_seed_and_no_command_line(checkpoints, text_files, image_folder, tmp_path, monkeypatch):
+    started = []
+
+    def run(argv, env, check):
+        started.append((argv, env))
+        folder = Path(argv[-1])
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text('{"test": {"loss": 1.0}}')
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr("hf_finetune.cli.train.subprocess.run", run)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    flags = [*flags_of("text", checkpoints, text_files, image_folder), "--hub_token", "hf_secret", "--seeds", "1,2"]
+    train(["text-classification", *flags, "--output_dir", str(tmp_path)])
+    assert [Path(argv[-1]).name for argv, _ in started] == ["seed-1", "seed-2"]
+    assert all(env["HF_TOKEN"] == "hf_secret" and "hf_secret" not in argv for argv, env in started)
+    assert "HF_TOKEN" not in os.environ
 
 
 @pytest.mark.parametrize("seeds", ["1,1", "one", "", "1,,2"])
