@@ -82,3 +82,8 @@ def label_array(split: Dataset) -> np.ndarray:
     if not column.type.num_fields:
         return column.to_numpy(zero_copy_only=False)
     return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+
+
+def spaced(count: int, most: int) -> np.ndarray:
+    """Indices of evenly spaced rows, all of ``count`` where that is not more than ``most``."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from hf_finetune.evaluation.metrics import softmax
-
 LOWEST, HIGHEST = 0.05, 20.0
 _ENOUGH = 100_000  # rows; more do not move the temperature
 _ROWS_A_BIN = 10
@@ -42,11 +40,6 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     found = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))
-
-
-def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities at a temperature, shape (rows, classes)."""
-    return softmax(logits.astype(np.float64) / temperature)
 
 
 def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> dict[str, Any]:

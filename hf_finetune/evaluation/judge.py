@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from hf_finetune.data.marks import SLICE
+from hf_finetune.data.splits import spaced
 from hf_finetune.evaluation.baseline import Baseline
 from hf_finetune.evaluation.calibration import calibration
 from hf_finetune.evaluation.confident import suspicious
@@ -41,7 +43,7 @@ class Judged:
     logits: np.ndarray
     labels: np.ndarray
 
-    @property
+    @cached_property
     def groups(self) -> np.ndarray | None:
         """What rows belong together by, shape (rows,)."""
         return np.asarray(self.split["group"][:]) if "group" in self.split.column_names else None
@@ -69,7 +71,8 @@ def judge(
         between = interval_of(extra[1], labels, judged.groups)
         bounds |= {} if between is None else {extra[0]: between}
     compared = {} if baseline is None else baseline.target.metrics(baseline.logits, labels)
-    order = np.argsort(-target.losses(logits, labels), kind="stable")
+    losses = target.losses(logits, labels)
+    order = np.argsort(-losses, kind="stable")
     wrong = np.ones(len(labels), dtype=bool) if isinstance(target, Regression) else _wrong(target, logits, labels)
     return {
         "rows": len(labels),
@@ -83,9 +86,9 @@ def judge(
         "confusion": confusion(target, logits, labels) if isinstance(target, SingleLabel) else None,
         "calibration": _calibration(target, logits, labels),
         "numbers": _numbers(target, logits, labels) if isinstance(target, Regression) else None,
-        "top_losses": _rows(judged, order[wrong[order]][:MOST_SHOWN]),
+        "top_losses": _rows(judged, losses, order[wrong[order]][:MOST_SHOWN]),
         "label_errors": _label_errors(judged),
-        "slices": slices(judged, metric),
+        "slices": slices(judged),
     }
 
 
@@ -186,7 +189,7 @@ def confusion(target: SingleLabel, logits: np.ndarray, labels: np.ndarray) -> Se
 
 def _calibration(target: Target, logits: np.ndarray, labels: np.ndarray) -> Section | None:
     if isinstance(target, SingleLabel):
-        before, after = (calibration(target.values(logits / t), labels) for t in (1.0, target.temperature))
+        before, after = (calibration(each(logits), labels) for each in (target.values, target.calibrated))
         return {"temperature": target.temperature, "before": before, "after": after}
     if isinstance(target, MultiLabel):
         return {"temperature": None, "before": calibration(target.values(logits), labels), "after": None}
@@ -194,7 +197,7 @@ def _calibration(target: Target, logits: np.ndarray, labels: np.ndarray) -> Sect
 
 
 def _numbers(target: Regression, logits: np.ndarray, labels: np.ndarray) -> list[Section]:
-    rows = np.unique(np.linspace(0, len(labels) - 1, min(MOST_POINTS, len(labels))).round().astype(np.int64))
+    rows = spaced(len(labels), MOST_POINTS)
     values = target.values(logits)
     return [
         {"name": name, "labels": labels[rows, i].tolist(), "predictions": values[rows, i].tolist()}
@@ -202,13 +205,12 @@ def _numbers(target: Regression, logits: np.ndarray, labels: np.ndarray) -> list
     ]
 
 
-def _rows(judged: Judged, rows: np.ndarray) -> list[Section]:
+def _rows(judged: Judged, losses: np.ndarray, rows: np.ndarray) -> list[Section]:
     """The rows as the report shows them."""
     if not len(rows):
         return []
     target, logits, labels = judged.target, judged.logits[rows], judged.labels[rows]
     answers = target.answers(logits)
-    losses = target.losses(judged.logits, judged.labels)[rows]
     truth = target.truth(labels)
     return [
         {
@@ -216,7 +218,7 @@ def _rows(judged: Judged, rows: np.ndarray) -> list[Section]:
             "label": truth[i],
             "prediction": answers["prediction"][i],
             "probability": answers["probability"][i] if "probability" in answers else None,
-            "loss": float(losses[i]),
+            "loss": float(losses[rows[i]]),
             **shown(one),
         }
         for i, one in enumerate(judged.split.select(rows))
@@ -228,7 +230,7 @@ def _label_errors(judged: Judged) -> list[Section]:
     target, labels = judged.target, judged.labels
     if not isinstance(target, SingleLabel) or len(labels) < FEWEST_FOR_ERRORS:
         return []
-    rows, suggested, margin = suspicious(target.values(judged.logits / target.temperature), labels)
+    rows, suggested, margin = suspicious(target.calibrated(judged.logits), labels)
     rows = rows[:MOST_SHOWN]
     return [
         {
@@ -242,7 +244,7 @@ def _label_errors(judged: Judged) -> list[Section]:
     ]
 
 
-def slices(judged: Judged, metric: str) -> list[Section]:
+def slices(judged: Judged) -> list[Section]:
     """The metrics of the rows that have each value of each ``--slice_column``; the most frequent values first."""
     found = []
     for column in (name for name in judged.split.column_names if name.startswith(SLICE)):

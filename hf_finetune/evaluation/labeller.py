@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_finetune.evaluation.predict import predict_logits
-from hf_finetune.evaluation.targets import Regression, SingleLabel, Target, target_of
+from hf_finetune.evaluation.targets import Regression, Target, target_of
 from hf_finetune.models import load_artifact, load_settings, task_name
 from hf_finetune.options import ModelConfig
 from hf_finetune.tasks import Task, get_task
@@ -99,18 +99,13 @@ def has_classes(target: Target) -> bool:
     return not isinstance(target, Regression)
 
 
-def probabilities(target: Target, logits: np.ndarray) -> np.ndarray:
-    """Of every class, as ``predict`` answers them: those of one class a row are calibrated. Shape as the logits."""
-    return target.values(logits / target.temperature if isinstance(target, SingleLabel) else logits)
-
-
 def top_classes(target: Target, logits: np.ndarray, count: int) -> dict[str, list[Any]]:
     """The most probable classes of every row, the first of equals first.
 
     Returns:
         ``top_labels`` and ``top_probabilities``: lists of ``count``, or as many as there are classes.
     """
-    values = probabilities(target, logits)
+    values = target.calibrated(logits)
     order = np.argsort(-values, axis=1, kind="stable")[:, :count]
     return {
         "top_labels": [[target.names[i] for i in row] for row in order],

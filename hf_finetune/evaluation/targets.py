@@ -33,6 +33,9 @@ class Target(Protocol):
     def values(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities, or predicted numbers, of the shape of the logits."""
 
+    def calibrated(self, logits: np.ndarray) -> np.ndarray:
+        """The values as a user sees them: probabilities of one class a row at their temperature."""
+
     def decide(self, logits: np.ndarray) -> np.ndarray:
         """What is answered, in the form of the labels."""
 
@@ -81,6 +84,10 @@ class SingleLabel:
         """Probabilities, rows summing to 1."""
         return single.softmax(logits.astype(np.float64))
 
+    def calibrated(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities at the temperature."""
+        return self.values(logits / self.temperature)
+
     def decide(self, logits: np.ndarray) -> np.ndarray:
         """Ids of the most probable classes, shape (rows,)."""
         return logits.argmax(axis=1)
@@ -122,7 +129,7 @@ class SingleLabel:
         chosen = self.decide(logits)
         return {
             "prediction": [self.names[int(i)] for i in chosen],
-            "probability": self.values(logits / self.temperature)[np.arange(len(chosen)), chosen].tolist(),
+            "probability": self.calibrated(logits)[np.arange(len(chosen)), chosen].tolist(),
         }
 
     def truth(self, labels: np.ndarray) -> list[Any]:
@@ -146,6 +153,10 @@ class MultiLabel:
     def values(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities of each class on its own."""
         return multi_label.sigmoid(logits.astype(np.float64))
+
+    def calibrated(self, logits: np.ndarray) -> np.ndarray:
+        """The values."""
+        return self.values(logits)
 
     def decide(self, logits: np.ndarray) -> np.ndarray:
         """0 and 1 of each class, shape (rows, classes)."""
@@ -216,6 +227,10 @@ class Regression:
     def values(self, logits: np.ndarray) -> np.ndarray:
         """The numbers in the units of the labels."""
         return logits.astype(np.float64) * np.array(self.std or 1.0) + np.array(self.mean or 0.0)
+
+    def calibrated(self, logits: np.ndarray) -> np.ndarray:
+        """The values."""
+        return self.values(logits)
 
     def decide(self, logits: np.ndarray) -> np.ndarray:
         """The numbers."""

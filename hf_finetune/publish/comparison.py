@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from hf_finetune.console import show_table
+from hf_finetune.data.splits import spaced
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.predict import predict_logits
 from hf_finetune.evaluation.targets import Regression, target_of
-from hf_finetune.publish.judged_rows import JudgedRows, spaced
+from hf_finetune.publish.judged_rows import JudgedRows
 from hf_finetune.publish.onnx_model import OnnxClassifier
 from hf_finetune.tasks import Task
 

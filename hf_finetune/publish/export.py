@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from hf_finetune.console import say
+from hf_finetune.data.splits import spaced
 from hf_finetune.errors import UserError
 from hf_finetune.files import write_json
 from hf_finetune.models import is_adapter, load_artifact, load_settings, merge, task_name
 from hf_finetune.options import ModelConfig
 from hf_finetune.publish.comparison import Comparison, batches, compare, show_comparison
-from hf_finetune.publish.judged_rows import JudgedRows, read_config, read_judged, spaced
+from hf_finetune.publish.judged_rows import JudgedRows, read_config, read_judged
 from hf_finetune.publish.onnx_model import (
     FILE,
     OPSETS,

@@ -12,6 +12,7 @@ from hf_finetune.config import Config, parse
 from hf_finetune.data import load_splits
 from hf_finetune.data.audit import audit_images
 from hf_finetune.data.membership import FILE as SPLITS
+from hf_finetune.data.splits import spaced
 from hf_finetune.data.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.tasks import Task
@@ -96,8 +97,3 @@ def read_judged(run: Path, config: Config, task: Task, most: int, dataset: Any =
     if "image" in others.column_names:
         others = audit_images(others, "training split", config.data.on_bad_image)
     return JudgedRows(split, judged.select(chosen), np.stack(known["logits"])[chosen], others)
-
-
-def spaced(count: int, most: int) -> np.ndarray:
-    """Indices of evenly spaced rows, all of ``count`` where that is not more than ``most``."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

@@ -16,7 +16,7 @@ import numpy as np
 from hf_finetune.data.decode import decode_fault
 from hf_finetune.data.unlabelled import text_rows
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.labeller import Labeller, has_classes, probabilities
+from hf_finetune.evaluation.labeller import Labeller, has_classes
 from hf_finetune.evaluation.targets import MultiLabel
 
 SHOWN = 10  # classes that are shown, the most probable first
@@ -114,7 +114,7 @@ def _answer(labeller: Labeller, rows: Any) -> Answer:
     target = labeller.target
     if not has_classes(target):
         return Answer("; ".join(_numbers(target.names, target.values(logits)[0])), [])
-    values = probabilities(target, logits)[0]
+    values = target.calibrated(logits)[0]
     decided = target.decide(logits)[0]
     several = isinstance(target, MultiLabel)
     chosen = decided.astype(bool) if several else np.arange(len(values)) == decided

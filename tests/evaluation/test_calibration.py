@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hf_finetune.evaluation.calibration import calibrated, calibration, fit_temperature
+from hf_finetune.evaluation.calibration import calibration, fit_temperature
+from hf_finetune.evaluation.targets import SingleLabel
+
+
+def calibrated(logits, temperature):
+    return SingleLabel(["a", "b", "c", "d"], temperature).calibrated(logits)
 
 
 def drawn(rows: int = 20_000, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
