@@ -70,6 +70,13 @@ def contents(run: Path, to: Destination, model: Path | None = None) -> dict[str,
     return pushed
 
 
+def named_card(run: Path, to: Destination) -> bytes:
+    """The card as it is pushed, once the repository's whole name is known; the rest of :func:`contents` stays as it is."""
+    settings = run_settings(run)
+    private = private_of(run, settings, to.hub_token or get_token())
+    return _public("README.md", (run / "README.md").read_text(encoding="utf-8"), settings, to, private).encode()
+
+
 def run_settings(run: Path) -> dict[str, Any]:
     """The content of a run's ``config.yaml``; empty where there is none."""
     path = run / "config.yaml"

@@ -11,9 +11,9 @@ from typing import Any
 from hf_finetune.console import say
 from hf_finetune.data.splits import spaced
 from hf_finetune.errors import UserError
+from hf_finetune.evaluation.labeller import load_labeller, task_of
 from hf_finetune.files import write_json
-from hf_finetune.models import is_adapter, load_artifact, load_settings, merge, task_name
-from hf_finetune.options import ModelConfig
+from hf_finetune.models import is_adapter, merge
 from hf_finetune.publish.comparison import Comparison, batches, compare, show_comparison
 from hf_finetune.publish.judged_rows import JudgedRows, read_config, read_judged
 from hf_finetune.publish.onnx_model import (
@@ -27,7 +27,7 @@ from hf_finetune.publish.onnx_model import (
     write_onnx,
 )
 from hf_finetune.publish.onnx_readme import onnx_readme, usage
-from hf_finetune.tasks import Task, get_task
+from hf_finetune.tasks import Task
 
 # Largest difference of a logit, as a share of the largest logit; and share of the headline metric that int8 may lose.
 TOLERANCES = {None: 1e-3, "int8": 0.01}
@@ -72,11 +72,10 @@ def export_run(
     PartialState(cpu=True)  # both models run on what the exported one is for, and is timed on
     config = read_config(run)
     trust = config.model.trust_remote_code
-    settings = load_settings(ModelConfig(model_name_or_path=str(run / "model"), trust_remote_code=trust))
-    task = get_task(task_name(settings))
+    task, _ = task_of(str(run), trust_remote_code=trust)
     judged = read_judged(run, config, task, MOST_ROWS, dataset)
-    processor = task.load_processor(str(run / "model"), trust_remote_code=trust)
-    model = load_artifact(run / "model", task.AUTO_CLASS, trust_remote_code=trust)
+    labeller = load_labeller(str(run), trust_remote_code=trust)
+    processor, model = labeller.processor, labeller.model
     model = merge(model) if is_adapter(model) else model
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)

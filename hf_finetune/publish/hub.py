@@ -21,7 +21,7 @@ from hf_finetune.evaluation.results import Results
 from hf_finetune.publish.access import open_repository
 from hf_finetune.publish.answers import client_errors, explain, patiently
 from hf_finetune.publish.card import TIMING, model_card
-from hf_finetune.publish.contents import contents, run_settings
+from hf_finetune.publish.contents import contents, named_card, run_settings
 from hf_finetune.publish.destination import Destination, destination_of
 from hf_finetune.publish.merged import merged_model
 from hf_finetune.publish.private import private_of, refuse_leaks
@@ -90,7 +90,7 @@ def push_folder(run: Path, to: Destination) -> str:
         card = files["README.md"]
         text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
         to = open_repository(to, text)
-        files = contents(run, to, model)  # once more: the card's code names the repository, now with its namespace
+        files["README.md"] = named_card(run, to)  # its code names the repository, now with its namespace
         _warn_of_local_base(run, to)
         return upload(files, run, to)
 

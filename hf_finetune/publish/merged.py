@@ -21,26 +21,24 @@ def merged_model(run: Path) -> Iterator[Path]:
     Raises:
         UserError: the run holds no adapter, its base cannot be loaded, or the folded model answers differently.
     """
-    from hf_finetune.models import load_artifact, load_settings, merge, task_name
-    from hf_finetune.options import ModelConfig
-    from hf_finetune.tasks import get_task
+    from hf_finetune.evaluation.labeller import load_labeller
+    from hf_finetune.models import load_artifact, merge
 
     adapter = run / "model"
     if not (adapter / "adapter_config.json").exists():
         raise UserError(
             "the run holds no adapter to merge", where="--merged", fix="leave it out, and the model is pushed as it is."
         )
-    task = get_task(task_name(load_settings(ModelConfig(model_name_or_path=str(adapter)))))
-    model = load_artifact(adapter, task.AUTO_CLASS)
-    inputs = _probe(task, model, task.load_processor(str(adapter), trust_remote_code=False))
-    wanted = _logits(model, inputs)
+    labeller = load_labeller(str(run))
+    inputs = _probe(labeller.task, labeller.model, labeller.processor)
+    wanted = _logits(labeller.model, inputs)
     with tempfile.TemporaryDirectory(prefix="hf-finetune-merged-") as name:
         folder = Path(name)
         for path in adapter.iterdir():
             if not path.name.startswith("adapter_") and path.suffix != ".safetensors":
                 shutil.copy2(path, folder)
-        merge(model).save_pretrained(folder)
-        _compare(wanted, _logits(load_artifact(folder, task.AUTO_CLASS), inputs))
+        merge(labeller.model).save_pretrained(folder)
+        _compare(wanted, _logits(load_artifact(folder, labeller.task.AUTO_CLASS), inputs))
         yield folder
 
 
