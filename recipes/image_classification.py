@@ -15,9 +15,9 @@ from typing import Any
 from hf_finetune.cli.status import run_as_script
 from hf_finetune.config import parse
 from hf_finetune.data import audit, load_splits
-from hf_finetune.evaluation.report import write_report
 from hf_finetune.evaluation.results import evaluate
 from hf_finetune.publish import check_hub, push_run, verify, write_model_card
+from hf_finetune.report import write_report
 from hf_finetune.strategies import make_plan
 from hf_finetune.tasks import image_classification as task
 from hf_finetune.training import start_run, train

@@ -143,7 +143,7 @@ def test_commands_of_the_small_verbs_parse(monkeypatch):
     import signal
 
     from hf_finetune.cli import demo, predict, serve
-    from hf_finetune.evaluation import labeller, predict_file
+    from hf_finetune.evaluation.prediction import labeller, predict_file
     from hf_finetune.publish import serve as served
 
     seen = []
@@ -307,7 +307,7 @@ def test_strategies_page_and_readme_name_every_strategy():
 
 
 def test_data_page_lists_the_column_names_that_are_looked_for():
-    from hf_finetune.data.columns import IMAGE_NAMES, LABEL_NAMES, TEXT_NAMES
+    from hf_finetune.data.rows.columns import IMAGE_NAMES, LABEL_NAMES, TEXT_NAMES
 
     text = text_of(ROOT / "docs" / "data.md")
     for column, names in {"text": TEXT_NAMES, "image": IMAGE_NAMES, "label": LABEL_NAMES}.items():
@@ -317,7 +317,7 @@ def test_data_page_lists_the_column_names_that_are_looked_for():
 
 
 def test_data_page_lists_the_pairs_that_are_looked_for():
-    from hf_finetune.data.columns import PAIR_NAMES
+    from hf_finetune.data.rows.columns import PAIR_NAMES
 
     listed = text_of(ROOT / "docs" / "data.md").split("**Pairs of texts.**")[1].split("**")[0]
     assert tuple(re.findall(r"`(\w+)`\s+and\s+`(\w+)`", listed))[: len(PAIR_NAMES)] == PAIR_NAMES
@@ -338,7 +338,7 @@ def test_every_task_has_a_recipe_and_a_place_in_the_readme():
 
 def test_push_commands_parse(monkeypatch):
     from hf_finetune.cli import push
-    from hf_finetune.publish import hub
+    from hf_finetune.publish.hub import push as hub
 
     seen = []
     monkeypatch.setattr(hub, "push_folder", lambda run, to: seen.append((run, to)))
@@ -349,7 +349,7 @@ def test_push_commands_parse(monkeypatch):
 
 
 def test_push_page_lists_every_flag_and_what_is_busy():
-    from hf_finetune.publish.answers import BUSY, LONGEST, WAITS
+    from hf_finetune.publish.hub.answers import BUSY, LONGEST, WAITS
 
     text = text_of(ROOT / "docs" / "push.md")
     source = text_of(ROOT / "hf_finetune" / "cli" / "push.py")

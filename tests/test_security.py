@@ -72,7 +72,7 @@ def test_remote_code_is_never_trusted_unasked(path):
 def test_the_loader_of_numbers_in_yaml_is_a_safe_one():
     import yaml
 
-    from hf_finetune.yaml_file import _scalar_loader
+    from hf_finetune.config.yaml_file import _scalar_loader
 
     assert issubclass(_scalar_loader(), yaml.SafeLoader)
 

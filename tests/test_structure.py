@@ -9,9 +9,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "hf_finetune"
 LEVELS = {
-    "errors": 0, "console": 0, "files": 0, "yaml_file": 0, "page": 0, "memory": 0, "options": 1, "config": 1, "packaged": 1,
+    "errors": 0, "console": 0, "files": 0, "memory": 0, "config": 1, "packaged": 1,
     "data": 2, "models": 2,
-    "tasks": 3, "strategies": 3, "activations": 3, "evaluation": 4, "training": 5, "checks": 5, "publish": 6, "demo": 7, "cli": 8,
+    "tasks": 3, "strategies": 3, "activations": 3, "evaluation": 4, "report": 5, "training": 5, "checks": 6, "publish": 6,
+    "demo": 7, "cli": 8,
 }  # fmt: skip
 
 

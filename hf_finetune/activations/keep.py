@@ -21,10 +21,10 @@ from hf_finetune.activations.fingerprint import describe_processor, hash_prefix,
 from hf_finetune.activations.rows import Collate, KeptRows, as_it_is
 from hf_finetune.activations.store import ActivationStore
 from hf_finetune.activations.worth import Cost, Verdict, judge
+from hf_finetune.config.options import CacheConfig
 from hf_finetune.console import is_main_process, say
 from hf_finetune.files import cache_dir
 from hf_finetune.models import Checkpoint
-from hf_finetune.options import CacheConfig
 
 _SAMPLE = 64  # rows at most that the estimate is measured on
 

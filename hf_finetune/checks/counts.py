@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 
 from hf_finetune.checks.finding import MOST_NAMED, Section, Table, percent
+from hf_finetune.config.options import DataConfig
 from hf_finetune.data import Splits
-from hf_finetune.data.columns import IMAGE_NAMES, LABEL_NAMES, TEXT_NAMES
-from hf_finetune.data.problem import MULTI, REGRESSION, SINGLE
-from hf_finetune.data.splits import label_array
-from hf_finetune.options import DataConfig
+from hf_finetune.data.rows.columns import IMAGE_NAMES, LABEL_NAMES, TEXT_NAMES
+from hf_finetune.data.rows.problem import MULTI, REGRESSION, SINGLE
+from hf_finetune.data.splits.splits import label_array
 
 FEW_ROWS = 10  # of a class in training: no five folds, and hardly a validation row
 _SHOWN_CLASSES = 60  # bars of a histogram

@@ -10,8 +10,8 @@ from hf_finetune.checks.finding import DRAW_SEED, MOST_NAMED, Section, Severity,
 from hf_finetune.checks.near import near_pictures, near_texts
 from hf_finetune.checks.pictures import Looks
 from hf_finetune.data import Splits
-from hf_finetune.data.audit import is_constant
-from hf_finetune.data.identical import (
+from hf_finetune.data.rows.audit import is_constant
+from hf_finetune.data.rows.identical import (
     contradicting,
     crossing,
     find_identical,

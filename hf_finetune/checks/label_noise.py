@@ -11,8 +11,8 @@ import torch
 
 from hf_finetune.checks.finding import DRAW_SEED, MOST_NAMED, Section, Severity, Table, percent
 from hf_finetune.data import Splits
-from hf_finetune.data.problem import SINGLE
-from hf_finetune.data.splits import label_array
+from hf_finetune.data.rows.problem import SINGLE
+from hf_finetune.data.splits.splits import label_array
 from hf_finetune.evaluation.confident import suspicious
 from hf_finetune.models import Checkpoint
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from hf_finetune.checks.finding import MOST_NAMED, Section, Severity, Table, draw, percent
 from hf_finetune.data import Splits
-from hf_finetune.data.decode import PictureFacts, decode_faults, describe_fault, open_reduced, picture_facts
+from hf_finetune.data.images.decode import PictureFacts, decode_faults, describe_fault, open_reduced, picture_facts
 
 if TYPE_CHECKING:
     from PIL import Image

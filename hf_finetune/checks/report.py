@@ -10,7 +10,7 @@ from hf_finetune.checks.finding import SEVERITIES, Finding, Section
 from hf_finetune.console import say, show_table
 from hf_finetune.errors import UserError
 from hf_finetune.files import write_json
-from hf_finetune.page import render, write_page
+from hf_finetune.report.render import render, write_page
 
 HTML, JSON = "check.html", "check.json"
 _NAMED = 3  # rows of a finding that the terminal shows

@@ -18,7 +18,7 @@ from hf_finetune.checks.texts import check_lengths, check_texts
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.data import Splits
-from hf_finetune.data.problem import SINGLE
+from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.strategies import make_plan
 from hf_finetune.tasks import Task
 

@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
     from hf_finetune.config import parse
     from hf_finetune.console import say
     from hf_finetune.evaluation.again import evaluate_again
-    from hf_finetune.evaluation.report import write_report
+    from hf_finetune.report import write_report
 
     flags = [f"--{name}={getattr(known, name)}" for name in ("text_column", "label_column") if getattr(known, name)]
     flags += ["--slice_column", *known.slice_column] if known.slice_column else []

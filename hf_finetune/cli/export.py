@@ -11,7 +11,7 @@ def main(argv: list[str]) -> None:
     """Parse, export, and print how the exported model compares with the original.
 
     Raises:
-        UserError: what :func:`hf_finetune.publish.export.export_run` refuses.
+        UserError: what :func:`hf_finetune.publish.export.export.export_run` refuses.
     """
     parser = VerbParser(prog="hf-finetune export", description=__doc__, allow_abbrev=False)
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run, with its data still in place")
@@ -30,6 +30,6 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--opset", type=int, metavar="N", help="version of ONNX' operators (default: torch's choice)")
     known = parser.parse_args(argv)
 
-    from hf_finetune.publish.export import export_run
+    from hf_finetune.publish.export.export import export_run
 
     export_run(known.run, known.output, quantize=known.quantize, tolerance=known.tolerance, opset=known.opset)

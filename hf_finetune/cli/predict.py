@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_finetune.cli.status import VerbParser
+from hf_finetune.config.options import DataConfig
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.answer_files import FORMATS
-from hf_finetune.options import DataConfig
+from hf_finetune.evaluation.prediction.answer_files import FORMATS
 
 
 def main(argv: list[str]) -> None:
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
         )
 
     from hf_finetune.console import is_main_process, say
-    from hf_finetune.evaluation.predict_file import predict_file
+    from hf_finetune.evaluation.prediction.predict_file import predict_file
 
     data = {option.name for option in fields(DataConfig)} & vars(known).keys()
     try:

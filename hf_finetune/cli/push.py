@@ -34,8 +34,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--hub_token", help="token (better: HF_TOKEN, which no list of processes shows)")
     known = parser.parse_args(argv)
 
-    from hf_finetune.publish.destination import MESSAGE, Destination
-    from hf_finetune.publish.hub import push_folder
+    from hf_finetune.publish.hub.destination import MESSAGE, Destination
+    from hf_finetune.publish.hub.push import push_folder
 
     message = MESSAGE if known.commit_message is None else known.commit_message
     to = Destination(

@@ -19,6 +19,6 @@ def main(argv: list[str]) -> None:
     known = parser.parse_args(argv)
 
     from hf_finetune.console import say
-    from hf_finetune.evaluation.report import write_report
+    from hf_finetune.report import write_report
 
     say(f"Report: {write_report(Path(known.run), Path(known.output) if known.output else None)}")

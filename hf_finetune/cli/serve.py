@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
     from pathlib import Path
 
     from hf_finetune.console import say
-    from hf_finetune.evaluation.labeller import load_labeller
+    from hf_finetune.evaluation.prediction.labeller import load_labeller
     from hf_finetune.publish.serve import import_gradio, is_loopback, refuse_address, serve
 
     refuse_address(known.host, known.port)

@@ -18,6 +18,6 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model carries")
     known = parser.parse_args(argv)
 
-    from hf_finetune.publish.verify import verify_run
+    from hf_finetune.publish.verify.verify import verify_run
 
     verify_run(Path(known.run), trust_remote_code=known.trust_remote_code)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say, say_and_note
-from hf_finetune.data.bad_rows import missing, non_numbers, sound_rows, without
-from hf_finetune.data.columns import Columns, find_columns
-from hf_finetune.data.divide import divide
-from hf_finetune.data.labels import unlabelled
-from hf_finetune.data.marks import add_slices, read_groups
-from hf_finetune.data.problem import REGRESSION, Problem, find_problem
-from hf_finetune.data.sources import InputKind, first_rows, read_raw
-from hf_finetune.data.splits import Splits
-from hf_finetune.data.tables import read_file
-from hf_finetune.data.texts import describe_texts, standard_texts
+from hf_finetune.data.readers.sources import InputKind, first_rows, read_raw
+from hf_finetune.data.readers.tables import read_file
+from hf_finetune.data.rows.bad_rows import missing, non_numbers, sound_rows, without
+from hf_finetune.data.rows.columns import Columns, find_columns
+from hf_finetune.data.rows.labels import unlabelled
+from hf_finetune.data.rows.marks import add_slices, read_groups
+from hf_finetune.data.rows.problem import REGRESSION, Problem, find_problem
+from hf_finetune.data.rows.texts import describe_texts, standard_texts
+from hf_finetune.data.splits.divide import divide
+from hf_finetune.data.splits.splits import Splits
 from hf_finetune.errors import UserError
-from hf_finetune.options import DataConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -42,7 +42,7 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> Spl
     if isinstance(dataset, (IterableDataset, IterableDatasetDict)):
         config.streaming = True
     if config.streaming:
-        from hf_finetune.data.stream_splits import stream_splits
+        from hf_finetune.data.splits.stream_splits import stream_splits
 
         return stream_splits(config, kind, dataset)
     raw, source = read_raw(config, kind, dataset)

@@ -11,11 +11,11 @@ import numpy as np
 
 from hf_finetune.config import Config
 from hf_finetune.data import audit, load_splits
-from hf_finetune.data.audit import audit_images
 from hf_finetune.data.load import load_labelled
+from hf_finetune.data.rows.audit import audit_images
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.judge import Judged
-from hf_finetune.evaluation.labeller import load_labeller
+from hf_finetune.evaluation.prediction.labeller import load_labeller
 from hf_finetune.evaluation.results import Results, keep_judgement, score, show_results
 from hf_finetune.evaluation.run_folder import read_json
 from hf_finetune.files import public_name, write_json

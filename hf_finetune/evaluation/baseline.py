@@ -13,9 +13,9 @@ from hf_finetune.activations import Work, keep_activations
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.data import Splits
-from hf_finetune.data.problem import MULTI, REGRESSION
-from hf_finetune.data.splits import label_array
-from hf_finetune.data.stream import Stream
+from hf_finetune.data.rows.problem import MULTI, REGRESSION
+from hf_finetune.data.splits.splits import label_array
+from hf_finetune.data.splits.stream import Stream
 from hf_finetune.evaluation.features import head_inputs
 from hf_finetune.evaluation.multi_label import tune_thresholds
 from hf_finetune.evaluation.targets import MultiLabel, Target, make_target

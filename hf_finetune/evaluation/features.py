@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from hf_finetune.activations import Kept
-from hf_finetune.evaluation.predict import predict_logits
+from hf_finetune.evaluation.prediction.forward import predict_logits
 from hf_finetune.models import logit_layer
 
 

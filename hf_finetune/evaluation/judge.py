@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hf_finetune.data.marks import SLICE
-from hf_finetune.data.splits import spaced
+from hf_finetune.data.rows.marks import SLICE
+from hf_finetune.data.splits.splits import spaced
 from hf_finetune.evaluation.baseline import Baseline
 from hf_finetune.evaluation.calibration import calibration
 from hf_finetune.evaluation.confident import suspicious

@@ -22,7 +22,7 @@ def _short(text: str) -> str:
 
 
 def _thumbnail(cell: Any) -> str:
-    from hf_finetune.data.decode import open_reduced
+    from hf_finetune.data.images.decode import open_reduced
 
     picture = open_reduced(cell, EDGE)
     picture.thumbnail((EDGE, EDGE))

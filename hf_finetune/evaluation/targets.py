@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from hf_finetune.data.problem import MULTI, REGRESSION
+from hf_finetune.data.rows.problem import MULTI, REGRESSION
 from hf_finetune.evaluation import metrics as single
 from hf_finetune.evaluation import multi_label, regression, weighted
-from hf_finetune.evaluation.predict import pool_chunks
+from hf_finetune.evaluation.prediction.forward import pool_chunks
 from hf_finetune.evaluation.weighted import WeightedMetrics
 
 # Key of a model's ``config.json``. Not ``temperature``: that is a setting of text generation, which transformers takes out.

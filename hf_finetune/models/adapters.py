@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from hf_finetune.config.options import StrategyConfig
 from hf_finetune.errors import UserError
 from hf_finetune.models.checkpoint import Checkpoint
 from hf_finetune.models.stages import Stage
-from hf_finetune.options import StrategyConfig
 
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_fsdp_wrapped_module|_orig_mod|module)\.")
 

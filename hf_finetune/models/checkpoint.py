@@ -16,13 +16,13 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 
+from hf_finetune.config.options import ModelConfig
 from hf_finetune.console import say
-from hf_finetune.data.problem import SINGLE
+from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import mlp_head
 from hf_finetune.models.refusals import refuse_broken_settings, refuse_code, refuse_without_weights
 from hf_finetune.models.stages import Stage, read_stages
-from hf_finetune.options import ModelConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

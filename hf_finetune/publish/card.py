@@ -7,13 +7,13 @@ from typing import Any
 
 from hf_finetune import __version__
 from hf_finetune.config import Config
+from hf_finetune.config.options import RunConfig
 from hf_finetune.console import is_main_process
 from hf_finetune.data import Splits
-from hf_finetune.data.problem import MULTI, REGRESSION
+from hf_finetune.data.rows.problem import MULTI, REGRESSION
 from hf_finetune.evaluation.judge import MOST_SHOWN
 from hf_finetune.evaluation.results import Results
 from hf_finetune.files import is_on_hub, public_name
-from hf_finetune.options import RunConfig
 from hf_finetune.publish.card_figures import draw_figures
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from hf_finetune.data.decode import decode_fault
-from hf_finetune.data.unlabelled import text_rows
+from hf_finetune.data.images.decode import decode_fault
+from hf_finetune.data.rows.unlabelled import text_rows
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.labeller import Labeller, has_classes
+from hf_finetune.evaluation.prediction.labeller import Labeller, has_classes
 from hf_finetune.evaluation.targets import MultiLabel
 
 SHOWN = 10  # classes that are shown, the most probable first
@@ -100,7 +100,7 @@ def answer_picture(labeller: Labeller, path: str) -> Answer:
     """
     from datasets import Dataset
 
-    from hf_finetune.data.images import picture_features
+    from hf_finetune.data.readers.image_folder import picture_features
 
     cell = {"bytes": None, "path": path}
     fault = decode_fault(cell)

@@ -14,8 +14,8 @@ from typing import Any
 from torch import nn
 
 from hf_finetune.data import Splits
-from hf_finetune.data.image_cache import available_memory
-from hf_finetune.data.problem import SINGLE
+from hf_finetune.data.images.image_cache import available_memory
+from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.models import Checkpoint
 
 PROBE_RATE = 3e-3

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from hf_finetune.config import Config
+    from hf_finetune.config.options import InputConfig
     from hf_finetune.models import Checkpoint
-    from hf_finetune.options import InputConfig
 
 TASKS = {
     "text-classification": "hf_finetune.tasks.text_classification",

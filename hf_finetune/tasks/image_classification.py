@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from hf_finetune.config import Config
+from hf_finetune.config.options import InputConfig
 from hf_finetune.console import say
-from hf_finetune.data.augment import (
+from hf_finetune.data.images.augment import (
     Preprocessing,
     is_reversible,
     measure_preprocessing,
@@ -26,14 +27,13 @@ from hf_finetune.data.augment import (
     rotation,
     training_transform,
 )
-from hf_finetune.data.decode import open_image, open_reduced
-from hf_finetune.data.image_cache import PixelStore, open_store, read_through, source_store
-from hf_finetune.data.images import unreadable_images
-from hf_finetune.data.problem import SINGLE
-from hf_finetune.data.stream import Stream
+from hf_finetune.data.images.decode import open_image, open_reduced
+from hf_finetune.data.images.image_cache import PixelStore, open_store, read_through, source_store
+from hf_finetune.data.readers.image_folder import unreadable_images
+from hf_finetune.data.rows.problem import SINGLE
+from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint, load_settings, refuse_code
-from hf_finetune.options import InputConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from hf_finetune.config import Config
-from hf_finetune.data.problem import SINGLE
-from hf_finetune.data.stream import Stream
-from hf_finetune.data.texts import in_users_cache
+from hf_finetune.config.options import InputConfig
+from hf_finetune.data.rows.problem import SINGLE
+from hf_finetune.data.rows.texts import in_users_cache
+from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint, load_settings, refuse_code
-from hf_finetune.options import InputConfig
 from hf_finetune.tasks.long_texts import CHUNK, TRUNCATE, encode_pieces, long_text_of, set_long_text
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hf_finetune.data.stream import Stream
+from hf_finetune.data.splits.stream import Stream
 
 
 class Interrupted(Exception):

@@ -14,17 +14,17 @@ from transformers import EarlyStoppingCallback
 
 from hf_finetune.activations import Kept, Work, keep_activations
 from hf_finetune.config import Config
+from hf_finetune.config.options import InputConfig
 from hf_finetune.console import is_main_process, say
 from hf_finetune.data import Splits
-from hf_finetune.data.membership import refuse_other_rows, write_membership
-from hf_finetune.data.problem import SINGLE
-from hf_finetune.data.stream import Stream
+from hf_finetune.data.rows.problem import SINGLE
+from hf_finetune.data.splits.membership import refuse_other_rows, write_membership
+from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.targets import metric_function
 from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint, is_adapter, load_weights
 from hf_finetune.models.precision import half_precision
-from hf_finetune.options import InputConfig
 from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
 from hf_finetune.tasks import Task
 from hf_finetune.tasks.long_texts import say_long_texts

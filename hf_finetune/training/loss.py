@@ -9,15 +9,15 @@ import torch
 from torch.nn import functional
 
 from hf_finetune.config import Config
+from hf_finetune.config.options import RunConfig
 from hf_finetune.console import say
 from hf_finetune.data import Splits
-from hf_finetune.data.problem import MULTI, REGRESSION, SINGLE
-from hf_finetune.data.splits import strata
-from hf_finetune.data.stream import Stream
+from hf_finetune.data.rows.problem import MULTI, REGRESSION, SINGLE
+from hf_finetune.data.splits.splits import strata
+from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.targets import Regression, Target, make_target
 from hf_finetune.models import set_head_bias
-from hf_finetune.options import RunConfig
 
 
 def training_target(splits: Splits) -> Target:

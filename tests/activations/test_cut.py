@@ -12,8 +12,8 @@ from conftest import MAKERS
 from torch import nn
 
 from hf_finetune.activations.cut import KEY, CannotCut, Cut, find_cut, frozen_depth, unflatten
+from hf_finetune.config.options import ModelConfig, StrategyConfig
 from hf_finetune.models import Checkpoint, Stage, add_lora, load_checkpoint, read_stages
-from hf_finetune.options import ModelConfig, StrategyConfig
 from hf_finetune.strategies import apply_phase, make_phases
 from hf_finetune.strategies.phases import Rates
 from hf_finetune.tasks import image_classification, text_classification

@@ -15,7 +15,7 @@ from torch import nn
 from hf_finetune.activations.cut import find_cut, frozen_depth
 from hf_finetune.activations.fingerprint import hash_prefix, hash_rows
 from hf_finetune.activations.keep import Work, _probes, _stores
-from hf_finetune.data.images import read_image_folder
+from hf_finetune.data.readers.image_folder import read_image_folder
 from hf_finetune.strategies import apply_phase, make_phases
 from hf_finetune.strategies.phases import Rates
 from hf_finetune.tasks import image_classification, text_classification

@@ -6,8 +6,8 @@ import pytest
 from datasets import Dataset
 
 from hf_finetune.checks.counts import check_columns, check_counts
-from hf_finetune.data.splits import Splits
-from hf_finetune.options import DataConfig
+from hf_finetune.config.options import DataConfig
+from hf_finetune.data.splits.splits import Splits
 
 
 def rows(labels) -> Dataset:

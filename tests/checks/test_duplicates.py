@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from hf_finetune.checks import duplicates
 from hf_finetune.checks.duplicates import check_duplicates
-from hf_finetune.data.splits import Splits
+from hf_finetune.data.splits.splits import Splits
 
 LONG = "this is a rather long sentence about nothing in particular number"
 

@@ -11,7 +11,7 @@ from datasets import Dataset
 from hf_finetune.checks import label_noise
 from hf_finetune.checks.label_noise import backbone_features, check_label_noise, find_suspicious
 from hf_finetune.config import parse
-from hf_finetune.data.splits import Splits
+from hf_finetune.data.splits.splits import Splits
 from hf_finetune.tasks import image_classification, text_classification
 
 
@@ -112,7 +112,7 @@ def test_of_many_rows_some_of_each_class_are_drawn(monkeypatch):
 
 @pytest.mark.parametrize(("name", "width"), [("resnet", 16), ("vit", 32), ("timm-vit", 64), ("mobilenet", 256)])
 def test_features_of_pictures_are_a_vector_a_row(name, width, checkpoints, image_folder):
-    from hf_finetune.data.images import read_image_folder
+    from hf_finetune.data.readers.image_folder import read_image_folder
 
     rows = read_image_folder(Path(image_folder, "validation"))
     config = parse(["--model_name_or_path", checkpoints(name), "--dataset_name", "x"])

@@ -14,8 +14,8 @@ from PIL import Image
 
 from hf_finetune.checks.duplicates import check_duplicates
 from hf_finetune.checks.pictures import check_pictures, look_at
-from hf_finetune.data.images import read_image_folder
-from hf_finetune.data.splits import Splits
+from hf_finetune.data.readers.image_folder import read_image_folder
+from hf_finetune.data.splits.splits import Splits
 
 
 def noise(width=40, height=30, seed=0, mode="RGB") -> Image.Image:

@@ -7,7 +7,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 
 from hf_finetune.checks.texts import check_lengths, check_texts, count_tokens
-from hf_finetune.data.splits import Splits
+from hf_finetune.data.splits.splits import Splits
 
 
 def splits_of(*texts: str, test: tuple[str, ...] | None = None) -> Splits:

@@ -66,7 +66,7 @@ def test_wrong_flags_are_refused(flags, error, bert, rows, tmp_path, capfd):
 
 
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(bert, rows, tmp_path, monkeypatch, capfd):
-    from hf_finetune.evaluation.labeller import Labeller
+    from hf_finetune.evaluation.prediction.labeller import Labeller
 
     def stopped(*arguments, **more):
         raise KeyboardInterrupt

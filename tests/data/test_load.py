@@ -11,10 +11,10 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value, load_from_disk
 from PIL import Image as Pillow
 
+from hf_finetune.config.options import DataConfig
 from hf_finetune.data.load import load_labelled, load_splits, read_file
-from hf_finetune.data.problem import SINGLE
+from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.errors import UserError
-from hf_finetune.options import DataConfig
 
 ROWS = [('one, "two"', "01"), ("three\nfour", "NA"), ("five", "None"), ("six", "01"), ("seven", " 1"), ("é ½", "NA")]
 TEXTS, LABELS = [text for text, _ in ROWS], [label for _, label in ROWS]

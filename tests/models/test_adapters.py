@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from hf_finetune.config.options import ModelConfig, StrategyConfig
 from hf_finetune.errors import UserError
 from hf_finetune.models.adapters import add_lora, is_adapter, lora_targets, merge, plain_name
 from hf_finetune.models.checkpoint import Checkpoint, load_artifact, load_checkpoint
-from hf_finetune.options import ModelConfig, StrategyConfig
 from hf_finetune.tasks import image_classification, text_classification
 
 IDS = torch.tensor([[2, 5, 6, 7, 3], [2, 8, 9, 10, 3]])

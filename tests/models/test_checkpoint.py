@@ -16,9 +16,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from hf_finetune.config.options import ModelConfig
 from hf_finetune.errors import UserError
 from hf_finetune.models.checkpoint import load_artifact, load_checkpoint, load_settings, save_mlp_head_code
-from hf_finetune.options import ModelConfig
 from hf_finetune.tasks import image_classification, text_classification
 
 TEXT, IMAGE = text_classification.AUTO_CLASS, image_classification.AUTO_CLASS

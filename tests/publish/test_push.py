@@ -422,7 +422,7 @@ def test_large_objects_go_in_parts(hub, runs):
 def test_a_signal_ends_the_push_and_the_command_goes_on(number, call, hub, runs, monkeypatch, capfd):
     from huggingface_hub import HfApi
 
-    from hf_finetune.publish import hub as pushing
+    from hf_finetune.publish.hub import push as pushing
 
     def interrupted(*_, **__):
         os.kill(os.getpid(), number)

@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 
+from hf_finetune.config.options import DataConfig
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.labeller import load_labeller
-from hf_finetune.evaluation.predict_file import predict_file
-from hf_finetune.options import DataConfig
+from hf_finetune.evaluation.prediction.labeller import load_labeller
+from hf_finetune.evaluation.prediction.predict_file import predict_file
 from hf_finetune.publish.serve import (
     Answer,
     Bar,

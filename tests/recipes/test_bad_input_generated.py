@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hf_finetune.config import build_parser, parse
+from hf_finetune.config.options import DataConfig, ModelConfig
 from hf_finetune.data import audit, load_splits
 from hf_finetune.errors import UserError
-from hf_finetune.options import DataConfig, ModelConfig
 
 FOLDER = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 quick = settings(derandomize=True, deadline=None, database=None, max_examples=200, suppress_health_check=FOLDER)

@@ -160,7 +160,7 @@ def test_predicting_with_an_adapter_whose_base_is_gone_is_a_users_mistake(checkp
 def test_a_row_without_a_picture_is_named(tmp_path):
     from datasets import Dataset, Features, Image, Value
 
-    from hf_finetune.data.audit import audit_images
+    from hf_finetune.data.rows.audit import audit_images
     from hf_finetune.errors import UserError
 
     features = Features({"id": Value("string"), "image": Image(decode=False)})

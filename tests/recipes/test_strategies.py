@@ -65,8 +65,8 @@ def test_image_checkpoints_learn_and_keep_natural_class_order(name, checkpoints,
 @pytest.mark.parametrize("strategy", ["head", "freeze:1", "freeze:embeddings", "lp_ft", "gradual", "lora"])
 @pytest.mark.parametrize(("task", "name"), [("text-classification", "bert"), ("image-classification", "timm-resnet")])
 def test_strategies_train_what_they_say(strategy, task, name, checkpoints, text_flags, image_flags, tmp_path):
+    from hf_finetune.config.options import ModelConfig
     from hf_finetune.models import load_artifact
-    from hf_finetune.options import ModelConfig
     from hf_finetune.tasks import get_task
 
     if strategy == "freeze:embeddings" and name == "timm-resnet":

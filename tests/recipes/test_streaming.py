@@ -91,7 +91,9 @@ def resumed_weights(main, flags, tmp_path, stop_after, step):
 def test_a_resumed_stream_ends_with_the_same_weights(
     strategy, step, checkpoints, long_file, text_files, tmp_path, stop_after, monkeypatch
 ):
-    monkeypatch.setattr("hf_finetune.data.stream.BLOCK_ROWS", {"text": 64, "image": 8})  # several blocks an epoch
+    monkeypatch.setattr(
+        "hf_finetune.data.splits.stream.BLOCK_ROWS", {"text": 64, "image": 8}
+    )  # several blocks an epoch
     flags = text_flags(checkpoints("bert"), long_file, text_files, tmp_path, "--strategy", strategy)
     whole, resumed = resumed_weights(load_recipe(recipe_path("text-classification")), flags, tmp_path, stop_after, step)
     assert whole.keys() == resumed.keys()
@@ -101,7 +103,7 @@ def test_a_resumed_stream_ends_with_the_same_weights(
 @pytest.fixture(scope="module")
 def picture_files(image_folder, tmp_path_factory):
     """The pictures of the image folder as Parquet files, one a split."""
-    from hf_finetune.data.images import read_image_folder
+    from hf_finetune.data.readers.image_folder import read_image_folder
 
     folder = tmp_path_factory.mktemp("parquet")
     for split in ("train", "validation", "test"):

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 from torch import nn
 
+from hf_finetune.config.options import ModelConfig, StrategyConfig
 from hf_finetune.models import Checkpoint, add_lora, load_checkpoint, plain_name
-from hf_finetune.options import ModelConfig, StrategyConfig
 from hf_finetune.strategies import apply_phase, make_phases, parameter_groups
 from hf_finetune.strategies.phases import Rates
 from hf_finetune.tasks import image_classification, text_classification

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
+from hf_finetune.config.options import InputConfig
 from hf_finetune.errors import UserError
-from hf_finetune.options import InputConfig
 from hf_finetune.tasks import text_classification as task
 from hf_finetune.tasks.long_texts import encode_pieces, long_text_of, pieces, say_long_texts, set_long_text
 

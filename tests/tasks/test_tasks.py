@@ -7,8 +7,8 @@ import torch
 from datasets import Dataset
 
 from hf_finetune.config import Config
+from hf_finetune.config.options import CacheConfig, DataConfig, InputConfig, ModelConfig, RunConfig, StrategyConfig
 from hf_finetune.errors import UserError
-from hf_finetune.options import CacheConfig, DataConfig, InputConfig, ModelConfig, RunConfig, StrategyConfig
 from hf_finetune.tasks import get_task
 
 
@@ -89,8 +89,8 @@ def test_a_shortest_edge_and_its_crop_shrink_together(checkpoints, tmp_path):
 def test_validation_pictures_are_the_processors_own(checkpoints, image_folder):
     from pathlib import Path
 
-    from hf_finetune.data.decode import open_image
-    from hf_finetune.data.images import read_image_folder
+    from hf_finetune.data.images.decode import open_image
+    from hf_finetune.data.readers.image_folder import read_image_folder
 
     task = get_task("image-classification")
     checkpoint = task.load_model(config(checkpoints("vit")), ["a", "b", "c"])

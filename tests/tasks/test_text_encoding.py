@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hf_finetune.config.options import DataConfig
 from hf_finetune.data import load_splits
-from hf_finetune.options import DataConfig
 from hf_finetune.tasks import text_classification as task
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from hf_finetune.config import parse
 from hf_finetune.data import Splits
-from hf_finetune.data.problem import MULTI, REGRESSION, SINGLE
+from hf_finetune.data.rows.problem import MULTI, REGRESSION, SINGLE
 from hf_finetune.errors import UserError
 from hf_finetune.training.loss import (
     ClassificationLoss,

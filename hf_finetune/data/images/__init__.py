@@ -1,0 +1,1 @@
+"""Decoding, the pixel cache, augmentation."""

@@ -1,0 +1,1 @@
+"""One reader per container: files, folders, archives and the Hub become rows."""

@@ -1,0 +1,262 @@
+"""Archives of pictures: unpacked once into the cache folder, and into nothing else, whatever they name or claim."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import os
+import re
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from hf_finetune.console import say
+from hf_finetune.data.readers.class_folders import is_hidden
+from hf_finetune.data.readers.image_folder import picture_endings
+from hf_finetune.errors import UserError, first_line
+from hf_finetune.files import cache_dir
+
+ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+# Tables of metadata, and the parts of WebDataset samples. Everything else in an archive is passed over.
+KEPT_ENDINGS = frozenset({".csv", ".tsv", ".json", ".jsonl", ".parquet", ".cls", ".txt"})
+
+MAX_MEMBERS = 5_000_000
+MAX_RATIO = 200  # unpacked to packed; photographs stay near 1, drawings below 100
+ALWAYS_ALLOWED = 100_000_000  # bytes, so that a small archive of plain drawings is no bomb
+DISK_SHARE = 0.9  # of what is free
+_CHUNK = 1 << 20
+_LONGEST_HEADER = 1 << 24
+_FAULTS = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zlib.error, lzma.LZMAError)
+
+
+def is_archive(path: str | Path) -> bool:
+    """Whether a path ends like an archive that is read."""
+    return str(path).lower().endswith(ENDINGS)
+
+
+def unpack(archive: Path) -> Path:
+    """The folder of an archive's pictures and tables, in the cache; unpacked if it is not there yet.
+
+    Its name says which file, of which size and of which time it comes from. Several processes may ask at once.
+
+    Raises:
+        UserError: no such file, no such archive, a member that leads out of it, or more than the bounds allow.
+    """
+    from filelock import FileLock
+
+    if not archive.is_file():
+        raise UserError("the archive does not exist", where=str(archive), fix="check the path.")
+    status = archive.stat()
+    known = f"{archive.resolve()} {status.st_size} {status.st_mtime_ns}"
+    folder = cache_dir() / "archives" / hashlib.sha256(known.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if folder.is_dir():
+            return folder
+        partial = folder.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+        partial.mkdir()
+        try:
+            count = _unpack_into(archive, partial, status.st_size)
+            partial.rename(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    say(f"{archive.name}: {count} files unpacked into {folder}.")
+    return folder
+
+
+def _unpack_into(archive: Path, folder: Path, packed: int) -> int:
+    """Unpack, and count the files."""
+    free = int(shutil.disk_usage(folder).free * DISK_SHARE)
+    target = _Target(archive, folder, max(ALWAYS_ALLOWED, MAX_RATIO * packed), free, picture_endings())
+    try:
+        if archive.name.lower().endswith(".zip"):
+            _unpack_zip(archive, target)
+        else:
+            _unpack_tar(archive, target)
+    except (*_FAULTS, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise UserError(
+            f"the archive cannot be unpacked ({first_line(error) or type(error).__name__})",
+            where=str(archive),
+            fix="pack it anew, or unpack it yourself and name the folder.",
+        ) from error
+    return target.files
+
+
+@dataclass
+class _Target:
+    """Where an archive goes, what it has taken, and how much it may."""
+
+    archive: Path
+    folder: Path
+    bytes_allowed: int
+    bytes_free: int
+    pictures: frozenset[str]
+    members: int = 0
+    bytes: int = 0
+    files: int = 0
+
+    def place(self, name: str) -> Path | None:
+        """Where a member goes; None if it is passed over. Counts it.
+
+        Raises:
+            UserError: it leads out of the folder, or there are too many.
+        """
+        self.members += 1
+        if self.members > MAX_MEMBERS:
+            raise self.refused(f"it has more than {MAX_MEMBERS:,} members")
+        parts = safe_parts(name)
+        if parts is None:
+            raise self.refused(f"the member {name!r} leads out of it")
+        if not parts or any(is_hidden(part) for part in parts):
+            return None
+        ending = PurePosixPath(parts[-1]).suffix.lower()
+        return self.folder.joinpath(*parts) if ending in self.pictures or ending in KEPT_ENDINGS else None
+
+    def write(self, path: Path, source: Any) -> None:
+        """Write one file, counting what really comes, not what a header says."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            while chunk := source.read(_CHUNK):
+                self.bytes += len(chunk)
+                self.check_stream(self.bytes)
+                if self.bytes > self.bytes_free:
+                    raise self.refused(f"it needs more than the {self.bytes_free:,} bytes that are free for it")
+                file.write(chunk)
+        self.files += 1
+
+    def check_stream(self, count: int) -> None:
+        """Refuse an archive that expands beyond what one of its size may hold."""
+        if count > self.bytes_allowed:
+            raise self.refused(f"it unpacks to more than {self.bytes_allowed:,} bytes, which its size does not warrant")
+
+    def refused(self, what: str) -> UserError:
+        return UserError(
+            what, where=str(self.archive), fix="if you trust it, unpack it yourself and name the folder instead."
+        )
+
+
+def safe_parts(name: str) -> list[str] | None:
+    """The folders and the file that a member's name stands for; None if it leads out of the archive's folder.
+
+    A backslash separates folders too: it does where some archives were written, and would where they might be read.
+    """
+    if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name) or "\0" in name:
+        return None
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    return None if ".." in parts else parts
+
+
+def _unpack_zip(archive: Path, target: _Target) -> None:
+    with zipfile.ZipFile(archive) as content:
+        for member in content.infolist():
+            path = target.place(_zip_name(member))
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise target.refused(f"the member {member.filename!r} is a link or a device, not a file")
+            if path is None or member.is_dir():
+                continue
+            if member.flag_bits & 1:
+                raise target.refused(f"the member {member.filename!r} is encrypted")
+            with content.open(member) as source:
+                target.write(path, source)
+
+
+def _zip_name(member: zipfile.ZipInfo) -> str:
+    """A member's name; older tools write UTF-8 without saying so, and ``zipfile`` takes it for an old DOS alphabet."""
+    if member.flag_bits & 0x800:
+        return member.filename
+    try:
+        return member.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return member.filename
+
+
+def _unpack_tar(archive: Path, target: _Target) -> None:
+    """Files are written as the stream comes; links become copies of files of the same archive, at the end."""
+    links: list[tuple[Path, Path, str]] = []
+    with (
+        _open_stream(archive) as stream,
+        tarfile.open(fileobj=_Bounded(stream, target.check_stream), mode="r:") as content,  # type: ignore[call-overload]
+    ):
+        while (member := content.next()) is not None:
+            content.members = []  # of a million, each would be kept
+            path = target.place(member.name)
+            if member.issym() or member.islnk():
+                source = _link_source(member, target)
+                if path is not None:
+                    links.append((path, source, member.name))
+            elif not (member.isfile() or member.isdir()):
+                raise target.refused(f"the member {member.name!r} is a device, not a file")
+            elif path is not None and member.isfile():
+                tarfile.data_filter(member, str(target.folder))
+                target.write(path, content.extractfile(member))
+    _copy_links(links, target)
+
+
+def _link_source(member: tarfile.TarInfo, target: _Target) -> Path:
+    """The unpacked file that a link stands for. A hard link names it from the top, a symbolic one from where it stands."""
+    start = PurePosixPath() if member.islnk() else PurePosixPath(member.name).parent
+    path = os.path.normpath(start / member.linkname)
+    parts = None if member.linkname.startswith(("/", "\\")) else safe_parts(path)
+    if parts is None:
+        raise target.refused(f"the member {member.name!r} links to {member.linkname!r}, which leads out of it")
+    return target.folder.joinpath(*parts)
+
+
+def _copy_links(links: list[tuple[Path, Path, str]], target: _Target) -> None:
+    while links:  # a link may lead to a link
+        ready = [link for link in links if link[1].is_file()]
+        if not ready:
+            raise target.refused(f"the member {links[0][2]!r} links to what is no picture of the archive")
+        links = [link for link in links if not link[1].is_file()]
+        for path, source, _ in ready:
+            with source.open("rb") as file:
+                target.write(path, file)
+
+
+def _open_stream(archive: Path) -> IO[bytes]:
+    name = archive.name.lower()
+    if name.endswith((".gz", ".tgz")):
+        return gzip.open(archive)  # type: ignore[return-value]
+    if name.endswith((".bz2", ".tbz2")):
+        return bz2.open(archive)
+    return lzma.open(archive) if name.endswith((".xz", ".txz")) else archive.open("rb")
+
+
+class _Bounded:
+    """A stream that is read in small pieces and only so far: a header may claim any length."""
+
+    def __init__(self, stream: IO[bytes], check: Callable[[int], None]) -> None:
+        self.stream, self.check = stream, check
+        self.tell = stream.tell
+
+    def read(self, count: int = -1) -> bytes:
+        """As files do.
+
+        Raises:
+            UserError: beyond the bound.
+            ValueError: more than a header may have at once.
+        """
+        if not 0 <= count <= _LONGEST_HEADER:
+            raise ValueError(f"a header claims {count:,} bytes")
+        self.check(self.stream.tell() + count)
+        return self.stream.read(count)
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """As files do; from the start only.
+
+        Raises:
+            UserError: beyond the bound.
+        """
+        self.check(place)
+        return self.stream.seek(place, whence)

@@ -1,0 +1,229 @@
+"""JSON and JSONL: a list of objects, one object a line, or one list of objects under a key."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_finetune.console import say
+from hf_finetune.data.readers.arrow_rows import keep_rows
+from hf_finetune.data.readers.encoding import find_encoding
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+ROWS = 10_000  # rows held at once
+MIXED = b"hf_finetune.mixed"  # where the kept rows say which columns had several types
+Record = tuple[int, dict[str, Any]]  # the line that an object begins in, from 1, and the object
+
+# NaN is how Python writes a missing number.
+_DECODER = json.JSONDecoder(parse_constant=lambda name: None if name == "NaN" else float(name))
+
+
+def read_json(file: Path, encoding: str | None = None) -> Dataset:
+    """Rows of a JSON or JSONL file; a key that a row lacks is None.
+
+    One object a line is read in blocks, twice: for the types, and for the rows. A list is held as text meanwhile.
+    A column whose values have no common type is read as text, and that is said.
+
+    Raises:
+        UserError: what is no JSON or holds no objects, with its line; an encoding that cannot be; or no rows.
+    """
+    codec = find_encoding(file, encoding)
+    rows = keep_rows(file, [codec, "json"], lambda: _read(file, codec))
+    for name in _mixed(rows):  # also where they were kept before
+        say(f"{file.name}: column {name!r} holds values of several types; it is read as text.")
+    return rows
+
+
+def _mixed(rows: Dataset) -> list[str]:
+    import pyarrow as pa
+
+    with pa.OSFile(rows.cache_files[0]["filename"]) as kept, pa.ipc.open_stream(kept) as reader:
+        return json.loads((reader.schema.metadata or {}).get(MIXED, b"[]"))
+
+
+def _read(file: Path, codec: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    schema, mixed = _schema(file, codec)
+    schema = schema.with_metadata({MIXED: json.dumps(sorted(mixed))} if mixed else None)
+    return schema, (_batch(records, schema, mixed, file) for records in _blocks(file, codec))
+
+
+def _schema(file: Path, codec: str) -> tuple[pa.Schema, set[str]]:
+    """Names and types of all columns, and which of them have none in common."""
+    import pyarrow as pa
+
+    types: dict[str, pa.DataType] = {}
+    mixed: set[str] = set()
+    for records in _blocks(file, codec):
+        names = dict.fromkeys(name for _, row in records for name in row)
+        for name in names:
+            try:
+                found = pa.array([row.get(name) for _, row in records]).type
+                pair = [pa.schema([(name, kind)]) for kind in (types.get(name, found), found)]
+                types[name] = pa.unify_schemas(pair, promote_options="permissive").field(name).type
+            except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+                mixed.add(name)
+                types[name] = pa.string()
+            except UnicodeEncodeError as error:
+                raise _surrogate(file, name, records) from error
+    return pa.schema([(name, pa.string() if name in mixed else kind) for name, kind in types.items()]), mixed
+
+
+def _batch(records: list[Record], schema: pa.Schema, mixed: set[str], file: Path) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    columns = []
+    for field in schema:
+        values = [row.get(field.name) for _, row in records]
+        if field.name in mixed:
+            values = [_as_text(value) for value in values]
+        try:
+            columns.append(pa.array(values, field.type))
+        except UnicodeEncodeError as error:
+            raise _surrogate(file, field.name, records) from error
+    return pa.record_batch(columns, schema=schema)
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
+
+
+def _surrogate(file: Path, name: str, records: list[Record]) -> UserError:
+    r"""Half of a ``\ud83d\ude00`` pair, which JSON can spell and no text can hold."""
+    lines = [line for line, row in records if _half(row.get(name))]
+    return UserError(
+        f"line {lines[0]} holds half of a surrogate pair, as where an emoji was cut",
+        where=f"{file}, column {name!r}",
+        fix="mend the text, or remove the row.",
+    )
+
+
+def _half(value: Any) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in json.dumps(value, ensure_ascii=False))
+
+
+def _blocks(file: Path, codec: str) -> Iterator[list[Record]]:
+    records = _records(file, codec)
+    while block := list(itertools.islice(records, ROWS)):
+        yield block
+
+
+def _records(file: Path, codec: str) -> Iterator[Record]:
+    """The objects of a file, whichever of the forms it has."""
+    with file.open(encoding=codec) as stream:
+        first = next((line for line in stream if line.strip()), "").lstrip("\ufeff \t\r\n")
+        more = any(line.strip() for line in stream)
+    if first.startswith("["):
+        return _listed(file, file.read_text(codec).lstrip("\ufeff"))
+    if (first.startswith("{") and (more and _parses(first))) or file.suffix.lower() == ".jsonl":
+        return _one_a_line(file, codec)
+    return _under_a_key(file, file.read_text(codec).lstrip("\ufeff"))
+
+
+def _parses(line: str) -> bool:
+    try:
+        _DECODER.decode(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _one_a_line(file: Path, codec: str) -> Iterator[Record]:
+    with file.open(encoding=codec) as stream:
+        for number, line in enumerate(stream, 1):
+            if number == 1:
+                line = line.lstrip("\ufeff")
+            if not line.isspace():
+                try:
+                    yield number, _object(_DECODER.decode(line.rstrip()), file, number)
+                except (json.JSONDecodeError, RecursionError) as error:
+                    raise _broken(file, error, number) from error
+
+
+def _listed(file: Path, text: str, position: int | None = None) -> Iterator[Record]:
+    """The objects of a list that begins at a position of the text (default: at its first character that is no space)."""
+    position = _skip(text, 0) if position is None else position
+    counted, line = 0, 1
+    position = _skip(text, position + 1)
+    if text[position : position + 1] == "]":
+        return
+    while True:
+        line, counted = line + text.count("\n", counted, position), position
+        try:
+            value, end = _DECODER.raw_decode(text, position)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise _broken(file, error, line if isinstance(error, RecursionError) else 1) from error
+        yield line, _object(value, file, line)
+        position = _skip(text, end)
+        separator = text[position : position + 1]
+        if separator == "]":
+            break
+        if separator != ",":
+            raise _broken(file, json.JSONDecodeError("Expecting ',' delimiter", text, position))
+        position = _skip(text, position + 1)
+    rest = _skip(text, position + 1)
+    if rest < len(text):
+        raise _broken(file, json.JSONDecodeError("Extra data", text, rest))
+
+
+def _skip(text: str, position: int) -> int:
+    """The first position from here on that is no space."""
+    while position < len(text) and text[position] in " \t\r\n":
+        position += 1
+    return position
+
+
+def _under_a_key(file: Path, text: str) -> Iterator[Record]:
+    """One object: the list that it holds under ``data``, or under the only key with a list of objects; else one row."""
+    try:
+        value = _DECODER.decode(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise _broken(file, error) from error
+    found = _object(value, file, 1)
+    lists = {key: rows for key, rows in found.items() if isinstance(rows, list) and _objects(rows)}
+    key = "data" if "data" in lists else next(iter(lists)) if len(lists) == 1 else None
+    if key is not None:
+        return iter([(1, row) for row in lists[key]])
+    if not found or any(isinstance(value, (list, dict)) for value in found.values()):
+        raise UserError(
+            f"the file holds one object with the keys {', '.join(map(repr, list(found)[:5])) or '(none)'}, and not one list "
+            "of rows among them",
+            where=str(file),
+            fix='write one object a line, a list of objects, or {"data": [...]} (pandas: to_json(orient="records")).',
+        )
+    return iter([(1, found)])
+
+
+def _objects(rows: list[Any]) -> bool:
+    return bool(rows) and all(isinstance(row, dict) for row in rows)
+
+
+def _object(value: Any, file: Path, line: int) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    kinds = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    raise UserError(
+        f"line {line} holds {kinds.get(type(value), 'a number')}, not an object",
+        where=str(file),
+        fix='write every row as an object: {"text": "…", "label": "…"}.',
+    )
+
+
+def _broken(file: Path, error: json.JSONDecodeError | RecursionError, line: int = 1) -> UserError:
+    """What is wrong with the JSON; its place counts from a line of the file, or from the top."""
+    what = f"line {line} is nested too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        what = f"line {line + error.lineno - 1} is no JSON: {error.msg} (character {error.colno})"
+    return UserError(
+        what,
+        where=str(file),
+        fix="mend that line, or save the file anew: one object a line, or a list of objects.",
+    )

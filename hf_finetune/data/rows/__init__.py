@@ -1,0 +1,1 @@
+"""Columns, labels, unusable rows and duplicates."""

@@ -1,0 +1,164 @@
+"""What must be right before an hour is spent on training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_finetune.console import say, show_table
+from hf_finetune.data.readers.image_folder import unreadable_images
+from hf_finetune.data.rows.identical import contradicting, crossing, find_identical, name_groups
+from hf_finetune.data.rows.problem import REGRESSION
+from hf_finetune.data.splits.splits import Splits
+from hf_finetune.data.splits.stream import Stream
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from datasets import Dataset
+
+
+def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
+    """Decode every picture once, count the rows, and return the splits without those that were to be skipped.
+
+    This is the quick part of ``hf-finetune check``. What is wrong stops the run; what is suspicious is said, and noted for
+    the model card: rows that are in two splits, and equal inputs with different labels.
+
+    Raises:
+        UserError: an unreadable picture (unless ``on_bad_image`` is ``"skip"``), a split that lost all its rows, or training
+            rows that are all the same.
+    """
+    if "image" in splits.train.column_names:
+        for name, split in splits.items():
+            if isinstance(split, Stream):  # its pictures are tried while they are read
+                continue
+            kept = audit_images(split, f"{name} split", on_bad_image, splits.notes, splits.skipped)
+            setattr(splits, name, kept)
+    if not isinstance(splits.train, Stream):
+        _compare_inputs(splits)
+    if splits.problem == REGRESSION:
+        _show_numbers(splits)
+        return splits
+    missing = np.flatnonzero(splits.class_counts("train") == 0)
+    if len(splits.labels) - len(missing) < 2:
+        raise UserError("fewer than two classes have rows", where="train split", fix="mend the rows that were skipped.")
+    if len(missing):
+        names = ", ".join(splits.labels[i] for i in missing[:5])
+        note = f"{len(missing)} of {len(splits.labels)} classes have no training row: {names}."
+        say(f"Warning: {note}")
+        splits.notes.append(note)
+    rows = [(name, len(split), *_extremes(splits, name)) for name, split in splits.items()]
+    show_table("Data", ("split", "rows", "classes", "smallest class", "largest class"), rows)
+    return splits
+
+
+def is_constant(splits: Splits, identical: pd.DataFrame) -> bool:
+    """Whether all training rows have one input; ``identical`` is what :func:`find_identical` gave."""
+    inside = identical.loc[identical["split"] == "train", "group"]
+    return len(splits.train) > 1 and len(inside) == len(splits.train) and inside.nunique() == 1
+
+
+def identical_notes(splits: Splits, identical: pd.DataFrame) -> list[str]:
+    """What rows with the same input mean for the figures: sentences for the terminal and the model card."""
+    notes = []
+    held_out = [name for name, _ in splits.items() if name != "train"]
+    learnt = identical.loc[identical["split"] == "train", "group"]
+    for name in held_out:
+        seen = identical[(identical["split"] == name) & identical["group"].isin(learnt)]
+        if len(seen):
+            shown = name_groups(splits, identical[identical["group"].isin(seen["group"])], 1)[0]
+            size = len(getattr(splits, name))
+            notes.append(f"{len(seen)} of {size} rows of the {name} split are training rows as well: {shown}.")
+    between = identical[identical["split"].isin(held_out) & ~identical["group"].isin(learnt)]
+    shared = crossing(between)
+    if len(shared):
+        both = " and ".join(held_out)
+        notes.append(f"{shared['group'].nunique()} inputs are in {both}: {name_groups(splits, shared, 1)[0]}.")
+    clash = contradicting(identical, splits.problem)
+    if len(clash):
+        count, shown = clash["group"].nunique(), name_groups(splits, clash, 1)[0]
+        notes.append(f"{count} inputs occur with different labels ({len(clash)} rows): {shown}.")
+    return notes
+
+
+def _compare_inputs(splits: Splits) -> None:
+    """Refuse training rows that are all the same, and say which inputs stand in two splits or have two labels."""
+    identical = find_identical(splits)
+    if is_constant(splits, identical):
+        raise UserError(
+            f"all {len(splits.train)} training rows have the same input: there is nothing to learn from",
+            where="train split",
+            fix="name the column of the input: --text_column for texts, --image_column for pictures.",
+        )
+    for sentence in identical_notes(splits, identical):
+        say(f"Warning: {sentence}")
+        splits.notes.append(sentence)
+
+
+def _show_numbers(splits: Splits) -> None:
+    rows = []
+    for name, split in splits.items():
+        values = np.asarray(split["label"][:])
+        for index, target in enumerate(splits.labels):
+            column = values[:, index]
+            figures = (column.min(), np.median(column), column.mean(), column.max())
+            rows.append((name, len(split), target, *(f"{figure:.4g}" for figure in figures)))
+    show_table("Data", ("split", "rows", "target", "lowest", "median", "mean", "highest"), rows)
+
+
+def _extremes(splits: Splits, name: str) -> tuple[int, str, str]:
+    counts = splits.class_counts(name)
+    present = np.flatnonzero(counts)
+    low, high = present[counts[present].argmin()], present[counts[present].argmax()]
+    return len(present), f"{splits.labels[low]} ({counts[low]})", f"{splits.labels[high]} ({counts[high]})"
+
+
+def audit_images(
+    split: Dataset,
+    where: str,
+    on_bad_image: str = "error",
+    notes: list[str] | None = None,
+    skipped: list[dict[str, Any]] | None = None,
+) -> Dataset:
+    """The rows whose pictures can be decoded. Each process decodes its share; all come to the same answer.
+
+    Args:
+        split: columns ``id`` and ``image``.
+        where: what the rows are called, e.g. ``train split``.
+        on_bad_image: ``"error"`` or ``"skip"``.
+        notes: a sentence on skipped pictures is added here.
+        skipped: ``{"split", "row", "id", "reason"}`` of each skipped picture is added here; rows count from 1.
+
+    Raises:
+        UserError: a picture cannot be read and is not to be skipped, or none can.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
+    state = PartialState()
+    mine = list(range(state.process_index, len(split), state.num_processes))
+    bad = sorted(gather_object(unreadable_images(split, mine)))
+    if not bad:
+        return split
+    files = [(split[index]["image"] or {}).get("path") or f"row {split[index]['id']}" for index, _ in bad]
+    if on_bad_image == "error":
+        raise UserError(
+            f"{len(bad)} of {len(split)} pictures cannot be read; the first: {files[0]} ({bad[0][1]})",
+            where=where,
+            fix="mend or remove them; training can drop them with --on_bad_image skip.",
+        )
+    gone = {index for index, _ in bad}
+    kept = [index for index in range(len(split)) if index not in gone]
+    if not kept:
+        raise UserError("no picture can be read", where=where, fix="check the files.")
+    # By their ids, which are relative: the note gets into the model card.
+    shown = ", ".join(split[index]["id"] for index, _ in bad[:5]) + (" …" if len(bad) > 5 else "")
+    note = f"{len(bad)} unreadable pictures of the {where} are skipped: {shown}"
+    say(f"Warning: {note}")
+    if notes is not None:
+        notes.append(note)
+    if skipped is not None:
+        name, ids = where.removesuffix(" split"), split["id"][:]
+        skipped += [{"split": name, "row": row + 1, "id": ids[row], "reason": reason} for row, reason in bad]
+    return split.select(kept)

@@ -1,0 +1,123 @@
+"""Rows that nothing can be learnt from: without text, without label, or with what is no number where one is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_finetune.config.options import DataConfig
+from hf_finetune.data.rows.columns import Columns, is_string
+from hf_finetune.data.rows.problem import MULTI, is_list, number
+from hf_finetune.data.rows.skipped import record_skipped
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+
+Fault = tuple[np.ndarray, str]  # which rows, shape (rows,), and what is wrong with them
+
+
+def missing(split: Dataset, name: str, columns: Columns, config: DataConfig) -> list[Fault]:
+    """The rows without text or label, which are refused unless ``--on_bad_row`` is ``skip``.
+
+    An empty text is a text. An empty cell is no class, but where a row may have several classes it is none of them.
+
+    Raises:
+        UserError: there are such rows, and they are not to be skipped.
+    """
+    faults = []
+    for standard in ("text", "text_pair"):
+        named = [own for own, meant in columns.inputs.items() if meant == standard and own in split.column_names]
+        texts = [own for own in named if is_string(split, own)]
+        if texts:  # of several columns that make one text, one cell is enough
+            empty = np.logical_and.reduce([_is_missing(split, own, blank=len(texts) > 1) for own in texts])
+            faults.append((empty, "text", "' and '".join(texts)))
+    for column in columns.labels:
+        if column in split.column_names:
+            several = bool(config.label_delimiter) or config.problem_type == MULTI or is_list(split.features[column])
+            faults.append((_is_missing(split, column, blank=not several), "label", column))
+    if config.on_bad_row == "error":
+        for bad, what, column in faults:
+            _refuse(bad, what, name, column)
+    return [(bad, f"no {what} in column {column!r}") for bad, what, column in faults if bad.any()]
+
+
+def non_numbers(split: Dataset, columns: list[str], config: DataConfig) -> list[Fault]:
+    """For regression: the rows with a target that is no finite number.
+
+    None where they are not to be skipped: they are refused where the targets are read.
+    """
+    if config.on_bad_row == "error":
+        return []
+    return [
+        (np.array([number(value) is None for value in split[column][:]], dtype=bool), f"no number in column {column!r}")
+        for column in columns
+        if column in split.column_names
+    ]
+
+
+def without(split: Dataset, name: str, faults: list[Fault], notes: list[str], skipped: list[dict[str, Any]]) -> Dataset:
+    """The rows without a fault; the others are recorded as skipped. Rows keep their ids, or get their numbers as ids.
+
+    Raises:
+        UserError: no row is left.
+    """
+    first: dict[int, str] = {}
+    for bad, reason in faults:
+        for row in np.flatnonzero(bad).tolist():
+            first.setdefault(row, reason)
+    if not first:
+        return split
+    kept = sound_rows(name, faults)
+    if "id" not in split.column_names:
+        split = split.add_column("id", [str(row) for row in range(len(split))])
+    order = sorted(first)
+    ids = split.select_columns(["id"])[order]["id"]
+    record_skipped(skipped, name, [(row + 1, str(id), first[row]) for row, id in zip(order, ids, strict=True)], notes)
+    return split.select(kept)
+
+
+def sound_rows(name: str, faults: list[Fault]) -> np.ndarray:
+    """Indices of the rows of a split that have none of its faults, of which there is one or more.
+
+    Raises:
+        UserError: there are no such rows.
+    """
+    bad = np.logical_or.reduce([found for found, _ in faults])
+    if bad.all():
+        raise UserError(
+            f"all {len(bad)} rows would be skipped: {', '.join(dict.fromkeys(reason for _, reason in faults))}",
+            where=f"{name} split",
+            fix="name the right columns with --text_column and --label_column.",
+        )
+    return np.flatnonzero(~bad)
+
+
+def _is_missing(split: Dataset, column: str, blank: bool = False) -> np.ndarray:
+    """Which rows have no value in a column: null, NaN, a hidden class (-1), or with ``blank`` nothing but spaces."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from datasets import ClassLabel
+
+    cells: pa.ChunkedArray = split.select_columns([column]).with_format("arrow")[:][column]
+    missing = pc.is_null(cells, nan_is_null=True)
+    if isinstance(split.features[column], ClassLabel):
+        missing = pc.or_(missing, pc.fill_null(pc.less(cells, 0), False))
+    elif blank and is_string(split, column):
+        trimmed = pc.utf8_trim_whitespace(cells.cast(pa.large_string()))
+        missing = pc.or_(missing, pc.fill_null(pc.equal(trimmed, ""), False))
+    return np.asarray(missing.to_numpy(), dtype=bool)
+
+
+def _refuse(bad: np.ndarray, what: str, name: str, column: str) -> None:
+    rows = np.flatnonzero(bad) + 1
+    if len(rows):
+        shown = ", ".join(map(str, rows[:5].tolist())) + (", …" if len(rows) > 5 else "")
+        raise UserError(
+            f"{len(rows)} of {len(bad)} rows have no {what} (rows {shown})",
+            where=f"{name} split, column {column!r}",
+            fix=f"fill the {what}s in, or drop these rows with --on_bad_row skip.",
+        )

@@ -1,0 +1,227 @@
+"""Which columns hold the input and which the labels: found by name and type, or named by the user."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hf_finetune.config.options import DataConfig
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+TEXT_NAMES = (
+    "text",
+    "sentence",
+    "content",
+    "review",
+    "tweet",
+    "message",
+    "document",
+    "body",
+    "comment",
+    "utterance",
+    "query",
+)
+# First and second text, as the data sets of the Hub call them.
+PAIR_NAMES = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("query", "passage"),
+)
+IMAGE_NAMES = ("image", "img", "picture", "photo")
+LABEL_NAMES = (
+    "label",
+    "labels",
+    "target",
+    "class",
+    "category",
+    "sentiment",
+    "emotion",
+    "intent",
+    "fine_label",
+    "y",
+    "score",
+    "cls",
+)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of the user's are read.
+
+    Args:
+        inputs: the user's name of each input column → its standard name: ``text`` and ``text_pair``, or ``image``. Several
+            columns may be ``text``: they make one, in this order.
+        labels: columns of the labels.
+        group: column of what rows belong together by.
+        time: column of when rows were.
+    """
+
+    inputs: dict[str, str]
+    labels: list[str]
+    group: str | None = None
+    time: str | None = None
+
+
+def find_columns(split: Dataset, kind: str, config: DataConfig) -> Columns:
+    """The columns of the training rows that hold inputs and labels.
+
+    Raises:
+        UserError: a column that was named is not there, or no column is clearly meant.
+    """
+    labels = (
+        [_require(split, name, "--label_columns") for name in config.label_columns]
+        if config.label_columns
+        else [find_label(split, config.label_column)]
+    )
+    group = _require(split, config.group_column, "--group_column") if config.group_column else None
+    time = _require(split, config.time_column, "--time_column") if config.time_column else None
+    if kind == "image":
+        return Columns({find_image(split, config.image_column): "image"}, labels, group, time)
+    taken = tuple(name for name in (*labels, group, time) if name)
+    return Columns(find_texts(split, config, taken), labels, group, time)
+
+
+def find_texts(
+    split: Dataset, config: DataConfig, taken: tuple[str, ...], trained: dict[str, list[str]] | None = None
+) -> dict[str, str]:
+    """The columns of the text and, where there are pairs, of the second text, each with its standard name.
+
+    Args:
+        split: the rows.
+        config: what the user named.
+        taken: columns that hold something else.
+        trained: standard name → columns that a model was trained on; what the user did not name is looked for there.
+
+    Raises:
+        UserError: a column that was named is not there, none is clearly meant, or one is named twice.
+    """
+    if config.text_column and config.text_columns:
+        raise UserError(
+            "--text_column and --text_columns exclude each other",
+            where="--text_columns",
+            fix="name one column with --text_column, or all with --text_columns.",
+        )
+    first = config.text_columns or ([config.text_column] if config.text_column else [])
+    flag = "--text_columns" if config.text_columns else "--text_column"
+    inputs = {_require(split, name, flag): "text" for name in first}
+    pair = config.text_pair_column and _require(split, config.text_pair_column, "--text_pair_column")
+    if trained is not None:
+        inputs = inputs or {_require_trained(split, name, "--text_column"): "text" for name in trained["text"]}
+        seconds = [pair] if pair else trained.get("text_pair", [])
+        pair = next((_require_trained(split, name, "--text_pair_column") for name in seconds), None)
+    elif not inputs:
+        found, other = find_pair(split, taken, pair) or (None, pair)
+        inputs, pair = {found or find_text(split, None, (*taken, pair or "")): "text"}, other
+    if pair in inputs:
+        raise UserError(
+            f"{pair!r} is named as both texts of a pair",
+            where="--text_pair_column",
+            fix="name the column of the second text.",
+        )
+    return inputs | ({pair: "text_pair"} if pair else {})
+
+
+def find_pair(split: Dataset, taken: tuple[str, ...], second: str | None = None) -> tuple[str, str] | None:
+    """The columns of a known pair; None where there is none, or more than one, or a column that is the text by its name.
+
+    ``second`` asks for the pair that has this column in the second place.
+    """
+    strings = [name for name in split.column_names if is_string(split, name) and name not in (*taken, "id")]
+    pairs = [
+        (one, other)
+        for one, other in ((_by_name(split, (a,), strings), _by_name(split, (b,), strings)) for a, b in PAIR_NAMES)
+        if one and other and second in (None, other)
+    ]
+    if len(pairs) != 1:
+        return None
+    alone = _by_name(split, TEXT_NAMES, among=[name for name in strings if name not in pairs[0]])
+    return None if alone and second is None else pairs[0]
+
+
+def find_label(split: Dataset, named: str | None) -> str:
+    """The label column."""
+    from datasets import ClassLabel
+
+    if named:
+        return _require(split, named, "--label_column")
+    by_name = _by_name(split, LABEL_NAMES)
+    typed = [name for name, feature in split.features.items() if isinstance(feature, ClassLabel)]
+    if by_name or len(typed) == 1:
+        return by_name or typed[0]
+    raise _not_found(split, "label", "--label_column")
+
+
+def find_text(split: Dataset, named: str | None, taken: tuple[str, ...] = ()) -> str:
+    """The text column; not one of those that are taken already."""
+    if named:
+        return _require(split, named, "--text_column")
+    strings = [name for name in split.column_names if is_string(split, name) and name not in (*taken, "id")]
+    by_name = _by_name(split, TEXT_NAMES, among=strings)
+    if by_name or len(strings) == 1:
+        return by_name or strings[0]
+    raise _not_found(split, "text", "--text_column")
+
+
+def find_image(split: Dataset, named: str | None) -> str:
+    """The image column."""
+    from datasets import Image
+
+    if named:
+        return _require(split, named, "--image_column")
+    typed = [name for name, feature in split.features.items() if isinstance(feature, Image)]
+    by_name = _by_name(split, IMAGE_NAMES, among=typed)
+    if by_name or len(typed) == 1:
+        return by_name or typed[0]
+    raise _not_found(split, "image", "--image_column")
+
+
+def is_string(split: Dataset, column: str) -> bool:
+    """True for every type of text that Arrow has (pandas 3 writes large_string, polars string_view)."""
+    return getattr(split.features[column], "dtype", "") in ("string", "large_string", "string_view")
+
+
+def _by_name(split: Dataset, candidates: tuple[str, ...], among: list[str] | None = None) -> str | None:
+    names = {name.strip().lower(): name for name in (split.column_names if among is None else among)}
+    return next((names[candidate] for candidate in candidates if candidate in names), None)
+
+
+def _require(split: Dataset, named: str, flag: str) -> str:
+    if named in split.column_names:
+        return named
+    near = difflib.get_close_matches(named, split.column_names, n=1)
+    hint = f"did you mean {flag} {near[0]}? " if near else ""
+    raise UserError(
+        f"there is no column {named!r}; the columns are {_list(split)}",
+        where=flag,
+        fix=f"{hint}give one of these to {flag}.",
+    )
+
+
+def _require_trained(split: Dataset, name: str, flag: str) -> str:
+    if name in split.column_names:
+        return name
+    raise UserError(
+        f"there is no column {name!r}, which the model was trained on; the columns are {_list(split)}",
+        where="the rows to predict",
+        fix=f"name the column with {flag}.",
+    )
+
+
+def _not_found(split: Dataset, what: str, flag: str) -> UserError:
+    return UserError(
+        f"no column is clearly the {what}; the columns are {_list(split)}",
+        where="the training rows",
+        fix=f"name it with {flag}.",
+    )
+
+
+def _list(split: Dataset) -> str:
+    return ", ".join(map(repr, split.column_names))

@@ -1,0 +1,177 @@
+"""Rows that have the same input, letter by letter or byte by byte: found by 64-bit hashes, in bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_finetune.data.rows.problem import REGRESSION, SINGLE
+from hf_finetune.data.splits.splits import Splits, label_array
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from datasets import Dataset
+
+_CHUNK = 20_000  # rows in memory at once
+_NAMED = 4  # rows of a group up to which all are named
+
+
+def find_identical(splits: Splits) -> pd.DataFrame:
+    """All rows whose input another row has too.
+
+    Returns:
+        Columns ``group`` (equal inputs share it), ``split``, ``row`` (number in the split), ``label`` (equal labels of any
+        kind share a number); by group, and within it in the order of the splits.
+    """
+    keys = picture_keys(splits) if "image" in splits.train.column_names else text_keys(splits)
+    return same_key(splits, keys)
+
+
+def same_key(splits: Splits, keys: dict[str, np.ndarray]) -> pd.DataFrame:
+    """The rows that share their key with another, as :func:`find_identical` gives them."""
+    import pandas as pd
+
+    parts = [
+        pd.DataFrame({"key": keys[name], "split": name, "row": np.arange(len(split)), "label": label_codes(split)})
+        for name, split in splits.items()
+    ]
+    rows = pd.concat(parts, ignore_index=True)
+    rows = rows[rows.duplicated("key", keep=False)]
+    rows.insert(0, "group", pd.factorize(rows["key"])[0])
+    return rows.drop(columns="key").sort_values("group", kind="stable", ignore_index=True)
+
+
+def crossing(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of the rows whose group lies in more than one split."""
+    return rows[rows.groupby("group")["split"].transform("nunique") > 1]
+
+
+def contradicting(rows: pd.DataFrame, problem: str) -> pd.DataFrame:
+    """Those of the rows whose group has more than one label; numbers are no labels, and differ for many reasons."""
+    if problem == REGRESSION:
+        return rows.iloc[:0]
+    return rows[rows.groupby("group")["label"].transform("nunique") > 1]
+
+
+def name_groups(splits: Splits, rows: pd.DataFrame, most: int) -> list[str]:
+    """The first groups in words: ``train 7 (metal) = test 12 (glass)``; of a large group a row of each split and label."""
+    whole = rows[rows["group"].isin(rows["group"].unique()[:most])]
+    sizes = whole.groupby("group").size()
+    few = whole["group"].map(sizes) <= _NAMED
+    telling = whole.groupby(["group", "split", "label"]).cumcount() < 1
+    chosen = whole[few | telling].groupby("group").head(2 * _NAMED)
+    words = []
+    for name, row in zip(chosen["split"], chosen["row"], strict=True):
+        cell = getattr(splits, name)[int(row)]
+        words.append(f"{name} {cell['id']} ({spell_label(splits, cell['label'])})")
+    return [
+        " = ".join(group) + (f" (of {sizes[number]} rows)" if len(group) < sizes[number] else "")
+        for number, group in _by_group(chosen["group"].to_numpy(), words)
+    ]
+
+
+def spell_label(splits: Splits, value: Any) -> str:
+    """A label of a row as people read it."""
+    if splits.problem == SINGLE:
+        return splits.labels[int(value)]
+    if splits.problem == REGRESSION:
+        return ", ".join(f"{number:g}" for number in value)
+    return ", ".join(name for name, has in zip(splits.labels, value, strict=True) if has) or "no class"
+
+
+def label_codes(split: Dataset) -> np.ndarray:
+    """A number for each row that rows with the same label share in every split, shape (rows,)."""
+    values = label_array(split)
+    if values.ndim == 1:
+        return values.astype(np.int64)
+    # A sum with fixed odd weights: the same in every split, and of 64 bits.
+    bits = np.ascontiguousarray(values, dtype=np.float64).view(np.int64)
+    weights = np.random.default_rng(0).integers(1, 2**62, size=values.shape[1], dtype=np.int64) | 1
+    with np.errstate(over="ignore"):
+        return ((bits ^ (bits >> 29)) * weights).sum(axis=1)
+
+
+def tables(split: Dataset, columns: list[str], rows: int = _CHUNK) -> Iterator[pa.Table]:
+    """Some columns of a split as Arrow tables of at most ``rows`` rows, in the order of the rows.
+
+    Rows that were selected in their order are cut out of the table below them: gathering a million texts one by one, as
+    ``datasets`` does, takes seconds.
+    """
+    import pyarrow as pa
+
+    whole = split.data.table.select(columns)
+    if split._indices is None:
+        yield from (whole.slice(start, rows) for start in range(0, len(split), rows))
+        return
+    chosen = split._indices.column(0).to_numpy()
+    if (np.diff(chosen.astype(np.int64)) <= 0).any():
+        yield from (whole.take(pa.array(chosen[start : start + rows])) for start in range(0, len(chosen), rows))
+        return
+    for start in range(0, whole.num_rows, rows):
+        low, high = np.searchsorted(chosen, [start, start + rows])
+        if low < high:
+            yield whole.slice(start, rows).take(pa.array(chosen[low:high] - start))
+
+
+def text_keys(splits: Splits) -> dict[str, np.ndarray]:
+    """A hash of the text (and of the second text) of every row, uint64 of shape (rows,) for each split."""
+    import pandas as pd
+
+    columns = [name for name in ("text", "text_pair") if name in splits.train.column_names]
+
+    def keys(split: Dataset) -> np.ndarray:
+        parts = [pd.util.hash_pandas_object(t.to_pandas(), index=False).to_numpy() for t in tables(split, columns)]
+        return np.concatenate(parts)
+
+    return {name: keys(split) for name, split in splits.items()}
+
+
+def picture_keys(splits: Splits) -> dict[str, np.ndarray]:
+    """A hash of the bytes of every picture. Only files that are as long as another are read; others have a key of their own."""
+    sizes = {name: _sizes(split) for name, split in splits.items()}
+    every = np.concatenate(list(sizes.values()))
+    values, counts = np.unique(every, return_counts=True)
+    shared = values[(counts > 1) & (values >= 0)]
+    found, unread = {}, 0
+    for name, split in splits.items():
+        # Own keys are small numbers; hashes have the highest bit set.
+        keys = np.arange(unread, unread + len(split), dtype=np.uint64)
+        unread += len(split)
+        for row in np.flatnonzero(np.isin(sizes[name], shared)):
+            keys[row] = _hash(split[int(row)]["image"])
+        found[name] = keys
+    return found
+
+
+def _sizes(split: Dataset) -> np.ndarray:
+    """Bytes of every picture, -1 where there is none."""
+    import pyarrow.compute as pc
+
+    parts = []
+    for table in tables(split, ["image"], 1000):
+        cells = table["image"].combine_chunks()
+        embedded = pc.binary_length(pc.struct_field(cells, "bytes")).to_pylist()
+        paths = pc.struct_field(cells, "path").to_pylist()
+        parts += [_size(path) if size is None else size for size, path in zip(embedded, paths, strict=True)]
+    return np.array(parts, dtype=np.int64)
+
+
+def _size(path: str | None) -> int:
+    return Path(path).stat().st_size if path is not None and Path(path).is_file() else -1
+
+
+def _hash(cell: dict[str, Any]) -> int:
+    content = Path(cell["path"]).read_bytes() if cell.get("bytes") is None else cell["bytes"]
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") | 1 << 63
+
+
+def _by_group(groups: np.ndarray, words: list[str]) -> list[tuple[int, list[str]]]:
+    found: dict[int, list[str]] = {}
+    for group, word in zip(groups.tolist(), words, strict=True):
+        found.setdefault(group, []).append(word)
+    return list(found.items())

@@ -1,0 +1,247 @@
+"""Rows to be predicted, as many as there are: found and checked at once, and then read a piece at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_finetune.config.options import DataConfig
+from hf_finetune.data.readers.image_folder import unreadable_images
+from hf_finetune.data.readers.image_sources import read_unlabelled
+from hf_finetune.data.readers.tables import read_file
+from hf_finetune.data.rows.columns import find_texts
+from hf_finetune.data.rows.texts import join_texts, refuse_other_types
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+SHOWN = 5  # bad rows that a message names
+Fault = dict[str, Any]
+"""A row that nothing can be said of: ``row``, its number from 1, ``id`` and ``reason``."""
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """A file of texts; or a folder, an archive or a table of pictures, or one picture.
+
+    Args:
+        rows: memory-mapped, or of pictures their paths; nothing is decoded.
+        inputs: the user's name of each column → ``text`` and ``text_pair``, or ``image``.
+        source: what the user called it.
+        stamp: size and time of the last change of the file; None for a folder.
+    """
+
+    rows: Dataset
+    inputs: dict[str, str]
+    source: str
+    stamp: tuple[int, int] | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def pieces(self, size: int, first: int = 0) -> Iterator[Dataset]:
+        """``size`` rows at a time (fewer in the last piece) in the order of the source: ``id`` and the inputs.
+
+        Args:
+            size: rows of a piece.
+            first: the piece to begin with.
+        """
+        if "image" in self.inputs:
+            for start in range(first * size, len(self), size):
+                yield self.rows.select(range(start, min(start + size, len(self))))
+            return
+        ids = [name for name in ("id",) if name in self.rows.column_names]
+        columns = list(dict.fromkeys([*self.inputs, *ids]))
+        for number, table in enumerate(read_pieces(self.rows, columns, size, first), first):
+            yield text_rows(table, self.inputs, number * size)
+
+    def changed(self) -> bool:
+        """Whether the file is no longer the one whose rows these are."""
+        return _stamp(Path(self.source)) != self.stamp
+
+    def identity(self) -> str:
+        """A hash of which file it is, and of which pictures: by path, size and time of the last change."""
+        digest = hashlib.sha256(f"{Path(self.source).resolve()} {self.stamp}".encode("utf-8", "surrogateescape"))
+        if "image" in self.inputs:
+            for piece in self.pieces(1000):
+                for cell in piece["image"]:
+                    path = (cell or {}).get("path")
+                    digest.update(f"{path} {path and _stamp(Path(path))};".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+
+def open_unlabelled(
+    source: str, kind: str, config: DataConfig, trained: dict[str, list[str]] | None = None
+) -> Unlabelled:
+    """What is to be predicted.
+
+    Args:
+        source: a path.
+        kind: ``text`` or ``image``.
+        config: what the user named of columns, encoding and delimiter.
+        trained: standard name → the columns that the model was trained on.
+
+    Raises:
+        UserError: nothing there, no rows, no such column, or a file that is being written.
+    """
+    stamp = _stamp(Path(source))
+    if kind == "image":
+        rows, inputs = read_unlabelled(Path(source), config), {"image": "image"}
+    else:
+        rows = read_file(source, config.encoding, config.delimiter)
+        inputs = find_texts(rows, config, ("label",), trained)
+        for own in inputs:
+            refuse_other_types(rows, own, source)
+    given = Unlabelled(rows, inputs, source, stamp)
+    if given.changed():
+        raise UserError(
+            f"the file changed while it was read (it had {(stamp or (0,))[0]:,} bytes)",
+            where=source,
+            fix="wait until it is written, and start again.",
+        )
+    return given
+
+
+def read_pieces(rows: Dataset, columns: list[str], size: int, first: int = 0) -> Iterator[pa.Table]:
+    """These columns, ``size`` rows at a time, from a piece on.
+
+    Rows that are kept in files are read and not mapped: pages of a mapped file count as memory of the process.
+    """
+    import pyarrow as pa
+
+    skip, held, count = first * size, list[Any](), 0
+    for batch in _batches(rows):
+        if skip >= batch.num_rows:
+            skip -= batch.num_rows
+            continue
+        held.append(batch.select(columns).slice(skip))
+        count, skip = count + held[-1].num_rows, 0
+        while count >= size:
+            table = pa.Table.from_batches(held)
+            yield table.slice(0, size)
+            held, count = table.slice(size).to_batches(), count - size
+    if count:
+        yield pa.Table.from_batches(held)
+
+
+def _batches(rows: Dataset) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    if not rows.cache_files:  # HF_DATASETS_IN_MEMORY_MAX_SIZE keeps them in memory
+        yield from rows.data.table.to_batches()
+    for file in rows.cache_files:
+        with pa.OSFile(file["filename"]) as stream, pa.ipc.open_stream(stream) as batches:
+            yield from batches
+
+
+def text_rows(table: pa.Table, inputs: dict[str, str], first: int = 0) -> Dataset:
+    """``id``, ``text`` and, where there are pairs, ``text_pair`` of the user's rows, of which the first has this number.
+
+    Ids are those of the user's column ``id``, or the numbers of the rows.
+    """
+    import pyarrow as pa
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
+    known = "id" in table.column_names
+    ids = [str(i) for i in (table["id"].to_pylist() if known else range(first, first + len(table)))]
+    texts = join_texts(table, inputs)
+    columns = {name: texts[name].cast(pa.string()) for name in texts.column_names}
+    return Dataset(InMemoryTable(pa.table({"id": pa.array(ids, pa.string()), **columns})), fingerprint=f"{first}")
+
+
+def find_faults(
+    given: Unlabelled, size: int, config: DataConfig, progress: Callable[[int], Any] = lambda rows: None
+) -> list[Fault]:
+    """The rows without a text, or whose pictures cannot be read; each process decodes its share.
+
+    Args:
+        given: the rows.
+        size: rows that are looked at together.
+        config: ``on_bad_row`` and ``on_bad_image`` say whether such rows are left out.
+        progress: told of every piece how many rows it has.
+
+    Raises:
+        UserError: there are such rows and they are not to be left out, or no others.
+    """
+    pictures = "image" in given.inputs
+    faults: list[Fault] = []
+    for number, piece in enumerate(given.pieces(size)):
+        found = _broken_pictures(piece) if pictures else _missing_texts(piece, given.inputs)
+        if found:
+            ids = piece["id"][:]
+            faults += [{"row": number * size + row + 1, "id": ids[row], "reason": reason} for row, reason in found]
+        progress(len(piece))
+    faults = sorted(_of_all_processes(faults), key=lambda fault: fault["row"]) if pictures else faults
+    if not faults:
+        return []
+    if (config.on_bad_image if pictures else config.on_bad_row) == "error":
+        raise _bad_picture(given, faults) if pictures else _bad_text(given, faults)
+    if len(faults) == len(given):
+        raise UserError(
+            f"all {len(given)} rows would be left out; the first: {faults[0]['reason']}",
+            where=given.source,
+            fix="name the right columns, or mend the rows.",
+        )
+    return faults
+
+
+def _missing_texts(piece: Dataset, inputs: dict[str, str]) -> list[tuple[int, str]]:
+    table = piece.data.table
+    found = []
+    for standard in dict.fromkeys(inputs.values()):
+        if table[standard].null_count:
+            reason = f"no text in column {_named(inputs, standard)}"
+            found += [(int(row), reason) for row in np.flatnonzero(table[standard].is_null().to_numpy())]
+    return sorted(dict(reversed(found)).items())
+
+
+def _broken_pictures(piece: Dataset) -> list[tuple[int, str]]:
+    from accelerate import PartialState
+
+    state = PartialState()
+    return unreadable_images(piece, list(range(state.process_index, len(piece), state.num_processes)))
+
+
+def _of_all_processes(faults: list[Fault]) -> list[Fault]:
+    from accelerate.utils import gather_object
+
+    return gather_object(faults)
+
+
+def _named(inputs: dict[str, str], standard: str) -> str:
+    return " and ".join(repr(own) for own, meant in inputs.items() if meant == standard)
+
+
+def _bad_text(given: Unlabelled, faults: list[Fault]) -> UserError:
+    shown = ", ".join(str(fault["row"]) for fault in faults[:SHOWN]) + (", …" if len(faults) > SHOWN else "")
+    return UserError(
+        f"{len(faults)} of {len(given)} rows have no text (rows {shown})",
+        where=f"{given.source}, {faults[0]['reason'].removeprefix('no text in ')}",
+        fix="fill the texts in, or leave these rows out with --on_bad_row skip.",
+    )
+
+
+def _bad_picture(given: Unlabelled, faults: list[Fault]) -> UserError:
+    first = faults[0]
+    path = (given.rows[first["row"] - 1]["image"] or {}).get("path") or f"row {first['id']}"
+    return UserError(
+        f"{len(faults)} of {len(given)} pictures cannot be read; the first: {path} ({first['reason']})",
+        where=given.source,
+        fix="mend or remove them, or leave them out with --on_bad_image skip.",
+    )
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Size in bytes and time of the last change of a file; None for what is no file."""
+    if not path.is_file():
+        return None
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,1 @@
+"""Training, validation and test rows: dividing, folds, groups and time, the file of splits."""

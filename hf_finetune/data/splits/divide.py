@@ -1,0 +1,228 @@
+"""From the splits that were given to train, validation and test: stratified, by groups, by time, by folds, or as before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_finetune.config.options import DataConfig
+from hf_finetune.console import say, say_and_note
+from hf_finetune.data.rows.columns import Columns
+from hf_finetune.data.rows.marks import read_groups, read_times
+from hf_finetune.data.rows.problem import REGRESSION
+from hf_finetune.data.splits.folds import fold_of, groups_out, latest, stratified_out
+from hf_finetune.data.splits.membership import UNUSED, membership_table, read_membership
+from hf_finetune.data.splits.splits import SPLIT_SEED, strata
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+NAMES = ("train", "validation", "test")
+
+
+@dataclass
+class Rows:
+    """What the training rows are divided by.
+
+    Args:
+        labels: shape (rows,) or (rows, labels).
+        groups: number of each row's group; None where no column was named.
+        times: of each row; None where no column was named.
+        columns: the user's names of these columns.
+        numbers: whether the labels are numbers, of which no class must stay.
+    """
+
+    labels: np.ndarray
+    groups: np.ndarray | None
+    times: np.ndarray | None
+    columns: Columns
+    numbers: bool
+
+
+def divide(
+    given: dict[str, Dataset],
+    raw: dict[str, Dataset],
+    columns: Columns,
+    config: DataConfig,
+    problem: str,
+    notes: list[str],
+) -> tuple[dict[str, Dataset], pa.Table]:
+    """Train, validation and test rows, and which split each row that was read is in.
+
+    Held-out rows keep the order of their file. Where groups were named the splits have the column ``group``.
+
+    Args:
+        given: clean rows by the name of the split that they came in.
+        raw: the same rows with all of the user's columns.
+        columns: the names of those.
+        config: how to divide.
+        problem: transformers' ``problem_type``.
+        notes: gets a sentence for all that was decided; each is said, too.
+
+    Raises:
+        UserError: too few rows or groups to divide, a group or time that cannot be read, or a file of splits that is of
+            other rows.
+    """
+    if columns.group:
+        given = {
+            name: split.add_column("group", read_groups(raw[name], name, columns.group))
+            for name, split in given.items()
+        }
+    if config.splits_file:
+        belongs = read_membership(Path(config.splits_file), given)
+        say_and_note(f"The splits are those of {Path(config.splits_file).name}.", notes)
+    else:
+        belongs = _decide(given, _rows(given["train"], raw["train"], columns, problem), config, notes)
+    splits = _take(given, belongs)
+    if columns.group:
+        _tell_shared_groups(splits, columns.group, notes)
+    return splits, membership_table(given, belongs)
+
+
+def hold_out(rows: Rows, among: np.ndarray, share: float, what: str, notes: list[str]) -> np.ndarray:
+    """Those of the rows that are held out, with a fixed seed; said aloud.
+
+    Args:
+        rows: all training rows.
+        among: numbers of those that may be held out.
+        share: of them.
+        what: ``validation`` or ``test``.
+        notes: gets the sentence.
+
+    Returns:
+        Numbers of rows, ascending.
+
+    Raises:
+        UserError: there are too few.
+    """
+    random = np.random.default_rng(SPLIT_SEED)
+    classes = strata(rows.labels[among])
+    if rows.times is not None:
+        out = latest(rows.times[among], share)
+    elif rows.groups is not None:
+        groups = np.unique(rows.groups[among], return_inverse=True)[1]
+        out = groups_out(classes, groups, share, random, keep_classes=not rows.numbers)
+    else:
+        out = stratified_out(classes, share, random)
+    if not out.any():
+        raise _too_few(rows, len(among), what)
+    held = among[out]
+    how = _described(rows, among, held)
+    aim = " for testing" if what == "test" else ""
+    say_and_note(
+        f"No {what} split was given: {len(held)} of {len(among)} training rows are held out{aim}, {how}.", notes
+    )
+    return held
+
+
+def _rows(train: Dataset, raw: Dataset, columns: Columns, problem: str) -> Rows:
+    import pandas as pd
+
+    groups = pd.factorize(np.asarray(train["group"][:], dtype=object))[0] if columns.group else None
+    times = read_times(raw, columns.time) if columns.time else None
+    return Rows(np.asarray(train["label"][:]), groups, times, columns, problem == REGRESSION)
+
+
+def _decide(given: dict[str, Dataset], rows: Rows, config: DataConfig, notes: list[str]) -> dict[str, np.ndarray]:
+    """The split of each row of each split that was given: first the test rows go out, then the validation rows."""
+    belongs = {name: np.full(len(split), name, dtype="<U10") for name, split in given.items()}
+    train = belongs["train"]
+    if config.num_folds and config.fold:
+        if "test" in belongs:
+            say_and_note(
+                "The test split that was given is not used: a fold of the training rows takes its place.", notes
+            )
+            belongs["test"][:] = UNUSED
+        out = np.flatnonzero(fold_of(rows.labels, rows.groups, config.num_folds) == config.fold - 1)
+        how = _described(rows, np.arange(len(train)), out)
+        say_and_note(
+            f"Fold {config.fold} of {config.num_folds} is the test split: {len(out)} of {len(train)} rows, {how}.",
+            notes,
+        )
+        train[out] = "test"
+    elif config.test_split and "test" in belongs:
+        say_and_note("A test split was given: --test_split is not used.", notes)
+    elif config.test_split:
+        train[hold_out(rows, np.arange(len(train)), config.test_split, "test", notes)] = "test"
+    among = np.flatnonzero(train == "train")
+    share = config.validation_split
+    if share is None:
+        share = 0.1 if len(among) < 5000 else 0.05
+    if share and "validation" not in belongs:
+        train[hold_out(rows, among, share, "validation", notes)] = "validation"
+    return belongs
+
+
+def _described(rows: Rows, among: np.ndarray, held: np.ndarray) -> str:
+    if rows.times is not None:
+        return f"the latest by column {rows.columns.time!r}, from {_moment(rows.times[held].min())} on"
+    if rows.groups is not None:
+        some, all_ = (len(np.unique(rows.groups[part])) for part in (held, among))
+        return (
+            f"{some} of {all_} groups of column {rows.columns.group!r}, stratified by label as far as whole groups allow "
+            f"(seed {SPLIT_SEED})"
+        )
+    return f"stratified by label (seed {SPLIT_SEED})"
+
+
+def _moment(time: Any) -> str:
+    import pandas as pd
+
+    if isinstance(time, np.datetime64):
+        return pd.Timestamp(time).isoformat().removesuffix("T00:00:00")
+    return f"{time:.15g}"
+
+
+def _too_few(rows: Rows, number: int, what: str) -> UserError:
+    give_up = "--validation_split 0 to train without one" if what == "validation" else "leave --test_split out"
+    if rows.times is not None:
+        why, where = f"all {number} training rows are of the same moment", f"column {rows.columns.time!r}"
+    elif rows.groups is not None:
+        why = "every group of the training rows is needed there: without it a class, or all, would have no training row"
+        where = f"column {rows.columns.group!r}"
+    else:
+        return UserError(
+            f"{number} training rows, one of each class, are too few to hold a {what} split out",
+            where="the training rows",
+            fix=f"give a {what} split, more rows, or {give_up}.",
+        )
+    return UserError(
+        f"{why}; no {what} split can be held out",
+        where=where,
+        fix=f"give a {what} split, another column, or {give_up}.",
+    )
+
+
+def _take(given: dict[str, Dataset], belongs: dict[str, np.ndarray]) -> dict[str, Dataset]:
+    """The rows of each split, in the order in which they were given."""
+    from datasets import concatenate_datasets
+
+    taken = {}
+    for name in NAMES:
+        here = {source: belongs[source] == name for source in given}
+        parts = [
+            given[source] if mask.all() else given[source].select(np.flatnonzero(mask))
+            for source, mask in here.items()
+            if mask.any()
+        ]
+        if parts:
+            taken[name] = parts[0] if len(parts) == 1 else concatenate_datasets(parts)
+    return taken
+
+
+def _tell_shared_groups(splits: dict[str, Dataset], column: str, notes: list[str]) -> None:
+    """Splits that were given may have groups in common with the training rows: what they measure is then too good."""
+    train = set(splits["train"]["group"][:])
+    for name in ("validation", "test"):
+        shared = sorted(train & set(splits[name]["group"][:])) if name in splits else []
+        if shared:
+            shown = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
+            what = "1 group" if len(shared) == 1 else f"{len(shared)} groups"
+            note = f"{what} of column {column!r} {'is' if len(shared) == 1 else 'are'} in the training and the {name} rows: {shown}."
+            say(f"Warning: {note}")
+            notes.append(note)

@@ -1,0 +1,165 @@
+"""Which rows go together to which side: stratified, by groups or by time; pure functions over arrays, one fixed seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hf_finetune.data.splits.splits import SPLIT_SEED, strata
+from hf_finetune.errors import UserError
+
+
+def fold_of(labels: Any, groups: Any, num_folds: int) -> np.ndarray:
+    """Fold of every row, 0 to ``num_folds - 1``: of like size, and each with its share of every class.
+
+    The same rows give the same folds in every run.
+
+    Args:
+        labels: class ids of shape (rows,); or numbers or 0.0 and 1.0 of shape (rows, labels).
+        groups: of each row, values of any kind that can be sorted; rows of one group share a fold. None: every row is on
+            its own.
+        num_folds: 2 or more.
+
+    Returns:
+        Fold numbers, shape (rows,).
+
+    Raises:
+        UserError: there are fewer rows, or groups, than folds.
+    """
+    classes = strata(labels)
+    random = np.random.default_rng(SPLIT_SEED)
+    units = len(classes) if groups is None else len(np.unique(groups))
+    if units < num_folds:
+        raise UserError(
+            f"{units} {'rows' if groups is None else 'groups'} do not make {num_folds} folds",
+            where="--num_folds",
+            fix=f"give {units} or less." if units > 1 else "leave it out.",
+        )
+    if groups is not None:
+        return deal_groups(
+            classes, np.unique(groups, return_inverse=True)[1], np.full(num_folds, 1 / num_folds), random
+        )
+    # Class after class, each shuffled, dealt out in turn and without a new start: classes and sizes are both even.
+    shuffled = random.permutation(len(classes))
+    folds = np.empty(len(classes), dtype=np.int64)
+    folds[shuffled[np.argsort(classes[shuffled], kind="stable")]] = np.arange(len(classes)) % num_folds
+    return folds
+
+
+def stratified_out(classes: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """True for the same share of every class, shape (rows,).
+
+    A class of two rows or more gives at least one and keeps at least one; a single row stays.
+
+    Args:
+        classes: stratum of each row, shape (rows,).
+        share: of the rows of each class.
+        random: draws the rows.
+    """
+    out = np.zeros(len(classes), dtype=bool)
+    for label in np.unique(classes):
+        rows = random.permutation(np.flatnonzero(classes == label))
+        out[rows[: min(max(1, round(share * len(rows))), len(rows) - 1)]] = True
+    return out
+
+
+def groups_out(
+    classes: np.ndarray, groups: np.ndarray, share: float, random: np.random.Generator, *, keep_classes: bool
+) -> np.ndarray:
+    """True for the rows of whole groups that make up about this share of every class, shape (rows,).
+
+    One group at least stays, and one goes out if it can; nothing is true where none can.
+
+    Args:
+        classes: stratum of each row, shape (rows,).
+        groups: number of each row's group, counted from 0, shape (rows,).
+        share: of the rows of each class.
+        random: the order of groups of the same size.
+        keep_classes: whether of each class a group must stay.
+    """
+    stay = _groups_that_stay(classes if keep_classes else np.zeros_like(classes), groups)
+    side = deal_groups(classes, groups, np.array([1 - share, share]), random, first_bin=stay)
+    if not side.any():
+        sizes = np.bincount(groups).astype(np.float64)
+        sizes[stay] = np.inf
+        if np.isfinite(sizes.min()):
+            return groups == sizes.argmin()
+    return side == 1
+
+
+def _groups_that_stay(classes: np.ndarray, groups: np.ndarray) -> list[int]:
+    """A few groups, with most rows of their class, that have rows of every class among them; rare classes choose first."""
+    number = int(groups.max()) + 1
+    labels, classes = np.unique(classes, return_inverse=True)
+    pairs, counts = np.unique(classes * number + groups, return_counts=True)
+    starts = np.searchsorted(pairs // number, np.arange(len(labels) + 1))
+    stay: list[int] = []
+    for label in np.argsort(np.diff(starts), kind="stable"):
+        part = slice(starts[label], starts[label + 1])
+        those = pairs[part] % number
+        if not np.isin(those, stay).any():
+            stay.append(int(those[counts[part].argmax()]))
+    return stay
+
+
+def deal_groups(
+    classes: np.ndarray,
+    groups: np.ndarray,
+    shares: np.ndarray,
+    random: np.random.Generator,
+    first_bin: list[int] | None = None,
+) -> np.ndarray:
+    """Deal whole groups into bins so that each gets about its share of every class and of all rows.
+
+    Greedy, the largest group first: each goes where the rows of its classes are missing most. This is the idea of
+    scikit-learn's ``StratifiedGroupKFold``, for bins of any size and for many groups.
+
+    Args:
+        classes: stratum of each row, shape (rows,).
+        groups: number of each row's group, counted from 0, shape (rows,).
+        shares: of each bin, summing to 1, shape (bins,).
+        random: the order of groups of the same size.
+        first_bin: groups that go into the first bin whatever else.
+
+    Returns:
+        Bin of each row, shape (rows,).
+    """
+    labels, classes = np.unique(classes, return_inverse=True)
+    pairs, counts = np.unique(groups.astype(np.int64) * len(labels) + classes, return_counts=True)
+    of_group, of_class = pairs // len(labels), pairs % len(labels)
+    sizes, totals = np.bincount(groups), np.bincount(classes)
+    starts = np.searchsorted(of_group, np.arange(len(sizes) + 1))
+    missing = shares[:, None] * totals  # rows that a bin still lacks of each class
+    missing_rows = shares * len(groups)
+    weights = 1 / totals.astype(np.float64) ** 2
+    order = random.permutation(len(sizes))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    forced = np.isin(np.arange(len(sizes)), first_bin or [])
+    order = order[np.argsort(~forced[order], kind="stable")]
+    chosen = np.empty(len(sizes), dtype=np.int64)
+    for group in order.tolist():
+        part = slice(starts[group], starts[group + 1])
+        those, rows = of_class[part], counts[part]
+        need = missing[:, those] @ (rows * weights[those]) + missing_rows * (sizes[group] / len(groups) ** 2)
+        best = 0 if forced[group] else int(need.argmax())
+        missing[best, those] -= rows
+        missing_rows[best] -= sizes[group]
+        chosen[group] = best
+    return chosen[groups]
+
+
+def latest(times: np.ndarray, share: float) -> np.ndarray:
+    """True for the latest rows, about this share of them, shape (rows,). Rows of the same moment stay together.
+
+    All false where all rows are of the same moment.
+
+    Args:
+        times: any numbers that grow with time, shape (rows,).
+        share: of the rows.
+    """
+    moments, counts = np.unique(times, return_counts=True)
+    if len(moments) < 2:
+        return np.zeros(len(times), dtype=bool)
+    from_here_on = counts[::-1].cumsum()[::-1][1:]
+    return times >= moments[1:][np.abs(from_here_on - share * len(times)).argmin()]

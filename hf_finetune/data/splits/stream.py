@@ -1,0 +1,249 @@
+"""Training rows that are read anew every epoch: shuffled block by block, encoded a batch at a time."""
+
+from __future__ import annotations
+
+import copy
+import mmap
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from hf_finetune.console import say
+from hf_finetune.data.readers.stream_sources import Source
+from hf_finetune.data.rows.texts import join_texts
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Rows that are in memory at once, and that are shuffled among each other.
+BLOCK_ROWS = {"text": 10_000, "image": 1_000}
+
+# From rows (``row``, ``epoch``, ``text`` or ``image``, ``label``) to model inputs.
+EncodeRows = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
+Collate = Callable[[list[dict[str, Any]]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Where a row is found. What it holds is taken out of its block only when it is encoded.
+
+    Without a block the row was trained on before the run was resumed.
+    """
+
+    block: pa.Table | None
+    index: int
+    number: int
+    epoch: int
+
+
+class StreamError(UserError):
+    """A mistake that shows while rows are read, perhaps in a worker: torch makes the errors of workers anew from a text.
+
+    Args:
+        what: as ever, or a text that holds the two lines of the error.
+    """
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        lines = None if fix else re.search(r"Error: error: (.*)\nfix: (.*)", what)
+        super().__init__(lines[1] if lines else what, where=where, fix=lines[2] if lines else fix)
+
+
+class Stream(IterableDataset[Row]):
+    """The training rows as they come: everything but the labels is read anew in each epoch.
+
+    The order is a function of seed and epoch alone; each process and each worker reads all blocks and encodes its own batches
+    only. So the batches are the same in any number of processes and workers, and a resumed run goes on exactly.
+
+    ``len(stream)`` is the number of rows, ``stream["label"]`` their labels in the order of the source.
+
+    Args:
+        source: the rows.
+        inputs: the user's name of each input column → its standard name.
+        codes: number of each row's label among ``cells``, in the order of the source; shape (rows of the source,).
+        cells: the different labels, encoded; shape (number of them,), or (number of them, labels or targets).
+        held_out: numbers of the rows that do not train, rising.
+        on_bad_image: ``error``, or ``skip``: a picture that cannot be read is left out of its batch.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        inputs: dict[str, str],
+        codes: np.ndarray,
+        cells: np.ndarray,
+        held_out: np.ndarray,
+        on_bad_image: str = "error",
+    ) -> None:
+        self.source = source
+        self.inputs = inputs
+        self.codes = codes
+        self.cells = cells
+        self.held_out = held_out
+        self.on_bad_image = on_bad_image
+        self.column_names = [*dict.fromkeys(inputs.values()), "label"]
+        self.block_rows = BLOCK_ROWS["image" if "image" in self.column_names else "text"]
+        self.seed = torch.initial_seed()
+        self.step_rows = self.batch_rows = 1
+        self.by_length = False
+        self.encode: EncodeRows | None = None
+        # In memory that workers share: they may outlive the epoch in which they were started.
+        self.place = torch.frombuffer(mmap.mmap(-1, 16), dtype=torch.int64)  # the epoch, and the first row in it
+        self.unreadable = torch.frombuffer(mmap.mmap(-1, len(codes)), dtype=torch.uint8)
+
+    def __len__(self) -> int:
+        return len(self.codes) - len(self.held_out)
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        """Labels of all rows."""
+        if column != "label":
+            raise KeyError(column)
+        return self.cells[np.delete(self.codes, self.held_out)]
+
+    def class_counts(self) -> np.ndarray:
+        """Rows of each class, of classes that a row has several of too; shape (highest class + 1,)."""
+        counts = np.bincount(np.delete(self.codes, self.held_out), minlength=len(self.cells))
+        if self.cells.ndim == 1:
+            return np.bincount(self.cells, weights=counts).astype(np.int64)
+        return (counts @ self.cells).astype(np.int64)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take another order from now on."""
+        self.place[0] = epoch
+
+    def start_at(self, batches: int) -> None:
+        """So many batches of the epoch were trained on before: their rows are passed over without being encoded."""
+        self.place[1] = batches * self.batch_rows
+
+    def encoded(self, encode: EncodeRows) -> Stream:
+        """The same rows, to be encoded in this way."""
+        other = copy.copy(self)
+        other.encode = encode
+        return other
+
+    def batched(self, arguments: Any) -> None:
+        """Take seed and sizes of batches from the ``TrainingArguments``."""
+        self.seed = arguments.seed if arguments.data_seed is None else arguments.data_seed
+        self.batch_rows = arguments.train_batch_size * arguments.world_size
+        self.step_rows = self.batch_rows * arguments.gradient_accumulation_steps
+        self.by_length = arguments.train_sampling_strategy == "group_by_length"
+
+    def __iter__(self) -> Iterator[Row]:
+        """The rows of this process in this epoch; a worker takes every so many batches, as the loader asks for them."""
+        worker = get_worker_info()
+        count, own = (1, 0) if worker is None else (worker.num_workers, worker.id)
+        try:
+            for position, row in enumerate(self._rows()):
+                if position // self.batch_rows % count == own:
+                    yield row if position >= self.place[1] else replace(row, block=None)
+        except UserError as error:
+            raise StreamError(error.what, where=error.where, fix=error.fix) from error
+
+    def _rows(self) -> Iterator[Row]:
+        epoch = int(self.place[0])
+        generator = torch.Generator().manual_seed(self.seed + epoch)
+        first = 0
+        for block in self.source.blocks(list(self.inputs), self._block_size()):
+            block = join_texts(block, self.inputs)
+            _refuse_missing(block, first, self.source.name, {v: k for k, v in self.inputs.items()})
+            numbers = np.arange(first, first + len(block))
+            kept = np.flatnonzero(~np.isin(numbers, self.held_out))
+            for index in kept[self._order(block, kept, generator)]:
+                yield Row(block, int(index), int(numbers[index]), epoch)
+            first += len(block)
+        if first != len(self.codes):
+            raise UserError(
+                f"{len(self.codes):,} rows were counted before training, and {first:,} are read now",
+                where=self.source.name,
+                fix="leave the data as they are while a run reads them.",
+            )
+
+    def _block_size(self) -> int:
+        return -(-self.block_rows // self.step_rows) * self.step_rows
+
+    def _order(self, block: pa.Table, kept: np.ndarray, generator: torch.Generator) -> np.ndarray:
+        """A random order of the kept rows; of texts, those of a step are of like length."""
+        if not self.by_length or "text" not in block.column_names:
+            return torch.randperm(len(kept), generator=generator).numpy()
+        from pyarrow import compute
+        from transformers.trainer_pt_utils import get_length_grouped_indices
+
+        texts = [name for name in block.column_names if name.startswith("text")]
+        lengths = sum(compute.binary_length(block[name]).to_numpy() for name in texts)[kept]
+        return np.array(get_length_grouped_indices(lengths.tolist(), self.step_rows, generator=generator), dtype=int)
+
+    def collator(self, collate: Collate) -> Collate:
+        """What encodes rows of the stream and makes a batch of them; batches of other rows are made as ever."""
+        return partial(self._collate, collate)
+
+    def _collate(self, collate: Collate, rows: list[Any]) -> dict[str, Any]:
+        if not isinstance(rows[0], Row):
+            return collate(rows)
+        if rows[0].block is None:
+            return {}
+        assert self.encode is not None, "a stream is encoded by a task"
+        return collate(self.encode(self.read(rows)))
+
+    def read(self, rows: list[Row]) -> list[dict[str, Any]]:
+        """What the rows hold: ``row`` (its number), ``epoch``, the inputs and ``label``."""
+        found = []
+        for _, group in groupby(rows, key=lambda row: id(row.block)):
+            members = list(group)
+            block: Any = members[0].block
+            values = block.take([row.index for row in members]).to_pylist()
+            for row, value in zip(members, values, strict=True):
+                label = self.cells[self.codes[row.number]].tolist()
+                found.append(value | {"row": row.number, "epoch": row.epoch, "label": label})
+        return found
+
+    def drop_unreadable(self, rows: list[dict[str, Any]], faults: dict[int, str]) -> list[dict[str, Any]]:
+        """A batch without the pictures that cannot be read, by number of the row; each is counted and said once.
+
+        Raises:
+            UserError: they are not to be skipped, or nothing is left of the batch.
+        """
+        first = min(faults)
+        if self.on_bad_image == "error":
+            raise StreamError(
+                f"the picture of row {first + 1:,} cannot be read ({faults[first]})",
+                where=self.source.name,
+                fix="mend or remove it; training can drop such pictures with --on_bad_image skip.",
+            )
+        for number in sorted(faults):
+            if not self.unreadable[number]:
+                self.unreadable[number] = 1
+                say(f"Warning: the picture of row {number + 1:,} cannot be read and is skipped ({faults[number]}).")
+        left = [row for row in rows if row["row"] not in faults]
+        if not left:
+            raise StreamError(
+                f"no picture of a whole batch can be read (rows {', '.join(str(n + 1) for n in sorted(faults)[:5])})",
+                where=self.source.name,
+                fix="check the files.",
+            )
+        return left
+
+    def notes(self) -> list[str]:
+        """What the model card should say of the rows once they have been trained on."""
+        from accelerate.utils import gather_object
+
+        bad = sorted(set(gather_object(torch.nonzero(self.unreadable).flatten().tolist())))
+        shown = ", ".join(str(number + 1) for number in bad[:5]) + (" …" if len(bad) > 5 else "")
+        return [f"{len(bad)} unreadable pictures of the train split were skipped: rows {shown}."] if bad else []
+
+
+def _refuse_missing(block: pa.Table, first: int, where: str, names: dict[str, str]) -> None:
+    for standard, own in names.items():
+        if standard.startswith("text") and block[standard].null_count:
+            row = first + int(np.flatnonzero(block[standard].is_null().to_numpy())[0])
+            raise UserError(
+                f"row {row + 1:,} has no text",
+                where=f"{where}, column {own!r}",
+                fix="fill the texts in, or drop the rows without one.",
+            )

@@ -1,0 +1,319 @@
+"""Clean splits of a stream: the training rows are counted and stay where they are; those that judge are read into memory."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_finetune.config.options import DataConfig
+from hf_finetune.console import say, say_and_note
+from hf_finetune.data.load import clean_split, described, labels_described
+from hf_finetune.data.readers.sources import InputKind
+from hf_finetune.data.readers.stream_sources import Source, open_sources
+from hf_finetune.data.rows.columns import Columns, find_columns, is_string
+from hf_finetune.data.rows.labels import unlabelled
+from hf_finetune.data.rows.problem import MULTI, SINGLE, find_problem
+from hf_finetune.data.splits.splits import SPLIT_SEED, Splits, strata
+from hf_finetune.data.splits.stream import BLOCK_ROWS, Stream
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+# Rows of a split that judges, at most, where the user names no number: they are in memory.
+MOST_JUDGING = {"text": 10_000, "image": 5_000}
+# More different labels than this are no labels.
+MOST_LABELS = 1_000_000
+# Rows that are held out come from so many times their number, from the first on, where those are like the rest.
+REACH = 20
+
+
+def stream_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> Splits:
+    """Find the columns, count the labels in one pass over them, and read validation and test rows.
+
+    Raises:
+        UserError: nothing given, nothing found, unreadable, or not what the task reads.
+    """
+    _refuse_flags(config)
+    sources, origin = open_sources(config, kind, dataset)
+    if "train" not in sources:
+        found = ", ".join(sources) or "nothing"
+        raise UserError(f"there is no training split; found {found}", where=origin, fix="name the training rows.")
+    train = sources["train"]
+    train.limit = config.max_train_samples
+    columns = find_columns(train.dataset, kind, config)
+    for source in sources.values():
+        _check_columns(source, columns, kind)
+    began = time.perf_counter()
+    codes, distinct = count_labels(train, columns.labels)
+    _refuse_missing(train, codes, distinct, blanks=config.problem_type != MULTI and not config.label_delimiter)
+    problem = find_problem(_as_rows(distinct, codes, train), columns.labels, config)
+    cells = np.asarray(problem.encode(_dataset(distinct, train), "train"))
+    say(
+        f"{origin} as a stream: {len(codes):,} rows, {described(columns, kind)}, {labels_described(columns, problem)}, "
+        f"counted in {time.perf_counter() - began:.1f} s. Training rows are read anew every epoch and mixed "
+        f"{BLOCK_ROWS[kind]:,} at a time; neither pictures nor activations of them are kept."
+    )
+    notes: list[str] = []
+    if problem.kind == SINGLE:
+        warn_of_runs(cells[codes], BLOCK_ROWS[kind], notes)
+    limits = {
+        "validation": config.max_eval_samples or MOST_JUDGING[kind],
+        "test": config.max_predict_samples or MOST_JUDGING[kind],
+    }
+    raw = {name: draw(sources[name], limit, notes) for name, limit in limits.items() if name in sources}
+    for name in [name for name, split in raw.items() if unlabelled(split, columns.labels[0])]:
+        del raw[name]
+        say_and_note(f"The {name} split has no labels and is not used.", notes)
+    held_out = np.array([], dtype=np.int64)
+    if "validation" not in raw and config.validation_split != 0:
+        groups = np.unique(strata(cells), return_inverse=True)[1]
+        held_out = choose_held_out(groups[codes], config.validation_split, limits["validation"], notes)
+        raw["validation"] = pick(train, held_out)
+    judging = {name: clean_split(split, name, kind, columns, problem) for name, split in raw.items()}
+    stream = Stream(train, columns.inputs, codes, cells, held_out, config.on_bad_image)
+    return Splits(
+        stream,
+        judging.get("validation"),
+        judging.get("test"),
+        problem.names,
+        origin,
+        notes,
+        problem.kind,
+        columns.inputs,
+        label_columns=columns.labels,
+    )
+
+
+def _refuse_flags(config: DataConfig) -> None:
+    """Refuse what needs all rows at once."""
+    asked = {
+        "--group_column": config.group_column,
+        "--time_column": config.time_column,
+        "--slice_column": config.slice_column,
+        "--test_split": config.test_split,
+        "--num_folds": config.num_folds,
+        "--splits_file": config.splits_file,
+        "--on_bad_row": config.on_bad_row == "skip",
+    }
+    for flag, value in asked.items():
+        if value:
+            raise UserError(
+                "this needs all rows at once, and a stream reads one after the other",
+                where=flag,
+                fix="leave it out, or train without --streaming.",
+            )
+
+
+def count_labels(source: Source, columns: list[str]) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """One pass over the label columns alone.
+
+    Returns:
+        For every row the number of its label, in the smallest type that holds it, shape (rows,); and the different labels
+        in the order in which they came, as rows with the columns.
+
+    Raises:
+        UserError: no rows, or so many different labels that they are none.
+    """
+    known: dict[str, int] = {}
+    distinct: list[dict[str, Any]] = []
+    parts: list[np.ndarray] = []
+    for table in source.blocks(columns, 50_000):
+        local, rows = _distinct_rows(table)
+        numbers = np.empty(len(rows), dtype=np.int32)
+        for index, row in enumerate(rows):
+            key = repr(list(row.values()))
+            if key not in known:
+                known[key] = len(distinct)
+                distinct.append(row)
+            numbers[index] = known[key]
+        parts.append(numbers[local].astype(np.min_scalar_type(len(distinct))))
+        if len(distinct) > MOST_LABELS:
+            raise UserError(
+                f"there are more than {MOST_LABELS:,} different labels: they look like ids or free text",
+                where=f"{source.name}, column {columns[0]!r}",
+                fix="name the label column with --label_column.",
+            )
+    if not parts:
+        raise UserError("the split has no rows", where=source.name, fix="give rows.")
+    return np.concatenate(parts), distinct
+
+
+def _distinct_rows(table: pa.Table) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """The different rows of a table, and for each row the index of its like."""
+    import pyarrow as pa
+
+    plain = table.num_columns == 1 and not pa.types.is_nested(table.schema.types[0])
+    if not plain:
+        keys: dict[str, int] = {}
+        rows = table.to_pylist()
+        local = np.array([keys.setdefault(repr(row), len(keys)) for row in rows])
+        return local, [rows[index] for index in np.unique(local, return_index=True)[1]]
+    encoded = table.column(0).combine_chunks().dictionary_encode(null_encoding="encode")
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    return encoded.indices.to_numpy(), [{table.column_names[0]: value} for value in encoded.dictionary.to_pylist()]
+
+
+def _refuse_missing(source: Source, codes: np.ndarray, distinct: list[dict[str, Any]], *, blanks: bool) -> None:
+    """Refuse rows without a label; ``blanks`` says that an empty text is none."""
+    from datasets import ClassLabel
+
+    for column in distinct[0]:
+        named = isinstance(source.dataset.features[column], ClassLabel)
+
+        def missing(value: Any, named: bool = named) -> bool:
+            blank = blanks and isinstance(value, str) and not value.strip()
+            return value is None or value != value or blank or (named and value < 0)
+
+        bad = [number for number, row in enumerate(distinct) if missing(row[column])]
+        rows = np.flatnonzero(np.isin(codes, bad)) if bad else np.array([], dtype=np.int64)
+        if len(rows):
+            shown = ", ".join(f"{row + 1}" for row in rows[:5]) + (", …" if len(rows) > 5 else "")
+            raise UserError(
+                f"{len(rows)} of {len(codes)} rows have no label (rows {shown})",
+                where=f"{source.name}, column {column!r}",
+                fix="fill the labels in, or remove these rows.",
+            )
+
+
+def _as_rows(distinct: list[dict[str, Any]], codes: np.ndarray, source: Source) -> Dataset:
+    """The different labels as a small data set: one that came often stands there three times, so that it is seen to be a
+    class and not an id."""
+    counts = np.minimum(np.bincount(codes, minlength=len(distinct)), 3)
+    return _dataset([row for row, count in zip(distinct, counts, strict=True) for _ in range(count)], source)
+
+
+def _dataset(rows: list[dict[str, Any]], source: Source) -> Dataset:
+    from datasets import Dataset, Features
+
+    return Dataset.from_list(rows, features=Features({name: source.dataset.features[name] for name in rows[0]}))
+
+
+def _check_columns(source: Source, columns: Columns, kind: InputKind) -> None:
+    for wanted in (*columns.inputs, *columns.labels):
+        if wanted not in source.dataset.column_names:
+            raise UserError(
+                f"there is no column {wanted!r}, which the training rows have; "
+                f"found {', '.join(source.dataset.column_names)}",
+                where=source.name,
+                fix="give every split the same columns.",
+            )
+    for column in columns.labels:
+        if "binary" in getattr(source.dataset.features[column], "dtype", ""):
+            raise UserError(
+                "the column holds bytes, not labels",
+                where=f"{source.name}, column {column!r}",
+                fix="in tar shards keep the label of a sample in NAME.cls, as a number.",
+            )
+    for column in columns.inputs if kind == "text" else ():
+        if not is_string(source.dataset, column):
+            raise UserError(
+                f"the column holds {getattr(source.dataset.features[column], 'dtype', 'nested values')}, not text",
+                where=f"{source.name}, column {column!r}",
+                fix="name the text column with --text_column.",
+            )
+
+
+def draw(source: Source, limit: int, notes: list[str]) -> Dataset:
+    """All rows of a split or, of a longer one, ``limit`` of them, drawn from the whole with a fixed seed."""
+    random = np.random.default_rng(SPLIT_SEED)
+    drawn: list[tuple[float, int, dict[str, Any]]] = []
+    count = 0
+    for table in source.blocks(source.dataset.column_names, 1_000):
+        for index, rank in enumerate(random.random(len(table))):
+            if len(drawn) < limit:
+                heapq.heappush(drawn, (-rank, -(count + index), _row(table, index)))
+            elif -rank > drawn[0][0]:
+                heapq.heapreplace(drawn, (-rank, -(count + index), _row(table, index)))
+        count += len(table)
+    if not drawn:
+        raise UserError("the split has no rows", where=source.name, fix="give rows, or leave the split out.")
+    if count > limit:
+        flag = "--max_predict_samples" if source.name.startswith("test") else "--max_eval_samples"
+        say_and_note(
+            f"{limit:,} of {count:,} rows were drawn from the {source.name} ({flag} names another number).", notes
+        )
+    return _with_ids(((-number, row) for _, number, row in sorted(drawn, key=lambda item: -item[1])), source)
+
+
+def pick(source: Source, numbers: np.ndarray) -> Dataset:
+    """The rows of these numbers, which rise; reading stops behind the last of them."""
+    rows: list[tuple[int, dict[str, Any]]] = []
+    first = 0
+    for table in source.blocks(source.dataset.column_names, 1_000):
+        here = numbers[(numbers >= first) & (numbers < first + len(table))]
+        rows += [(int(number), _row(table, int(number) - first)) for number in here]
+        first += len(table)
+        if len(rows) == len(numbers):
+            break
+    return _with_ids(rows, source)
+
+
+def _row(table: pa.Table, index: int) -> dict[str, Any]:
+    return table.slice(index, 1).to_pylist()[0]
+
+
+def _with_ids(rows: Iterable[tuple[int, dict[str, Any]]], source: Source) -> Dataset:
+    from datasets import Dataset
+
+    numbers, found = zip(*rows, strict=True)
+    split = Dataset.from_list(list(found), features=source.dataset.features)
+    return split if "id" in split.column_names else split.add_column("id", [str(number) for number in numbers])
+
+
+def choose_held_out(groups: np.ndarray, share: float | None, most: int, notes: list[str]) -> np.ndarray:
+    """Numbers of the training rows that judge: the same share of every group, ``most`` in all, with a fixed seed; rising.
+
+    They come from the first rows where the groups are mixed there as they are in the whole, so that finding them does not
+    take a pass over everything.
+
+    Raises:
+        UserError: no class has two rows.
+    """
+    if share is None:
+        share = 0.1 if len(groups) < 5000 else 0.05
+    rows = len(groups)
+    wanted = min(share, most / rows) * rows
+    reach = int(max(REACH * wanted, wanted / share))
+    if reach < rows:
+        here, whole = (np.bincount(part, minlength=groups.max() + 1) / len(part) for part in (groups[:reach], groups))
+        groups = groups[:reach] if np.abs(here - whole).sum() / 2 < 0.1 else groups
+    share = wanted / len(groups)
+    random = np.random.default_rng(SPLIT_SEED)
+    out: list[int] = []
+    for alike in np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1]):
+        out += random.permutation(alike)[: max(0, min(max(1, round(share * len(alike))), len(alike) - 1))].tolist()
+    if not out:
+        raise UserError(
+            "no class has two training rows: too few to hold a validation split out",
+            where="the training rows",
+            fix="give a validation split, more rows, or --validation_split 0 to train without one.",
+        )
+    say_and_note(
+        f"No validation split was given: {len(out):,} of {rows:,} training rows are held out, stratified by label "
+        f"(seed {SPLIT_SEED}).",
+        notes,
+    )
+    return np.sort(out)
+
+
+def warn_of_runs(labels: np.ndarray, block: int, notes: list[str]) -> None:
+    """Rows that stand class by class are not mixed by mixing blocks: training would see one class after the other."""
+    if len(labels) <= block:
+        return
+    classes = int(labels.max()) + 1
+    whole = np.bincount(labels, minlength=classes) / len(labels)
+    parts = [labels[start : start + block] for start in range(0, len(labels) - block + 1, block)]
+    alike = [np.square(np.unique(part, return_counts=True)[1] / block).sum() - 1 / block for part in parts]
+    excess = (np.mean(alike) - np.square(whole).sum()) / max(1e-9, 1 - np.square(whole).sum())
+    if excess > 0.05:
+        say_and_note(
+            f"Warning: the classes stand in runs of more than {block:,} rows, and a stream mixes no more than that: "
+            "shuffle the rows before, or train without --streaming.",
+            notes,
+        )

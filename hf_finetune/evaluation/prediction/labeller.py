@@ -1,0 +1,113 @@
+"""A fine-tuned model with all that it takes to answer: the same for a file of rows and for one text in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_finetune.config.options import ModelConfig
+from hf_finetune.evaluation.prediction.forward import predict_logits
+from hf_finetune.evaluation.targets import Regression, Target, target_of
+from hf_finetune.models import load_artifact, load_settings, task_name
+from hf_finetune.tasks import Task, get_task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """A model that answers rows.
+
+    Args:
+        task: what its rows are.
+        model: in evaluation mode, in float32.
+        processor: its tokenizer or image processor.
+        target: what its logits mean.
+    """
+
+    task: Task
+    model: Any
+    processor: Any
+    target: Target
+
+    @property
+    def input_columns(self) -> dict[str, list[str]] | None:
+        """Standard name → the columns that it was trained on; None where that was not written down."""
+        return getattr(self.model.config, "input_columns", None)
+
+    def encode(self, rows: Dataset) -> Any:
+        """Model inputs of rows with ``text`` (and ``text_pair``) or ``image``."""
+        with without_bars():
+            return self.task.encode(rows, self.processor)
+
+    def logits(self, inputs: Any, batch_size: int, progress: Callable[[float], Any] | None = None) -> np.ndarray:
+        """Shape (rows, labels), float32; ``progress`` is told the share of the rows that each batch is."""
+        return predict_logits(self.model, inputs, self.task.collator(self.processor), batch_size, progress)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """``datasets`` shows a bar for everything that it does, on a terminal or not."""
+    import datasets
+
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def model_folder(name: str) -> str:
+    """Where the model of a run folder is; a model folder and a Hub id stand for themselves."""
+    folder = Path(name, "model")
+    return str(folder) if folder.is_dir() else name
+
+
+def task_of(name: str, *, trust_remote_code: bool = False) -> tuple[Task, Any]:
+    """The task of a run, model folder or Hub id, and the model's configuration.
+
+    Raises:
+        UserError: there is no model, or it is no classifier.
+    """
+    settings = load_settings(ModelConfig(model_name_or_path=model_folder(name), trust_remote_code=trust_remote_code))
+    return get_task(task_name(settings)), settings
+
+
+def load_labeller(name: str, *, trust_remote_code: bool = False) -> Labeller:
+    """The model of a run folder, of a model folder or of a Hub id.
+
+    Raises:
+        UserError: there is no model, it is no classifier, or it lacks its tokenizer or image processor.
+    """
+    task, _ = task_of(name, trust_remote_code=trust_remote_code)
+    folder = model_folder(name)
+    model = load_artifact(folder, task.AUTO_CLASS, trust_remote_code=trust_remote_code)
+    processor = task.load_processor(folder, trust_remote_code=trust_remote_code)
+    return Labeller(task, model, processor, target_of(model.config))
+
+
+def has_classes(target: Target) -> bool:
+    """Whether there are probabilities of classes, and not numbers."""
+    return not isinstance(target, Regression)
+
+
+def top_classes(target: Target, logits: np.ndarray, count: int) -> dict[str, list[Any]]:
+    """The most probable classes of every row, the first of equals first.
+
+    Returns:
+        ``top_labels`` and ``top_probabilities``: lists of ``count``, or as many as there are classes.
+    """
+    values = target.calibrated(logits)
+    order = np.argsort(-values, axis=1, kind="stable")[:, :count]
+    return {
+        "top_labels": [[target.names[i] for i in row] for row in order],
+        "top_probabilities": np.take_along_axis(values, order, axis=1).tolist(),
+    }

@@ -1,0 +1,257 @@
+"""Answers for a file of rows or a folder of pictures of any size: a piece at a time, and from where it was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from hf_finetune.config.options import DataConfig
+from hf_finetune.console import is_main_process, say
+from hf_finetune.data.images.decode import decode_faults
+from hf_finetune.data.readers.image_folder import unreadable_images
+from hf_finetune.data.rows.unlabelled import Fault, Unlabelled, find_faults, open_unlabelled
+from hf_finetune.errors import UserError
+from hf_finetune.evaluation.prediction.labeller import (
+    Labeller,
+    has_classes,
+    load_labeller,
+    task_of,
+    top_classes,
+    without_bars,
+)
+from hf_finetune.evaluation.prediction.unfinished import Unfinished, find_unfinished
+from hf_finetune.tasks.long_texts import LongTexts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+T = TypeVar("T")
+
+# Rows that are in memory at once, and that a killed process loses at most.
+PIECE_ROWS = {"text": 4096, "image": 1024}
+SKIPPED = ".skipped.jsonl"
+_MOST_LOGITS = 10_000_000  # of a piece
+_MOST_ANSWERS = 1_000_000  # names in --top_k lists of a piece
+
+
+@dataclasses.dataclass(frozen=True)
+class Predicted:
+    """What was written.
+
+    Args:
+        rows: of the output.
+        skipped: rows that were left out, each with ``row`` (from 1), ``id`` and ``reason``.
+        skipped_file: where they are listed, if they were to be left out: ``labelled.skipped.jsonl``.
+    """
+
+    rows: int
+    skipped: list[Fault]
+    skipped_file: Path | None
+
+
+def predict_file(
+    model: str,
+    source: str,
+    output: Path,
+    columns: DataConfig,
+    *,
+    batch_size: int = 64,
+    top_k: int | None = None,
+    trust_remote_code: bool = False,
+) -> Predicted:
+    """Write ``id``, ``prediction`` and (but for numbers) ``probability`` of every row, in the order of the input.
+
+    Memory is bounded by a piece of the rows, whatever their number. Finished pieces are kept in ``OUTPUT.partial/``; the same
+    command goes on behind them, and what it writes is the same, byte for byte. The output appears when it is whole.
+
+    Args:
+        model: run folder, model folder or Hub id.
+        source: file of texts; folder, archive or table of paths of pictures; one picture.
+        output: a CSV, JSONL or Parquet file.
+        columns: what the user named of columns, encoding and delimiter, and what a bad row does; text columns that are not
+            named are those that the model was trained on.
+        batch_size: rows at once.
+        top_k: also write the most probable classes, so many of them: ``top_labels`` and ``top_probabilities``.
+        trust_remote_code: run Python code that the model carries.
+
+    Raises:
+        UserError: no model, no input, a bad row, classes asked for of a model of numbers, or an output that cannot be
+            written.
+    """
+    import torch
+    from accelerate import PartialState
+
+    PartialState(cpu=not torch.accelerator.is_available())  # the first to be asked decides whether processes meet
+    _refuse_output(output, Path(source))
+    task, settings = task_of(model, trust_remote_code=trust_remote_code)
+    with without_bars():
+        given = open_unlabelled(source, task.KIND, columns, getattr(settings, "input_columns", None))
+        labeller = load_labeller(model, trust_remote_code=trust_remote_code)
+        if top_k and not has_classes(labeller.target):
+            raise UserError("the model predicts numbers, not classes", where="--top_k", fix="leave it out.")
+        size = _piece_rows(labeller, top_k)
+        flags = {"columns": dataclasses.asdict(columns), "batch_size": batch_size, "top_k": top_k, "piece": size}
+        made_of = _made_of(labeller, given, flags)
+        unfinished = _of_main(lambda: find_unfinished(output, made_of))
+        if unfinished.faults is None:
+            with _bar("Checking", len(given)) as bar:
+                faults = find_faults(given, size, columns, bar.update)
+            unfinished = _of_main(partial(unfinished.begin, made_of, faults))
+        _predict(labeller, given, unfinished, size, batch_size, top_k)
+        if given.changed():
+            say(f"Warning: {source} changed meanwhile; these are the answers for the file as it was when it was read.")
+        skip = "skip" in (columns.on_bad_row, columns.on_bad_image)
+        listed = output.with_suffix(SKIPPED) if skip else None
+        if is_main_process():
+            unfinished.finish(_schema(labeller, top_k), listed)
+    skipped = unfinished.faults or []
+    return Predicted(len(given) - len(skipped), skipped, listed)
+
+
+def _refuse_output(output: Path, source: Path) -> None:
+    if output.is_dir():
+        raise UserError("this is a folder, not a file", where=f"--output {output}", fix="name a file.")
+    if output.exists() and source.exists() and output.samefile(source):
+        raise UserError("this is the input, which would be lost", where=f"--output {output}", fix="name another file.")
+
+
+def _piece_rows(labeller: Labeller, top_k: int | None) -> int:
+    names = len(labeller.target.names)
+    lists = min(top_k, names) if top_k else 1
+    return min(PIECE_ROWS[labeller.task.KIND], max(64, min(_MOST_LOGITS // names, _MOST_ANSWERS // lists)))
+
+
+def _made_of(labeller: Labeller, given: Unlabelled, flags: dict[str, Any]) -> dict[str, Any]:
+    """All that the output depends on; what changes only the last digits of a logit counts as well."""
+    import torch
+    import transformers
+    from accelerate import PartialState
+
+    state = PartialState()
+    return {
+        "model": _hash_model(labeller),
+        "input": given.identity(),
+        "flags": flags,
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "machine": {"processes": state.num_processes, "device": state.device.type},
+    }
+
+
+def _of_main(find: Callable[[], T]) -> T:
+    """What the main process finds, in all processes."""
+    from accelerate.utils import broadcast_object_list
+
+    found = [find() if is_main_process() else None]
+    broadcast_object_list(found)
+    return cast(T, found[0])
+
+
+def _hash_model(labeller: Labeller) -> str:
+    """Weights, settings and preprocessing; not where they lie."""
+    digest = hashlib.sha256()
+    settings = labeller.model.config.to_dict()
+    plain = {key: value for key, value in settings.items() if key not in ("_name_or_path", "transformers_version")}
+    digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
+    for name, tensor in labeller.model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    if labeller.task.KIND == "image":
+        from hf_finetune.activations.fingerprint import describe_processor
+
+        digest.update(describe_processor(labeller.processor).encode())
+        return digest.hexdigest()
+    with tempfile.TemporaryDirectory() as folder:
+        labeller.processor.save_pretrained(folder)
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file():
+                digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _predict(
+    labeller: Labeller, given: Unlabelled, unfinished: Unfinished, size: int, batch_size: int, top_k: int | None
+) -> None:
+    """Answer and write the pieces that are missing, ``size`` rows each."""
+    bad = {fault["row"] - 1 for fault in unfinished.faults or []}
+    schema, long = _schema(labeller, top_k), LongTexts()
+    first = _of_main(unfinished.done)
+    done = min(first * size, len(given))
+    if done:
+        say(f"{unfinished.folder} has the answers for {done:,} of {len(given):,} rows; this goes on behind them.")
+    with _bar("Predicting", len(given), done) as bar:
+        for number, piece in enumerate(given.pieces(size, first), first):
+            begin = number * size
+            kept = [row for row in range(len(piece)) if begin + row not in bad]
+            rows = piece if len(kept) == len(piece) else piece.select(kept)
+            columns: dict[str, list[Any]] = {}
+            if kept:
+                with _refusing_changes(rows, given.source):
+                    inputs = labeller.encode(rows)
+                    logits = labeller.logits(inputs, batch_size, _share_of(bar, len(piece)))
+                long.add(inputs)
+                columns = {"id": rows["id"][:]} | _answers(labeller, logits, top_k)
+            if is_main_process():
+                unfinished.write(number, _table(columns, schema))
+            bar.n = begin + len(piece)
+    long.say("given", labeller.processor)
+
+
+def _share_of(bar: Any, rows: int) -> Callable[[float], Any]:
+    return lambda share: bar.update(share * rows)
+
+
+def _answers(labeller: Labeller, logits: Any, top_k: int | None) -> dict[str, list[Any]]:
+    top = top_classes(labeller.target, logits, top_k) if top_k else {}
+    return labeller.target.answers(logits) | top
+
+
+def _schema(labeller: Labeller, top_k: int | None) -> pa.Schema:
+    """The columns of the output, read off the answer to logits for which every class is chosen."""
+    import numpy as np
+    import pyarrow as pa
+
+    answer = _answers(labeller, np.full((1, len(labeller.target.names)), 50.0), top_k)
+    return pa.table({"id": ["0"], **answer}).schema
+
+
+def _table(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.table({field.name: pa.array(columns.get(field.name, []), field.type) for field in schema})
+
+
+@contextmanager
+def _refusing_changes(rows: Dataset, source: str) -> Iterator[None]:
+    """Pictures were all readable when they were checked: one that is not any more is the user's to mend."""
+    if "image" not in rows.column_names:
+        yield
+        return
+    try:
+        yield
+    except decode_faults() as error:
+        faults = unreadable_images(rows, list(range(len(rows))))
+        if not faults:
+            raise
+        first, reason = faults[0]
+        raise UserError(
+            f"the picture {rows[first]['id']!r} was read before and cannot be read now ({reason})",
+            where=source,
+            fix="leave the pictures as they are meanwhile, and repeat the command.",
+        ) from error
+
+
+def _bar(title: str, rows: int, first: int = 0) -> Any:
+    """A bar over rows on a terminal, of the main process; nothing elsewhere."""
+    from tqdm.auto import tqdm
+
+    quiet = None if is_main_process() else True
+    form = "{desc}: {percentage:3.0f}%|{bar}| {n:,.0f}/{total:,.0f} [{elapsed}<{remaining}, {rate_fmt}]"
+    return tqdm(desc=title, total=rows, initial=first, unit="row", disable=quiet, leave=False, bar_format=form)

@@ -1,0 +1,1 @@
+"""ONNX: conversion, comparison with the original, and the folder that is handed on."""

@@ -1,0 +1,151 @@
+"""An exported model beside the original: answers on the same rows, size, and the time that one row takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hf_finetune.console import show_table
+from hf_finetune.data.splits.splits import spaced
+from hf_finetune.errors import UserError
+from hf_finetune.evaluation.prediction.forward import predict_logits
+from hf_finetune.evaluation.targets import Regression, target_of
+from hf_finetune.publish.export.judged_rows import JudgedRows
+from hf_finetune.publish.export.onnx_model import OnnxClassifier
+from hf_finetune.tasks import Task
+
+BATCH = 16
+TIMED = 50  # rows that are timed one by one
+# Of the largest logit: what GPUs and other versions of the libraries change stays below, another model does not.
+SAME_MODEL = 0.05
+
+
+@dataclass
+class Comparison:
+    """What was found on the same rows.
+
+    Args:
+        rows: number of rows that were compared.
+        largest_logit: largest absolute logit of the original.
+        largest_difference: of a logit; of texts over the longest input that the model reads as well.
+        changed: share of rows whose answer is another; None of numbers.
+        metric: name of the headline metric.
+        torch, onnx: of each the metric, ``bytes`` of weights or of files, and ``milliseconds`` that one row takes (median).
+        lost: share of the headline metric that was lost; below 0 where the exported model is better.
+    """
+
+    rows: int
+    largest_logit: float
+    largest_difference: float
+    changed: float | None
+    metric: str
+    torch: dict[str, float]
+    onnx: dict[str, float]
+    lost: float
+
+
+def compare(model: Any, path: Path, task: Task, processor: Any, judged: JudgedRows) -> Comparison:
+    """Run both models over the judged rows.
+
+    Args:
+        model: the original, in evaluation mode.
+        path: the ONNX file.
+        task: what a row is.
+        processor: the model's preprocessing.
+        judged: the rows.
+
+    Raises:
+        UserError: onnxruntime cannot run the file, or the original does not answer as when the run was judged.
+    """
+    exported = OnnxClassifier(path)
+    rows, collate = task.encode(judged.rows, processor), task.collator(processor)
+    logits = predict_logits(model, rows, collate, BATCH)
+    _refuse_other_model(logits, judged)
+    answers = predict_logits(exported, rows, collate, BATCH)
+    difference = float(np.abs(logits - answers).max())
+    if task.KIND == "text":
+        longest = _longest(next(batches(task, processor, rows, 1)), processor.model_max_length)
+        with torch.inference_mode():
+            apart = model(**longest).logits - exported(**longest).logits
+        difference = max(difference, float(apart.abs().max()))
+    target = target_of(model.config)
+    labels = np.asarray(judged.rows["label"][:])
+    metric, greater = next(iter(target.METRICS.items()))
+    before, after = (target.metrics(values, labels)[metric] for values in (logits, answers))
+    different = np.asarray(target.decide(logits) != target.decide(answers)).reshape(len(logits), -1).any(axis=1)
+    milliseconds = time_pairs(
+        model, exported, [next(batches(task, processor, [rows[int(i)]], 1)) for i in spaced(len(rows), TIMED)]
+    )
+    weights = sum(p.numel() * p.element_size() for p in [*model.parameters(), *model.buffers()])
+    files = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+    return Comparison(
+        rows=len(judged.rows),
+        largest_logit=float(np.abs(logits).max()),
+        largest_difference=difference,
+        changed=None if isinstance(target, Regression) else float(different.mean()),
+        metric=metric,
+        torch={metric: before, "bytes": weights, "milliseconds": milliseconds[0]},
+        onnx={metric: after, "bytes": files, "milliseconds": milliseconds[1]},
+        lost=(before - after if greater else after - before) / (abs(before) or 1.0),
+    )
+
+
+def batches(task: Task, processor: Any, rows: Any, size: int) -> Iterator[dict[str, torch.Tensor]]:
+    """Inputs of encoded rows, ``size`` rows at once, without labels."""
+    collate = task.collator(processor)
+    for start in range(0, len(rows), size):
+        batch = collate([rows[index] for index in range(start, min(start + size, len(rows)))])
+        yield {name: values for name, values in batch.items() if name != "labels"}
+
+
+def _longest(batch: dict[str, torch.Tensor], tokens: int) -> dict[str, torch.Tensor]:
+    """A text, repeated until it is as long as the model reads: test rows are rarely that long."""
+    times = -(-tokens // next(iter(batch.values())).shape[1])
+    return {name: values.repeat(1, times)[:, :tokens] for name, values in batch.items()}
+
+
+def time_pairs(model: Any, exported: Any, inputs: list[dict[str, torch.Tensor]]) -> tuple[float, float]:
+    """Median milliseconds of each model for one row; they take turns, so that a busy machine slows both."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    with torch.inference_mode():
+        for batch in [*inputs[:3], *inputs]:
+            for taken, one in zip(seconds, (model, exported), strict=True):
+                began = time.perf_counter()
+                one(**batch)
+                taken.append(time.perf_counter() - began)
+    warm = min(3, len(inputs))
+    return 1000 * float(np.median(seconds[0][warm:])), 1000 * float(np.median(seconds[1][warm:]))
+
+
+def _refuse_other_model(logits: np.ndarray, judged: JudgedRows) -> None:
+    apart = float(np.abs(logits - judged.logits).max())
+    if not apart <= SAME_MODEL * float(np.abs(judged.logits).max()):
+        raise UserError(
+            f"the model does not answer as it did when the run was judged: a logit differs by {apart:.3g}",
+            where="predictions.parquet",
+            fix="give back the data and the model/ that the run had, or train anew.",
+        )
+
+
+def show_comparison(found: Comparison, kind: str) -> None:
+    """Print the two side by side.
+
+    Args:
+        found: the figures.
+        kind: what the exported model is called.
+    """
+    changed = "-" if found.changed is None else f"{found.changed:.2%}"
+    rows = [
+        (found.metric, f"{found.torch[found.metric]:.4f}", f"{found.onnx[found.metric]:.4f}"),
+        ("size, MB", f"{found.torch['bytes'] / 1e6:.2f}", f"{found.onnx['bytes'] / 1e6:.2f}"),
+        ("one row, ms", f"{found.torch['milliseconds']:.2f}", f"{found.onnx['milliseconds']:.2f}"),
+        ("largest difference of a logit", "", f"{found.largest_difference:.2g} (of {found.largest_logit:.3g})"),
+        ("rows with another answer", "", changed),
+    ]
+    show_table(f"Compared on {found.rows} rows", ("", "torch", kind), rows)

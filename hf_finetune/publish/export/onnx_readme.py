@@ -1,0 +1,84 @@
+"""README.md of an exported model: what it is, how near it is to the original, and code that runs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hf_finetune.data.rows.problem import MULTI, REGRESSION
+from hf_finetune.publish.export.comparison import Comparison
+
+_TEXT = """\
+tokenizer = AutoTokenizer.from_pretrained(folder)
+inputs = tokenizer({texts}, truncation=True, padding=True, return_tensors="np")"""
+_IMAGE = """\
+processor = AutoImageProcessor.from_pretrained(folder)
+inputs = processor(images=[Image.open("picture.jpg").convert("RGB")], return_tensors="np")"""
+_ANSWERS = {
+    None: """\
+logits = logits / getattr(config, "calibration_temperature", 1.0)
+probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+probabilities /= probabilities.sum(axis=1, keepdims=True)
+for row in probabilities:
+    print(config.id2label[int(row.argmax())], row.max())""",
+    MULTI: """\
+probabilities = 1 / (1 + np.exp(-logits))
+thresholds = np.array(getattr(config, "thresholds", None) or [0.5] * logits.shape[1])
+for row in probabilities:
+    print([(config.id2label[int(i)], row[i]) for i in np.flatnonzero(row >= thresholds)])""",
+    REGRESSION: """\
+for row in logits:
+    print({config.id2label[i]: float(number) for i, number in enumerate(row)})""",
+}
+
+
+def usage(kind: str, problem: str | None, *, pairs: bool = False) -> str:
+    """Python code that runs the files of an exported folder.
+
+    Args:
+        kind: ``"text"`` or ``"image"``.
+        problem: transformers' ``problem_type``.
+        pairs: whether a row is two texts.
+    """
+    auto = "AutoTokenizer" if kind == "text" else "AutoImageProcessor"
+    texts = '["Some text."], ["Another."]' if pairs else '["Some text.", "Another."]'
+    return "\n".join(
+        [
+            "import numpy as np",
+            "import onnxruntime",
+            *(["from PIL import Image"] if kind == "image" else []),
+            f"from transformers import AutoConfig, {auto}",
+            "",
+            'folder = "."',
+            "config = AutoConfig.from_pretrained(folder)",
+            _TEXT.format(texts=texts) if kind == "text" else _IMAGE,
+            'session = onnxruntime.InferenceSession(f"{folder}/model.onnx")',
+            "names = [node.name for node in session.get_inputs()]",
+            'logits = session.run(["logits"], {name: inputs[name] for name in names})[0]',
+            _ANSWERS.get(problem, _ANSWERS[None]),
+        ]
+    )
+
+
+def onnx_readme(found: Comparison, kind: str, code: str) -> str:
+    """The page.
+
+    Args:
+        found: the figures.
+        kind: what the exported model is called.
+        code: what :func:`usage` gave.
+    """
+    figures: dict[str, Any] = {"torch": found.torch, kind: found.onnx}
+    lines = [f"| | {found.metric} | MB | ms a row |", "|---|---|---|---|"]
+    lines += [
+        f"| {name} | {f[found.metric]:.4f} | {f['bytes'] / 1e6:.2f} | {f['milliseconds']:.2f} |"
+        for name, f in figures.items()
+    ]
+    sections = [
+        f"# {kind}",
+        f"`model.onnx` was compared with the original on {found.rows} rows that it was not trained on. The largest difference "
+        f"of a logit is {found.largest_difference:.2g}, the largest logit {found.largest_logit:.3g}.",
+        "\n".join(lines),
+        "## Use",
+        f"```python\n{code}\n```",
+    ]
+    return "\n\n".join(sections) + "\n"

@@ -1,0 +1,79 @@
+"""An adapter folded into its base for publishing; the run folder stays as it is."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hf_finetune.errors import UserError
+
+TOLERANCE = 1e-3  # of the largest logit: folding rounds each weight once
+
+
+@contextmanager
+def merged_model(run: Path) -> Iterator[Path]:
+    """A temporary folder with the run's adapter folded into its base, and the processor beside it.
+
+    Raises:
+        UserError: the run holds no adapter, its base cannot be loaded, or the folded model answers differently.
+    """
+    from hf_finetune.evaluation.prediction.labeller import load_labeller
+    from hf_finetune.models import load_artifact, merge
+
+    adapter = run / "model"
+    if not (adapter / "adapter_config.json").exists():
+        raise UserError(
+            "the run holds no adapter to merge", where="--merged", fix="leave it out, and the model is pushed as it is."
+        )
+    labeller = load_labeller(str(run))
+    inputs = _probe(labeller.task, labeller.model, labeller.processor)
+    wanted = _logits(labeller.model, inputs)
+    with tempfile.TemporaryDirectory(prefix="hf-finetune-merged-") as name:
+        folder = Path(name)
+        for path in adapter.iterdir():
+            if not path.name.startswith("adapter_") and path.suffix != ".safetensors":
+                shutil.copy2(path, folder)
+        merge(labeller.model).save_pretrained(folder)
+        _compare(wanted, _logits(load_artifact(folder, labeller.task.AUTO_CLASS), inputs))
+        yield folder
+
+
+def _probe(task: Any, model: Any, processor: Any) -> dict[str, Any]:
+    """Inputs that mean nothing, but reach every weight: random tokens, or a picture of noise as the processor sees it."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    if task.KIND == "image":
+        noise = Image.fromarray(random.integers(0, 256, size=(256, 256, 3), dtype=np.uint8))
+        return {"pixel_values": processor(images=[noise], return_tensors="pt")["pixel_values"]}
+    length = min(32, getattr(model.config, "max_position_embeddings", 64) // 2)
+    tokens = torch.as_tensor(random.integers(0, model.config.vocab_size, size=(4, length)))
+    return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+
+
+def _logits(model: Any, inputs: dict[str, Any]) -> Any:
+    import torch
+
+    with torch.inference_mode():
+        return model.eval()(**inputs).logits
+
+
+def _compare(wanted: Any, found: Any) -> None:
+    """Refuse a folded model that answers differently.
+
+    Raises:
+        UserError: logits differ by more than rounding.
+    """
+    difference = float((wanted - found).abs().max())
+    if not difference <= TOLERANCE * max(1.0, float(wanted.abs().max())):
+        raise UserError(
+            f"the merged model's logits differ from the adapter's by {difference:.2g}",
+            where="--merged",
+            fix="push the adapter as it is, without --merged.",
+        )

@@ -1,0 +1,197 @@
+"""What differs between a run and its saved model, said by its cause: settings, preprocessing, weights, then logits."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from hf_finetune.data.rows.problem import REGRESSION
+from hf_finetune.publish.verify.sample import UNREADABLE
+
+# Float32 alone (other batches and padding) made differences of up to 3e-7 of the spread where it was measured, with MiniLM,
+# MobileNet and EfficientNet on CPU. A hundred times that leaves deeper models room, and no mutation that was tried.
+SPREAD_SHARE = 3e-5  # of the distance between the largest and the smallest logit
+SIZE_SHARE = 1e-5  # of the largest logit, which rounding is a share of
+GPU_FACTOR = 50  # GPUs multiply in TF32, with 10 bits after the point
+PIXEL_TOLERANCE = 1e-2  # one step of 8 bits is 1.7e-2 after normalisation
+
+_CALLED = {
+    "size": "image size",
+    "input_size": "image size",
+    "do_resize": "resizing",
+    "resample": "interpolation",
+    "interpolation": "interpolation",
+    "do_center_crop": "centre crop",
+    "crop_size": "centre crop",
+    "crop_pct": "centre crop",
+    "crop_mode": "centre crop",
+    "do_normalize": "normalisation",
+    "do_rescale": "normalisation",
+    "rescale_factor": "normalisation",
+    "image_mean": "normalisation (mean)",
+    "mean": "normalisation (mean)",
+    "image_std": "normalisation (standard deviation)",
+    "std": "normalisation (standard deviation)",
+    "model_max_length": "length at which texts are cut",
+    "truncation_side": "side at which texts are cut",
+    "padding_side": "padding of texts",
+    "pad_token": "padding of texts",
+    "vocabulary": "vocabulary of the tokenizer",
+    "normalizer": "normaliser of the tokenizer (lower-casing, accents)",
+    "pre_tokenizer": "splitting into words of the tokenizer",
+    "post_processor": "special tokens of the tokenizer",
+}
+
+
+def tolerance_of(measured: np.ndarray, sample: dict[str, Any], answer: dict[str, Any]) -> float:
+    """How far two logits may lie apart: what float32 makes of other batches and padding.
+
+    Args:
+        measured: logits of shape (rows, labels).
+        sample: its ``settings`` say whether the logits are numbers in units of their own; and the ``device`` of the run.
+        answer: the ``device`` of the fresh process.
+    """
+    if not measured.size:
+        return 0.0
+    largest = float(np.abs(measured).max())
+    if sample["settings"].get("config.json", {}).get("problem_type") != REGRESSION:
+        largest = max(1.0, largest)
+    factor = 1 if {sample["device"], answer.get("device", "cpu")} == {"cpu"} else GPU_FACTOR
+    return float(SPREAD_SHARE * np.ptp(measured) + SIZE_SHARE * largest) * factor
+
+
+def find_differences(
+    sample: dict[str, Any], model: dict[str, Any], answer: dict[str, Any], measured: np.ndarray, tolerance: float
+) -> tuple[list[str], float]:
+    """What differs, the likely cause first; and the largest difference of two logits.
+
+    Args:
+        sample: what was kept with the run.
+        model: what the files of ``model/`` say now.
+        answer: of the fresh process.
+        measured: logits of the sample, shape (rows, labels).
+        tolerance: how far two logits may lie apart.
+    """
+    weights = _weights(sample["weights"], model["weights"])
+    causes = _settings(sample["settings"], model["settings"])
+    if answer["failed"]:
+        return [*causes, _short(f"it cannot be loaded ({answer['failed']})", 300), *weights], float("nan")
+    causes += _labels(sample["labels"], answer["labels"])
+    causes += _changed(sample["processor"], answer["processor"])
+    causes += _loading(answer["missing"], answer["unexpected"])
+    if not causes:
+        causes += _inputs(sample["rows"], answer["inputs"])
+    causes += weights
+    largest = _largest(sample, answer, measured)
+    if largest > tolerance:
+        if sample["base"] != model["base"]:
+            causes.append(f"base checkpoint of the adapter {sample['base']!r} → {model['base']!r}")
+        if not causes:
+            of = f" or those of its base checkpoint {sample['base']}" if sample["base"] else ""
+            causes.append(f"the same inputs give other logits: its weights{of} are not those that were judged")
+        causes.append(f"logits differ by up to {largest:.2g}, where {tolerance:.2g} is allowed")
+    return causes, largest
+
+
+def _largest(sample: dict[str, Any], answer: dict[str, Any], measured: np.ndarray) -> float:
+    """Between logits of the same row and label; infinite where a label has none."""
+    if not measured.size:
+        return 0.0
+    labels = sample["labels"]
+    found = np.array([[row.get(label, np.nan) for label in labels] for row in answer["logits"]], dtype=np.float64)
+    difference = np.abs(found - measured)
+    return float(np.nan_to_num(difference, nan=np.inf).max())
+
+
+def _settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Changed values of the configuration files."""
+    causes = []
+    for name in sorted(before.keys() | now.keys()):
+        if name not in now or name not in before:
+            causes.append(f"{name} is {'gone' if name in before else 'there, and was not'}")
+            continue
+        old, new = before[name], now[name]
+        if UNREADABLE in new:
+            causes.append(f"{name} is {new[UNREADABLE]}")
+            continue
+        changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+        # timm keeps its preprocessing there: the processor says better what that changes.
+        causes += [
+            f"{name}: {key} {_value(old.get(key))} → {_value(new.get(key))}"
+            for key in changed
+            if key != "pretrained_cfg"
+        ]
+    return causes
+
+
+def _labels(before: list[str], now: list[str]) -> list[str]:
+    if before == now:
+        return []
+    what = "label order" if sorted(before) == sorted(now) else "label names"
+    return [f"{what} {_value(before)} → {_value(now)}"]
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Settings of the preprocessing that are not those of training."""
+    keys = [key for key in [*before, *(now.keys() - before.keys())] if before.get(key) != now.get(key)]
+    return [f"{_CALLED.get(key, key)}: {key} {_value(before.get(key))} → {_value(now.get(key))}" for key in keys]
+
+
+def _loading(missing: list[str], unexpected: list[str]) -> list[str]:
+    """Weights that the files lack or hold in vain."""
+    causes = []
+    if any("lora_" in name or ".base_layer." in name for name in unexpected):
+        causes.append(f"the adapter is not merged: the file holds LoRA weights of its own ({_some(unexpected)})")
+    elif unexpected:
+        causes.append(f"{len(unexpected)} weights belong to no part of the model ({_some(unexpected)})")
+    if missing:
+        adapters = any("lora_" in name for name in missing)
+        what = "weights of the adapter are missing" if adapters else "weights are missing, and random when it is loaded"
+        causes.append(f"{len(missing)} {what}: {_some(missing)}")
+    return causes
+
+
+def _inputs(rows: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
+    """The first row that the model sees otherwise than in training."""
+    for row, found in zip(rows, now, strict=True):
+        for key, old in row["facts"].items():
+            new = found.get(key)
+            if key in ("mean", "std", "pixels") and new is not None and len(new) == len(old):
+                same = bool(np.allclose(old, new, rtol=0, atol=PIXEL_TOLERANCE))
+            else:
+                same = old == new
+            if not same:
+                return [f"row {row['row']} reaches the model otherwise: {key} {_value(old)} → {_value(new)}"]
+    return []
+
+
+def _weights(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Tensors of the files that changed since the run: type, shape, or content."""
+    if before == now:
+        return []
+    types = {_type(weight) for weight in before.values()}, {_type(weight) for weight in now.values()}
+    if types[0] != types[1] and now:
+        return [f"weights are saved as {_some(sorted(types[1]))}, and were as {_some(sorted(types[0]))}"]
+    gone, new = sorted(before.keys() - now.keys()), sorted(now.keys() - before.keys())
+    changed = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
+    named = {"gone": gone, "new": new, "changed": changed}
+    return [f"weights {what} since the run: {_some(names)}" for what, names in named.items() if names]
+
+
+def _type(weight: str) -> str:
+    return weight.partition(" ")[0]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _value(value: Any) -> str:
+    return "nothing" if value is None else _short(repr(value), 100)
+
+
+def _short(text: str, most: int) -> str:
+    line = re.sub(r"\s+", " ", text)
+    return line if len(line) <= most else line[: most - 1] + "…"

@@ -1,0 +1,218 @@
+"""A few judged rows that stay with a run, as a user would hand them to ``pipeline()``, and what the model was then.
+
+With them ``verify`` needs no data. They are the user's, so nothing of them is ever pushed.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import shutil
+import zlib
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_finetune.data.images.decode import decode_faults, open_image, picture_facts
+from hf_finetune.errors import UserError
+from hf_finetune.files import write_json
+from hf_finetune.models import Checkpoint
+from hf_finetune.publish.verify.fresh_process import input_facts, processor_facts
+from hf_finetune.tasks import Task
+from hf_finetune.tasks.long_texts import TRUNCATE, long_text_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FOLDER, FILE = "verify", "sample.json"
+ROWS = 32
+LOOKED_AT = 1_000  # headers of pictures that are read to find the odd ones
+UNREADABLE = "(the file)"  # in place of its settings
+MOST_BYTES = 64_000_000  # that pictures of a sample may take together
+
+# Settings that say nothing about the answers, or that are compared otherwise.
+_IDLE = frozenset({"id2label", "label2id", "transformers_version", "_name_or_path", "base_model_name_or_path"})
+
+
+def keep_sample(folder: Path, task: Task, rows: Dataset | None, labels: list[str], checkpoint: Checkpoint) -> None:
+    """Write ``verify/``: rows that were judged, what the model saw of them in training, and what ``model/`` holds.
+
+    Args:
+        folder: the run folder, with ``model/`` and ``predictions.parquet``.
+        task: what a row is.
+        rows: the judged split, in the order of ``predictions.parquet``; None where no rows were held out.
+        labels: the names, in the order of the logits.
+        checkpoint: its ``processor`` is the one that training used.
+    """
+    import torch
+
+    part = folder / f"{FOLDER}.partial"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    kept, left_out = (
+        ([], {}) if rows is None else _choose(part, task, rows, _strata(folder, rows), checkpoint.processor)
+    )
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    sample = {
+        "task": task.NAME,
+        "device": accelerator.type if accelerator else "cpu",
+        "labels": labels,
+        "processor": processor_facts(checkpoint.processor),
+        **model_facts(folder / "model"),
+        "left_out": left_out,
+        "rows": kept,
+    }
+    write_json(part / FILE, sample)
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    part.rename(folder / FOLDER)
+
+
+def read_sample(folder: Path) -> dict[str, Any]:
+    """What :func:`keep_sample` wrote.
+
+    Raises:
+        UserError: it wrote nothing there, or that is broken.
+    """
+    path = folder / FOLDER / FILE
+    try:
+        sample = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            "the folder keeps no sample of the judged rows to verify the model with",
+            where=str(path),
+            fix="name the folder of a finished run.",
+        ) from error
+    return dict(sample)
+
+
+def model_facts(folder: Path) -> dict[str, Any]:
+    """What the files of a model say, without loading it.
+
+    Returns:
+        ``settings``: of ``config.json`` and, for adapters, ``adapter_config.json``; ``base``: the base checkpoint of an
+        adapter; ``weights``: of each tensor its type, shape and checksum.
+    """
+    settings = {name: _read_json(folder / name) for name in ("config.json", "adapter_config.json")}
+    base = settings["adapter_config.json"].get("base_model_name_or_path")
+    weights = {k: v for path in sorted(folder.glob("*.safetensors")) for k, v in _tensors(path).items()}
+    kept = {name: {k: v for k, v in values.items() if k not in _IDLE} for name, values in settings.items() if values}
+    return {"settings": kept, "base": base, "weights": weights}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        return {UNREADABLE: f"no JSON ({error})"}
+
+
+def _tensors(path: Path) -> dict[str, str]:
+    """Type, shape and checksum of each tensor of a safetensors file; of a file that was cut, of what is left."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = 8 + int.from_bytes(content[:8], "little")
+        try:
+            header = json.loads(content[8:start])
+        except ValueError:
+            return {path.name: "no safetensors header"}
+        view = memoryview(content)
+        try:
+            return {
+                name: f"{tensor['dtype']} {tensor['shape']} {zlib.crc32(view[start + first : start + last]):08x}"
+                for name, tensor in header.items()
+                if name != "__metadata__"
+                for first, last in [tensor["data_offsets"]]
+            }
+        finally:
+            view.release()
+
+
+def _choose(
+    folder: Path, task: Task, rows: Dataset, strata: list[str], processor: Any
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The sample, and how many rows a pipeline cannot repeat, by the reason."""
+    keep = _keep_picture if task.KIND == "image" else _keep_text
+    extremes = _odd_pictures(rows) if task.KIND == "image" else _extreme_texts(rows)
+    order = list(dict.fromkeys([*extremes, *_spread(strata)]))
+    kept: list[dict[str, Any]] = []
+    left_out: dict[str, int] = {}
+    for row in order[: 4 * ROWS]:
+        if len(kept) == ROWS or sum(found.get("bytes", 0) for found in kept) > MOST_BYTES:
+            break
+        found = keep(folder, row, rows[row], processor)
+        if isinstance(found, str):
+            left_out[found] = left_out.get(found, 0) + 1
+        else:
+            kept.append({"row": row, **found})
+    return kept, left_out
+
+
+def _keep_text(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> dict[str, Any] | str:
+    texts = {name: cells[name] for name in ("text", "text_pair") if name in cells}
+    if long_text_of(processor) != TRUNCATE:
+        limit = processor.model_max_length
+        if len(processor(**texts, truncation=False, verbose=False)["input_ids"]) > limit:
+            return f"longer than {limit} tokens, which a pipeline cuts and this run did not"
+    facts = input_facts(processor(**texts, truncation=True))
+    return {"input": texts if "text_pair" in texts else texts["text"], "facts": facts}
+
+
+def _keep_picture(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> dict[str, Any] | str:
+    from transformers.image_utils import load_image
+
+    cell = cells["image"]
+    content = cell["bytes"] if cell.get("bytes") is not None else Path(cell["path"]).read_bytes()
+    file = folder / f"{row}.{picture_facts(cell, decode=False).format.lower()}"
+    file.write_bytes(content)
+    picture = open_image(cell)
+    try:
+        same = np.array_equal(np.asarray(load_image(str(file))), np.asarray(picture))
+    except decode_faults():
+        same = False
+    if not same:
+        file.unlink()
+        return (
+            "of a kind that a pipeline reads otherwise: more than 8 bits a channel, L*a*b* colours or broken EXIF data"
+        )
+    facts = input_facts(processor(images=picture, return_tensors="pt"))
+    return {"input": file.name, "bytes": len(content), "facts": facts}
+
+
+def _extreme_texts(rows: Dataset) -> list[int]:
+    columns = [rows[name][:] for name in ("text", "text_pair") if name in rows.column_names]
+    lengths = [sum(map(len, texts)) for texts in zip(*columns, strict=True)]
+    return [int(np.argmax(lengths)), int(np.argmin(lengths))]
+
+
+def _odd_pictures(rows: Dataset) -> list[int]:
+    """The largest and the smallest picture, and one of each kind of file, pixel and orientation."""
+    looked = np.unique(np.linspace(0, len(rows) - 1, LOOKED_AT).astype(int)).tolist()
+    facts = {row: picture_facts(rows[row]["image"], decode=False) for row in looked}
+    areas = {row: found.width * found.height for row, found in facts.items()}
+    kinds: dict[tuple[Any, ...], int] = {}
+    for row, found in facts.items():
+        kinds.setdefault((found.format, found.mode, found.exif_orientation), row)
+    return [max(areas, key=areas.__getitem__), min(areas, key=areas.__getitem__), *list(kinds.values())[: ROWS // 2]]
+
+
+def _strata(folder: Path, rows: Dataset) -> list[str]:
+    """Label and prediction of each row, as text."""
+    import pandas as pd
+
+    frame = pd.read_parquet(folder / "predictions.parquet", columns=["label", "prediction"])
+    if len(frame) != len(rows):
+        raise RuntimeError(f"{len(frame)} predictions of {len(rows)} rows")
+    return [f"{label} {prediction}" for label, prediction in zip(frame["label"], frame["prediction"], strict=True)]
+
+
+def _spread(strata: list[str]) -> Iterator[int]:
+    """Every row once, one of each kind after the other, and those of a kind in random order."""
+    members: dict[str, list[int]] = {}
+    for row in np.random.default_rng(0).permutation(len(strata)).tolist():
+        members.setdefault(strata[row], []).append(row)
+    for turn in zip_longest(*members.values()):
+        yield from (row for row in turn if row is not None)

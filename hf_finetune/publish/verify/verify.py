@@ -1,0 +1,271 @@
+"""The saved model is proven to give what was measured: in a fresh process, by ``transformers`` alone, on judged rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_finetune.config import Config
+from hf_finetune.console import is_main_process, say
+from hf_finetune.data import Splits
+from hf_finetune.errors import UserError
+from hf_finetune.files import write_json
+from hf_finetune.models import Checkpoint
+from hf_finetune.models.checkpoint import mlp_head_code
+from hf_finetune.models.mlp_head import MODULE_NAME
+from hf_finetune.publish.verify import fresh_process
+from hf_finetune.publish.verify.differences import find_differences, tolerance_of
+from hf_finetune.publish.verify.sample import FOLDER, keep_sample, model_facts, read_sample
+from hf_finetune.tasks import Task
+
+SWITCH = "HF_FINETUNE_VERIFY"
+# What launchers tell their processes: with any of it the fresh process would wait for others.
+_LAUNCHED = frozenset({"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "CROSS_RANK", "CROSS_SIZE"})
+_LAUNCHERS = (
+    "ACCELERATE_", "FSDP_", "DEEPSPEED_", "DS_", "MEGATRON_LM_", "PARALLELISM_CONFIG_", "TORCHELASTIC_", "LOCAL_", "GROUP_",
+    "ROLE_", "OMPI_", "PMI_", "PMIX_", "MPI_",
+)  # fmt: skip
+_TOKENS = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"})
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The content of ``verify.json``.
+
+    Args:
+        rows: that were compared.
+        left_out: rows that a pipeline cannot repeat, by the reason.
+        largest_difference: between two logits of the same row and label.
+        tolerance: what it may be.
+        seconds: it took.
+    """
+
+    rows: int
+    largest_difference: float
+    tolerance: float
+    seconds: float
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def verify(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint) -> None:
+    """Keep a sample of the judged rows, and verify ``model/`` with it. One process works, the others wait.
+
+    ``HF_FINETUNE_VERIFY=0`` in the environment leaves the second step out, which saves the start of a process.
+
+    Raises:
+        UserError: as :func:`verify_run`, in every process.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    failure = None
+    if is_main_process():
+        try:
+            rows = splits.test if splits.test is not None else splits.validation
+            keep_sample(config.output_dir, task, rows, splits.labels, checkpoint)
+            verify_before_use(config.output_dir, trust_remote_code=config.model.trust_remote_code)
+        except UserError as error:
+            failure = (error.what, error.where, error.fix)
+    [failure] = broadcast_object_list([failure])
+    if failure:
+        raise UserError(failure[0], where=failure[1], fix=failure[2])
+
+
+def verify_before_use(folder: Path, *, trust_remote_code: bool = False) -> None:
+    """Verify a run, unless ``HF_FINETUNE_VERIFY=0`` stands in the environment; that is said.
+
+    Raises:
+        UserError: as :func:`verify_run`.
+    """
+    if os.environ.get(SWITCH) == "0":
+        say(f"Not verified, as {SWITCH}=0 says; 'hf-finetune verify {folder}' does it.")
+    else:
+        verify_run(folder, trust_remote_code=trust_remote_code)
+
+
+def verify_run(folder: Path, *, trust_remote_code: bool = False) -> Verification:
+    """Compare what a fresh process makes of ``model/`` with ``predictions.parquet``; write and say the outcome.
+
+    Args:
+        folder: the run folder.
+        trust_remote_code: run Python code that the model carries; that of an MLP head of this package needs no asking.
+
+    Raises:
+        UserError: the model does not load, or does not give what was measured; or there is nothing to compare it with.
+    """
+    began = time.perf_counter()
+    folder = Path(folder)
+    (folder / "verify.json").unlink(missing_ok=True)
+    sample = read_sample(folder)
+    [answer] = ask([job(folder, sample, trust_remote_code=trust_remote_code)])
+    largest, tolerance = judge(folder, sample, answer)
+    seconds = time.perf_counter() - began
+    outcome = Verification(len(sample["rows"]), largest, tolerance, seconds, sample["left_out"])
+    write_json(folder / "verify.json", asdict(outcome))
+    say(sentence(outcome))
+    return outcome
+
+
+def sentence(outcome: Verification) -> str:
+    """The outcome in words."""
+    if not outcome.rows:
+        return "Verified: a fresh process loads the model. There were no held-out rows to compare its answers on."
+    left = "".join(f" {count} rows were left out: {reason}." for reason, count in outcome.left_out.items())
+    return (
+        "Verified: a fresh process that knows nothing of hf-finetune gives the same logits for "
+        f"{outcome.rows} rows (largest difference {outcome.largest_difference:.0e}).{left}"
+    )
+
+
+def job(folder: Path, sample: dict[str, Any], *, trust_remote_code: bool = False) -> dict[str, Any]:
+    """What the fresh process is asked to do.
+
+    Raises:
+        UserError: there is no model, or it carries code that nobody allowed to run.
+    """
+    model = folder / "model"
+    if not model.is_dir():
+        raise UserError("there is no saved model", where=str(model), fix="name the folder of a finished run.")
+    own = _carries_our_code_alone(model)
+    if not own and not trust_remote_code and _code_names(model):
+        raise UserError(
+            "the model carries Python code, which is not run unasked",
+            where=str(model),
+            fix="read the code, then add --trust_remote_code.",
+        )
+    pictures = sample["task"] == "image-classification"
+    inputs = [str((folder / FOLDER / row["input"]).absolute()) if pictures else row["input"] for row in sample["rows"]]
+    halves = any(weight.startswith(("F16", "BF16")) for weight in sample["weights"].values())
+    return {
+        "model": str(model),
+        "task": sample["task"],
+        "inputs": inputs,
+        "trust_remote_code": own or trust_remote_code,
+        # As it was judged; left to itself a pipeline would compute in the halves.
+        **({"dtype": "float32"} if halves else {}),
+    }
+
+
+def ask(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Answers of one fresh process (see :mod:`hf_finetune.publish.verify.fresh_process`).
+
+    Raises:
+        UserError: the process ended before it answered.
+    """
+    import torch
+
+    if torch.accelerator.is_available():
+        torch.accelerator.empty_cache()  # the other process needs some of it
+    with tempfile.TemporaryDirectory() as scratch:
+        answers = Path(scratch, "answers.json")
+        done = subprocess.run(
+            [sys.executable, "-P", fresh_process.__file__, str(answers)],
+            input=json.dumps(jobs),
+            env=_environment(scratch),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise UserError(
+                f"the fresh process that verifies the model ended with status {done.returncode} ({last[:200]})",
+                where=jobs[0]["model"],
+                fix="the run is whole; when there is memory and disk enough, run 'hf-finetune verify' on its folder.",
+            )
+        return list(json.loads(answers.read_text(encoding="utf-8")))
+
+
+def judge(folder: Path, sample: dict[str, Any], answer: dict[str, Any]) -> tuple[float, float]:
+    """The largest difference of two logits, and the tolerance.
+
+    Raises:
+        UserError: the answer is not what was measured; it says what differs.
+    """
+    measured = _measured(folder, sample)
+    tolerance = tolerance_of(measured, sample, answer)
+    causes, largest = find_differences(sample, model_facts(folder / "model"), answer, measured, tolerance)
+    if causes:
+        raise UserError(
+            f"the saved model does not give what was measured: {'; '.join(causes[:5])}",
+            where=str(folder / "model"),
+            fix="do not publish it: put the files of model/ back as the run wrote them, or train again (docs/verify.md). "
+            "metrics.json and predictions.parquet are as they were measured.",
+        )
+    return largest, tolerance
+
+
+def _measured(folder: Path, sample: dict[str, Any]) -> np.ndarray:
+    """Logits of the sample's rows, shape (rows, labels); rows are found by position, for their ids may repeat."""
+    import pandas as pd
+
+    rows, labels = [row["row"] for row in sample["rows"]], sample["labels"]
+    if not rows:
+        return np.zeros((0, len(labels)))
+    path = folder / "predictions.parquet"
+    try:
+        logits = pd.read_parquet(path, columns=["logits"])["logits"]
+        return np.stack(list(logits.iloc[rows])).astype(np.float64).reshape(len(rows), len(labels))
+    except (OSError, ValueError, IndexError, KeyError) as error:
+        raise UserError(
+            "the file does not hold the logits of the rows that verify/ keeps",
+            where=str(path),
+            fix="put the file back as the run wrote it.",
+        ) from error
+
+
+def _environment(scratch: str) -> dict[str, str]:
+    """A lone process without network and token, with as many threads as this one has."""
+    import torch
+
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _LAUNCHED | _TOKENS and not name.startswith(_LAUNCHERS)
+    }
+    kept.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # threads that spin on busy cores made single rows three times as dear
+    return kept | {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_TOKEN_PATH": str(Path(scratch, "token")),  # there is none
+        "HF_MODULES_CACHE": str(Path(scratch, "modules")),
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "PYTHONIOENCODING": "utf-8",
+    }
+
+
+def _code_names(model: Path) -> list[str]:
+    """The classes that configurations of the folder want to be loaded from Python files."""
+    found: list[Any] = []
+    for path in model.glob("*config.json"):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue  # the fresh process says it
+        named = content.get("auto_map") if isinstance(content, dict) else None
+        found += named.values() if isinstance(named, dict) else [named] if named else []
+    return [str(name) for name in found]
+
+
+def _carries_our_code_alone(model: Path) -> bool:
+    """Whether all code that the model wants to run is the MLP head that this package writes, letter by letter."""
+    path = model / f"{MODULE_NAME}.py"
+    names = _code_names(model)
+    if not names or not path.is_file() or not all(name.startswith(f"{MODULE_NAME}.") for name in names):
+        return False
+    base_name = json.loads((model / "config.json").read_text(encoding="utf-8")).get("mlp_head_on", "")
+    return str(base_name).isidentifier() and path.read_text(encoding="utf-8") == mlp_head_code(str(base_name))

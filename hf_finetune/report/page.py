@@ -1,0 +1,305 @@
+"""What the report says, put together from the files of a run folder alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_finetune.console import is_main_process
+from hf_finetune.errors import UserError
+from hf_finetune.report.curves import draw_curves, phases_of
+from hf_finetune.report.figures import (
+    Drawing,
+    draw_confusion,
+    draw_headline,
+    draw_reliability,
+    draw_residuals,
+    draw_scatter,
+)
+from hf_finetune.report.render import render, write_page
+
+HTML = "report.html"
+FEW_CLASSES = 15  # of a confusion matrix that is a table with numbers
+_TARGETS = 6  # numbers a row that get figures of their own
+_EMPTY: dict[str, Any] = {
+    "task": "", "problem": None, "labels": [], "judged": "", "rows": 0, "checkpoint": "", "source": "", "headline": None,
+    "metrics": [], "per_label": {}, "confusion": None, "calibration": None, "numbers": None, "top_losses": [],
+    "label_errors": [], "slices": [], "data": {}, "strategy": [],
+}  # fmt: skip
+
+
+def write_report(folder: Path, output: Path | None = None) -> Path:
+    """Write the report of a run, whole or not at all; of several processes the main one does.
+
+    Args:
+        folder: the run folder.
+        output: where to write it; by default ``report.html`` in the folder.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: no run, a run without ``evaluation.json``, a file that cannot be read, or a page that cannot be written.
+    """
+    path = output or folder / HTML
+    if not is_main_process():
+        return path
+    text = report_page(folder)
+    try:
+        write_page(path, text)
+    except OSError as error:
+        raise UserError(
+            f"the report cannot be written ({error})", where=str(path), fix="name another file with --output."
+        ) from error
+    return path
+
+
+def report_page(folder: Path, *, public: bool = False) -> str:
+    """The text of the report.
+
+    Args:
+        folder: the run folder.
+        public: for other people's eyes: of local paths only the last part is shown, no command line, and no row of the data.
+
+    Raises:
+        UserError: no run, a run without ``evaluation.json``, or a file that cannot be read.
+    """
+    run = _read_run(folder)
+    if public:
+        run = _without_paths(run)
+        run["evaluation"] |= {"top_losses": [], "label_errors": []}
+    e = run["evaluation"]
+    strategy = _strategy_table(e["strategy"])
+    curves = draw_curves(run["history"], (e["headline"] or {}).get("metric", ""))
+    timing = [(_spaced(key), _timing(key, value)) for key, value in run["metrics"].get("timing", {}).items()]
+    contents = [
+        ("metrics", "Metrics", e["metrics"]),
+        ("curves", "Learning curves", curves),
+        ("confusion", "Confusion", e["confusion"]),
+        ("labels", "By label", e["per_label"]),
+        ("calibration", "Calibration", e["calibration"]),
+        ("numbers", "Predicted numbers", e["numbers"]),
+        ("slices", "Slices", any(each["values"] for each in e["slices"])),
+        ("losses", "Top losses", e["top_losses"]),
+        ("errors", "Likely label errors", e["label_errors"]),
+        ("data", "Data", e["data"].get("splits")),
+        ("check", "Findings of the check", run["check"]),
+        ("strategy", "Strategy", strategy),
+        ("timing", "Time and memory", timing),
+        ("configuration", "Configuration", True),
+    ]
+    return render(
+        Path(__file__).with_name("report.html.j2"),
+        e=e,
+        contents=contents,
+        name=folder.resolve().name,
+        with_baseline=any(row.get("baseline") is not None for row in e["metrics"]),
+        weakest=_weakest(e["per_label"]),
+        headline=_headline_figure(e["headline"]),
+        curves=curves,
+        phases=phases_of(run["history"]),
+        confusion=_confusion_figure(e),
+        reliability=_reliability_figure(e["calibration"]),
+        targets=[] if e["numbers"] is None else [_target_figures(i, t) for i, t in enumerate(e["numbers"][:_TARGETS])],
+        strategy=strategy,
+        counts=_class_counts(e["data"].get("splits", {})),
+        timing=timing,
+        check=run["check"],
+        environment=run["environment"],
+        command="" if public else _in_lines(_command(run["environment"])),
+        again=_in_lines(["hf-finetune", "train", e["task"], "--config", "config.yaml", "--output_dir", "runs/again"]),
+        config=run["config"],
+        number=_number,
+        short=lambda value: _number(value, 3),
+        scale=_scale,
+        shade=_shade,
+        words=_words,
+        spaced=_spaced,
+    )
+
+
+def _read_run(folder: Path) -> dict[str, Any]:
+    """The files of a run; those that may be missing are empty."""
+    if not folder.is_dir():
+        raise UserError("there is no such folder", where=str(folder), fix="name the folder of a run.")
+    if not (folder / "evaluation.json").is_file():
+        runs = (folder / "config.yaml").is_file() or (folder / "metrics.json").is_file()
+        what = "the run has no evaluation.json, which the report shows" if runs else "this is no run folder"
+        fix = "train it again." if runs else "name the folder that --output_dir named."
+        raise UserError(what, where=str(folder), fix=fix)
+    config = folder / "config.yaml"
+    return {
+        "evaluation": _EMPTY | _json(folder / "evaluation.json", {}),
+        "metrics": _json(folder / "metrics.json", {}),
+        "history": _json(folder / "history.json", []),
+        "environment": _json(folder / "environment.json", {}),
+        "check": _json(folder / "check.json", {}),
+        "config": config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
+    }
+
+
+def _json(path: Path, empty: Any) -> Any:
+    """The content of a file, which must be of the kind of ``empty``; that itself where there is no file."""
+    if not path.is_file():
+        return empty
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the file cannot be read ({error})", where=str(path), fix="run the evaluation again."
+        ) from error
+    if not isinstance(content, type(empty)):
+        kind = "a list" if isinstance(empty, list) else "an object"
+        raise UserError(f"the file holds no JSON that is {kind}", where=str(path), fix="run the evaluation again.")
+    return content
+
+
+def _without_paths(run: dict[str, Any]) -> dict[str, Any]:
+    """Every path that the configuration names, wherever it stands, replaced by its last part."""
+    import yaml
+
+    values = [value for value in (yaml.safe_load(run["config"]) or {}).values() if isinstance(value, str)]
+    text = json.dumps(run, ensure_ascii=False)
+    for value in sorted({v.rstrip("/") for v in values if _is_path(v)}, key=len, reverse=True):
+        text = text.replace(json.dumps(value, ensure_ascii=False)[1:-1], Path(value).name)
+    return json.loads(text)
+
+
+def _is_path(value: str) -> bool:
+    """No id of the Hub, which has one slash at most and is nothing on this disk."""
+    return bool(set(value) & {"/", "\\"}) and (value[0] in "/.~" or value.count("/") > 1 or Path(value).exists())
+
+
+def _headline_figure(headline: dict[str, Any] | None) -> Drawing | None:
+    if not headline or not math.isfinite(headline["value"]):
+        return None
+    rows = [("this model", headline["value"], headline.get("interval"))]
+    if headline.get("baseline"):
+        rows.append(("baseline", headline["baseline"]["value"], headline["baseline"].get("interval")))
+    if headline.get("floor"):
+        rows.append(("floor", headline["floor"]["value"], None))
+    return draw_headline(rows, headline["metric"])
+
+
+def _confusion_figure(e: dict[str, Any]) -> Drawing | None:
+    """Of few classes a table with numbers is made."""
+    if not e["confusion"] or len(e["confusion"]["matrix"]) <= FEW_CLASSES:
+        return None
+    said = [f"{pair['label']} taken for {pair['prediction']} ({pair['rows']})" for pair in e["confusion"]["pairs"][:3]]
+    pairs = f"Most confused: {'; '.join(said)}." if said else ""
+    return draw_confusion(np.array(e["confusion"]["matrix"], dtype=float), pairs)
+
+
+def _reliability_figure(calibration: dict[str, Any] | None) -> Drawing | None:
+    curves = []
+    for part, name in (("before", "before temperature"), ("after", "after temperature")):
+        bins = ((calibration or {}).get(part) or {}).get("curve") or []
+        points = [(each["confidence"], each["accuracy"]) for each in bins if each["rows"]]
+        if points:
+            curves.append((name, points))
+    return draw_reliability(curves) if curves else None
+
+
+def _target_figures(index: int, target: dict[str, Any]) -> tuple[str, list[Drawing]]:
+    labels, predictions = np.array(target["labels"], dtype=float), np.array(target["predictions"], dtype=float)
+    return target["name"], [
+        draw_scatter(f"scatter{index}", labels, predictions),
+        draw_residuals(f"residuals{index}", labels, predictions),
+    ]
+
+
+def _strategy_table(strategy: list[dict[str, Any]]) -> list[tuple[str, int, list[str]]]:
+    """(stage, parameters, what each phase does with it)."""
+    names = dict.fromkeys(stage["stage"] for phase in strategy for stage in phase["stages"])
+    by_phase = [{stage["stage"]: stage for stage in phase["stages"]} for phase in strategy]
+    return [
+        (
+            name,
+            next(stages[name]["parameters"] for stages in by_phase if name in stages),
+            [_stage(stages.get(name)) for stages in by_phase],
+        )
+        for name in names
+    ]
+
+
+def _stage(stage: dict[str, Any] | None) -> str:
+    if stage is None or not stage["trainable"]:
+        return "frozen"
+    part = "" if stage["trainable"] == stage["parameters"] else f" ({stage['trainable']:,} weights)"
+    return f"{_rate(stage.get('learning_rate'))}{part}"
+
+
+def _rate(rate: float | None) -> str:
+    return "trains" if rate is None else f"{rate:.2e}"
+
+
+def _weakest(per_label: dict[str, dict[str, float]]) -> list[tuple[str, float]]:
+    """The three labels of lowest F1, where there are more."""
+    scores = [(name, figures["f1"]) for name, figures in per_label.items() if "f1" in figures]
+    return sorted(scores, key=lambda pair: pair[1])[:3] if len(scores) > 3 else []
+
+
+def _class_counts(splits: dict[str, Any]) -> list[tuple[str, list[int]]]:
+    """(class, rows in each split); empty where rows have no classes."""
+    names = dict.fromkeys(name for split in splits.values() for name in split.get("counts") or {})
+    return [(name, [(split.get("counts") or {}).get(name, 0) for split in splits.values()]) for name in names]
+
+
+def _command(environment: dict[str, Any]) -> list[str]:
+    """The command line that was given; of the program only its name."""
+    words = [str(word) for word in environment.get("command", [])]
+    return [Path(words[0]).name, *words[1:]] if words else []
+
+
+def _in_lines(words: list[str]) -> str:
+    """A command for the shell, one flag a line."""
+    parts = [shlex.quote(word) for word in words]
+    return "".join(f" \\\n    {word}" if word.startswith("--") else f" {word}" for word in parts).strip()
+
+
+def _timing(key: str, value: float) -> str:
+    if key.endswith("_seconds"):
+        return f"{value:.1f} s" if value < 90 else f"{value / 60:.1f} min" if value < 5400 else f"{value / 3600:.1f} h"
+    if key.endswith("_bytes"):
+        return f"{value / 1e6:,.0f} MB" if value < 1e9 else f"{value / 1e9:.2f} GB"
+    return _number(int(value) if float(value).is_integer() else value)
+
+
+def _number(value: Any, digits: int = 4) -> str:
+    """A figure as people read it; a dash where there is none."""
+    if value is None or isinstance(value, str) or not math.isfinite(value):
+        return str(value) if isinstance(value, str) else "–"
+    if float(value).is_integer() and (isinstance(value, int) or abs(value) >= 1000):
+        return f"{int(value):,}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    if 0 < abs(value) < 0.1**digits:
+        return f"{value:.1e}"
+    return f"{value:.{digits}f}" if abs(value) < 10 else f"{value:.{max(digits - 2, 1)}f}"
+
+
+def _scale(value: float, most: float) -> str:
+    """A share of the width of a bar, in percent."""
+    return f"{100 * min(max(value / most, 0.0), 1.0):.1f}" if most and math.isfinite(value) else "0"
+
+
+def _shade(rows: int, of_class: int) -> str:
+    """How strong the colour of a cell is, in percent: single mistakes are to be seen, and the number upon it be read."""
+    return f"{60 * math.sqrt(rows / of_class):.1f}" if rows else "0"
+
+
+def _words(value: Any) -> str:
+    """A label, a list of labels, a number or a list of numbers."""
+    if isinstance(value, list):
+        return ", ".join(_words(each) for each in value) or "none"
+    return _number(value, 3) if isinstance(value, float) else str(value)
+
+
+def _spaced(key: str) -> str:
+    """``train_head_seconds`` as ``train head``."""
+    return key.removesuffix("_seconds").removesuffix("_bytes").replace("_", " ")
