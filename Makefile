@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hf-finetune needs Python 3.11 or later: make PYTHON=python3.12 ...")'
@@ -25,9 +25,6 @@ lint: $(READY)
 
 bench: $(READY)
 	for script in benchmarks/*.py; do $(VENV) "$$script" || exit 1; done
-
-docs: $(READY)
-	$(VENV) docs/make_errors.py
 
 clean:
 	rm -rf .venv .ruff_cache .mypy_cache .pytest_cache .hypothesis .coverage* runs dist build *.egg-info
