@@ -4,7 +4,7 @@
     python benchmarks/accuracy.py --shared FOLDER --only sst2 flowers12
 
 Every row is one run of the ordinary recipe at its defaults. The baseline of texts with one class is tf-idf (1, 2) and
-logistic regression on the same training rows, computed here; others are what the data set's own page quotes: for pictures
+logistic regression on the same training rows, computed here; others are what the data set's own page quotes: for images
 a linear probe, for pairs of texts the cosine of their tf-idf vectors, for several classes a row tf-idf and logistic
 regression with a threshold of 0.2. Seconds are of the whole run, model loading and evaluation included.
 """
@@ -31,7 +31,7 @@ OTHER_TEXTS = {
     "goemotions": ({}, "f1_micro", 0.551),
 }
 FLOORS = ("majority_accuracy", "majority_f1_micro", "mean_rmse")
-PICTURES = {"flowers12": 0.967, "trashnet": 0.817, "cifar10_6k": None}
+IMAGES = {"flowers12": 0.967, "trashnet": 0.817, "cifar10_6k": None}
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def demo_jobs() -> list[dict[str, Any]]:
 
 
 def shared_jobs(root: Path) -> list[dict[str, Any]]:
-    """The data sets of a folder beside the checkout; pictures with both backbones."""
+    """The data sets of a folder beside the checkout; images with both backbones."""
     cache = cache_dir()
     texts = [
         {
@@ -98,7 +98,7 @@ def shared_jobs(root: Path) -> list[dict[str, Any]]:
             "flags": {"dataset_name": str(root / "data" / name)},
             "quoted": probe if model.name.startswith("mobilenet") else None,
         }
-        for name, probe in PICTURES.items()
+        for name, probe in IMAGES.items()
         for model in (root / "models" / "mobilenet_v1_075_224", image_checkpoint(cache))
     ]
 

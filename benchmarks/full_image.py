@@ -3,8 +3,8 @@
     python benchmarks/full_image.py                        # ResNet-50 with random weights
     python benchmarks/full_image.py --model FOLDER --rows 200 --epochs 6
 
-The peer is a plain Trainer at that script's defaults: float32, 8 rows a step, RandomResizedCrop and a flip of pictures
-that are decoded at every access. The pictures are made on the fly: smooth noise with grain, JPEG quality 90. Seconds of
+The peer is a plain Trainer at that script's defaults: float32, 8 rows a step, RandomResizedCrop and a flip of images
+that are decoded at every access. The images are made on the fly: smooth noise with grain, JPEG quality 90. Seconds of
 an epoch are those of all epochs, decoding included, divided by their number; evaluation and checkpoints are off. The last
 column but one is the share of our training in which the model waits for a batch, the first epoch with its decoding
 included.
@@ -25,7 +25,7 @@ GOALS = {"500 × 375": 3.0, "4000 × 3000": 6.0}
 def main() -> None:
     parser = paired.parser(__doc__)
     parser.add_argument("--model", type=Path, help="folder of an image checkpoint (default: ResNet-50, random weights)")
-    parser.add_argument("--rows", type=int, default=32, help="training pictures (default: 32)")
+    parser.add_argument("--rows", type=int, default=32, help="training images (default: 32)")
     parser.add_argument("--epochs", type=int, default=3, help="epochs of a run (default: 3)")
     flags = parser.parse_args()
     if flags.quick:
@@ -35,13 +35,13 @@ def main() -> None:
         if not flags.model:
             paired.run_side("models:resnet50", folder=str(model))
         runs = {name: measure(flags, str(model), scratch, name) for name in SIZES}
-    columns = ["pictures", "rows", "example s", "ours s", "ratio", "goal", "pictures/s", "waiting %", "device"]
+    columns = ["images", "rows", "example s", "ours s", "ratio", "goal", "images/s", "waiting %", "device"]
     rows = [row(name, flags, sides) for name, sides in runs.items()]
     paired.publish(__file__, flags, "Full fine-tuning on photographs: seconds of an epoch", columns, rows, runs)
 
 
 def measure(flags: Any, model: str, scratch: str, name: str) -> dict[str, list[paired.Run]]:
-    """Both sides on pictures of one size."""
+    """Both sides on images of one size."""
     width, height = SIZES[name]
     folder = str(Path(scratch, name))
     paired.run_side(
@@ -52,7 +52,7 @@ def measure(flags: Any, model: str, scratch: str, name: str) -> dict[str, list[p
     peer = {"strategy": "full", "settings": settings, "judge": False, **data}
     ours = {"strategy": "full", **settings, **data}
     runs = paired.alternate(
-        {f"{name}: example": ("peers:trainer_pictures", peer), f"{name}: ours": ("photographs:ours", ours)},
+        {f"{name}: example": ("peers:trainer_images", peer), f"{name}: ours": ("photographs:ours", ours)},
         flags.repeats,
     )
     paired.require_equal(runs, "trainable")

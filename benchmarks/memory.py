@@ -5,7 +5,7 @@
 
 Every cell is the peak of the resident memory of a process from its start to its end, Python and the libraries included,
 in MB: model, data, training, and on our side the final evaluation and the model card. Each side has the rows a step of
-its defaults: for pictures 32 on ours and 8 on the other, for texts 16 and 32. The last row is a process that only loads
+its defaults: for images 32 on ours and 8 on the other, for texts 16 and 32. The last row is a process that only loads
 the libraries.
 """
 
@@ -54,9 +54,7 @@ def jobs(flags: Any, folder: Path) -> list[tuple[Workload, dict[str, Any]]]:
         ),
         (Workload(f"full: {read.name}", read.task, "full", read.flags), {}),
     ]
-    for work in partly_frozen(
-        flags.shared, folder, pictures=16 if flags.quick else 32, texts=48 if flags.quick else 96
-    ):
+    for work in partly_frozen(flags.shared, folder, images=16 if flags.quick else 32, texts=48 if flags.quick else 96):
         still = {"augmentation": "none"} if work.task == "image-classification" else {}
         found.append((work, {"activation_cache": "on", **still}))
     return found

@@ -4,7 +4,7 @@
     python benchmarks/partial_freeze.py --shared FOLDER    # texts of SST-2 instead of the demo's
 
 An epoch is timed from its first batch to its last step by the same callback on all sides, from the second epoch on:
-building the cache, evaluation and checkpoints are outside. Ours trains on pictures without random views, as the cache
+building the cache, evaluation and checkpoints are outside. Ours trains on images without random views, as the cache
 asks for; the plain Trainer crops and flips them at random and pads texts to 128 tokens, as the example scripts do.
 """
 
@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from measure import paired
 from measure.workloads import Workload, partly_frozen
 
-ROWS, FEW = {"pictures": 64, "texts": 320}, {"pictures": 16, "texts": 48}
+ROWS, FEW = {"images": 64, "texts": 320}, {"images": 16, "texts": 48}
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python benchmarks/scaling.py
     python benchmarks/scaling.py --shared FOLDER
 
-A linear probe with the activation cache on texts and on pictures, and full fine-tuning on texts, each at three sizes of
+A linear probe with the activation cache on texts and on images, and full fine-tuning on texts, each at three sizes of
 the same data. Time is that of training, without evaluation and checkpoints, by row and epoch. Memory is the peak of the
 process; the last column says what each further row added to it.
 """
@@ -20,11 +20,11 @@ FACTORS = (1, 4, 16)
 
 def main() -> None:
     flags = paired.parser(__doc__).parse_args()
-    base = {"pictures": 12, "texts": 16} if flags.quick else {"pictures": 40, "texts": 60}
+    base = {"images": 12, "texts": 16} if flags.quick else {"images": 40, "texts": 60}
     runs: dict[str, dict[str, list[paired.Run]]] = {}
     rows = []
     for name, work, count, settings in (
-        ("linear probe", photographs(flags.shared, "head"), base["pictures"], {"activation_cache": "on"}),
+        ("linear probe", photographs(flags.shared, "head"), base["images"], {"activation_cache": "on"}),
         ("linear probe", film_reviews(flags.shared, "head"), base["texts"], {"activation_cache": "on"}),
         ("full", film_reviews(flags.shared, "full"), base["texts"], {}),
     ):

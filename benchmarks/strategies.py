@@ -4,7 +4,7 @@
     python benchmarks/strategies.py --shared FOLDER --markdown         # more data sets, as docs/strategies.md shows them
 
 Every cell is the ordinary recipe at its defaults with ``--strategy`` named, on the first training rows of the set (of
-pictures, rows drawn with a fixed seed). Seeds change the head's first weights, the order of the rows and the random views;
+images, rows drawn with a fixed seed). Seeds change the head's first weights, the order of the rows and the random views;
 the held-out rows stay the same. Seconds are those of training, with evaluations and checkpoints. A run finds in the
 activation cache what a run before it has kept, except that every strategy and seed starts with a cache of its own.
 """
@@ -23,7 +23,7 @@ from hf_finetune.files import cache_dir, write_json
 from hf_finetune.packaged import fine_tune
 
 STRATEGIES = ("head", "lp_ft", "gradual", "lora", "full")
-PICTURES = ("flowers12", "trashnet")
+IMAGES = ("flowers12", "trashnet")
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def demo_jobs() -> list[dict[str, Any]]:
     cache = cache_dir()
     files = {f"{split}_file": str(path) for split, path in text_data(cache).items()}
     few = {"max_train_samples": 400, "max_predict_samples": 400}
-    pictures = {"dataset_name": str(image_data(cache)), "image_size": 128}
+    images = {"dataset_name": str(image_data(cache)), "image_size": 128}
     return [
         {
             "data": "rotten-tomatoes",
@@ -76,13 +76,13 @@ def demo_jobs() -> list[dict[str, Any]]:
             "data": "solar-cells",
             "task": "image-classification",
             "model": image_checkpoint(cache),
-            "flags": pictures | few,
+            "flags": images | few,
         },
     ]
 
 
 def shared_jobs(root: Path) -> list[dict[str, Any]]:
-    """Small sets of a folder beside the checkout; pictures at 128 pixels."""
+    """Small sets of a folder beside the checkout; images at 128 pixels."""
     mobilenet = root / "models" / "mobilenet_v1_075_224"
     bert = text_checkpoint(cache_dir())
     sizes = {"flowers12": (60, 240), "trashnet": (240,), "sst2": (100, 400), "tweeteval_emotion": (600,)}
@@ -90,13 +90,13 @@ def shared_jobs(root: Path) -> list[dict[str, Any]]:
     return [
         {
             "data": f"{name}, {rows} rows",
-            "task": "image-classification" if name in PICTURES else "text-classification",
-            "model": mobilenet if name in PICTURES else bert,
+            "task": "image-classification" if name in IMAGES else "text-classification",
+            "model": mobilenet if name in IMAGES else bert,
             "flags": {
                 "dataset_name": str(root / "data" / name),
                 "max_train_samples": rows,
                 **few,
-                **({"image_size": 128} if name in PICTURES else {}),
+                **({"image_size": 128} if name in IMAGES else {}),
             },
         }
         for name, counts in sizes.items()

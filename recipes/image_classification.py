@@ -1,7 +1,7 @@
-"""Fine-tune a vision model to classify pictures.
+"""Fine-tune a vision model to classify images.
 
     accelerate launch recipes/image_classification.py \
-        --model_name_or_path timm/resnet50.a1_in1k --train_dir pictures --output_dir runs/pictures
+        --model_name_or_path timm/resnet50.a1_in1k --train_dir images --output_dir runs/images
 
 Any flag may stand in a YAML file (``--config recipes/configs/cifar10_resnet50.yaml``); the command line
 wins. This file is meant to be copied and edited: it reads from top to bottom, one call a step.

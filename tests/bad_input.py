@@ -15,12 +15,12 @@ RUN = "run"
 
 
 class Case:
-    """A good file, good checkpoints and good pictures, and a folder in which everything that is wrong is written."""
+    """A good file, good checkpoints and good images, and a folder in which everything that is wrong is written."""
 
     def __init__(self, folder: Path, checkpoints, image_folder: str) -> None:
         self.folder = folder
         self.checkpoints = checkpoints
-        self.pictures = image_folder
+        self.images = image_folder
         self.good = self.file("good.csv", GOOD)
         self.bert = checkpoints("bert")
         self.vit = checkpoints("vit")
@@ -33,7 +33,7 @@ class Case:
         return ["train", "text-classification", *model, *data, "--output_dir", str(self.folder / RUN), *flags]
 
     def image(self, *flags, data=None, model=None):
-        source = ["--model_name_or_path", str(model or self.vit), "--dataset_name", str(data or self.pictures)]
+        source = ["--model_name_or_path", str(model or self.vit), "--dataset_name", str(data or self.images)]
         return ["train", "image-classification", *source, "--output_dir", str(self.folder / RUN), *flags]
 
     def bare(self, *flags, task="text-classification"):
@@ -79,7 +79,7 @@ class Case:
         Path(path).write_bytes(content[: int(len(content) * share)])
         return path
 
-    # Checkpoints and pictures
+    # Checkpoints and images
 
     def checkpoint(self, name, **changes):
         """A copy of a checkpoint with files (dots as ``__``) taken away (None), replaced, or changed by a function."""
@@ -98,7 +98,7 @@ class Case:
         return self.checkpoint(name, config__json=lambda old: json.dumps(json.loads(old) | values).encode())
 
     def album(self, **changes):
-        """Six good pictures in two classes, and files (by path) written into them or, with None, classes emptied."""
+        """Six good images in two classes, and files (by path) written into them or, with None, classes emptied."""
         from PIL import Image
 
         root = self.folder / "album"
@@ -115,32 +115,32 @@ class Case:
         return str(root)
 
     def bad_album(self):
-        """Eight pictures in two classes, none of which is one."""
+        """Eight images in two classes, none of which is one."""
         for index in range(8):
             self.raw(f"bad/{'ab'[index % 2]}/{index}.png", b"x")
         return str(self.folder / "bad")
 
-    def broken_picture(self):
-        root = self.folder / "pictures"
-        shutil.copytree(self.pictures, root)
-        picture = next((root / "train" / "class 1").iterdir())
-        picture.write_bytes(picture.read_bytes()[:60])
+    def broken_image(self):
+        root = self.folder / "images"
+        shutil.copytree(self.images, root)
+        image = next((root / "train" / "class 1").iterdir())
+        image.write_bytes(image.read_bytes()[:60])
         return root
 
     def table(self, more):
-        root = Path(self.pictures)
+        root = Path(self.images)
         files = [file for name in ("class 1", "class 2") for file in sorted((root / "train" / name).iterdir())[:6]]
         rows = [(file.relative_to(root).as_posix(), file.parent.name) for file in files] + more
-        path = self.file("pictures.csv", rows, ("path", "label"))
-        data = ["--train_file", path, "--image_root", self.pictures]
+        path = self.file("images.csv", rows, ("path", "label"))
+        data = ["--train_file", path, "--image_root", self.images]
         return ["train", "image-classification", "--model_name_or_path", self.vit, *data]
 
     def copied(self):
-        return Path(shutil.copytree(Path(self.pictures, "train"), self.folder / "copied"))
+        return Path(shutil.copytree(Path(self.images, "train"), self.folder / "copied"))
 
     def linked(self):
         root = self.copied()
-        (root / "class 1" / "out.png").symlink_to(Path(self.pictures, "test"))
+        (root / "class 1" / "out.png").symlink_to(Path(self.images, "test"))
         return root
 
     def bomb(self):
@@ -157,7 +157,7 @@ class Case:
     def archive(self, member):
         import zipfile
 
-        path = self.folder / "pictures.zip"
+        path = self.folder / "images.zip"
         if member is None:
             path.write_bytes(b"no archive")
             return path
@@ -167,7 +167,7 @@ class Case:
 
     def states(self):
         """Content of every file of the user's that a command line of ours can name, by path."""
-        roots = [self.folder, Path(self.bert), Path(self.vit), Path(self.pictures)]
+        roots = [self.folder, Path(self.bert), Path(self.vit), Path(self.images)]
         files = [path for root in roots for path in root.rglob("*") if path.is_file()]
         folders = {str(path): "folder" for path in self.folder.rglob("*") if path.is_dir()}
         return folders | {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

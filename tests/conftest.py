@@ -268,10 +268,10 @@ def text_files(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory) -> str:
-    """Pictures by class and split: reddish, greenish and bluish noise of different sizes; 48, 12 and 13 of them."""
+    """Images by class and split: reddish, greenish and bluish noise of different sizes; 48, 12 and 13 of them."""
     from PIL import Image
 
-    root = tmp_path_factory.mktemp("pictures")
+    root = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     for split, count in {"train": 48, "validation": 12, "test": 13}.items():
         for index in range(count):

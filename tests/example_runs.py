@@ -117,7 +117,7 @@ def _strategy(stages: int = 14) -> list[dict]:
     ]
 
 
-def picture(seed: int) -> str:
+def image(seed: int) -> str:
     """A thumbnail as a data URI."""
     from PIL import Image
 
@@ -144,12 +144,12 @@ def _classes(labels: list[str], rows: int, *, task: str, right: float) -> dict:
     precision, recall = (np.diag(matrix) / np.maximum(matrix.sum(axis), 1) for axis in (0, 1))
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
     value = float(np.mean(true == predicted))
-    pictures = task == "image-classification"
+    images = task == "image-classification"
     examples = [
-        {"id": f"test/{labels[true[i]]}/{i}.jpg" if pictures else str(i), "label": labels[true[i]],
+        {"id": f"test/{labels[true[i]]}/{i}.jpg" if images else str(i), "label": labels[true[i]],
          "prediction": labels[predicted[i]], "probability": 0.99 - n / 50, "loss": 5.2 - n / 3,
-         "text": None if pictures else (EVIL, LONG, RIGHT_TO_LEFT, "Two hours that I will not get back.\nNever.")[n % 4],
-         "picture": picture(n) if pictures else None}
+         "text": None if images else (EVIL, LONG, RIGHT_TO_LEFT, "Two hours that I will not get back.\nNever.")[n % 4],
+         "image": image(n) if images else None}
         for n, i in enumerate(np.flatnonzero(wrong)[:8])
     ]  # fmt: skip
     bins = np.linspace(0.55, 0.99, 10)
@@ -185,7 +185,7 @@ def _classes(labels: list[str], rows: int, *, task: str, right: float) -> dict:
         "numbers": None, "top_losses": examples,
         "label_errors": [
             {"id": each["id"], "label": each["label"], "suggested": each["prediction"], "margin": 0.71,
-             "text": each["text"], "picture": each["picture"]} for each in examples[:3]
+             "text": each["text"], "image": each["image"]} for each in examples[:3]
         ],
         "slices": [{"column": "source", "values": [
             {"value": name, "rows": 100 + n, "metrics": {"accuracy": 0.9 - n / 20, "f1_macro": 0.88},
@@ -235,7 +235,7 @@ def _numbers() -> dict:
         "per_label": {"price": {"rmse": 40.3, "mae": 31.9, "r2": 0.9312}},
         "numbers": [{"name": "price", "labels": true.tolist(), "predictions": found.tolist()}],
         "top_losses": [{"id": str(i), "label": float(true[i]), "prediction": float(found[i]), "probability": None,
-                        "loss": 9001.0, "text": EVIL, "picture": None} for i in range(4)],
+                        "loss": 9001.0, "text": EVIL, "image": None} for i in range(4)],
         "data": {"splits": {"train": {"rows": 4800, "counts": None}, "test": {"rows": 600, "counts": None}},
                  "notes": [], "skipped": 0},
     }  # fmt: skip

@@ -20,7 +20,7 @@ from measure.sides import now
 
 
 def inference_pass(**flags: Any) -> dict[str, Any]:
-    """Training and validation pictures through the network once, 64 at a time, in the precision that ours uses.
+    """Training and validation images through the network once, 64 at a time, in the precision that ours uses.
 
     Args:
         flags: model and data, as for ours.

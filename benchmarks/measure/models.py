@@ -1,4 +1,4 @@
-"""Models with random weights and pictures of noise, made on the fly: for speed and memory alone."""
+"""Models with random weights and images of noise, made on the fly: for speed and memory alone."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def bert_small(folder: str, tokenizer: str) -> None:
     AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
 
 
-def make_pictures(folder: str, train: int, validation: int) -> None:
+def make_images(folder: str, train: int, validation: int) -> None:
     """JPEGs of 500 × 375 pixels by class: smooth noise with some grain, about as hard to decode as photographs."""
     random = np.random.default_rng(0)
     for split, rows in (("train", train), ("validation", validation)):

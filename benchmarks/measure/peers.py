@@ -1,6 +1,6 @@
 """The peers: a plain ``transformers.Trainer`` at the defaults of transformers' own example scripts, in float32.
 
-Pictures follow ``run_image_classification.py`` (random crops and flips of pictures that are decoded at every access,
+Images follow ``run_image_classification.py`` (random crops and flips of images that are decoded at every access,
 8 rows a step), texts ``run_glue.py`` and ``run_classification.py`` (padded to 128 tokens; 32 rows a step, as the
 examples' page asks for). Rows and frozen parts are those of our side.
 """
@@ -38,8 +38,8 @@ from measure.rows import read
 from measure.sides import install_clock, now
 
 
-def trainer_pictures(strategy: str, settings: dict[str, Any], judge: bool, **flags: Any) -> dict[str, Any]:
-    """Fine-tune on pictures as ``run_image_classification.py`` does.
+def trainer_images(strategy: str, settings: dict[str, Any], judge: bool, **flags: Any) -> dict[str, Any]:
+    """Fine-tune on images as ``run_image_classification.py`` does.
 
     Args:
         strategy: which parts get no gradient; as ``--strategy`` of ours.
@@ -72,7 +72,7 @@ def trainer_pictures(strategy: str, settings: dict[str, Any], judge: bool, **fla
 
 
 def trainer_texts(strategy: str, settings: dict[str, Any], judge: bool, **flags: Any) -> dict[str, Any]:
-    """Fine-tune on texts as ``run_glue.py`` does; arguments as in :func:`trainer_pictures`."""
+    """Fine-tune on texts as ``run_glue.py`` does; arguments as in :func:`trainer_images`."""
     _, splits = read("text-classification", flags)
     name = flags["model_name_or_path"]
     tokenizer = AutoTokenizer.from_pretrained(name)
@@ -145,7 +145,7 @@ def with_views(rows: Any, views: Any) -> Any:
     """Rows that are decoded and transformed whenever they are asked for."""
 
     def transform(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        batch["pixel_values"] = [views(picture.convert("RGB")) for picture in batch["image"]]
+        batch["pixel_values"] = [views(image.convert("RGB")) for image in batch["image"]]
         return batch
 
     return rows.cast_column("image", Image()).with_transform(transform)

@@ -1,4 +1,4 @@
-"""Pictures of a camera's size, and our side with a second clock: for how long the model waits for its next batch."""
+"""Images of a camera's size, and our side with a second clock: for how long the model waits for its next batch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def make_photographs(folder: str, width: int, height: int, train: int, validatio
 
 
 def ours(**flags: Any) -> dict[str, Any]:
-    """As ``sides:ours`` on pictures, with ``wait_seconds``: the time within training in which a batch is waited for."""
+    """As ``sides:ours`` on images, with ``wait_seconds``: the time within training in which a batch is waited for."""
     waited = 0.0
     untimed = Trainer.get_batch_samples
 

@@ -10,7 +10,7 @@ from hf_finetune.demo import image_checkpoint, image_data, text_checkpoint, text
 from hf_finetune.files import cache_dir
 from measure.paired import run_side
 
-PEERS = {"text-classification": "peers:trainer_texts", "image-classification": "peers:trainer_pictures"}
+PEERS = {"text-classification": "peers:trainer_texts", "image-classification": "peers:trainer_images"}
 
 Side = tuple[str, dict[str, Any]]
 
@@ -68,17 +68,17 @@ def film_reviews(shared: Path | None, strategy: str, **samples: int) -> Workload
     return Workload(name, "text-classification", strategy, model | flags | samples)
 
 
-def partly_frozen(shared: Path | None, folder: Path, *, pictures: int, texts: int) -> list[Workload]:
+def partly_frozen(shared: Path | None, folder: Path, *, images: int, texts: int) -> list[Workload]:
     """A deep part frozen: ResNet-50 through layer3, ViT-S/16 10 of 12, MiniLM 4 of 6, a BERT of width 384 10 of 12.
 
     Args:
         shared: see :func:`film_reviews`.
-        folder: where models and pictures are made.
-        pictures: training rows of the vision models.
+        folder: where models and images are made.
+        images: training rows of the vision models.
         texts: training rows of the text encoders.
     """
-    data, bert = folder / "pictures", folder / "bert"
-    run_side("models:make_pictures", folder=str(data), train=pictures, validation=8)
+    data, bert = folder / "images", folder / "bert"
+    run_side("models:make_images", folder=str(data), train=images, validation=8)
     samples = {"max_train_samples": texts, "max_eval_samples": 16, "max_predict_samples": 16}
     reviews = film_reviews(shared, "freeze:4", **samples)
     run_side("models:bert_small", folder=str(bert), tokenizer=reviews.flags["model_name_or_path"])

@@ -60,8 +60,8 @@ class Cut:
         dtype: of that output.
         per_token: whether its first dimension runs over the tokens of a text, one a token.
         first_only: whether the rest reads nothing but its first position (a class token).
-        channels_last: whether it is a picture in that memory order.
-        pixels: shape and dtype of a picture; None for texts.
+        channels_last: whether it is an image in that memory order.
+        pixels: shape and dtype of an image; None for texts.
     """
 
     model: nn.Module

@@ -83,15 +83,15 @@ def hash_prefix(cut: Cut, stages: list[Stage], depth: int) -> str:
 def hash_rows(split: Any) -> str:
     """The inputs of a split, row by row; labels and ids do not count.
 
-    Texts are hashed as tokens, pictures as bytes, or, where they are files, by path, size and time of the last change.
+    Texts are hashed as tokens, images as bytes, or, where they are files, by path, size and time of the last change.
     """
     digest = hashlib.sha256()
-    pictures = "image" in split.column_names
-    columns = ["image"] if pictures else [name for name in split.column_names if name not in _NOT_INPUTS]
+    images = "image" in split.column_names
+    columns = ["image"] if images else [name for name in split.column_names if name not in _NOT_INPUTS]
     for batch in split.select_columns(columns).with_format("arrow").iter(1000):
-        if pictures:
+        if images:
             for cell in batch["image"].to_pylist():
-                digest.update(_picture(cell))
+                digest.update(_image(cell))
         else:
             for name in sorted(columns):
                 digest.update(f"{name} {json.dumps(batch[name].to_pylist())}".encode())
@@ -99,7 +99,7 @@ def hash_rows(split: Any) -> str:
 
 
 def describe_processor(processor: Any) -> str:
-    """What a processor does, as far as it changes pictures: its settings. Texts are hashed as tokens."""
+    """What a processor does, as far as it changes images: its settings. Texts are hashed as tokens."""
     if hasattr(processor, "data_config"):  # timm's
         return json.dumps(processor.data_config, sort_keys=True, default=str)
     return json.dumps(processor.to_dict(), sort_keys=True, default=str) if hasattr(processor, "to_dict") else ""
@@ -108,7 +108,7 @@ def describe_processor(processor: Any) -> str:
 _NOT_INPUTS = frozenset({"id", "label", "labels", "length", "cut", "row"})
 
 
-def _picture(cell: dict[str, Any]) -> bytes:
+def _image(cell: dict[str, Any]) -> bytes:
     if cell.get("bytes") is not None:
         return hashlib.sha256(cell["bytes"]).digest()
     path = Path(cell["path"]).absolute()

@@ -33,7 +33,7 @@ class Settings:
 
     Args:
         half: bfloat16 or float16 where the forward pass runs in it; else None.
-        views: random views of the training pictures in a phase.
+        views: random views of the training images in a phase.
     """
 
     half: torch.dtype | None

@@ -48,7 +48,7 @@ def _why_input(config: DataConfig, kind: str, own: str, number: int) -> str:
     if named:
         return f"named by --{kind}_column"
     if own.strip().lower() in (IMAGE_NAMES if kind == "image" else TEXT_NAMES):
-        return f"a usual name of {'pictures' if kind == 'image' else 'texts'}"
+        return f"a usual name of {'images' if kind == 'image' else 'texts'}"
     return "the only column of images" if kind == "image" else "the only column of strings beside the label"
 
 

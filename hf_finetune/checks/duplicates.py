@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_finetune.checks.finding import DRAW_SEED, MOST_NAMED, Section, Severity, Table, percent
-from hf_finetune.checks.near import near_pictures, near_texts
-from hf_finetune.checks.pictures import Looks
+from hf_finetune.checks.images import Looks
+from hf_finetune.checks.near import near_images, near_texts
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.audit import is_constant
 from hf_finetune.data.rows.identical import (
     contradicting,
     crossing,
     find_identical,
+    image_keys,
     label_codes,
     name_groups,
-    picture_keys,
     tables,
     text_keys,
 )
@@ -31,7 +31,7 @@ _MANY = 0.01  # share of a split from which on repeated rows are a warning
 
 
 def check_duplicates(splits: Splits, looks: dict[str, Looks] | None = None) -> Section:
-    """Exact and near duplicates of all splits; ``looks`` is what was seen of pictures."""
+    """Exact and near duplicates of all splits; ``looks`` is what was seen of images."""
     section = Section("Duplicates and leakage", "duplicates")
     exact = find_identical(splits)
     if is_constant(splits, exact):
@@ -40,7 +40,7 @@ def check_duplicates(splits: Splits, looks: dict[str, Looks] | None = None) -> S
             "error",
             f"all {len(splits.train):,} training rows have the same input: there is nothing to learn from",
             where="train split",
-            fix="name the column of the input: --text_column for texts, --image_column for pictures.",
+            fix="name the column of the input: --text_column for texts, --image_column for images.",
         )
     _within(section, splits, exact)
     _across(section, splits, exact, "exact")
@@ -116,7 +116,7 @@ def _near(section: Section, splits: Splits, looks: dict[str, Looks] | None) -> p
     """Pairs of near duplicates, each a group of its own; equal inputs count once."""
     import pandas as pd
 
-    keys = text_keys(splits) if looks is None else picture_keys(splits)
+    keys = text_keys(splits) if looks is None else image_keys(splits)
     rows = pd.concat(
         [
             pd.DataFrame({"split": name, "row": np.arange(len(split)), "key": keys[name], "label": label_codes(split)})
@@ -129,7 +129,7 @@ def _near(section: Section, splits: Splits, looks: dict[str, Looks] | None) -> p
     if len(rows) > MOST_NEAR:
         section.sentences.append(f"Near duplicates are looked for among {MOST_NEAR:,} of {len(rows):,} different rows.")
         rows = _drawn(rows)
-    pairs = near_texts(_texts(splits, rows)) if looks is None else _picture_pairs(rows, looks)
+    pairs = near_texts(_texts(splits, rows)) if looks is None else _image_pairs(rows, looks)
     both = rows.iloc[pairs[:, ::-1].ravel()].drop(columns="key").reset_index(drop=True)
     both.insert(0, "group", np.repeat(np.arange(len(pairs)), 2))
     return both
@@ -167,7 +167,7 @@ def _plain(part: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def _readable(rows: pd.DataFrame, looks: dict[str, Looks]) -> pd.DataFrame:
-    """Rows whose pictures were looked at and can be read; ``place`` is where in :class:`Looks`."""
+    """Rows whose images were looked at and can be read; ``place`` is where in :class:`Looks`."""
     import pandas as pd
 
     seen = [
@@ -177,11 +177,11 @@ def _readable(rows: pd.DataFrame, looks: dict[str, Looks]) -> pd.DataFrame:
     return rows.merge(pd.concat(seen, ignore_index=True), on=["split", "row"], how="inner")
 
 
-def _picture_pairs(rows: pd.DataFrame, looks: dict[str, Looks]) -> np.ndarray:
+def _image_pairs(rows: pd.DataFrame, looks: dict[str, Looks]) -> np.ndarray:
     names = rows["split"].unique()
     places = {name: rows.loc[rows["split"] == name, "place"].to_numpy() for name in names}
     hashes = np.concatenate([looks[name].hashes[places[name]] for name in names])
-    return near_pictures(hashes, np.concatenate([looks[name].thumbnails[places[name]] for name in names]))
+    return near_images(hashes, np.concatenate([looks[name].thumbnails[places[name]] for name in names]))
 
 
 def _tabulate(section: Section, splits: Splits, exact: pd.DataFrame, near: pd.DataFrame) -> None:

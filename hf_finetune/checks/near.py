@@ -1,4 +1,4 @@
-"""Rows that are nearly the same: texts by MinHash, pictures by a perceptual hash. Bands make candidates, comparison decides.
+"""Rows that are nearly the same: texts by MinHash, images by a perceptual hash. Bands make candidates, comparison decides.
 
 MinHash and its bands: Broder 1997; Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, ch. 3. Time and memory grow with
 the number of rows, whatever the rows are: in a crowded bucket a row is compared with its next neighbours only.
@@ -13,7 +13,7 @@ import numpy as np
 
 PERMUTATIONS, BANDS = 64, 16  # pairs that share 0.7 of their shingles meet in a band with probability 0.988
 SIMILAR = 0.7  # share of the word 3-shingles of two texts that both have (Jaccard)
-MOST_DISTANCE = 3  # bits of 64 in which the hashes of two pictures may differ
+MOST_DISTANCE = 3  # bits of 64 in which the hashes of two images may differ
 _WORDS = 512  # of a text that are read
 _NEIGHBOURS = {"text": 8, "image": 30}  # rows of a bucket that a row is compared with
 _CHUNK = 20_000  # rows, or pairs, at once
@@ -105,8 +105,8 @@ def jaccard(texts: Any, pairs: np.ndarray) -> np.ndarray:
     return similar
 
 
-def near_pictures(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
-    """Pairs of pictures whose hashes differ in few bits and whose thumbnails look the same.
+def near_images(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
+    """Pairs of images whose hashes differ in few bits and whose thumbnails look the same.
 
     Args:
         hashes: uint64 of shape (rows,).

@@ -12,8 +12,8 @@ from hf_finetune.checks.cost import Settings, check_cost
 from hf_finetune.checks.counts import check_columns, check_counts
 from hf_finetune.checks.duplicates import check_duplicates
 from hf_finetune.checks.finding import Section
+from hf_finetune.checks.images import Looks, check_images, look_at
 from hf_finetune.checks.label_noise import check_label_noise
-from hf_finetune.checks.pictures import Looks, check_pictures, look_at
 from hf_finetune.checks.texts import check_lengths, check_texts
 from hf_finetune.config import Config
 from hf_finetune.console import say
@@ -24,13 +24,13 @@ from hf_finetune.tasks import Task
 
 
 def check_data(config: Config, task: Task, splits: Splits) -> tuple[list[Section], Splits]:
-    """What the rows alone tell; and the splits without the pictures that cannot be read."""
+    """What the rows alone tell; and the splits without the images that cannot be read."""
     sections = [check_columns(config.data, splits), check_counts(splits)]
     looks = None
     if task.KIND == "image":
-        say("Looking at the pictures.")
+        say("Looking at the images.")
         looks = look_at(splits)
-        sections.append(check_pictures(splits, looks, config.data.on_bad_image))
+        sections.append(check_images(splits, looks, config.data.on_bad_image))
     else:
         sections.append(check_texts(splits))
     say("Looking for duplicates.")
@@ -69,7 +69,7 @@ def _trainable(splits: Splits) -> bool:
 
 
 def _readable(splits: Splits, looks: dict[str, Looks]) -> Splits:
-    """Without the rows whose pictures cannot be read; a held-out split that has no other goes with them."""
+    """Without the rows whose images cannot be read; a held-out split that has no other goes with them."""
     kept: dict[str, Any] = {}
     for name, split in splits.items():
         gone = looks[name].rows[~looks[name].readable]

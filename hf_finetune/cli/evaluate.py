@@ -18,7 +18,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("run", metavar="RUN", help="run folder")
     rows = parser.add_mutually_exclusive_group()
     rows.add_argument("--test_file", help="labelled rows (default: the run's own test rows)")
-    rows.add_argument("--test_dir", help="folder of pictures or .txt files, one sub-folder a class")
+    rows.add_argument("--test_dir", help="folder of images or .txt files, one sub-folder a class")
     parser.add_argument("--output_dir", help="where the figures go (default: RUN/evaluations/NAME)")
     parser.add_argument("--slice_column", nargs="+", help="columns by whose values the rows are judged as well")
     parser.add_argument("--text_column", help="column of the text (default: what the run read)")

@@ -15,7 +15,7 @@ VERBS = {
     "check": "find what is wrong with the data before training:  hf-finetune check TASK [flags]",
     "evaluate": "judge a run once more, on its own held-out rows or on others:  hf-finetune evaluate RUN [--test_file FILE]",
     "compare": "say which of several runs is better on the same rows:  hf-finetune compare RUN RUN",
-    "predict": "label texts or pictures with a trained model:  hf-finetune predict RUN_OR_MODEL INPUT",
+    "predict": "label texts or images with a trained model:  hf-finetune predict RUN_OR_MODEL INPUT",
     "report": "write the page that shows a run:  hf-finetune report RUN",
     "verify": "prove that the saved model gives what was measured:  hf-finetune verify RUN",
     "export": "write a model for use without PyTorch, as ONNX:  hf-finetune export RUN",

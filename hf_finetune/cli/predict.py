@@ -1,4 +1,4 @@
-"""``hf-finetune predict RUN_OR_MODEL INPUT``: labels for a file of texts, a folder of pictures or one picture."""
+"""``hf-finetune predict RUN_OR_MODEL INPUT``: labels for a file of texts, a folder of images or one image."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def _parser() -> VerbParser:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="CSV, TSV, JSON, JSONL, Parquet or Arrow file of texts or of paths of pictures; folder or archive of "
-        "pictures; one picture",
+        help="CSV, TSV, JSON, JSONL, Parquet or Arrow file of texts or of paths of images; folder or archive of "
+        "images; one image",
     )
     parser.add_argument(
         "--output", default="predictions.csv", help="CSV, JSONL or Parquet file (default: predictions.csv)"
@@ -70,7 +70,7 @@ def _parser() -> VerbParser:
     parser.add_argument("--text_column", help="column of the text (default: what the model was trained on)")
     parser.add_argument("--text_columns", nargs="+", help="several columns that make one text")
     parser.add_argument("--text_pair_column", help="column of the second text (default: what the model was trained on)")
-    parser.add_argument("--image_column", help="column of the paths of pictures (default: found by name)")
+    parser.add_argument("--image_column", help="column of the paths of images (default: found by name)")
     parser.add_argument("--image_root", help="folder that the paths start from (default: the table's own)")
     parser.add_argument(
         "--encoding", help="encoding of CSV, TSV and JSON files, e.g. cp1252 (default: found, and said)"
@@ -79,7 +79,7 @@ def _parser() -> VerbParser:
     bad: dict[str, Any] = {"choices": ("error", "skip"), "default": "error"}
     does = "does: stop before anything is predicted, or be left out and listed beside the output (default: error)"
     parser.add_argument("--on_bad_row", help=f"what a row without text {does}", **bad)
-    parser.add_argument("--on_bad_image", help=f"what an unreadable picture {does}", **bad)
+    parser.add_argument("--on_bad_image", help=f"what an unreadable image {does}", **bad)
     parser.add_argument("--batch_size", type=int, default=64, help="rows at once (default: 64)")
     parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model carries")
     return parser

@@ -77,7 +77,7 @@ class DataConfig:
     )
     image_root: str | None = field(
         default=None,
-        metadata={"help": "Folder that the paths of a table of pictures start from (default: the table's own)."},
+        metadata={"help": "Folder that the paths of a table of images start from (default: the table's own)."},
     )
     label_column: str | None = field(
         default=None, metadata={"help": "Column of the label (default: found by name and type)."}
@@ -127,13 +127,13 @@ class DataConfig:
         metadata={"help": "splits.parquet of another run, or its folder: the same rows in the same splits."},
     )
     max_train_samples: int | None = field(
-        default=None, metadata={"help": "Use the first N training rows only (of pictures, N at random)."}
+        default=None, metadata={"help": "Use the first N training rows only (of images, N at random)."}
     )
     max_eval_samples: int | None = field(
-        default=None, metadata={"help": "Use the first N validation rows only (of pictures, N at random)."}
+        default=None, metadata={"help": "Use the first N validation rows only (of images, N at random)."}
     )
     max_predict_samples: int | None = field(
-        default=None, metadata={"help": "Use the first N test rows only (of pictures, N at random)."}
+        default=None, metadata={"help": "Use the first N test rows only (of images, N at random)."}
     )
     on_bad_row: Literal["error", "skip"] = field(
         default="error",
@@ -200,14 +200,14 @@ class CacheConfig:
     activation_views: int = field(
         default=0,
         metadata={
-            "help": "With random augmentation: keep the activations of this many views of every picture, and take "
+            "help": "With random augmentation: keep the activations of this many views of every image, and take "
             "another each epoch (default: 0, new views are computed every epoch)."
         },
     )
     image_cache: Literal["auto", "ram", "disk", "off"] = field(
         default="auto",
         metadata={
-            "help": "Decode every picture once, to a size a little above what the model sees, and keep it; auto chooses "
+            "help": "Decode every image once, to a size a little above what the model sees, and keep it; auto chooses "
             "memory or disk by what is free."
         },
     )

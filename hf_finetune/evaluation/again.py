@@ -39,7 +39,7 @@ def evaluate_again(
         config: the run's own.
         output: where the files go.
         file: labelled rows to judge on; without it and ``folder`` the run's own test rows, else its validation rows.
-        folder: of pictures or ``.txt`` files by class.
+        folder: of images or ``.txt`` files by class.
 
     Raises:
         UserError: the run is not finished, or the rows do not suit its model.

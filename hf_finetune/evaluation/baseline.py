@@ -45,7 +45,7 @@ class Baseline:
 def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Baseline | None:
     """A linear model on cheap features of the same training rows, judged on the same split.
 
-    Texts: tf-idf of words and pairs of words; of pairs of texts that of both, and their cosine. Pictures: what the untouched
+    Texts: tf-idf of words and pairs of words; of pairs of texts that of both, and their cosine. Images: what the untouched
     checkpoint gives its head, from the activation cache where it is there. Logistic regression for classes, ridge regression
     for numbers; the strength of regularisation is the better one on the validation rows. All processes take part.
 
@@ -60,7 +60,7 @@ def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Ba
     if len(np.unique(labels[rows], axis=0)) < 2:
         return None
     parts = {"train": splits.train.select(rows)} | {n: s for n, s in splits.items() if n in ("validation", judged)}
-    make = _text_features if task.KIND == "text" else _picture_features
+    make = _text_features if task.KIND == "text" else _image_features
     features = make(config, task, splits, parts)
     if features is None:
         return None
@@ -100,7 +100,7 @@ def _text_features(config: Config, task: Task, splits: Splits, parts: dict[str, 
     return found
 
 
-def _picture_features(config: Config, task: Task, splits: Splits, parts: dict[str, Any]) -> dict[str, Any] | None:
+def _image_features(config: Config, task: Task, splits: Splits, parts: dict[str, Any]) -> dict[str, Any] | None:
     untouched = replace(config, model=replace(config.model, head_hidden_size=None))
     checkpoint = task.load_model(untouched, splits.labels, splits.problem)
     head = set(checkpoint.stages[-1].parameters)

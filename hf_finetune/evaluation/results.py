@@ -146,7 +146,7 @@ def _hub_metric(answers: Judged, name: str | None) -> tuple[str, Callable[[np.nd
 
 
 def hash_texts(split: Any) -> str | None:
-    """What tells the texts of a split from others, whatever their ids are; None of pictures, whose ids are their paths."""
+    """What tells the texts of a split from others, whatever their ids are; None of images, whose ids are their paths."""
     columns = [name for name in ("text", "text_pair") if name in split.column_names]
     digest = hashlib.sha256()
     for name in columns:

@@ -25,7 +25,7 @@ class Answers:
         labels: ids, shape (rows,), or numbers, shape (rows, labels).
         groups: what rows belong together by, where the run was told.
         metric: the one that its headline shows.
-        texts: what tells the texts from others; None of pictures.
+        texts: what tells the texts from others; None of images.
         columns: the user's names of the columns that were read, by standard name.
     """
 

@@ -1,4 +1,4 @@
-"""A row as a page can show it: the beginning of its text, or its picture made small."""
+"""A row as a page can show it: the beginning of its text, or its image made small."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ EDGE = 160  # pixels of the longer side
 
 
 def shown(row: dict[str, Any]) -> dict[str, str | None]:
-    """``text`` and ``picture`` (a ``data:`` address) of a row; one of them is None."""
+    """``text`` and ``image`` (a ``data:`` address) of a row; one of them is None."""
     if "image" in row:
-        return {"text": None, "picture": _thumbnail(row["image"])}
-    return {"text": " / ".join(_short(row[name]) for name in ("text", "text_pair") if name in row), "picture": None}
+        return {"text": None, "image": _thumbnail(row["image"])}
+    return {"text": " / ".join(_short(row[name]) for name in ("text", "text_pair") if name in row), "image": None}
 
 
 def _short(text: str) -> str:
@@ -24,8 +24,8 @@ def _short(text: str) -> str:
 def _thumbnail(cell: Any) -> str:
     from hf_finetune.data.images.decode import open_reduced
 
-    picture = open_reduced(cell, EDGE)
-    picture.thumbnail((EDGE, EDGE))
+    image = open_reduced(cell, EDGE)
+    image.thumbnail((EDGE, EDGE))
     content = io.BytesIO()
-    picture.save(content, "JPEG", quality=80)
+    image.save(content, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()

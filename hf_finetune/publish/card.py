@@ -24,8 +24,8 @@ SHOWN = (
     "rmse", "mae", "r2", "pearson", "spearman",
 )  # fmt: skip
 HUB_NAMES = {"accuracy": "accuracy", "f1_macro": "f1", "pearson": "pearsonr", "spearman": "spearmanr", "rmse": "rmse"}
-# One of the pictures that the Hub's own pages show.
-SAMPLE_PICTURE = "https://huggingface.co/datasets/mishig/sample_images/resolve/main/tiger.jpg"
+# One of the images that the Hub's own pages show.
+SAMPLE_IMAGE = "https://huggingface.co/datasets/mishig/sample_images/resolve/main/tiger.jpg"
 # What the card reads of a run's ``timing``.
 TIMING = ("train_seconds", "trainable_parameters", "parameters", "processes", "peak_memory_bytes")
 FLOORS = {
@@ -38,15 +38,15 @@ FLOORS = {
 def write_model_card(config: Config, task: Task, splits: Splits, plan: Plan, results: Results) -> None:
     """Write ``README.md`` with metadata that the Hub accepts. No local path gets into it."""
     if is_main_process():
-        pictures = draw_figures(config.output_dir, results.details)
-        text = model_card(config, task, splits, plan, results, pictures)
+        images = draw_figures(config.output_dir, results.details)
+        text = model_card(config, task, splits, plan, results, images)
         (config.output_dir / "README.md").write_text(text, encoding="utf-8")
 
 
 def model_card(
-    config: Config, task: Task, splits: Splits, plan: Plan, results: Results, pictures: dict[str, str] | None = None
+    config: Config, task: Task, splits: Splits, plan: Plan, results: Results, images: dict[str, str] | None = None
 ) -> str:
-    """The text of the card; ``pictures`` are files beside it, and what they show."""
+    """The text of the card; ``images`` are files beside it, and what they show."""
     from huggingface_hub import ModelCard, ModelCardData
 
     base = public_name(str(config.model.model_name_or_path))
@@ -65,7 +65,7 @@ def model_card(
         eval_results=_eval_results(task, data, results) or None,
         widget=_widget(task, splits),
     )
-    body = "\n\n".join(_sections(config, task, splits, plan, results, pictures or {}, base=base, data=data, name=name))
+    body = "\n\n".join(_sections(config, task, splits, plan, results, images or {}, base=base, data=data, name=name))
     return str(ModelCard(f"---\n{card.to_yaml()}\n---\n\n{body}\n"))
 
 
@@ -98,7 +98,7 @@ def _sections(
     splits: Splits,
     plan: Plan,
     results: Results,
-    pictures: dict[str, str],
+    images: dict[str, str],
     *,
     base: str,
     data: str,
@@ -114,7 +114,7 @@ def _sections(
         f"{link} fine-tuned for {task.NAME} on {data}: {_labels(splits)}, {counts} rows.",
         "## Results",
         _results_table(results),
-        *(f"![{words}]({name})" for name, words in pictures.items()),
+        *(f"![{words}]({name})" for name, words in images.items()),
         "## Use",
         _usage(config, task, name, splits),
         "## Training",
@@ -176,7 +176,7 @@ def _limits(splits: Splits, results: Results) -> list[str]:
 def _widget(task: Task, splits: Splits) -> list[dict[str, str]] | None:
     """Examples for the Hub's page; never rows of the user's."""
     if task.KIND == "image":
-        return [{"src": SAMPLE_PICTURE, "example_title": "Tiger"}]
+        return [{"src": SAMPLE_IMAGE, "example_title": "Tiger"}]
     if "text_pair" in splits.inputs.values():
         return None
     return [{"text": "Two hours well spent: I would recommend it to anybody."}]
@@ -256,7 +256,7 @@ def _usage(config: Config, task: Task, name: str, splits: Splits) -> str:
     trust = ", trust_remote_code=True" if config.model.head_hidden_size else ""
     pairs = "text_pair" in splits.inputs.values()
     text = '{"text": "Some text.", "text_pair": "Another."}' if pairs else '"Some text."'
-    sample = f"{text}, truncation=True" if task.KIND == "text" else '"picture.jpg"'
+    sample = f"{text}, truncation=True" if task.KIND == "text" else '"image.jpg"'
     if splits.problem == MULTI:
         sample += ", top_k=None"
     elif splits.problem == REGRESSION:

@@ -1,4 +1,4 @@
-"""The pictures of the model card: what is confused with what, how true the probabilities are, predicted numbers."""
+"""The images of the model card: what is confused with what, how true the probabilities are, predicted numbers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MOST_NAMES = 15  # classes that stand by name at the axes; more are numbered as 
 
 
 def draw_figures(folder: Path, details: dict[str, Any]) -> dict[str, str]:
-    """Write the pictures that the details of a run hold into ``figures/``, in place of earlier ones.
+    """Write the images that the details of a run hold into ``figures/``, in place of earlier ones.
 
     Args:
         folder: the run's.
         details: the content of ``evaluation.json``.
 
     Returns:
-        What each picture shows in words, by its path in the folder.
+        What each image shows in words, by its path in the folder.
     """
     target = folder / FOLDER
     shutil.rmtree(target, ignore_errors=True)

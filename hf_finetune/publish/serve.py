@@ -1,4 +1,4 @@
-"""A page in the browser that asks a fine-tuned model: texts are typed, pictures dropped, probabilities shown as bars."""
+"""A page in the browser that asks a fine-tuned model: texts are typed, images dropped, probabilities shown as bars."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hf_finetune.evaluation.targets import MultiLabel
 
 SHOWN = 10  # classes that are shown, the most probable first
 MAX_FILE_SIZE = "20mb"
-KEEP_SECONDS = 600  # so long a dropped picture stays on disk at most
+KEEP_SECONDS = 600  # so long a dropped image stays on disk at most
 
 # Everything is escaped: names of classes are the user's.
 TEMPLATE = """\
@@ -76,7 +76,7 @@ class Answer:
 
 
 def text_boxes(labeller: Labeller) -> dict[str, str]:
-    """The user's name of each text → ``text`` or ``text_pair``: a box each. Empty for pictures."""
+    """The user's name of each text → ``text`` or ``text_pair``: a box each. Empty for images."""
     if labeller.task.KIND == "image":
         return {}
     columns = labeller.input_columns or {"text": ["text"]}
@@ -92,21 +92,21 @@ def answer_texts(labeller: Labeller, texts: dict[str, str]) -> Answer | None:
     return _answer(labeller, text_rows(pa.table({name: [text] for name, text in texts.items()}), text_boxes(labeller)))
 
 
-def answer_picture(labeller: Labeller, path: str) -> Answer:
-    """What ``predict`` says of a picture.
+def answer_image(labeller: Labeller, path: str) -> Answer:
+    """What ``predict`` says of an image.
 
     Raises:
         UserError: it cannot be read, or is a decompression bomb.
     """
     from datasets import Dataset
 
-    from hf_finetune.data.readers.image_folder import picture_features
+    from hf_finetune.data.readers.image_folder import image_features
 
     cell = {"bytes": None, "path": path}
     fault = decode_fault(cell)
     if fault:
-        raise UserError(f"this picture cannot be read ({fault})", fix="give another one.")
-    return _answer(labeller, Dataset.from_dict({"id": ["0"], "image": [cell]}, features=picture_features()))
+        raise UserError(f"this image cannot be read ({fault})", fix="give another one.")
+    return _answer(labeller, Dataset.from_dict({"id": ["0"], "image": [cell]}, features=image_features()))
 
 
 def _answer(labeller: Labeller, rows: Any) -> Answer:
@@ -154,9 +154,9 @@ def build_page(labeller: Labeller, name: str) -> Any:
     def say_texts(*texts: str) -> str:
         return render(answer_texts(labeller, dict(zip(boxes, texts, strict=True))))
 
-    def say_picture(path: str | None) -> str:
+    def say_image(path: str | None) -> str:
         try:
-            return render(answer_picture(labeller, path) if path else None)
+            return render(answer_image(labeller, path) if path else None)
         except UserError as error:
             raise gradio.Error(error.what, print_exception=False) from error
 
@@ -168,10 +168,10 @@ def build_page(labeller: Labeller, name: str) -> Any:
             button = gradio.Button("Predict", variant="primary")
         else:
             # The file as it was dropped: predict opens, turns and converts it, and Gradio does not.
-            inputs = [gradio.Image(label="picture", height=300, sources=["upload", "clipboard"])]
+            inputs = [gradio.Image(label="image", height=300, sources=["upload", "clipboard"])]
             inputs[0].preprocess = lambda dropped: dropped and dropped.path
         shown = gradio.HTML(label="answer")
-        fn: Callable[..., str] = say_texts if boxes else say_picture
+        fn: Callable[..., str] = say_texts if boxes else say_image
         events = [button.click, *(box.submit for box in inputs)] if boxes else [inputs[0].change]
         for event in events:
             event(fn, inputs, shown, api_visibility="private", show_progress="minimal")

@@ -23,7 +23,7 @@ _INK = {
     "#000005": "var(--second)",
 }
 TEXT, DIM, LINE, FIRST, SECOND = _INK
-# The same two hues in pictures of pixels, which know no variables: seen on white and on black.
+# The same two hues in images of pixels, which know no variables: seen on white and on black.
 _FIRST_RGB, _SECOND_RGB = (0.30, 0.50, 0.92), (0.90, 0.45, 0.10)
 _STYLE = {
     "svg.fonttype": "none",
@@ -57,7 +57,7 @@ class Drawing:
         key: tells the parts of one figure from those of another.
         title: stands above it.
         words: what it shows, for those who do not see it.
-        svg: the picture.
+        svg: the image.
     """
 
     key: str

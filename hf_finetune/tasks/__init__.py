@@ -42,7 +42,7 @@ class Task(Protocol):
         Of a ``Stream`` it is the same stream, which knows how to encode its rows when they are read.
 
         ``views`` asks for random views of the rows, in training; without it the inputs are those of ``pipeline()``.
-        ``image_cache`` says where the decoded pictures of rows that are read more than once are kept.
+        ``image_cache`` says where the decoded images of rows that are read more than once are kept.
         """
 
     def collator(self, processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Image classification: one picture in, classes or numbers out."""
+"""Image classification: one image in, classes or numbers out."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def load_model(config: Config, labels: list[str], problem: str = SINGLE) -> Chec
     checkpoint = load_checkpoint(model, AUTO_CLASS, labels, processor, problem)
     if config.inputs.image_size:
         checkpoint.processor = _resize(checkpoint, config.inputs.image_size)
-    _try_picture(checkpoint, config.inputs.image_size)
+    _try_image(checkpoint, config.inputs.image_size)
     return checkpoint
 
 
@@ -77,8 +77,8 @@ def load_processor(name: str, **options: Any) -> Any:
         ) from error
 
 
-class Pictures(torch.utils.data.Dataset):
-    """Rows of a split as model inputs; what a row's picture was decoded to may be kept for later epochs.
+class Images(torch.utils.data.Dataset):
+    """Rows of a split as model inputs; what a row's image was decoded to may be kept for later epochs.
 
     Each item has ``pixel_values`` of shape (channels, height, width), float32 or, before normalisation, uint8, and
     ``labels`` where the split has labels. A random view depends on the run's seed, the epoch and the row alone: workers,
@@ -118,7 +118,7 @@ class Pictures(torch.utils.data.Dataset):
         return self._item(index, self._decoded(index))
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
-        """A batch of rows; where no worker reads ahead, their pictures are decoded in threads."""
+        """A batch of rows; where no worker reads ahead, their images are decoded in threads."""
         threads = 1 if torch.utils.data.get_worker_info() else decoding_threads()
         missing = [index for index in indices if self.store is None or self.store.get(index) is None]
         with one_thread():
@@ -165,7 +165,7 @@ def decoding_threads() -> int:
 
 def encode(
     split: Any, processor: Any, views: InputConfig | None = None, image_cache: str | None = None
-) -> Pictures | Stream:
+) -> Images | Stream:
     """Pixels as the checkpoint's processor makes them, or random views of them in the same size and scale.
 
     Args:
@@ -176,27 +176,27 @@ def encode(
             are uint8 wherever that loses nothing, kept or not. Those of a stream are decoded when they are read.
     """
     if isinstance(split, Stream):
-        pictures = Pictures({}, partial(_inputs, processor)) if views is None else _views({}, processor, views, None)
-        return split.encoded(partial(_encode_rows, split, pictures))
+        images = Images({}, partial(_inputs, processor)) if views is None else _views({}, processor, views, None)
+        return split.encoded(partial(_encode_rows, split, images))
     return _plain(split, processor, image_cache) if views is None else _views(split, processor, views, image_cache)
 
 
-def _views(split: Any, processor: Any, views: InputConfig, image_cache: str | None) -> Pictures:
+def _views(split: Any, processor: Any, views: InputConfig, image_cache: str | None) -> Images:
     """Random views; without an ``image_cache`` nothing is kept."""
     pixels = measure_preprocessing(processor)
     store = source_store(split, pixels.source_edge, image_cache) if image_cache else None
     decode = partial(_source, pixels.source_edge)
     if views.augmentation == "none":
-        return Pictures(split, decode, partial(_rotated, rotation(views.rotation_degrees), processor), store)
+        return Images(split, decode, partial(_rotated, rotation(views.rotation_degrees), processor), store)
     transform = training_transform(pixels, views.augmentation, views.rotation_degrees)
-    return Pictures(split, decode, transform, store)
+    return Images(split, decode, transform, store)
 
 
-def _encode_rows(stream: Stream, pictures: Pictures, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Inputs of the rows of a batch, as ``pictures`` would make them; without those that cannot be read."""
+def _encode_rows(stream: Stream, images: Images, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Inputs of the rows of a batch, as ``images`` would make them; without those that cannot be read."""
     from PIL import Image
 
-    batch = copy.copy(pictures)
+    batch = copy.copy(images)
     batch.split = {row["row"]: row for row in rows}
     batch.seed = stream.seed
     batch.set_epoch(rows[0]["epoch"])
@@ -206,21 +206,21 @@ def _encode_rows(stream: Stream, pictures: Pictures, rows: list[dict[str, Any]])
         faults = dict(unreadable_images(batch.split, list(batch.split)))
         if not faults:
             raise
-        return _encode_rows(stream, pictures, stream.drop_unreadable(rows, faults))
+        return _encode_rows(stream, images, stream.drop_unreadable(rows, faults))
     return [item | {"labels": row["label"]} for item, row in zip(items, rows, strict=True)]
 
 
-def _plain(split: Dataset, processor: Any, image_cache: str | None) -> Pictures:
+def _plain(split: Dataset, processor: Any, image_cache: str | None) -> Images:
     """Full decoding and the processor's own resize, as in ``pipeline()``."""
     if image_cache is None:
-        return Pictures(split, partial(_inputs, processor))
+        return Images(split, partial(_inputs, processor))
     pixels = measure_preprocessing(processor)
     if not is_reversible(processor, pixels):
         say("The processor's pixels cannot be kept as bytes without loss: they are computed every time.")
-        return Pictures(split, partial(_inputs, processor))
+        return Images(split, partial(_inputs, processor))
     shapes = np.tile([3, *pixels.size], (len(split), 1))
-    store = open_store(shapes, image_cache, f"{len(split)} pictures at the model's size")
-    return Pictures(split, partial(_bytes, processor, pixels), store=store)
+    store = open_store(shapes, image_cache, f"{len(split)} images at the model's size")
+    return Images(split, partial(_bytes, processor, pixels), store=store)
 
 
 def _source(edge: int, cell: Any) -> np.ndarray:
@@ -235,8 +235,8 @@ def _bytes(processor: Any, pixels: Preprocessing, cell: Any) -> np.ndarray:
     return quantise(_processed(processor, open_image(cell)), pixels)
 
 
-def _processed(processor: Any, picture: Any) -> torch.Tensor:
-    return processor(images=picture, return_tensors="pt")["pixel_values"][0]
+def _processed(processor: Any, image: Any) -> torch.Tensor:
+    return processor(images=image, return_tensors="pt")["pixel_values"][0]
 
 
 def _rotated(rotate: Callable[[Any], Any], processor: Any, pixels: torch.Tensor) -> torch.Tensor:
@@ -281,8 +281,8 @@ def _resize(checkpoint: Checkpoint, side: int) -> Any:
     return processor
 
 
-def _try_picture(checkpoint: Checkpoint, side: int | None) -> None:
-    """Send one grey picture through processor and model, before an hour is spent.
+def _try_image(checkpoint: Checkpoint, side: int | None) -> None:
+    """Send one grey image through processor and model, before an hour is spent.
 
     Raises:
         UserError: the model cannot read what the processor makes, at ``--image_size`` if one is asked.
@@ -298,7 +298,7 @@ def _try_picture(checkpoint: Checkpoint, side: int | None) -> None:
     except (RuntimeError, ValueError, AssertionError) as error:
         if side:
             raise UserError(
-                f"the checkpoint cannot read pictures of {side} pixels ({first_line(error)})",
+                f"the checkpoint cannot read images of {side} pixels ({first_line(error)})",
                 where="--image_size",
                 fix="leave the flag out, or take a checkpoint that was trained at this size.",
             ) from error

@@ -92,7 +92,7 @@ def encode(split: Dataset, processor: Any, views: InputConfig | None = None, ima
 
     Texts of a stream are tokenised when they are read, a batch at a time.
 
-    Texts have no random views and no pictures: ``views`` and ``image_cache`` change nothing.
+    Texts have no random views and no images: ``views`` and ``image_cache`` change nothing.
     """
     from accelerate import PartialState
 

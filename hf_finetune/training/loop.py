@@ -224,7 +224,7 @@ def _obstacle(config: Config, arguments: Any) -> str:
         return "the rows are a stream"
     if is_sharded(arguments):
         return "the weights are spread over processes"
-    return "pictures are mixed" if config.inputs.mixup or config.inputs.cutmix else ""
+    return "images are mixed" if config.inputs.mixup or config.inputs.cutmix else ""
 
 
 def _train_phase(

@@ -22,7 +22,7 @@ class PhaseTrainer(Trainer):
     Args:
         stages: the model's stages.
         phase: what trains, at which rates.
-        mix: timm's ``Mixup``, called with a batch of pictures and their labels; returns both, the labels as
+        mix: timm's ``Mixup``, called with a batch of images and their labels; returns both, the labels as
             probabilities.
         fit: what divides batches that do not fit into memory; None: they end the run.
         balance: class of each training row, of which all are to be seen equally often; None: rows come as they are.
@@ -113,7 +113,7 @@ class PhaseTrainer(Trainer):
         return super()._get_eval_sampler(eval_dataset)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """One batch, on mixed pictures where mixup or CutMix is on, in parts where memory is short."""
+        """One batch, on mixed images where mixup or CutMix is on, in parts where memory is short."""
         if self.mix is not None:
             inputs = self._prepare_inputs(inputs)
             inputs["pixel_values"], inputs["labels"] = mix_batch(self.mix, inputs["pixel_values"], inputs["labels"])

@@ -69,7 +69,7 @@ def texts(lengths: list[int], seed: int = 0, side: str = "right", width: int | N
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def pictures(rows: int, side: int = 32, seed: int = 0) -> dict[str, torch.Tensor]:
+def images(rows: int, side: int = 32, seed: int = 0) -> dict[str, torch.Tensor]:
     return {"pixel_values": torch.randn(rows, 3, side, side, generator=torch.Generator().manual_seed(seed))}
 
 
@@ -78,7 +78,7 @@ def batches_of(name: str) -> tuple[list[dict[str, torch.Tensor]], dict[str, torc
     if name in TEXTS:
         return [texts([9, 12, 7, 10, 12]), texts([4, 6, 5], seed=1)], texts([3, 17, 8, 11, 5, 6, 4], seed=2)
     side = 160 if name == "timm-vit" else 32
-    return [pictures(5, side), pictures(3, side, 1)], pictures(4, side, 2)
+    return [images(5, side), images(3, side, 1)], images(4, side, 2)
 
 
 def kept_of(cut: Cut, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

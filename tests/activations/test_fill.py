@@ -114,7 +114,7 @@ def test_what_was_written_before_something_failed_is_kept(tmp_path):
 
     def fail_later(batch):
         if 80 in batch["input_ids"]:
-            raise ValueError("a picture that cannot be read")
+            raise ValueError("an image that cannot be read")
         return Doubling().capture(batch)
 
     cut = Doubling()

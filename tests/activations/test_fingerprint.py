@@ -70,7 +70,7 @@ def texts():
 
 @pytest.fixture
 def folder(image_folder, tmp_path):
-    return Path(shutil.copytree(Path(image_folder) / "test", tmp_path / "pictures"))
+    return Path(shutil.copytree(Path(image_folder) / "test", tmp_path / "images"))
 
 
 def test_texts(checkpoints, texts):
@@ -115,7 +115,7 @@ def test_texts(checkpoints, texts):
 
 
 @pytest.mark.parametrize("model", ["resnet", "timm-resnet", "vit"])
-def test_pictures(model, checkpoints, folder):
+def test_images(model, checkpoints, folder):
     def name(change=lambda checkpoint: None, rows=None, **options):
         labels, size, hidden = (
             options.pop("names", ("a", "b", "c")),
@@ -183,7 +183,7 @@ def test_every_weight_and_buffer_of_the_frozen_stages_counts(name, checkpoints, 
     assert len(seen) == len(tensors) + 1
 
 
-def test_a_picture_that_is_changed_in_place(folder):
+def test_a_image_that_is_changed_in_place(folder):
     before = hash_rows(read_image_folder(folder))
     assert hash_rows(read_image_folder(folder)) == before
     path = sorted(folder.rglob("*.png"))[3]
@@ -193,7 +193,7 @@ def test_a_picture_that_is_changed_in_place(folder):
     assert hash_rows(read_image_folder(folder)) != before
 
 
-def test_pictures_in_memory_are_known_by_their_bytes(folder):
+def test_images_in_memory_are_known_by_their_bytes(folder):
     rows = read_image_folder(folder)
     cells = [{"bytes": Path(cell["path"]).read_bytes(), "path": None} for cell in rows["image"]]
 

@@ -86,7 +86,7 @@ def test_use_is_noted_where_that_is_allowed(tmp_path, monkeypatch):
     assert store.read(np.arange(3)).shape == (3, 2)
 
 
-def kept_pictures(folder, views: int = 2) -> KeptRows:
+def kept_images(folder, views: int = 2) -> KeptRows:
     """View v of row i is (i, v)."""
     stores = []
     for view in range(views):
@@ -99,7 +99,7 @@ def kept_pictures(folder, views: int = 2) -> KeptRows:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_epochs_take_the_views_in_turn_also_in_workers_that_stay(workers, tmp_path):
-    rows = kept_pictures(tmp_path)
+    rows = kept_images(tmp_path)
     loader = DataLoader(
         rows, batch_sampler=[[3, 1], [9]], collate_fn=as_it_is, num_workers=workers, persistent_workers=workers > 0
     )

@@ -114,18 +114,18 @@ def test_data_that_cannot_be_read_leaves_no_report(check, tmp_path, capfd):
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_pictures_are_errors_and_the_others_are_still_judged(tmp_path, checkpoints, image_folder):
-    root = tmp_path / "pictures"
+def test_bad_images_are_errors_and_the_others_are_still_judged(tmp_path, checkpoints, image_folder):
+    root = tmp_path / "images"
     shutil.copytree(image_folder, root)
-    picture = sorted((root / "train" / "class 1").iterdir())[0]
-    picture.write_bytes(b"no picture")
+    image = sorted((root / "train" / "class 1").iterdir())[0]
+    image.write_bytes(b"no image")
     argv = ["check", "image-classification", "--model_name_or_path", checkpoints("resnet"), "--dataset_name", str(root)]
     argv += ["--output_dir", str(tmp_path / "out")]
     assert hf_finetune(argv) == 2
     report = json.loads((tmp_path / "out" / "check.json").read_text())
     (bad,) = [f for f in report["findings"] if f["severity"] == "error"]
-    assert (bad["code"], bad["where"]) == ("picture-unreadable", "train split")
-    assert bad["rows"][0].startswith(f"class 1/{picture.name} (cannot identify")
+    assert (bad["code"], bad["where"]) == ("image-unreadable", "train split")
+    assert bad["rows"][0].startswith(f"class 1/{image.name} (cannot identify")
     assert [phase["phase"] for phase in report["sections"]["cost"]["phases"]] == ["head", "full"]
     assert hf_finetune([*argv, "--on_bad_image", "skip"]) == 0
 

@@ -12,7 +12,7 @@ KEBAB = re.compile(r"[a-z]+(-[a-z0-9]+)+")
 
 def codes_in_the_source() -> set[str]:
     found = set()
-    for name in ("counts", "duplicates", "texts", "pictures", "label_noise"):
+    for name in ("counts", "duplicates", "texts", "images", "label_noise"):
         for node in ast.walk(ast.parse((ROOT / f"hf_finetune/checks/{name}.py").read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and KEBAB.fullmatch(node.value):
                 found.add(node.value)
@@ -27,10 +27,10 @@ def test_every_finding_is_documented():
 
 
 def test_the_limits_on_the_page_are_those_of_the_code():
-    from hf_finetune.checks import counts, duplicates, label_noise, near, pictures, texts
+    from hf_finetune.checks import counts, duplicates, images, label_noise, near, texts
 
     page = (ROOT / "docs/check.md").read_text("utf-8")
-    for number in (duplicates.MOST_NEAR, label_noise.MOST_ROWS, texts.MOST_TOKENISED, pictures.MOST_PICTURES):
+    for number in (duplicates.MOST_NEAR, label_noise.MOST_ROWS, texts.MOST_TOKENISED, images.MOST_IMAGES):
         assert f"{number:,}" in page
     assert f"fewer than {counts.FEW_ROWS} training rows" in page
     assert f"{near.PERMUTATIONS} permutations in {near.BANDS} bands" in page

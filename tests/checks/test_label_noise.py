@@ -111,7 +111,7 @@ def test_of_many_rows_some_of_each_class_are_drawn(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "width"), [("resnet", 16), ("vit", 32), ("timm-vit", 64), ("mobilenet", 256)])
-def test_features_of_pictures_are_a_vector_a_row(name, width, checkpoints, image_folder):
+def test_features_of_images_are_a_vector_a_row(name, width, checkpoints, image_folder):
     from hf_finetune.data.readers.image_folder import read_image_folder
 
     rows = read_image_folder(Path(image_folder, "validation"))

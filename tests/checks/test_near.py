@@ -59,12 +59,12 @@ def test_a_crowded_bucket_is_compared_with_next_neighbours_only(monkeypatch):
     assert set(pairs.ravel().tolist()) == set(range(500))
 
 
-def test_hashes_that_differ_in_few_bits_are_pairs_if_the_pictures_look_alike():
+def test_hashes_that_differ_in_few_bits_are_pairs_if_the_images_look_alike():
     random = np.random.default_rng(0)
     hashes = random.integers(0, 2**63, 300, dtype=np.uint64)
     small = random.integers(0, 255, (300, 16, 16)).astype(np.uint8)
     hashes[50] = hashes[9] ^ np.uint64(1 << 3 | 1 << 20 | 1 << 60)  # three bits, in three of the four bands
     small[50] = np.clip(small[9].astype(int) + 2, 0, 255)
-    hashes[70] = hashes[8]  # the same hash, another picture
+    hashes[70] = hashes[8]  # the same hash, another image
     hashes[90], small[90] = hashes[7] ^ np.uint64(0b1111), small[7]  # four bits
-    assert near.near_pictures(hashes, small).tolist() == [[9, 50]]
+    assert near.near_images(hashes, small).tolist() == [[9, 50]]

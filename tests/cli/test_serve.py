@@ -1,4 +1,4 @@
-"""The page of ``serve`` in a real browser: a text is typed, a picture dropped, and nothing leaves the machine."""
+"""The page of ``serve`` in a real browser: a text is typed, an image dropped, and nothing leaves the machine."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(classifiers, tmp_path_factory):
-    """A model of texts and one of pictures, both served; they load at the same time."""
+    """A model of texts and one of images, both served; they load at the same time."""
     both = {name: Served(classifiers(name, LABELS), tmp_path_factory.mktemp("temporary")) for name in ("bert", "vit")}
     yield both
     for each in both.values():
@@ -123,7 +123,7 @@ def test_a_typed_text_is_answered(page, addresses):
     assert_answered(page)
 
 
-def test_a_dropped_picture_is_answered_and_a_broken_one_refused(page, addresses, tmp_path):
+def test_a_dropped_image_is_answered_and_a_broken_one_refused(page, addresses, tmp_path):
     from PIL import Image
 
     pixels = np.random.default_rng(0).integers(0, 255, (60, 90, 3)).astype(np.uint8)
@@ -133,7 +133,7 @@ def test_a_dropped_picture_is_answered_and_a_broken_one_refused(page, addresses,
     drop = page.locator("input[type=file]").first
     drop.wait_for(state="attached")
     drop.set_input_files(tmp_path / "broken.png")
-    page.get_by_text("this picture cannot be read").wait_for()
+    page.get_by_text("this image cannot be read").wait_for()
     page.get_by_label("Clear").or_(page.get_by_label("Remove Image")).first.click()
     drop.set_input_files(tmp_path / "a.png")
     assert_answered(page)

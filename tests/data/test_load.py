@@ -276,7 +276,7 @@ def test_a_name_that_is_no_folder_and_cannot_be_fetched():
     assert error.where == "--dataset_name nobody/nothing-of-this-name"
 
 
-def test_a_folder_of_pictures_by_split(image_folder):
+def test_a_folder_of_images_by_split(image_folder):
     splits = load("image", dataset_name=image_folder)
     assert splits.labels == ["class 1", "class 2", "class 10"]
     assert {name: len(split) for name, split in splits.items()} == {"train": 48, "validation": 12, "test": 13}
@@ -285,13 +285,13 @@ def test_a_folder_of_pictures_by_split(image_folder):
     assert set(splits.train[0]["image"]) == {"bytes", "path"}
 
 
-def test_folders_of_pictures_by_flag(image_folder):
+def test_folders_of_images_by_flag(image_folder):
     splits = load("image", train_dir=f"{image_folder}/train", test_dir=f"{image_folder}/test")
     assert {name: len(split) for name, split in splits.items()} == {"train": 48, "test": 13}
     assert [named(splits, "test").count(name) for name in splits.labels] == [4, 4, 5]
 
 
-def test_a_folder_of_pictures_without_splits(image_folder):
+def test_a_folder_of_images_without_splits(image_folder):
     splits = load("image", dataset_name=f"{image_folder}/train")
     assert {name: len(split) for name, split in splits.items()} == {"train": 48}
 
@@ -362,10 +362,10 @@ def test_a_test_split_that_hides_its_labels_is_left_out_and_said(hidden, capsys)
     assert note in capsys.readouterr().out
 
 
-def test_pictures_in_memory_keep_their_bytes():
-    pictures = [np.full((4, 5, 3), value, dtype=np.uint8) for value in (0, 255)]
+def test_images_in_memory_keep_their_bytes():
+    images = [np.full((4, 5, 3), value, dtype=np.uint8) for value in (0, 255)]
     features = Features({"img": Image(), "label": Value("string")})
-    rows = Dataset.from_dict({"img": pictures, "label": ["dark", "bright"]}, features=features)
+    rows = Dataset.from_dict({"img": images, "label": ["dark", "bright"]}, features=features)
     splits = load("image", rows)
     assert splits.labels == ["bright", "dark"]
     assert [cell["bytes"][:4] for cell in splits.train["image"]] == [b"\x89PNG"] * 2

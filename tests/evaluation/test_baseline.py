@@ -101,7 +101,7 @@ def test_several_classes_get_thresholds_of_their_own():
 
 
 @pytest.mark.parametrize("model", ["resnet", "timm-resnet"])
-def test_pictures_are_a_linear_probe_of_the_untouched_backbone(model, checkpoints, image_folder, capsys):
+def test_images_are_a_linear_probe_of_the_untouched_backbone(model, checkpoints, image_folder, capsys):
     import torch
 
     config = configured(
@@ -124,8 +124,8 @@ def test_pictures_are_a_linear_probe_of_the_untouched_backbone(model, checkpoint
             else network.timm_model.forward_head(network.timm_model.forward_features(pixels), pre_logits=True)
         )
     parts = {name: split for name, split in splits.items() if name != "validation"}
-    features = module._picture_features(config, IMAGE, splits, parts)
-    train = module._picture_features(config, IMAGE, splits, {"train": splits.train})["train"]
+    features = module._image_features(config, IMAGE, splits, parts)
+    train = module._image_features(config, IMAGE, splits, {"train": splits.train})["train"]
     assert np.allclose(train.mean(axis=0), 0, atol=1e-4)
     expected, got = pooled.numpy(), features["test"]
     assert np.corrcoef(expected.ravel() - expected.mean(), (got * expected.std(axis=0)).ravel())[0, 1] > 0.5

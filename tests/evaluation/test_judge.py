@@ -108,15 +108,15 @@ def test_top_losses_are_wrong_rows_the_surest_first():
     assert losses[0] == pytest.approx(expected[wrong].max())
 
 
-def test_pictures_are_shown_small_and_turned(tmp_path):
-    picture = Image.new("RGB", (640, 320), (255, 0, 0))
+def test_images_are_shown_small_and_turned(tmp_path):
+    image = Image.new("RGB", (640, 320), (255, 0, 0))
     exif = Image.Exif()
     exif[0x0112] = 6
     file = tmp_path / "a.jpg"
-    picture.save(file, exif=exif)
+    image.save(file, exif=exif)
     split = Dataset.from_dict({"id": ["x"], "image": [{"path": str(file), "bytes": None}], "label": [0]})
     found = judged(Judged(split, SingleLabel(NAMES), np.array([[0.0, 5.0, 0.0]]), np.array([0])))
-    address = found["top_losses"][0]["picture"]
+    address = found["top_losses"][0]["image"]
     shown = Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/jpeg;base64,"))))
     assert shown.size == (80, 160)
 

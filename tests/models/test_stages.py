@@ -96,7 +96,7 @@ TINY = {
     "timm-efficientnet": (["stem", *(f"block{i}" for i in range(1, 6)), "head"], 2),
 }
 
-# architecture: (first stage, number of stages or None, parameters of the head, side of a picture)
+# architecture: (first stage, number of stages or None, parameters of the head, side of an image)
 TIMM = {
     "resnet18": ("stem", 6, {"fc"}, 32),
     "vit_tiny_patch16_224": ("embeddings", 14, {"head"}, 224),

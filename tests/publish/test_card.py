@@ -1,4 +1,4 @@
-"""The model card: valid metadata, the run's own figures, pictures that are there, and code that runs."""
+"""The model card: valid metadata, the run's own figures, images that are there, and code that runs."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def test_names_from_the_data_do_not_break_the_tables(text_run):
     assert len(re.findall(r"(?<!\\)\|", row)) == 6
 
 
-def test_its_pictures_are_there(text_run):
+def test_its_images_are_there(text_run):
     text = (text_run / "README.md").read_text(encoding="utf-8")
     named = {path: words for words, path in re.findall(r"!\[(.+?)\]\((.+?)\)", text)}
     assert named.keys() == {"figures/confusion_matrix.png", "figures/reliability.png"}
     for path in named:
-        with Image.open(text_run / path) as picture:
-            assert min(picture.size) > 300
-            assert len(picture.convert("L").getcolors(256)) > 10, "something is drawn"
+        with Image.open(text_run / path) as image:
+            assert min(image.size) > 300
+            assert len(image.convert("L").getcolors(256)) > 10, "something is drawn"
 
 
 def test_the_code_of_the_card_runs(text_run, monkeypatch, capsys):

@@ -331,7 +331,7 @@ def test_a_connection_cut_at_any_byte(pattern, after, hub, runs):
     hub.faults.clear()
     finish(error)
     assert files_of(hub)["model.safetensors"] == (run / "model" / "model.safetensors").read_bytes()
-    assert calls(hub, "PUT", LFS_PUT).count(200) == 3  # the weights and two pictures, each once
+    assert calls(hub, "PUT", LFS_PUT).count(200) == 3  # the weights and two images, each once
 
 
 @pytest.mark.parametrize("pattern", ["/whoami-v2", "/validate-yaml", "/repos/create", PREUPLOAD])

@@ -16,7 +16,7 @@ from hf_finetune.evaluation.prediction.predict_file import predict_file
 from hf_finetune.publish.serve import (
     Answer,
     Bar,
-    answer_picture,
+    answer_image,
     answer_texts,
     import_gradio,
     is_loopback,
@@ -81,7 +81,7 @@ def test_numbers_are_shown_as_numbers(classifiers, tmp_path):
     assert answer.bars == []
 
 
-def test_a_picture_is_turned_as_in_a_folder(classifiers, tmp_path):
+def test_a_image_is_turned_as_in_a_folder(classifiers, tmp_path):
     from PIL import Image
 
     model = classifiers("vit", ["cat", "dog"])
@@ -93,23 +93,23 @@ def test_a_picture_is_turned_as_in_a_folder(classifiers, tmp_path):
     Image.fromarray(pixels).save(tmp_path / "in" / "a.jpg", exif=turned)
     row = predicted(model, tmp_path / "in", tmp_path)
     labeller = load_labeller(model)
-    answer = answer_picture(labeller, str(tmp_path / "in" / "a.jpg"))
+    answer = answer_image(labeller, str(tmp_path / "in" / "a.jpg"))
     assert (row["top_labels"], row["top_probabilities"]) == bars(answer)
     Image.fromarray(pixels).save(tmp_path / "upright.jpg")
-    other = answer_picture(labeller, str(tmp_path / "upright.jpg"))
+    other = answer_image(labeller, str(tmp_path / "upright.jpg"))
     assert abs(answer.bars[0].value - other.bars[0].value) > 1e-5
 
 
-def test_bombs_and_broken_pictures_are_refused(classifiers, tmp_path, checkpoints, image_folder):
+def test_bombs_and_broken_images_are_refused(classifiers, tmp_path, checkpoints, image_folder):
     from bad_input import Case
 
     labeller = load_labeller(classifiers("vit", ["cat", "dog"]))
     bomb = Case(tmp_path, checkpoints, image_folder).bomb() / "class 1" / "bomb.png"
     with pytest.raises(UserError, match="decompression bomb"):
-        answer_picture(labeller, str(bomb))
-    (tmp_path / "x.png").write_bytes(b"no picture")
+        answer_image(labeller, str(bomb))
+    (tmp_path / "x.png").write_bytes(b"no image")
     with pytest.raises(UserError, match="cannot identify image file"):
-        answer_picture(labeller, str(tmp_path / "x.png"))
+        answer_image(labeller, str(tmp_path / "x.png"))
 
 
 def test_names_of_classes_are_text():

@@ -247,8 +247,8 @@ def test_a_full_disk_costs_time_and_nothing_else(files, checkpoints, image_folde
             {"augmentation": "light"},
             r"its views are random \(--activation_views K keeps K of them, --augmentation none makes inputs fixed\)",
         ),
-        ({"mixup": 0.2}, "pictures are mixed"),
-        ({"cutmix": 0.2, "augmentation": "light", "activation_views": 2}, "pictures are mixed"),
+        ({"mixup": 0.2}, "images are mixed"),
+        ({"cutmix": 0.2, "augmentation": "light", "activation_views": 2}, "images are mixed"),
     ],
 )
 def test_where_nothing_can_be_kept_that_is_said_once(flags, why, checkpoints, image_folder, tmp_path, capsys):
@@ -295,7 +295,7 @@ def test_nothing_is_said_or_kept_where_everything_trains(checkpoints, image_fold
 def test_epochs_take_the_views_in_turn(
     model, strategy, checkpoints, image_folder, tmp_path, monkeypatch, capsys, written, no_baseline
 ):
-    from hf_finetune.tasks.image_classification import Pictures
+    from hf_finetune.tasks.image_classification import Images
 
     data, model = {"dataset_name": image_folder}, checkpoints(model)
     flags = {"augmentation": "light", "rotation_degrees": 5, "num_train_epochs": 4, "activation_views": 2}
@@ -307,7 +307,7 @@ def test_epochs_take_the_views_in_turn(
     other = run(IMAGE, model, strategy, tmp_path / "other", data, "on", **options, learning_rate=1e-4)
     assert (written, other["losses"] == kept["losses"]) == ([], False)
     with monkeypatch.context() as patch:
-        patch.setattr(Pictures, "set_epoch", lambda self, epoch: self.epoch.fill_(epoch % 2))
+        patch.setattr(Images, "set_epoch", lambda self, epoch: self.epoch.fill_(epoch % 2))
         plain = run(IMAGE, model, strategy, tmp_path / "off", data, "off", **flags)
     assert_same(kept, plain, 1e-5)
     run(IMAGE, model, strategy, tmp_path / "seed", data, "on", **options, seed=5)

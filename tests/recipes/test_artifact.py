@@ -99,8 +99,8 @@ def test_a_changed_size_travels_with_the_model(name, size, artifacts):
     from transformers import AutoImageProcessor
 
     processor = AutoImageProcessor.from_pretrained(artifacts[0] / name / "model")
-    picture = __import__("PIL.Image", fromlist=["new"]).new("RGB", (70, 50))
-    assert processor(images=picture, return_tensors="pt")["pixel_values"].shape == (1, 3, size, size)
+    image = __import__("PIL.Image", fromlist=["new"]).new("RGB", (70, 50))
+    assert processor(images=image, return_tensors="pt")["pixel_values"].shape == (1, 3, size, size)
 
 
 def test_an_mlp_head_never_loads_without_its_code(artifacts):
@@ -124,7 +124,7 @@ def test_predict_verb_gives_the_recorded_labels_for_texts(ending, artifacts, tex
 
 
 @pytest.mark.parametrize("name", ["vit", "timm at 48 pixels", "resnet, MLP head"])
-def test_predict_verb_gives_the_recorded_labels_for_a_folder_of_pictures(name, artifacts, image_folder, tmp_path):
+def test_predict_verb_gives_the_recorded_labels_for_a_folder_of_images(name, artifacts, image_folder, tmp_path):
     predict([str(artifacts[0] / name), str(Path(image_folder, "test")), "--output", str(tmp_path / "out.csv")])
     expected = pd.read_parquet(artifacts[0] / name / "predictions.parquet").set_index("id")
     found = pd.read_csv(tmp_path / "out.csv").set_index("id")

@@ -1,4 +1,4 @@
-"""Bad rows, labels and pictures: refused before training, with the file, the row or column, and how to mend it."""
+"""Bad rows, labels and images: refused before training, with the file, the row or column, and how to mend it."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ FILES = {
         "same columns",
     ),
     "binary content": (lambda c: c.text(train=c.raw("b.csv", bytes(range(256)) * 9)), "b.csv: ", ""),
-    "a picture as CSV": (
+    "an image as CSV": (
         lambda c: c.text(train=c.raw("p.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + zlib.compress(b"x" * 99))),
         "p.csv: ",
         "",
@@ -214,8 +214,8 @@ FILES = {
         "no such local folder",
         "check the name",
     ),
-    "a folder of pictures for texts": (
-        lambda c: c.bare("--model_name_or_path", c.bert, "--train_dir", c.pictures),
+    "a folder of images for texts": (
+        lambda c: c.bare("--model_name_or_path", c.bert, "--train_dir", c.images),
         "no .txt files in class folders were found",
         "text.txt",
     ),
@@ -392,7 +392,7 @@ LABELS = {
     "mixup of several classes": (lambda c: c.text("--mixup", "0.2"), "texts cannot be mixed", "leave the flags out"),
 }
 
-PICTURES = {
+IMAGES = {
     "missing folder": (lambda c: c.image(data=c.folder / "no"), "no such local folder", "check the name"),
     "missing training folder": (
         lambda c: c.bare("--model_name_or_path", c.vit, "--train_dir", "no", task="image-classification"),
@@ -404,39 +404,39 @@ PICTURES = {
         "the folder does not exist",
         "path",
     ),
-    "no pictures": (lambda c: c.image(data=c.dir("void")), "no pictures in class folders", "CLASS"),
-    "pictures without class folders": (
+    "no images": (lambda c: c.image(data=c.dir("void")), "no images in class folders", "CLASS"),
+    "images without class folders": (
         lambda c: c.image(data=c.above(1, "flat/1.png", b"x")),
-        "no pictures in class folders",
+        "no images in class folders",
         "CLASS",
     ),
-    "class folders without pictures": (
+    "class folders without images": (
         lambda c: c.image(data=c.above(2, "notes/cat/1.txt", "x")),
-        "no pictures in class folders",
+        "no images in class folders",
         "CLASS",
     ),
-    "hidden pictures only": (
+    "hidden images only": (
         lambda c: c.image(data=c.above(2, "h/cat/.1.png", "x")),
-        "no pictures in class folders",
+        "no images in class folders",
         "CLASS",
     ),
-    "one class of pictures": (lambda c: c.image(data=c.album(cat=None)), "the label 'dog'", "another class"),
-    "unreadable picture": (
-        lambda c: c.image(data=c.broken_picture()),
-        "pictures cannot be read; the first: ",
+    "one class of images": (lambda c: c.image(data=c.album(cat=None)), "the label 'dog'", "another class"),
+    "unreadable image": (
+        lambda c: c.image(data=c.broken_image()),
+        "images cannot be read; the first: ",
         "--on_bad_image skip",
     ),
-    "an empty picture": (
+    "an empty image": (
         lambda c: c.image(data=c.album(**{"cat/0.png": b""})),
-        "1 of 5 pictures cannot be read",
+        "1 of 5 images cannot be read",
         "--on_bad_image",
     ),
-    "a text as a picture": (
+    "a text as an image": (
         lambda c: c.image(data=c.album(**{"cat/0.jpg": b"text"})),
         "cat/0.jpg (cannot identify",
         "--on_bad_image",
     ),
-    "a picture of 4 billion pixels": (
+    "an image of 4 billion pixels": (
         lambda c: c.image(
             data=c.album(
                 **{
@@ -454,16 +454,16 @@ PICTURES = {
         "cat/0.bmp",
         "--on_bad_image",
     ),
-    "no picture can be read": (
+    "no image can be read": (
         lambda c: c.image(
             "--on_bad_image",
             "skip",
             data=c.bad_album(),
         ),
-        "no picture can be read",
+        "no image can be read",
         "check the files",
     ),
-    "a class that loses all its pictures": (
+    "a class that loses all its images": (
         lambda c: c.image(
             "--on_bad_image",
             "skip",
@@ -472,12 +472,12 @@ PICTURES = {
         "fewer than two classes",
         "mend",
     ),
-    "pictures of an impossible size": (
+    "images of an impossible size": (
         lambda c: c.image("--image_size", "40"),
-        "pictures of 40 pixels",
+        "images of 40 pixels",
         "leave the flag out",
     ),
-    "a class only in the test pictures": (
+    "a class only in the test images": (
         lambda c: c.bare(
             "--model_name_or_path",
             c.vit,
@@ -490,27 +490,27 @@ PICTURES = {
         "'owl' does not occur in the training rows",
         "spelling",
     ),
-    "texts for pictures": (
+    "texts for images": (
         lambda c: c.bare("--model_name_or_path", c.vit, "--train_file", c.good, task="image-classification"),
         "no column is clearly the image; the columns are 'text', 'label'",
         "--image_column",
     ),
-    "a text column as pictures": (
+    "a text column as images": (
         lambda c: c.bare(
             "--model_name_or_path", c.vit, "--train_file", c.good, "--image_column", "text", task="image-classification"
         ),
         "",
         "",
     ),
-    "image column not found": (lambda c: c.image("--image_column", "picture"), "no column 'picture'", "--image_column"),
-    "label column of pictures not found": (
+    "image column not found": (lambda c: c.image("--image_column", "image"), "no column 'image'", "--image_column"),
+    "label column of images not found": (
         lambda c: c.image("--label_column", "labels"),
         "no column 'labels'",
         "--label_column label",
     ),
 }
 
-CASES = FILES | LABELS | PICTURES
+CASES = FILES | LABELS | IMAGES
 
 
 @pytest.mark.parametrize("name", CASES)

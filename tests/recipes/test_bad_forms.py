@@ -72,9 +72,9 @@ CASES = {
         "all 3 rows would be skipped: no label in column 'label'",
         "--label_column",
     ),
-    "a picture that the table names is missing": (
+    "an image that the table names is missing": (
         lambda c: c.table([("no.png", "a")]),
-        "pictures.csv, column 'path': 1 of 13 pictures are missing; the first, in row 13: there is no file",
+        "images.csv, column 'path': 1 of 13 images are missing; the first, in row 13: there is no file",
         "--image_root",
     ),
     "a path that leads out": (
@@ -92,7 +92,7 @@ CASES = {
     ),
     "an archive of texts": (
         lambda c: ["train", "text-classification", "--model_name_or_path", c.bert, "--dataset_name", "texts.zip"],
-        "are read of pictures only",
+        "are read of images only",
         "--train_file",
     ),
     "a decompression bomb": (lambda c: c.image(data=c.bomb()), "decompression bomb", "--on_bad_image skip"),
@@ -102,9 +102,9 @@ CASES = {
         "leads out of the folder",
         "copy",
     ),
-    "predict: no pictures": (
+    "predict: no images": (
         lambda c: ["predict", c.vit, str((c.folder / "void").mkdir() or c.folder / "void")],
-        "the folder holds no pictures",
+        "the folder holds no images",
         "name",
     ),
     "unknown group column": (

@@ -1,6 +1,6 @@
 """Bad flags, settings, checkpoints and inputs of predict: status 2, two lines, and nothing of the user's touched.
 
-Bad rows, labels and pictures stand in ``test_bad_data.py``.
+Bad rows, labels and images stand in ``test_bad_data.py``.
 """
 
 from __future__ import annotations
@@ -79,13 +79,13 @@ FLAGS = {
         "--validation_file needs --train_file",
         "--train_file",
     ),
-    "validation pictures alone": (
-        lambda c: c.bare("--model_name_or_path", c.vit, "--validation_dir", c.pictures, task="image-classification"),
+    "validation images alone": (
+        lambda c: c.bare("--model_name_or_path", c.vit, "--validation_dir", c.images, task="image-classification"),
         "--validation_dir needs --train_dir",
         "--train_dir",
     ),
-    "test pictures beside a data set": (
-        lambda c: c.image("--test_dir", c.pictures),
+    "test images beside a data set": (
+        lambda c: c.image("--test_dir", c.images),
         "--test_dir needs --train_dir",
         "--train_dir",
     ),
@@ -455,7 +455,7 @@ CHECKPOINTS = {
         "--image_size",
     ),
     "image checkpoint for texts": (lambda c: c.text(model=c.vit), "vit", "text"),
-    "text checkpoint for pictures": (lambda c: c.image(model=c.bert), "image", "text"),
+    "text checkpoint for images": (lambda c: c.image(model=c.bert), "image", "text"),
     "timm settings without an architecture": (
         lambda c: c.image(model=c.checkpoint("timm-resnet", config__json=b'{"num_classes": 10}')),
         "--model_name_or_path",
@@ -498,7 +498,7 @@ PREDICT = {
     "unknown output": (lambda c: predict(c, c.bert, c.good, "--output", "a.xls"), "'.xls' are not written", ".csv"),
     "no classifier": (lambda c: predict(c, c.bert, c.good), "no classifier", "fine-tuned"),
     "missing input": (lambda c: predict(c, trained(c), "no.csv"), "no.csv: the file does not exist", "path"),
-    "a folder as input": (lambda c: predict(c, trained(c), c.pictures), "the file does not exist", "path"),
+    "a folder as input": (lambda c: predict(c, trained(c), c.images), "the file does not exist", "path"),
     "input without text": (
         lambda c: predict(c, trained(c), c.file("n.csv", [(1, 2)], ("a", "b"))),
         "no column is clearly the text",
@@ -520,9 +520,9 @@ PREDICT = {
         "--text_column",
     ),
     "an empty input": (lambda c: predict(c, trained(c), c.raw("e.csv", "")), "the file is empty", "row"),
-    "missing picture": (lambda c: predict(c, c.vit, "no.png"), "no.png: there is no such file or folder", "path"),
-    "no pictures": (lambda c: predict(c, c.vit, c.dir("void")), "the folder holds no pictures", "pictures"),
-    "a text as picture": (lambda c: predict(c, c.vit, c.good), "no column is clearly the image", "--image_column"),
+    "missing image": (lambda c: predict(c, c.vit, "no.png"), "no.png: there is no such file or folder", "path"),
+    "no images": (lambda c: predict(c, c.vit, c.dir("void")), "the folder holds no images", "images"),
+    "a text as image": (lambda c: predict(c, c.vit, c.good), "no column is clearly the image", "--image_column"),
     "an output below a file": (
         lambda c: predict(c, c.vit, c.album(), "--output", c.good + "/out.csv"),
         "the file cannot be written",
@@ -582,12 +582,12 @@ def test_an_occupied_folder_is_left_alone_until_overwriting_is_asked_for(case, c
     assert (case.folder / "run" / "metrics.json").read_bytes() != metrics
 
 
-def test_bad_pictures_are_dropped_and_counted_when_that_is_asked_for(case, capfd):
+def test_bad_images_are_dropped_and_counted_when_that_is_asked_for(case, capfd):
     flags = ["--on_bad_image", "skip", "--num_train_epochs", "1"]
-    assert hf_finetune(case.image(*flags, data=case.broken_picture())) == 0
+    assert hf_finetune(case.image(*flags, data=case.broken_image())) == 0
     said = capfd.readouterr().out
-    assert "1 unreadable pictures of the train split are skipped" in said
-    assert "1 unreadable pictures" in (case.folder / "run" / "README.md").read_text()
+    assert "1 unreadable images of the train split are skipped" in said
+    assert "1 unreadable images" in (case.folder / "run" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

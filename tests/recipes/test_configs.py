@@ -34,7 +34,7 @@ def optimizers(monkeypatch):
 
 
 def run(config, checkpoints, text_files, image_folder, output):
-    """The example as it is, but for model, data, length and the size of the pictures."""
+    """The example as it is, but for model, data, length and the size of the images."""
     content = yaml.safe_load(config.read_text())
     text = any(word in config.stem for word in ("bert", "minilm"))
     task = "text-classification" if text else "image-classification"

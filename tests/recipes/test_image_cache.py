@@ -1,4 +1,4 @@
-"""Where decoded pictures are kept changes no loss."""
+"""Where decoded images are kept changes no loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def losses(folder):
     return [entry["loss"] for entry in json.loads(state.read_text())["log_history"] if "loss" in entry]
 
 
-def test_losses_are_the_same_with_and_without_kept_pictures(checkpoints, image_folder, tmp_path):
+def test_losses_are_the_same_with_and_without_kept_images(checkpoints, image_folder, tmp_path):
     main = load_recipe(recipe_path("image-classification"))
     for keep, workers in (("auto", 0), ("off", 0), ("disk", 1)):
         flags = ["--model_name_or_path", checkpoints("mobilenet"), "--dataset_name", image_folder, "--strategy", "full"]
@@ -33,7 +33,7 @@ def test_losses_are_the_same_with_and_without_kept_pictures(checkpoints, image_f
     assert losses(tmp_path / "off") == losses(tmp_path / "disk") == kept
 
 
-def test_losses_of_a_head_on_kept_pictures_are_the_same(checkpoints, image_folder, tmp_path):
+def test_losses_of_a_head_on_kept_images_are_the_same(checkpoints, image_folder, tmp_path):
     main = load_recipe(recipe_path("image-classification"))
     for keep in ("auto", "off"):
         flags = ["--model_name_or_path", checkpoints("mobilenet"), "--dataset_name", image_folder, "--strategy", "head"]

@@ -30,7 +30,7 @@ def flags_of(kind, checkpoints, text_files, image_folder):
 
 @pytest.fixture(scope="module")
 def runs(checkpoints, text_files, image_folder, tmp_path_factory):
-    """A text run, another of one epoch, and a picture run."""
+    """A text run, another of one epoch, and an image run."""
     root = tmp_path_factory.mktemp("runs")
     for name, kind, more in (
         ("text", "text", []),
@@ -109,7 +109,7 @@ def test_labels_that_the_model_does_not_know_are_refused(runs, tmp_path):
     assert not (runs / "text" / "evaluations" / "strange").exists()
 
 
-def test_pictures_of_a_folder_by_class(runs, image_folder, tmp_path):
+def test_images_of_a_folder_by_class(runs, image_folder, tmp_path):
     evaluate([str(runs / "image"), "--test_dir", f"{image_folder}/test", "--output_dir", str(tmp_path)])
     first, again = read(runs / "image")["test"], read(tmp_path)["test"]
     assert again["accuracy"] == first["accuracy"]

@@ -315,21 +315,21 @@ def test_a_model_that_goes_on_from_another_remembers_its_own_columns(checkpoints
     assert "long_text" not in (tmp_path / "two" / "model" / "tokenizer_config.json").read_text()
 
 
-def test_pictures_of_several_classes_from_rows_in_memory(checkpoints, tmp_path):
+def test_images_of_several_classes_from_rows_in_memory(checkpoints, tmp_path):
     """Red and blue patches, alone, together or not at all."""
-    from PIL import Image as Pictures
+    from PIL import Image as Images
 
     random = np.random.default_rng(0)
-    pictures, labels = [], []
+    images, labels = [], []
     for index in range(160):
         own = [channel for channel in range(2) if index >> channel & 1]
         pixels = random.integers(0, 60, (32, 32, 3)).astype(np.uint8)
         for channel in own:
             pixels[16 * channel : 16 * channel + 16, :, 2 * channel] = 250
-        pictures.append(Pictures.fromarray(pixels))
+        images.append(Images.fromarray(pixels))
         labels.append(own)
     features = Features({"image": Image(), "labels": List(ClassLabel(names=["red", "blue"]))})
-    dataset = Dataset.from_dict({"image": pictures, "labels": labels}, features=features)
+    dataset = Dataset.from_dict({"image": images, "labels": labels}, features=features)
     metrics = fine_tune(
         "image-classification",
         dataset,
@@ -344,7 +344,7 @@ def test_pictures_of_several_classes_from_rows_in_memory(checkpoints, tmp_path):
     assert len(json.loads((tmp_path / "run" / "model" / "config.json").read_text())["thresholds"]) == 2
     Path(tmp_path / "new").mkdir()
     for index in range(4):
-        pictures[index].save(tmp_path / "new" / f"{index}.png")
+        images[index].save(tmp_path / "new" / f"{index}.png")
     predict([str(tmp_path / "run"), str(tmp_path / "new"), "--output", str(tmp_path / "out.jsonl")])
     answers = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [answer["prediction"] for answer in answers] == [[], ["red"], ["blue"], ["red", "blue"]]

@@ -71,7 +71,7 @@ def test_class_weights_move_answers_to_the_rare_class(text, tmp_path):
 
 
 @pytest.mark.parametrize("flags", [["--mixup", "0.2"], ["--cutmix", "1.0"], ["--mixup", "0.2", "--cutmix", "1.0"]])
-def test_mixed_pictures_train(flags, text, image_folder):
+def test_mixed_images_train(flags, text, image_folder):
     short = ["--num_train_epochs", "2", "--per_device_train_batch_size", "7"]  # the last batch is odd
     metrics, log = text(
         "mix", *short, *flags, task="image-classification", data=["--dataset_name", image_folder], model="timm-resnet"

@@ -121,8 +121,8 @@ def test_a_push_that_fails_leaves_the_run_whole_and_its_command_finishes_it(chec
         done = train(hub, checkpoints, text_files, run, *flags)
         assert done.returncode == 2, done.stderr[-2000:]
         error, fix = done.stderr.splitlines()[-2:]
-        pictures = "figures/confusion_matrix.png, figures/reliability.png"
-        kept = f"uploaded, and kept by the Hub: adapter_model.safetensors, {pictures}; not yet: adapter_config.json"
+        images = "figures/confusion_matrix.png, figures/reliability.png"
+        kept = f"uploaded, and kept by the Hub: adapter_model.safetensors, {images}; not yet: adapter_config.json"
         assert kept in error
         assert f"the run in {run} is whole" in error
         command = fix.split("then run: ")[1]

@@ -157,7 +157,7 @@ def test_predicting_with_an_adapter_whose_base_is_gone_is_a_users_mistake(checkp
     assert hf_finetune(["predict", str(tmp_path / "run"), text_files["test"], "--output", str(tmp_path / "o.csv")]) == 2
 
 
-def test_a_row_without_a_picture_is_named(tmp_path):
+def test_a_row_without_a_image_is_named(tmp_path):
     from datasets import Dataset, Features, Image, Value
 
     from hf_finetune.data.rows.audit import audit_images
@@ -169,7 +169,7 @@ def test_a_row_without_a_picture_is_named(tmp_path):
         audit_images(rows, "train split")
 
 
-def test_pictures_can_be_sent_to_worker_processes_that_are_not_forked(checkpoints):
+def test_images_can_be_sent_to_worker_processes_that_are_not_forked(checkpoints):
     """The default start method of Python 3.14 is forkserver: --dataloader_num_workers pickles the data set."""
     from hf_finetune.tasks import image_classification as task
 
@@ -188,9 +188,9 @@ def test_a_saved_data_set_is_left_as_it_was(checkpoints, text_files, tmp_path):
 
 
 def test_no_folder_of_the_users_gets_into_the_card(checkpoints, image_folder, tmp_path):
-    root = tmp_path / "my own pictures"
+    root = tmp_path / "my own images"
     shutil.copytree(image_folder, root)
-    (root / "train" / "class 1" / "broken one.png").write_bytes(b"no picture")
+    (root / "train" / "class 1" / "broken one.png").write_bytes(b"no image")
     argv = [
         "train",
         "image-classification",

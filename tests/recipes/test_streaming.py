@@ -101,8 +101,8 @@ def test_a_resumed_stream_ends_with_the_same_weights(
 
 
 @pytest.fixture(scope="module")
-def picture_files(image_folder, tmp_path_factory):
-    """The pictures of the image folder as Parquet files, one a split."""
+def image_files(image_folder, tmp_path_factory):
+    """The images of the image folder as Parquet files, one a split."""
     from hf_finetune.data.readers.image_folder import read_image_folder
 
     folder = tmp_path_factory.mktemp("parquet")
@@ -113,10 +113,10 @@ def picture_files(image_folder, tmp_path_factory):
     return [word for s in ("train", "validation", "test") for word in (f"--{s}_file", str(folder / f"{s}.parquet"))]
 
 
-def test_pictures_of_a_stream_are_learnt_and_a_resumed_run_sees_the_same_views(
-    checkpoints, picture_files, tmp_path, stop_after
+def test_images_of_a_stream_are_learnt_and_a_resumed_run_sees_the_same_views(
+    checkpoints, image_files, tmp_path, stop_after
 ):
-    flags = ["--model_name_or_path", checkpoints("timm-resnet"), *picture_files, "--streaming", "--strategy", "lp_ft"]
+    flags = ["--model_name_or_path", checkpoints("timm-resnet"), *image_files, "--streaming", "--strategy", "lp_ft"]
     flags += ["--num_train_epochs", "3", "--per_device_train_batch_size", "10", "--augmentation", "randaug"]
     main = load_recipe(recipe_path("image-classification"))
     whole, resumed = resumed_weights(main, flags, tmp_path, stop_after, 28)

@@ -99,11 +99,11 @@ def test_the_scheme_of_the_browser_is_that_of_the_page(opened):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_picture_loads_and_has_words(opened, kind):
+def test_every_image_loads_and_has_words(opened, kind):
     page = opened(kind, width=1200)
-    pictures = page.evaluate("[...document.images].map(i => [i.naturalWidth, i.alt])")
-    assert len(pictures) == {"image": 11}.get(kind, 0)
-    assert all(width > 0 and alt for width, alt in pictures)
+    images = page.evaluate("[...document.images].map(i => [i.naturalWidth, i.alt])")
+    assert len(images) == {"image": 11}.get(kind, 0)
+    assert all(width > 0 and alt for width, alt in images)
     figures = page.get_by_role("img").all()
     assert len(figures) >= 5
     assert all(f.get_attribute("aria-label") or f.get_attribute("alt") for f in figures)

@@ -82,7 +82,7 @@ def test_metrics_stand_beside_interval_and_baseline(pages):
     assert cells(sections(pages["numbers"])["metrics"])[2] == ["mse", "1,624", "–"]
 
 
-def test_few_classes_are_a_table_and_many_a_picture(pages, runs):
+def test_few_classes_are_a_table_and_many_a_image(pages, runs):
     matrix = json.loads((runs["image"] / "evaluation.json").read_text())["confusion"]["matrix"]
     rows = cells(sections(pages["image"])["confusion"])
     assert [row[1:] for row in rows[1:7]] == [[str(n) for n in row] for row in matrix]
@@ -128,11 +128,11 @@ def test_everything_from_data_is_escaped(pages):
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &#34;quoted&#34;" in pages["text"]
 
 
-def test_a_picture_that_is_no_picture_is_left_out(runs, tmp_path):
+def test_a_image_that_is_no_image_is_left_out(runs, tmp_path):
     folder = shutil.copytree(runs["image"], tmp_path / "run")
     path = folder / "evaluation.json"
     evaluation = json.loads(path.read_text())
-    evaluation["top_losses"][0]["picture"] = "https://example.org/spy.gif"
+    evaluation["top_losses"][0]["image"] = "https://example.org/spy.gif"
     path.write_text(json.dumps(evaluation))
     assert "example.org" not in report_page(folder)
 
@@ -145,7 +145,7 @@ def test_the_page_names_no_address_to_load_from(pages):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_figures_are_pictures_in_words_and_their_ids_are_their_own(pages, kind):
+def test_figures_are_images_in_words_and_their_ids_are_their_own(pages, kind):
     figures = re.findall(r'<figure role="img" aria-label="([^"]+)">(.*?)</figure>', pages[kind], re.DOTALL)
     assert len(figures) == pages[kind].count("<figure") >= 5
     ids = []

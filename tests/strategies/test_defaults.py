@@ -22,7 +22,7 @@ def test_strategy_by_kind():
     assert recommend_strategy(facts(kind="image")).value == "lp_ft"
 
 
-def test_few_pictures_of_each_class_train_the_head_alone():
+def test_few_images_of_each_class_train_the_head_alone():
     assert recommend_strategy(facts(kind="image", rows=60, classes=12)).value == "head"
     assert recommend_strategy(facts(kind="image", rows=240, classes=12)).value == "lp_ft"
     assert "5 rows a class" in recommend_strategy(facts(kind="image", rows=60, classes=12)).reason

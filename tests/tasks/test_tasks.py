@@ -1,4 +1,4 @@
-"""What the tasks make of rows: tokens cut where the checkpoint ends, pictures in the size that was asked for."""
+"""What the tasks make of rows: tokens cut where the checkpoint ends, images in the size that was asked for."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_image_size_reaches_processor_and_model(name, checkpoints):
 @pytest.mark.parametrize("name", ["vit", "timm-vit"])
 def test_an_impossible_image_size_is_refused(name, checkpoints):
     task = get_task("image-classification")
-    with pytest.raises(UserError, match="cannot read pictures of 36 pixels"):
+    with pytest.raises(UserError, match="cannot read images of 36 pixels"):
         task.load_model(config(checkpoints(name), image_size=36), ["a", "b"])
 
 
@@ -86,7 +86,7 @@ def test_a_shortest_edge_and_its_crop_shrink_together(checkpoints, tmp_path):
     assert checkpoint.processor.crop_size["height"] == 112
 
 
-def test_validation_pictures_are_the_processors_own(checkpoints, image_folder):
+def test_validation_images_are_the_processors_own(checkpoints, image_folder):
     from pathlib import Path
 
     from hf_finetune.data.images.decode import open_image

@@ -1,6 +1,6 @@
 """What a checkpoint's preprocessing does to pixels, and training-time views in the same size and scale.
 
-Views are uint8: a batch is brought to the checkpoint's scale as a whole, which is many times cheaper than each picture.
+Views are uint8: a batch is brought to the checkpoint's scale as a whole, which is many times cheaper than each image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 if TYPE_CHECKING:
     import numpy as np
 
-# The smallest share of a picture that a random crop keeps. ImageNet training takes 0.08; for fine-tuning on small data
+# The smallest share of an image that a random crop keeps. ImageNet training takes 0.08; for fine-tuning on small data
 # sets that loses the object too often.
 SMALLEST_CROP = 0.5
 
@@ -34,12 +34,12 @@ class Preprocessing:
 
     @property
     def source_edge(self) -> int:
-        """Shorter edge of the pictures that views are cut from: the smallest crop is then not enlarged."""
+        """Shorter edge of the images that views are cut from: the smallest crop is then not enlarged."""
         return math.ceil(max(self.size) / math.sqrt(SMALLEST_CROP))
 
 
 def measure_preprocessing(processor: Any) -> Preprocessing:
-    """Read size, mean and std off what a processor makes of a black and of a white picture.
+    """Read size, mean and std off what a processor makes of a black and of a white image.
 
     Measured and not parsed: processors spell size, crop and scale in a dozen ways, and a crop that is overlooked trains
     a 224-pixel model at 256.
@@ -47,12 +47,12 @@ def measure_preprocessing(processor: Any) -> Preprocessing:
     from PIL import Image
 
     def output(colour: int) -> torch.Tensor:
-        picture = Image.new("RGB", (320, 320), (colour, colour, colour))
-        return processor(images=picture, return_tensors="pt")["pixel_values"][0]
+        image = Image.new("RGB", (320, 320), (colour, colour, colour))
+        return processor(images=image, return_tensors="pt")["pixel_values"][0]
 
     black, white = output(0), output(255)
     height, width = black.shape[-2:]
-    low, high = (picture.double().mean(dim=(1, 2)) for picture in (black, white))
+    low, high = (image.double().mean(dim=(1, 2)) for image in (black, white))
     std = 1 / (high - low)
     resample = getattr(processor, "resample", None)
     if resample is None:  # timm names it
@@ -66,10 +66,10 @@ def measure_preprocessing(processor: Any) -> Preprocessing:
     )
 
 
-def normalise(pictures: torch.Tensor, pixels: Preprocessing) -> torch.Tensor:
-    """A batch of uint8 pictures on the checkpoint's scale: float32, same shape (rows, 3, height, width)."""
+def normalise(images: torch.Tensor, pixels: Preprocessing) -> torch.Tensor:
+    """A batch of uint8 images on the checkpoint's scale: float32, same shape (rows, 3, height, width)."""
     mean, std = (torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in (pixels.mean, pixels.std))
-    return pictures.contiguous().float().mul_((1 / (255 * std)).float()).add_((-mean / std).float())
+    return images.contiguous().float().mul_((1 / (255 * std)).float()).add_((-mean / std).float())
 
 
 def quantise(values: torch.Tensor, pixels: Preprocessing) -> np.ndarray:
@@ -100,7 +100,7 @@ def training_transform(
     """Random views: ``light`` is a resized crop and a horizontal flip; ``randaug`` adds RandAugment (arXiv 1909.13719).
 
     Returns:
-        A function from a uint8 picture of shape (3, height, width) to one of the preprocessing's size.
+        A function from a uint8 image of shape (3, height, width) to one of the preprocessing's size.
     """
     from torchvision.transforms import InterpolationMode, v2
 
@@ -108,17 +108,17 @@ def training_transform(
     interpolation = InterpolationMode[modes.get(pixels.interpolation, "BICUBIC")]
     if interpolation is InterpolationMode.LANCZOS:
         interpolation = InterpolationMode.BICUBIC  # tensors cannot be resized with LANCZOS
-    steps: list[torch.nn.Module] = [OnPicture(rotation(degrees))] if degrees else []
+    steps: list[torch.nn.Module] = [OnImage(rotation(degrees))] if degrees else []
     steps += [
         v2.RandomResizedCrop(pixels.size, (SMALLEST_CROP, 1.0), interpolation=interpolation, antialias=True),
         v2.RandomHorizontalFlip(),
     ]
     if augmentation == "randaug":
-        steps.append(OnPicture(v2.RandAugment(num_ops=2, magnitude=9)))
+        steps.append(OnImage(v2.RandAugment(num_ops=2, magnitude=9)))
     return v2.Compose(steps)
 
 
-class OnPicture(torch.nn.Module):
+class OnImage(torch.nn.Module):
     """A transform by Pillow inside a chain on tensors: Pillow rotates and shears several times as fast on a CPU."""
 
     def __init__(self, transform: torch.nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""One picture, opened as viewers show it: upright, in RGB, first frame, 16 bits brought to 8; and what it is."""
+"""One image, opened as viewers show it: upright, in RGB, first frame, 16 bits brought to 8; and what it is."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Cell = dict[str, Any] | str
-"""A picture as ``datasets`` stores it (``{"bytes", "path"}``), or a path."""
+"""An image as ``datasets`` stores it (``{"bytes", "path"}``), or a path."""
 
-# Read on opening, these would run a program (EPS, WMF), open a second file inside the first (IPTC), or are no pictures
+# Read on opening, these would run a program (EPS, WMF), open a second file inside the first (IPTC), or are no images
 # but names that Pillow knows (the rest).
 REFUSED_FORMATS = frozenset({"EPS", "WMF", "IPTC", "MPEG", "BUFR", "GRIB", "HDF5"})
 _TRANSPOSE = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation → Pillow's Image.Transpose
 _TAG_BITS = 258  # BitsPerSample of TIFF
 
-# Pillow warns of broken EXIF data, odd TIFF tags and large pictures, once a file. What matters is an error and named by
+# Pillow warns of broken EXIF data, odd TIFF tags and large images, once a file. What matters is an error and named by
 # the audit. The rule is global because the threads that decode share the list of rules.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL(\.|$)")
 warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"PIL(\.|$)")
@@ -33,7 +33,7 @@ NO_IMAGE = "no image"
 
 
 def decode_faults() -> tuple[type[Exception], ...]:
-    """All that Pillow's decoders raise on broken files; the last is a picture beyond ``2 × Image.MAX_IMAGE_PIXELS``."""
+    """All that Pillow's decoders raise on broken files; the last is an image beyond ``2 × Image.MAX_IMAGE_PIXELS``."""
     from PIL import Image
 
     plain = (OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError)
@@ -41,25 +41,25 @@ def decode_faults() -> tuple[type[Exception], ...]:
 
 
 def open_image(cell: Cell) -> Image.Image:
-    """Decode one picture to RGB, turned as EXIF says; of animations and documents the first frame.
+    """Decode one image to RGB, turned as EXIF says; of animations and documents the first frame.
 
     The pixels are those of ``transformers.image_utils.load_image``, so that ``pipeline()`` sees what was trained on:
-    transparency is dropped, not laid over a colour. Pixels differ only where ``load_image`` loses the picture:
+    transparency is dropped, not laid over a colour. Pixels differ only where ``load_image`` loses the image:
 
     - 16-bit grey is scaled to 8 bits; ``load_image`` makes everything above 255 white.
-    - 32-bit grey and floating-point pictures with values beyond 0 to 255, and floats within 0 to 1, are scaled.
+    - 32-bit grey and floating-point images with values beyond 0 to 255, and floats within 0 to 1, are scaled.
     - Broken EXIF data and L*a*b* colours are read; ``load_image`` raises.
 
     Raises:
         One of :func:`decode_faults`: the file is broken, of an unknown kind, or declares more than 179 million pixels.
     """
-    with _opened(cell) as picture:
-        picture.load()
-        return _upright(_to_rgb(picture), _orientation(picture))
+    with _opened(cell) as image:
+        image.load()
+        return _upright(_to_rgb(image), _orientation(image))
 
 
 def open_reduced(cell: Cell, edge: int) -> Image.Image:
-    """As :func:`open_image`, with the shorter edge reduced to ``edge`` pixels; a smaller picture stays as it is.
+    """As :func:`open_image`, with the shorter edge reduced to ``edge`` pixels; a smaller image stays as it is.
 
     A JPEG is decoded near that size at once, which spares most of the work on a large photograph.
 
@@ -68,12 +68,12 @@ def open_reduced(cell: Cell, edge: int) -> Image.Image:
     """
     from PIL import Image
 
-    with _opened(cell) as picture:
-        shape = picture.size
+    with _opened(cell) as image:
+        shape = image.size
         size = _reduce(shape, edge)
-        picture.draft("RGB", size)
-        picture.load()
-        rgb, orientation = _to_rgb(picture), _orientation(picture)
+        image.draft("RGB", size)
+        image.load()
+        rgb, orientation = _to_rgb(image), _orientation(image)
     upright = _upright(rgb, orientation)
     if size == shape:
         return upright
@@ -83,29 +83,29 @@ def open_reduced(cell: Cell, edge: int) -> Image.Image:
 def reduced_size(cell: Cell, edge: int) -> tuple[int, int] | None:
     """Width and height that :func:`open_reduced` gives, before turning, from the file's header; None if it has none."""
     try:
-        with _opened(cell) as picture:
-            return _reduce(picture.size, edge)
+        with _opened(cell) as image:
+            return _reduce(image.size, edge)
     except decode_faults():
         return None
 
 
 def decode_fault(cell: Cell | None) -> str | None:
-    """Why a picture cannot be used for training, in a few words; None if it can. Decoded at low resolution."""
+    """Why an image cannot be used for training, in a few words; None if it can. Decoded at low resolution."""
     if cell is None or is_empty(cell):
         return NO_IMAGE
     try:
-        with _opened(cell) as picture:
-            picture.draft("RGB", (32, 32))  # JPEG: reads the whole stream, but computes an eighth of the pixels
-            picture.load()
-            if picture.mode not in ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK"):  # these convert always
-                _to_rgb(picture)
+        with _opened(cell) as image:
+            image.draft("RGB", (32, 32))  # JPEG: reads the whole stream, but computes an eighth of the pixels
+            image.load()
+            if image.mode not in ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK"):  # these convert always
+                _to_rgb(image)
     except decode_faults() as error:
         return describe_fault(error)
     return None
 
 
 def is_empty(cell: Cell | None) -> bool:
-    """Whether a row has no picture."""
+    """Whether a row has no image."""
     return cell is None or (isinstance(cell, dict) and cell.get("bytes") is None and cell.get("path") is None)
 
 
@@ -123,8 +123,8 @@ def describe_fault(error: Exception) -> str:
 
 
 @dataclass(frozen=True)
-class PictureFacts:
-    """What the file of a picture is.
+class ImageFacts:
+    """What the file of an image is.
 
     Args:
         width, height: pixels, before turning.
@@ -134,7 +134,7 @@ class PictureFacts:
         bits: a channel, in the file.
         has_alpha: some pixels may be transparent.
         exif_orientation: 1 to 8; 1 is upright, and where nothing is said.
-        error: why the picture cannot be used; None if it can. The other facts are those of the header, or zero.
+        error: why the image cannot be used; None if it can. The other facts are those of the header, or zero.
     """
 
     width: int = 0
@@ -148,41 +148,41 @@ class PictureFacts:
     error: str | None = None
 
 
-def picture_facts(cell: Cell | None, decode: bool = True) -> PictureFacts:
-    """What a picture is, from its header; raises nothing for a broken one.
+def image_facts(cell: Cell | None, decode: bool = True) -> ImageFacts:
+    """What an image is, from its header; raises nothing for a broken one.
 
     Args:
-        cell: the picture.
+        cell: the image.
         decode: also decode it at low resolution, which finds truncated files (``error``).
     """
     fault = decode_fault(cell) if decode else None
     if cell is None or is_empty(cell):
-        return PictureFacts(error=NO_IMAGE)
+        return ImageFacts(error=NO_IMAGE)
     try:
-        with _opened(cell) as picture:
-            return PictureFacts(
-                *picture.size,
-                mode=picture.mode,
-                format=picture.format or "",
-                bits=_bits(picture),
-                has_alpha=picture.has_transparency_data,
-                frames=_frames(picture),
-                exif_orientation=_orientation(picture),
+        with _opened(cell) as image:
+            return ImageFacts(
+                *image.size,
+                mode=image.mode,
+                format=image.format or "",
+                bits=_bits(image),
+                has_alpha=image.has_transparency_data,
+                frames=_frames(image),
+                exif_orientation=_orientation(image),
                 error=fault,
             )
     except decode_faults() as error:
-        return PictureFacts(error=fault or describe_fault(error))
+        return ImageFacts(error=fault or describe_fault(error))
 
 
 def _opened(cell: Cell) -> Image.Image:
-    """The header of a picture; its pixels are decoded on ``load()``."""
+    """The header of an image; its pixels are decoded on ``load()``."""
     from PIL import Image
 
-    picture = Image.open(_source(cell))
-    if picture.format in REFUSED_FORMATS:
-        picture.close()
-        raise OSError(f"files of the format {picture.format} are not read")
-    return picture
+    image = Image.open(_source(cell))
+    if image.format in REFUSED_FORMATS:
+        image.close()
+        raise OSError(f"files of the format {image.format} are not read")
+    return image
 
 
 def _source(cell: Cell) -> Any:
@@ -196,55 +196,55 @@ def _reduce(size: tuple[int, int], edge: int) -> tuple[int, int]:
     return size if scale >= 1 else (round(size[0] * scale), round(size[1] * scale))
 
 
-def _orientation(picture: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 where there is none or it cannot be read."""
     from PIL import ExifTags
 
     try:
-        found = picture.getexif().get(ExifTags.Base.Orientation, 1)
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
     except decode_faults():  # of the EXIF data alone: the pixels are as good as ever
         return 1
     return found if isinstance(found, int) and found in _TRANSPOSE else 1
 
 
-def _upright(picture: Image.Image, orientation: int) -> Image.Image:
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
     from PIL import Image
 
     if orientation not in _TRANSPOSE:
-        return picture
-    return picture.transpose(Image.Transpose(_TRANSPOSE[orientation]))
+        return image
+    return image.transpose(Image.Transpose(_TRANSPOSE[orientation]))
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    """A loaded picture in RGB. Pillow's JPEG decoder has put Adobe's inverted CMYK right."""
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """A loaded image in RGB. Pillow's JPEG decoder has put Adobe's inverted CMYK right."""
     from PIL import Image
 
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        grey = _grey_levels(picture)
-        return (picture if grey is None else Image.fromarray(grey)).convert("RGB")
-    if picture.mode == "LAB":
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        grey = _grey_levels(image)
+        return (image if grey is None else Image.fromarray(grey)).convert("RGB")
+    if image.mode == "LAB":
         from PIL import ImageCms
 
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")  # type: ignore[return-value]
-    picture.info.pop("transparency", None)  # it would be dropped, with a warning each time
-    return picture.convert("RGB")
+        return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")  # type: ignore[return-value]
+    image.info.pop("transparency", None)  # it would be dropped, with a warning each time
+    return image.convert("RGB")
 
 
-def _grey_levels(picture: Image.Image) -> np.ndarray | None:
-    """uint8 levels of a picture of more than 8 bits, shape (height, width); None where its values are 0 to 255 as they are.
+def _grey_levels(image: Image.Image) -> np.ndarray | None:
+    """uint8 levels of an image of more than 8 bits, shape (height, width); None where its values are 0 to 255 as they are.
 
     16 bits are scaled by their type, like viewers do, whatever values occur. 32 bits and floats have no range of their
     own: it is read off the values, as 0 to 1, 8 bits, 16 bits, or else lowest to highest.
     """
-    values = np.asarray(picture)
-    if picture.mode.startswith("I;16") or _scaled_by_decoder(picture):
-        return _scaled(values, 0, 4095 if _sample_bits(picture) == 12 else 65535)
-    finite = values[np.isfinite(values)] if picture.mode == "F" else values
+    values = np.asarray(image)
+    if image.mode.startswith("I;16") or _scaled_by_decoder(image):
+        return _scaled(values, 0, 4095 if _sample_bits(image) == 12 else 65535)
+    finite = values[np.isfinite(values)] if image.mode == "F" else values
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     if low >= 0 and high <= 255:
-        return _scaled(values, 0, 1) if picture.mode == "F" and high <= 1 else None
-    if low >= 0 and high <= 65535 and picture.mode == "I":
+        return _scaled(values, 0, 1) if image.mode == "F" and high <= 1 else None
+    if low >= 0 and high <= 65535 and image.mode == "I":
         return _scaled(values, 0, 65535)
     return _scaled(values, low, high)
 
@@ -258,30 +258,30 @@ def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.rint(np.nan_to_num(share, nan=0.0).clip(0, 255)).astype(np.uint8)
 
 
-def _scaled_by_decoder(picture: Image.Image) -> bool:
+def _scaled_by_decoder(image: Image.Image) -> bool:
     """Portable greymaps of more than 8 bits: Pillow brings their values to 16 bits, in mode ``I``."""
-    return (picture.format, picture.mode) == ("PPM", "I")
+    return (image.format, image.mode) == ("PPM", "I")
 
 
-def _sample_bits(picture: Any) -> int | None:
+def _sample_bits(image: Any) -> int | None:
     """Bits of a channel as a TIFF file names them; None in other formats."""
-    bits = picture.tag_v2.get(_TAG_BITS) if hasattr(picture, "tag_v2") else None
+    bits = image.tag_v2.get(_TAG_BITS) if hasattr(image, "tag_v2") else None
     return int(bits[0]) if bits else None
 
 
-def _bits(picture: Any) -> int:
-    named = _sample_bits(picture)
+def _bits(image: Any) -> int:
+    named = _sample_bits(image)
     if named:
         return named
     # "RGB;16B", say: Pillow decodes 16-bit colours to 8 bits, and only the name of the raw pixels tells.
-    layout = str(picture.tile[0].args) if getattr(picture, "tile", None) else ""
-    if ";16" in layout or picture.mode.startswith("I;16") or _scaled_by_decoder(picture):
+    layout = str(image.tile[0].args) if getattr(image, "tile", None) else ""
+    if ";16" in layout or image.mode.startswith("I;16") or _scaled_by_decoder(image):
         return 16
-    return {"1": 1, "I": 32, "F": 32}.get(picture.mode, 8)
+    return {"1": 1, "I": 32, "F": 32}.get(image.mode, 8)
 
 
-def _frames(picture: Image.Image) -> int:
+def _frames(image: Image.Image) -> int:
     try:
-        return int(getattr(picture, "n_frames", 1))
+        return int(getattr(image, "n_frames", 1))
     except decode_faults():  # a later frame is broken: the first, which is used, may be whole
         return 1

@@ -89,7 +89,7 @@ def buffer_bytes(shapes: np.ndarray) -> int:
 def open_store(shapes: np.ndarray, asked: str, what: str) -> PixelStore | None:
     """The store for rows of these shapes, in the place that was asked for; says what was chosen.
 
-    Pictures that cannot be kept are decoded anew each time: a run is never stopped for that.
+    Images that cannot be kept are decoded anew each time: a run is never stopped for that.
 
     Args:
         shapes: as for :class:`PixelStore`.
@@ -143,7 +143,7 @@ def available_memory() -> int:
 
 
 def free_disk() -> int:
-    """Free bytes where pictures would be kept."""
+    """Free bytes where images would be kept."""
     import shutil
 
     folder = cache_dir()
@@ -151,10 +151,10 @@ def free_disk() -> int:
 
 
 def source_store(split: Dataset, edge: int, asked: str) -> PixelStore | None:
-    """The store of a split's reduced pictures. All phases of a run read the same one: it lives as long as the split."""
+    """The store of a split's reduced images. All phases of a run read the same one: it lives as long as the split."""
     stores = _sources.setdefault(split, {})
     if (edge, asked) not in stores:
-        stores[edge, asked] = open_store(source_shapes(split, edge), asked, f"{len(split)} training pictures")
+        stores[edge, asked] = open_store(source_shapes(split, edge), asked, f"{len(split)} training images")
     return stores[edge, asked]
 
 
@@ -162,7 +162,7 @@ _sources: WeakKeyDictionary[Dataset, dict[tuple[int, str], PixelStore | None]] =
 
 
 def source_shapes(split: Dataset, edge: int) -> np.ndarray:
-    """Height, width, 3 of every reduced picture, before it is turned as EXIF says; from the files' headers."""
+    """Height, width, 3 of every reduced image, before it is turned as EXIF says; from the files' headers."""
 
     def shape(row: int) -> tuple[int, int, int]:
         size = reduced_size(split[row]["image"], edge)
@@ -185,9 +185,9 @@ def read_through(store: PixelStore | None, row: int, make: Callable[[], np.ndarr
 def _unnamed_file(size: int, place: str) -> int:
     """Descriptor of a file of this size that no folder lists."""
     if place == "ram" and hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("pictures")
+        descriptor = os.memfd_create("images")
     else:  # without memfd_create, a temporary file: the system keeps it in memory as long as it can
-        folder = cache_dir() / "pictures"
+        folder = cache_dir() / "images"
         folder.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=folder)
         Path(name).unlink()

@@ -1,4 +1,4 @@
-"""Archives of pictures: unpacked once into the cache folder, and into nothing else, whatever they name or claim."""
+"""Archives of images: unpacked once into the cache folder, and into nothing else, whatever they name or claim."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from hf_finetune.console import say
 from hf_finetune.data.readers.class_folders import is_hidden
-from hf_finetune.data.readers.image_folder import picture_endings
+from hf_finetune.data.readers.image_folder import image_endings
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.files import cache_dir
 
@@ -43,7 +43,7 @@ def is_archive(path: str | Path) -> bool:
 
 
 def unpack(archive: Path) -> Path:
-    """The folder of an archive's pictures and tables, in the cache; unpacked if it is not there yet.
+    """The folder of an archive's images and tables, in the cache; unpacked if it is not there yet.
 
     Its name says which file, of which size and of which time it comes from. Several processes may ask at once.
 
@@ -77,7 +77,7 @@ def unpack(archive: Path) -> Path:
 def _unpack_into(archive: Path, folder: Path, packed: int) -> int:
     """Unpack, and count the files."""
     free = int(shutil.disk_usage(folder).free * DISK_SHARE)
-    target = _Target(archive, folder, max(ALWAYS_ALLOWED, MAX_RATIO * packed), free, picture_endings())
+    target = _Target(archive, folder, max(ALWAYS_ALLOWED, MAX_RATIO * packed), free, image_endings())
     try:
         if archive.name.lower().endswith(".zip"):
             _unpack_zip(archive, target)
@@ -100,7 +100,7 @@ class _Target:
     folder: Path
     bytes_allowed: int
     bytes_free: int
-    pictures: frozenset[str]
+    images: frozenset[str]
     members: int = 0
     bytes: int = 0
     files: int = 0
@@ -120,7 +120,7 @@ class _Target:
         if not parts or any(is_hidden(part) for part in parts):
             return None
         ending = PurePosixPath(parts[-1]).suffix.lower()
-        return self.folder.joinpath(*parts) if ending in self.pictures or ending in KEPT_ENDINGS else None
+        return self.folder.joinpath(*parts) if ending in self.images or ending in KEPT_ENDINGS else None
 
     def write(self, path: Path, source: Any) -> None:
         """Write one file, counting what really comes, not what a header says."""
@@ -217,7 +217,7 @@ def _copy_links(links: list[tuple[Path, Path, str]], target: _Target) -> None:
     while links:  # a link may lead to a link
         ready = [link for link in links if link[1].is_file()]
         if not ready:
-            raise target.refused(f"the member {links[0][2]!r} links to what is no picture of the archive")
+            raise target.refused(f"the member {links[0][2]!r} links to what is no image of the archive")
         links = [link for link in links if not link[1].is_file()]
         for path, source, _ in ready:
             with source.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Folders by class and by split: which of their files are the user's, of pictures and of texts alike."""
+"""Folders by class and by split: which of their files are the user's, of images and of texts alike."""
 
 from __future__ import annotations
 

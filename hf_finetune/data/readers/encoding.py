@@ -33,8 +33,8 @@ _FORMATS = (
     (b"PAR1", "a Parquet file"),
     (b"ARROW1", "an Arrow file"),
     (b"%PDF", "a PDF"),
-    (b"\x89PNG", "a picture"),
-    (b"\xff\xd8\xff", "a picture"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
     (b"SQLite format 3", "a database"),
 )
 # Encodings that tables are still written in, the more frequent first; the order breaks ties.

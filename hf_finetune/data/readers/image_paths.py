@@ -1,4 +1,4 @@
-"""Where the files are that a table of pictures names: below their folder, and nowhere else."""
+"""Where the files are that a table of images names: below their folder, and nowhere else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def find_files(paths: list[str | None], root: Path) -> list[str | None]:
     """Full path of every file below a folder: None where there is none, ``OUTSIDE`` where the path leads out of it.
 
     A path is tried as it is written, with ``\\`` for ``/``, and with its letters composed and decomposed (Unicode NFC,
-    NFD), since tables come from other systems than pictures do. Folders are listed once: a million paths take seconds.
+    NFD), since tables come from other systems than images do. Folders are listed once: a million paths take seconds.
     """
     top, real = str(Path(root).absolute()).rstrip("/"), os.path.realpath(root)
     split = [_split(path, top) if path else None for path in paths]

@@ -1,4 +1,4 @@
-"""Folders and archives of pictures, in every layout: by class, by split, with metadata, or as WebDataset shards."""
+"""Folders and archives of images, in every layout: by class, by split, with metadata, or as WebDataset shards."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hf_finetune.data.readers.archives import is_archive, unpack
 from hf_finetune.data.readers.class_folders import SPLIT_FOLDERS, folders_in, is_hidden
 from hf_finetune.data.readers.image_folder import (
     find_split_folders,
-    has_pictures,
+    has_images,
     read_image_folder,
-    read_pictures,
+    read_images,
 )
-from hf_finetune.data.readers.image_table import read_image_table, with_pictures
+from hf_finetune.data.readers.image_table import read_image_table, with_images
 from hf_finetune.data.readers.tables import BUILDERS, read_file
 from hf_finetune.data.readers.webdataset import is_webdataset, read_webdataset
 from hf_finetune.data.rows.columns import LABEL_NAMES, find_image
@@ -31,26 +31,26 @@ _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST_SHARDS = 100_000
 
 
-def read_picture_splits(name: str, config: DataConfig) -> dict[str, Dataset]:
+def read_image_splits(name: str, config: DataConfig) -> dict[str, Dataset]:
     """The splits of a folder, of an archive or of shards.
 
     Raises:
-        UserError: no pictures in any layout that is known, or an archive that cannot be trusted.
+        UserError: no images in any layout that is known, or an archive that cannot be trusted.
     """
     if is_archive(name):
         return _read_archives(expand(name), config)
     folder = Path(name)
     archives = [path for path in sorted(folder.iterdir()) if is_archive(path) and not is_hidden(path.name)]
-    if archives and not metadata_of(folder) and not any(has_pictures(f, folder) for f in folders_in(folder)):
+    if archives and not metadata_of(folder) and not any(has_images(f, folder) for f in folders_in(folder)):
         return _read_archives([path for path in archives if path.is_file()], config)
     return _read_layout(folder, config)
 
 
-def read_picture_split(name: str, config: DataConfig) -> Dataset:
+def read_image_split(name: str, config: DataConfig) -> Dataset:
     """One split: a folder of classes or with metadata, an archive of one, or shards (``--train_dir``).
 
     Raises:
-        UserError: as :func:`read_picture_splits`.
+        UserError: as :func:`read_image_splits`.
     """
     if not is_archive(name):
         return _read_split(Path(name), config)
@@ -58,20 +58,20 @@ def read_picture_split(name: str, config: DataConfig) -> Dataset:
 
 
 def read_unlabelled(source: Path, config: DataConfig) -> Dataset:
-    """Pictures to be predicted: of a folder, an archive or a table of paths, or one picture; columns ``id``, ``image``.
+    """Images to be predicted: of a folder, an archive or a table of paths, or one image; columns ``id``, ``image``.
 
     Raises:
-        UserError: nothing there, no pictures, or paths that lead out.
+        UserError: nothing there, no images, or paths that lead out.
     """
     from datasets import Image
 
     if source.suffix.lower() not in BUILDERS or not source.is_file():
-        return read_pictures(unpack(source) if is_archive(source) else source)
+        return read_images(unpack(source) if is_archive(source) else source)
     rows = read_image_table(source, config)
     column = find_image(rows, config.image_column)
     ids = [str(i) for i in (rows["id"][:] if "id" in rows.column_names else range(len(rows)))]
-    pictures = rows.select_columns([column]).rename_columns({} if column == "image" else {column: "image"})
-    return pictures.cast_column("image", Image(decode=False)).add_column("id", ids)
+    images = rows.select_columns([column]).rename_columns({} if column == "image" else {column: "image"})
+    return images.cast_column("image", Image(decode=False)).add_column("id", ids)
 
 
 def expand(name: str) -> list[Path]:
@@ -98,7 +98,7 @@ def expand(name: str) -> list[Path]:
 
 
 def metadata_of(folder: Path) -> Path | None:
-    """The table that describes the pictures of a folder, as ``imagefolder`` of ``datasets`` has it."""
+    """The table that describes the images of a folder, as ``imagefolder`` of ``datasets`` has it."""
     return next((folder / name for name in METADATA_NAMES if (folder / name).is_file()), None)
 
 
@@ -168,7 +168,7 @@ def _read_split(folder: Path, config: DataConfig, where: str = "", within: Path 
 
 
 def _described(folder: Path, config: DataConfig) -> Dataset | None:
-    """The rows of the folder's metadata with their pictures; None without metadata, or where only the folders are labels."""
+    """The rows of the folder's metadata with their images; None without metadata, or where only the folders are labels."""
     file = metadata_of(folder)
     if file is None:
         return None
@@ -176,11 +176,11 @@ def _described(folder: Path, config: DataConfig) -> Dataset | None:
     labelled = (
         config.label_column or config.label_columns or {n.strip().lower() for n in rows.column_names} & {*LABEL_NAMES}
     )
-    if not labelled and any(has_pictures(inner, folder) for inner in folders_in(folder)):
+    if not labelled and any(has_images(inner, folder) for inner in folders_in(folder)):
         say(f"{file.name} has no column of labels: the folders are the classes.")
         return None
     named = config.image_column or ("file_name" if "file_name" in rows.column_names else None)
-    return with_pictures(rows, folder, replace(config, image_column=named, image_root=None), str(file))
+    return with_images(rows, folder, replace(config, image_column=named, image_root=None), str(file))
 
 
 def _by_first_folder(rows: Dataset) -> dict[str, Dataset]:

@@ -1,4 +1,4 @@
-"""Tables of pictures: a column of paths becomes a column of pictures, each of them below the folder that they belong to."""
+"""Tables of images: a column of paths becomes a column of images, each of them below the folder that they belong to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_finetune.config.options import DataConfig
-from hf_finetune.data.readers.image_folder import picture_endings
+from hf_finetune.data.readers.image_folder import image_endings
 from hf_finetune.data.readers.image_paths import OUTSIDE, find_files
 from hf_finetune.data.readers.tables import read_file
 from hf_finetune.data.rows.columns import IMAGE_NAMES, LABEL_NAMES, is_string
@@ -32,23 +32,23 @@ PATH_NAMES = (
 
 
 def read_image_table(file: str | Path, config: DataConfig) -> Dataset:
-    """The rows of a file, with the column of paths as pictures; rows without an ``id`` get the path as it is written.
+    """The rows of a file, with the column of paths as images; rows without an ``id`` get the path as it is written.
 
-    Paths are relative to ``--image_root`` or to the folder of the file. Columns that hold the pictures themselves stay.
+    Paths are relative to ``--image_root`` or to the folder of the file. Columns that hold the images themselves stay.
 
     Raises:
         UserError: an unreadable file, a path that leads out of its folder, or (but with ``--on_bad_image skip``) a
-            picture that is not there.
+            image that is not there.
     """
     rows = read_file(file, config.encoding, config.delimiter)
     root = Path(config.image_root) if config.image_root else Path(file).parent
     if not root.is_dir():
         raise UserError("the folder does not exist", where=f"--image_root {root}", fix="check the path.")
-    return with_pictures(rows, root, config, str(file))
+    return with_images(rows, root, config, str(file))
 
 
-def with_pictures(rows: Dataset, root: Path, config: DataConfig, where: str) -> Dataset:
-    """Rows with their column of paths as pictures; as they are where no column holds paths.
+def with_images(rows: Dataset, root: Path, config: DataConfig, where: str) -> Dataset:
+    """Rows with their column of paths as images; as they are where no column holds paths.
 
     Raises:
         UserError: as :func:`read_image_table`.
@@ -73,7 +73,7 @@ def with_pictures(rows: Dataset, root: Path, config: DataConfig, where: str) -> 
 
 
 def _replaced(rows: Dataset, column: str, cells: pa.Array, ids: list[str]) -> Dataset:
-    """Rows with these pictures in a column, and ids where they have none. In one piece: ``datasets`` cannot select among
+    """Rows with these images in a column, and ids where they have none. In one piece: ``datasets`` cannot select among
     the columns of rows that ``add_column`` put together."""
     import pyarrow as pa
     from datasets import Dataset, DatasetInfo, Features, Image, Value
@@ -89,26 +89,26 @@ def _replaced(rows: Dataset, column: str, cells: pa.Array, ids: list[str]) -> Da
 
 
 def find_paths(rows: Dataset, named: str | None) -> str | None:
-    """The column that holds paths of pictures; None where the pictures are in the rows, or nothing looks like a path."""
+    """The column that holds paths of images; None where the images are in the rows, or nothing looks like a path."""
     from datasets import Image
 
-    pictures = [name for name, feature in rows.features.items() if isinstance(feature, Image) or _is_cell(feature)]
+    images = [name for name, feature in rows.features.items() if isinstance(feature, Image) or _is_cell(feature)]
     strings = [name for name in rows.column_names if is_string(rows, name)]
     if named:
-        return named if named in (*strings, *pictures) else None
-    if pictures:
-        return next((name for name in IMAGE_NAMES if name in pictures), pictures[0])
-    like_paths = [name for name in strings if _names_pictures(rows, name)]
+        return named if named in (*strings, *images) else None
+    if images:
+        return next((name for name in IMAGE_NAMES if name in images), images[0])
+    like_paths = [name for name in strings if _names_images(rows, name)]
     lower = {name.strip().lower(): name for name in reversed(strings)}
     by_name = [lower[name] for name in PATH_NAMES if name in lower]
-    # By both, else by either: a column "image" may hold numbers of pictures, beside one of their paths.
+    # By both, else by either: a column "image" may hold numbers of images, beside one of their paths.
     both = [name for name in by_name if name in like_paths]
     found = both or by_name or [name for name in like_paths if name.lower() not in LABEL_NAMES]
     return found[0] if both or by_name or len(found) == 1 else None
 
 
 def _cells(rows: Dataset, column: str) -> tuple[pa.Array, list[str | None]]:
-    """Bytes of the pictures that are in the rows, and the paths of those that are not; both None in an empty cell."""
+    """Bytes of the images that are in the rows, and the paths of those that are not; both None in an empty cell."""
     import pyarrow as pa
 
     if is_string(rows, column):
@@ -120,7 +120,7 @@ def _cells(rows: Dataset, column: str) -> tuple[pa.Array, list[str | None]]:
 
 
 def _some_are_files(rows: Dataset, column: str) -> bool:
-    """Whether some cells of a column of pictures name a file instead of holding the picture."""
+    """Whether some cells of a column of images name a file instead of holding the image."""
     import pyarrow.compute as pc
 
     for batch in rows.select_columns([column]).with_format("arrow").iter(1000):
@@ -134,9 +134,9 @@ def _is_cell(feature: object) -> bool:
     return isinstance(feature, dict) and set(feature) == {"bytes", "path"}
 
 
-def _names_pictures(rows: Dataset, column: str) -> bool:
+def _names_images(rows: Dataset, column: str) -> bool:
     first = next((value for value in rows[:100][column] if value), "")
-    return Path(first.replace("\\", "/")).suffix.lower() in picture_endings()
+    return Path(first.replace("\\", "/")).suffix.lower() in image_endings()
 
 
 def _refuse_outside(paths: list[str | None], found: list[str | None], root: Path, where: str, asked: bool) -> None:
@@ -146,14 +146,14 @@ def _refuse_outside(paths: list[str | None], found: list[str | None], root: Path
     path = paths[outside[0]] or ""
     if "://" in path:
         raise UserError(
-            f"row {outside[0] + 1} names {path!r}; pictures are read from files, not from the network",
+            f"row {outside[0] + 1} names {path!r}; images are read from files, not from the network",
             where=where,
-            fix="download the pictures, and write their paths.",
+            fix="download the images, and write their paths.",
         )
     raise UserError(
         f"{len(outside)} of {len(paths)} paths lead out of the folder {root}; the first, in row {outside[0] + 1}: {path!r}",
         where=where,
-        fix=f"write paths below that folder, or name {'another' if asked else 'the folder of all pictures'} with --image_root.",
+        fix=f"write paths below that folder, or name {'another' if asked else 'the folder of all images'} with --image_root.",
     )
 
 
@@ -167,7 +167,7 @@ def _refuse_missing(
     path = paths[missing[0]]
     what = f"there is no file {str(root / path)!r}" if path else "it has no path"
     raise UserError(
-        f"{len(missing)} of {len(paths)} pictures are missing; the first, in row {missing[0] + 1}: {what}",
+        f"{len(missing)} of {len(paths)} images are missing; the first, in row {missing[0] + 1}: {what}",
         where=where,
         fix="mend the paths, name the folder that they start from with --image_root, or drop the rows with "
         "--on_bad_image skip.",

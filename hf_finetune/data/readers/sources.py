@@ -10,7 +10,7 @@ import numpy as np
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.readers.archives import ENDINGS, is_archive
 from hf_finetune.data.readers.class_folders import SPLIT_FOLDERS, has_files
-from hf_finetune.data.readers.image_sources import read_picture_split, read_picture_splits
+from hf_finetune.data.readers.image_sources import read_image_split, read_image_splits
 from hf_finetune.data.readers.image_table import read_image_table
 from hf_finetune.data.readers.tables import BUILDERS, read_file
 from hf_finetune.data.readers.text_folder import ENDINGS as TEXT_ENDINGS
@@ -61,11 +61,11 @@ def _read_rows(file: str | Path, kind: InputKind, config: DataConfig) -> Dataset
 def _read_archive(config: DataConfig, kind: InputKind) -> dict[str, Dataset]:
     if kind == "text":
         raise UserError(
-            f"archives ({', '.join(ENDINGS)}) are read of pictures only",
+            f"archives ({', '.join(ENDINGS)}) are read of images only",
             where=f"--dataset_name {config.dataset_name}",
             fix="unpack it, and name the files with --train_file, --validation_file and --test_file.",
         )
-    return read_picture_splits(str(config.dataset_name), config)
+    return read_image_splits(str(config.dataset_name), config)
 
 
 def _read_folder(folder: Path, kind: InputKind, config: DataConfig) -> dict[str, Dataset]:
@@ -90,7 +90,7 @@ def _read_folder(folder: Path, kind: InputKind, config: DataConfig) -> dict[str,
     if "train" in files:
         return {split: _read_rows(file, kind, config) for split, file in files.items()}
     if kind == "image":
-        return read_picture_splits(str(folder), config)
+        return read_image_splits(str(folder), config)
     splits = find_text_splits(folder)
     if not splits and not has_files(folder, TEXT_ENDINGS):
         raise UserError(
@@ -103,7 +103,7 @@ def _read_folder(folder: Path, kind: InputKind, config: DataConfig) -> dict[str,
 
 def _read_classes(folder: str, kind: InputKind, config: DataConfig) -> Dataset:
     """One sub-folder a class."""
-    return read_picture_split(folder, config) if kind == "image" else read_text_folder(Path(folder), config.encoding)
+    return read_image_split(folder, config) if kind == "image" else read_text_folder(Path(folder), config.encoding)
 
 
 def _read_hub(config: DataConfig) -> dict[str, Dataset]:
@@ -148,7 +148,7 @@ def first_rows(raw: dict[str, Dataset], config: DataConfig) -> dict[str, Dataset
 
 
 def _take(split: Dataset, limit: int | None) -> Dataset:
-    """The first rows; of pictures, which stand class by class, rows drawn with a fixed seed."""
+    """The first rows; of images, which stand class by class, rows drawn with a fixed seed."""
     from datasets import Image
 
     if not limit or limit >= len(split):

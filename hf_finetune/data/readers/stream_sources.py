@@ -31,7 +31,7 @@ class Source:
     """One split, as often as it is asked for.
 
     Args:
-        dataset: a ``Dataset`` or ``IterableDataset``; pictures are not decoded.
+        dataset: a ``Dataset`` or ``IterableDataset``; images are not decoded.
         name: what it is called in messages.
         narrow: opens the same rows with these columns alone, where the format can be read by columns.
         limit: rows that count, from the first; None for all.
@@ -82,7 +82,7 @@ def open_sources(config: DataConfig, kind: InputKind, dataset: Any = None) -> tu
         ).name
     if config.train_dir:
         folders = {"train": config.train_dir, "validation": config.validation_dir, "test": config.test_dir}
-        return _picture_folders({n: Path(f) for n, f in folders.items() if f}), Path(config.train_dir).name
+        return _image_folders({n: Path(f) for n, f in folders.items() if f}), Path(config.train_dir).name
     if config.dataset_name:
         folder = Path(config.dataset_name)
         if folder.is_dir():
@@ -186,12 +186,12 @@ def _read_folder(folder: Path, kind: InputKind, config: DataConfig) -> dict[str,
         return {split: open_files(file, split, config) for split, file in files.items()}
     tables = any(path.suffix.lower() in (*BUILDERS, ".tar") for path in folder.rglob("*"))
     if kind == "image" and not tables:
-        return _picture_folders(find_split_folders(folder) or {"train": folder})
+        return _image_folders(find_split_folders(folder) or {"train": folder})
     return _built(str(folder), config)
 
 
-def _picture_folders(folders: dict[str, Path]) -> dict[str, Source]:
-    """Pictures stand class by class: their paths, which are all that is in memory, are shuffled once and for all."""
+def _image_folders(folders: dict[str, Path]) -> dict[str, Source]:
+    """Images stand class by class: their paths, which are all that is in memory, are shuffled once and for all."""
     rows = {name: read_image_folder(path).shuffle(seed=SPLIT_SEED) for name, path in folders.items()}
     return {name: Source(split, f"{name} split, {folders[name]}") for name, split in rows.items()}
 
@@ -232,13 +232,13 @@ def _given(splits: dict[str, Any], where: str) -> tuple[dict[str, Source], str]:
 
 
 def _prepared(rows: Any, where: str) -> Any:
-    """The rows with their features known, pictures not decoded, and the names of a WebDataset's samples as ids."""
+    """The rows with their features known, images not decoded, and the names of a WebDataset's samples as ids."""
     if rows.features is None:  # of JSON, and of CSV at the Hub, they are read off the first rows
         with _reading(where):
             rows = rows._resolve_features()
     if not rows.features:
         raise UserError("there are no rows", where=where, fix="give a file with a row or more.")
-    rows = _undecoded(rows)  # first of all: whatever is done to columns would decode pictures, and encode them anew
+    rows = _undecoded(rows)  # first of all: whatever is done to columns would decode images, and encode them anew
     if {"__key__", "__url__"} <= set(rows.column_names):
         rows = rows.remove_columns("__url__")
         rows = rows.remove_columns("__key__") if "id" in rows.column_names else rows.rename_column("__key__", "id")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_finetune.data.readers.class_folders import is_hidden
-from hf_finetune.data.readers.image_folder import picture_endings, picture_features
+from hf_finetune.data.readers.image_folder import image_endings, image_features
 from hf_finetune.data.rows.labels import natural_key
 from hf_finetune.errors import UserError
 
@@ -21,13 +21,13 @@ SIDES = (".cls", ".json", ".txt")
 
 
 def is_webdataset(folder: Path) -> bool:
-    """Whether an unpacked archive is a shard: labels beside the pictures, and no folders of classes.
+    """Whether an unpacked archive is a shard: labels beside the images, and no folders of classes.
 
-    Texts and JSON beside pictures in class folders are notes on the pictures, not their labels.
+    Texts and JSON beside images in class folders are notes on the images, not their labels.
     """
     with os.scandir(folder) as entries:
         names = {entry.name for entry in entries if entry.is_file()}
-    stems = {name.partition(".")[0] for name in names if Path(name).suffix.lower() in picture_endings()}
+    stems = {name.partition(".")[0] for name in names if Path(name).suffix.lower() in image_endings()}
     if any(Path(name).suffix in SIDES and name.partition(".")[0] in stems for name in names):
         return True
     return any(name.endswith(".cls") for _, _, files in os.walk(folder) for name in files)
@@ -42,37 +42,37 @@ def read_webdataset(shards: list[tuple[str, Path]]) -> Dataset:
         shards: name and folder of each. With several, the name stands before the keys in ``id``.
 
     Raises:
-        UserError: a sample of two pictures, or what is no JSON.
+        UserError: a sample of two images, or what is no JSON.
     """
     from datasets import Dataset
 
     samples = [(name, sample) for name, folder in shards for sample in _samples(name, folder)]
     if not samples:
         raise UserError(
-            "the shards hold no pictures with .cls, .json or .txt beside them",
+            "the shards hold no images with .cls, .json or .txt beside them",
             where=", ".join(name for name, _ in shards[:5]),
             fix="name shards of key.jpg with key.cls, or an archive of class folders.",
         )
     with ThreadPoolExecutor(max_workers=8) as pool:
         rows = list(pool.map(lambda named: _row(*named), samples))
     several = len(shards) > 1
-    pictures = Dataset.from_dict(
+    images = Dataset.from_dict(
         {
             "id": [f"{name}/{sample['key']}" if several else sample["key"] for name, sample in samples],
             "image": [{"bytes": None, "path": sample["image"]} for _, sample in samples],
         },
-        features=picture_features(),
+        features=image_features(),
     )
     columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in _names(rows)}
     for name, values in columns.items():
-        pictures = pictures.add_column(name, _of_one_type(values))
-    return pictures
+        images = images.add_column(name, _of_one_type(values))
+    return images
 
 
 def _samples(shard: str, folder: Path) -> list[dict[str, str]]:
     """Files by key: the path up to the first dot of the file's name."""
     found: dict[str, dict[str, str]] = {}
-    endings = picture_endings()
+    endings = image_endings()
     for current, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not is_hidden(name)]
         for name in files:
@@ -84,9 +84,9 @@ def _samples(shard: str, folder: Path) -> list[dict[str, str]]:
             if role in endings:
                 if "image" in sample:
                     raise UserError(
-                        f"the sample {key!r} has two pictures, {Path(sample['image']).name} and {name}",
+                        f"the sample {key!r} has two images, {Path(sample['image']).name} and {name}",
                         where=shard,
-                        fix="keep one picture a sample.",
+                        fix="keep one image a sample.",
                     )
                 sample["image"] = str(path)
             elif role in SIDES:

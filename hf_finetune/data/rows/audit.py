@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
-    """Decode every picture once, count the rows, and return the splits without those that were to be skipped.
+    """Decode every image once, count the rows, and return the splits without those that were to be skipped.
 
     This is the quick part of ``hf-finetune check``. What is wrong stops the run; what is suspicious is said, and noted for
     the model card: rows that are in two splits, and equal inputs with different labels.
 
     Raises:
-        UserError: an unreadable picture (unless ``on_bad_image`` is ``"skip"``), a split that lost all its rows, or training
+        UserError: an unreadable image (unless ``on_bad_image`` is ``"skip"``), a split that lost all its rows, or training
             rows that are all the same.
     """
     if "image" in splits.train.column_names:
         for name, split in splits.items():
-            if isinstance(split, Stream):  # its pictures are tried while they are read
+            if isinstance(split, Stream):  # its images are tried while they are read
                 continue
             kept = audit_images(split, f"{name} split", on_bad_image, splits.notes, splits.skipped)
             setattr(splits, name, kept)
@@ -89,7 +89,7 @@ def _compare_inputs(splits: Splits) -> None:
         raise UserError(
             f"all {len(splits.train)} training rows have the same input: there is nothing to learn from",
             where="train split",
-            fix="name the column of the input: --text_column for texts, --image_column for pictures.",
+            fix="name the column of the input: --text_column for texts, --image_column for images.",
         )
     for sentence in identical_notes(splits, identical):
         say(f"Warning: {sentence}")
@@ -121,17 +121,17 @@ def audit_images(
     notes: list[str] | None = None,
     skipped: list[dict[str, Any]] | None = None,
 ) -> Dataset:
-    """The rows whose pictures can be decoded. Each process decodes its share; all come to the same answer.
+    """The rows whose images can be decoded. Each process decodes its share; all come to the same answer.
 
     Args:
         split: columns ``id`` and ``image``.
         where: what the rows are called, e.g. ``train split``.
         on_bad_image: ``"error"`` or ``"skip"``.
-        notes: a sentence on skipped pictures is added here.
-        skipped: ``{"split", "row", "id", "reason"}`` of each skipped picture is added here; rows count from 1.
+        notes: a sentence on skipped images is added here.
+        skipped: ``{"split", "row", "id", "reason"}`` of each skipped image is added here; rows count from 1.
 
     Raises:
-        UserError: a picture cannot be read and is not to be skipped, or none can.
+        UserError: an image cannot be read and is not to be skipped, or none can.
     """
     from accelerate import PartialState
     from accelerate.utils import gather_object
@@ -144,17 +144,17 @@ def audit_images(
     files = [(split[index]["image"] or {}).get("path") or f"row {split[index]['id']}" for index, _ in bad]
     if on_bad_image == "error":
         raise UserError(
-            f"{len(bad)} of {len(split)} pictures cannot be read; the first: {files[0]} ({bad[0][1]})",
+            f"{len(bad)} of {len(split)} images cannot be read; the first: {files[0]} ({bad[0][1]})",
             where=where,
             fix="mend or remove them; training can drop them with --on_bad_image skip.",
         )
     gone = {index for index, _ in bad}
     kept = [index for index in range(len(split)) if index not in gone]
     if not kept:
-        raise UserError("no picture can be read", where=where, fix="check the files.")
+        raise UserError("no image can be read", where=where, fix="check the files.")
     # By their ids, which are relative: the note gets into the model card.
     shown = ", ".join(split[index]["id"] for index, _ in bad[:5]) + (" …" if len(bad) > 5 else "")
-    note = f"{len(bad)} unreadable pictures of the {where} are skipped: {shown}"
+    note = f"{len(bad)} unreadable images of the {where} are skipped: {shown}"
     say(f"Warning: {note}")
     if notes is not None:
         notes.append(note)

@@ -28,7 +28,7 @@ def find_identical(splits: Splits) -> pd.DataFrame:
         Columns ``group`` (equal inputs share it), ``split``, ``row`` (number in the split), ``label`` (equal labels of any
         kind share a number); by group, and within it in the order of the splits.
     """
-    keys = picture_keys(splits) if "image" in splits.train.column_names else text_keys(splits)
+    keys = image_keys(splits) if "image" in splits.train.column_names else text_keys(splits)
     return same_key(splits, keys)
 
 
@@ -131,8 +131,8 @@ def text_keys(splits: Splits) -> dict[str, np.ndarray]:
     return {name: keys(split) for name, split in splits.items()}
 
 
-def picture_keys(splits: Splits) -> dict[str, np.ndarray]:
-    """A hash of the bytes of every picture. Only files that are as long as another are read; others have a key of their own."""
+def image_keys(splits: Splits) -> dict[str, np.ndarray]:
+    """A hash of the bytes of every image. Only files that are as long as another are read; others have a key of their own."""
     sizes = {name: _sizes(split) for name, split in splits.items()}
     every = np.concatenate(list(sizes.values()))
     values, counts = np.unique(every, return_counts=True)
@@ -149,7 +149,7 @@ def picture_keys(splits: Splits) -> dict[str, np.ndarray]:
 
 
 def _sizes(split: Dataset) -> np.ndarray:
-    """Bytes of every picture, -1 where there is none."""
+    """Bytes of every image, -1 where there is none."""
     import pyarrow.compute as pc
 
     parts = []

@@ -26,7 +26,7 @@ def record_skipped(
         split: ``train``, ``validation`` or ``test``.
         rows: of each its number from 1 as the user counts, its id, and the reason.
         notes: ``Splits.notes``.
-        what: the rows by name, e.g. "pictures".
+        what: the rows by name, e.g. "images".
     """
     if not rows:
         return

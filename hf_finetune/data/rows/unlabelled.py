@@ -29,10 +29,10 @@ Fault = dict[str, Any]
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """A file of texts; or a folder, an archive or a table of pictures, or one picture.
+    """A file of texts; or a folder, an archive or a table of images, or one image.
 
     Args:
-        rows: memory-mapped, or of pictures their paths; nothing is decoded.
+        rows: memory-mapped, or of images their paths; nothing is decoded.
         inputs: the user's name of each column → ``text`` and ``text_pair``, or ``image``.
         source: what the user called it.
         stamp: size and time of the last change of the file; None for a folder.
@@ -67,7 +67,7 @@ class Unlabelled:
         return _stamp(Path(self.source)) != self.stamp
 
     def identity(self) -> str:
-        """A hash of which file it is, and of which pictures: by path, size and time of the last change."""
+        """A hash of which file it is, and of which images: by path, size and time of the last change."""
         digest = hashlib.sha256(f"{Path(self.source).resolve()} {self.stamp}".encode("utf-8", "surrogateescape"))
         if "image" in self.inputs:
             for piece in self.pieces(1000):
@@ -160,7 +160,7 @@ def text_rows(table: pa.Table, inputs: dict[str, str], first: int = 0) -> Datase
 def find_faults(
     given: Unlabelled, size: int, config: DataConfig, progress: Callable[[int], Any] = lambda rows: None
 ) -> list[Fault]:
-    """The rows without a text, or whose pictures cannot be read; each process decodes its share.
+    """The rows without a text, or whose images cannot be read; each process decodes its share.
 
     Args:
         given: the rows.
@@ -171,19 +171,19 @@ def find_faults(
     Raises:
         UserError: there are such rows and they are not to be left out, or no others.
     """
-    pictures = "image" in given.inputs
+    images = "image" in given.inputs
     faults: list[Fault] = []
     for number, piece in enumerate(given.pieces(size)):
-        found = _broken_pictures(piece) if pictures else _missing_texts(piece, given.inputs)
+        found = _broken_images(piece) if images else _missing_texts(piece, given.inputs)
         if found:
             ids = piece["id"][:]
             faults += [{"row": number * size + row + 1, "id": ids[row], "reason": reason} for row, reason in found]
         progress(len(piece))
-    faults = sorted(_of_all_processes(faults), key=lambda fault: fault["row"]) if pictures else faults
+    faults = sorted(_of_all_processes(faults), key=lambda fault: fault["row"]) if images else faults
     if not faults:
         return []
-    if (config.on_bad_image if pictures else config.on_bad_row) == "error":
-        raise _bad_picture(given, faults) if pictures else _bad_text(given, faults)
+    if (config.on_bad_image if images else config.on_bad_row) == "error":
+        raise _bad_image(given, faults) if images else _bad_text(given, faults)
     if len(faults) == len(given):
         raise UserError(
             f"all {len(given)} rows would be left out; the first: {faults[0]['reason']}",
@@ -203,7 +203,7 @@ def _missing_texts(piece: Dataset, inputs: dict[str, str]) -> list[tuple[int, st
     return sorted(dict(reversed(found)).items())
 
 
-def _broken_pictures(piece: Dataset) -> list[tuple[int, str]]:
+def _broken_images(piece: Dataset) -> list[tuple[int, str]]:
     from accelerate import PartialState
 
     state = PartialState()
@@ -229,11 +229,11 @@ def _bad_text(given: Unlabelled, faults: list[Fault]) -> UserError:
     )
 
 
-def _bad_picture(given: Unlabelled, faults: list[Fault]) -> UserError:
+def _bad_image(given: Unlabelled, faults: list[Fault]) -> UserError:
     first = faults[0]
     path = (given.rows[first["row"] - 1]["image"] or {}).get("path") or f"row {first['id']}"
     return UserError(
-        f"{len(faults)} of {len(given)} pictures cannot be read; the first: {path} ({first['reason']})",
+        f"{len(faults)} of {len(given)} images cannot be read; the first: {path} ({first['reason']})",
         where=given.source,
         fix="mend or remove them, or leave them out with --on_bad_image skip.",
     )

@@ -70,7 +70,7 @@ class Stream(IterableDataset[Row]):
         codes: number of each row's label among ``cells``, in the order of the source; shape (rows of the source,).
         cells: the different labels, encoded; shape (number of them,), or (number of them, labels or targets).
         held_out: numbers of the rows that do not train, rising.
-        on_bad_image: ``error``, or ``skip``: a picture that cannot be read is left out of its batch.
+        on_bad_image: ``error``, or ``skip``: an image that cannot be read is left out of its batch.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class Stream(IterableDataset[Row]):
         return found
 
     def drop_unreadable(self, rows: list[dict[str, Any]], faults: dict[int, str]) -> list[dict[str, Any]]:
-        """A batch without the pictures that cannot be read, by number of the row; each is counted and said once.
+        """A batch without the images that cannot be read, by number of the row; each is counted and said once.
 
         Raises:
             UserError: they are not to be skipped, or nothing is left of the batch.
@@ -212,18 +212,18 @@ class Stream(IterableDataset[Row]):
         first = min(faults)
         if self.on_bad_image == "error":
             raise StreamError(
-                f"the picture of row {first + 1:,} cannot be read ({faults[first]})",
+                f"the image of row {first + 1:,} cannot be read ({faults[first]})",
                 where=self.source.name,
-                fix="mend or remove it; training can drop such pictures with --on_bad_image skip.",
+                fix="mend or remove it; training can drop such images with --on_bad_image skip.",
             )
         for number in sorted(faults):
             if not self.unreadable[number]:
                 self.unreadable[number] = 1
-                say(f"Warning: the picture of row {number + 1:,} cannot be read and is skipped ({faults[number]}).")
+                say(f"Warning: the image of row {number + 1:,} cannot be read and is skipped ({faults[number]}).")
         left = [row for row in rows if row["row"] not in faults]
         if not left:
             raise StreamError(
-                f"no picture of a whole batch can be read (rows {', '.join(str(n + 1) for n in sorted(faults)[:5])})",
+                f"no image of a whole batch can be read (rows {', '.join(str(n + 1) for n in sorted(faults)[:5])})",
                 where=self.source.name,
                 fix="check the files.",
             )
@@ -235,7 +235,7 @@ class Stream(IterableDataset[Row]):
 
         bad = sorted(set(gather_object(torch.nonzero(self.unreadable).flatten().tolist())))
         shown = ", ".join(str(number + 1) for number in bad[:5]) + (" …" if len(bad) > 5 else "")
-        return [f"{len(bad)} unreadable pictures of the train split were skipped: rows {shown}."] if bad else []
+        return [f"{len(bad)} unreadable images of the train split were skipped: rows {shown}."] if bad else []
 
 
 def _refuse_missing(block: pa.Table, first: int, where: str, names: dict[str, str]) -> None:

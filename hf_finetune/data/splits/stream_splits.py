@@ -57,7 +57,7 @@ def stream_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> S
     say(
         f"{origin} as a stream: {len(codes):,} rows, {described(columns, kind)}, {labels_described(columns, problem)}, "
         f"counted in {time.perf_counter() - began:.1f} s. Training rows are read anew every epoch and mixed "
-        f"{BLOCK_ROWS[kind]:,} at a time; neither pictures nor activations of them are kept."
+        f"{BLOCK_ROWS[kind]:,} at a time; neither images nor activations of them are kept."
     )
     notes: list[str] = []
     if problem.kind == SINGLE:

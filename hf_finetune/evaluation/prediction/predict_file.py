@@ -1,4 +1,4 @@
-"""Answers for a file of rows or a folder of pictures of any size: a piece at a time, and from where it was stopped."""
+"""Answers for a file of rows or a folder of images of any size: a piece at a time, and from where it was stopped."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def predict_file(
 
     Args:
         model: run folder, model folder or Hub id.
-        source: file of texts; folder, archive or table of paths of pictures; one picture.
+        source: file of texts; folder, archive or table of paths of images; one image.
         output: a CSV, JSONL or Parquet file.
         columns: what the user named of columns, encoding and delimiter, and what a bad row does; text columns that are not
             named are those that the model was trained on.
@@ -230,7 +230,7 @@ def _table(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.Table:
 
 @contextmanager
 def _refusing_changes(rows: Dataset, source: str) -> Iterator[None]:
-    """Pictures were all readable when they were checked: one that is not any more is the user's to mend."""
+    """Images were all readable when they were checked: one that is not any more is the user's to mend."""
     if "image" not in rows.column_names:
         yield
         return
@@ -242,9 +242,9 @@ def _refusing_changes(rows: Dataset, source: str) -> Iterator[None]:
             raise
         first, reason = faults[0]
         raise UserError(
-            f"the picture {rows[first]['id']!r} was read before and cannot be read now ({reason})",
+            f"the image {rows[first]['id']!r} was read before and cannot be read now ({reason})",
             where=source,
-            fix="leave the pictures as they are meanwhile, and repeat the command.",
+            fix="leave the images as they are meanwhile, and repeat the command.",
         ) from error
 
 

@@ -54,7 +54,7 @@ def write_onnx(model: Any, batch: dict[str, torch.Tensor], path: Path, opset: in
 
     Args:
         model: a classifier of transformers, in evaluation mode.
-        batch: its inputs, at least two rows: tables of tokens, shape (rows, tokens), or pictures.
+        batch: its inputs, at least two rows: tables of tokens, shape (rows, tokens), or images.
         path: the file.
         opset: version of ONNX' operators; None for the exporter's choice.
 

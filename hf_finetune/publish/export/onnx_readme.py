@@ -12,7 +12,7 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 inputs = tokenizer({texts}, truncation=True, padding=True, return_tensors="np")"""
 _IMAGE = """\
 processor = AutoImageProcessor.from_pretrained(folder)
-inputs = processor(images=[Image.open("picture.jpg").convert("RGB")], return_tensors="np")"""
+inputs = processor(images=[Image.open("image.jpg").convert("RGB")], return_tensors="np")"""
 _ANSWERS = {
     None: """\
 logits = logits / getattr(config, "calibration_temperature", 1.0)

@@ -102,7 +102,7 @@ def public_card(text: str, settings: dict[str, Any], to: Destination) -> str:
 
 
 def _merged_use(task: str, repo: str) -> str:
-    sample = '"picture.jpg"' if task.startswith("image") else '"Some text.", truncation=True'
+    sample = '"image.jpg"' if task.startswith("image") else '"Some text.", truncation=True'
     return (
         f'```python\nfrom transformers import pipeline\n\nclassify = pipeline("{task}", model="{repo}")\n'
         f"print(classify({sample}))\n```"

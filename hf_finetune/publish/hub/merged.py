@@ -43,7 +43,7 @@ def merged_model(run: Path) -> Iterator[Path]:
 
 
 def _probe(task: Any, model: Any, processor: Any) -> dict[str, Any]:
-    """Inputs that mean nothing, but reach every weight: random tokens, or a picture of noise as the processor sees it."""
+    """Inputs that mean nothing, but reach every weight: random tokens, or an image of noise as the processor sees it."""
     import numpy as np
     import torch
     from PIL import Image

@@ -135,7 +135,7 @@ def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi(token=to.hub_token)
-    # The model before the pictures of its card, and small files before large ones.
+    # The model before the images of its card, and small files before large ones.
     large = sorted((n for n, c in files.items() if _is_large(c)), key=lambda n: ("/" in n, _size(files[n])))
     sent = _Sent(large, [name for name in files if name not in large])
     command = to.command(run)

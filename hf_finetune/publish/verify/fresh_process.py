@@ -18,13 +18,13 @@ AUTO_CLASSES = {
     "image-classification": "AutoModelForImageClassification",
 }
 # What of an image processor decides which pixels a model sees.
-PICTURES = (
+IMAGES = (
     "do_resize", "size", "resample", "do_center_crop", "crop_size", "crop_pct", "do_rescale", "rescale_factor", "do_normalize",
     "image_mean", "image_std", "do_pad", "do_flip_channel_order", "rescale_offset", "include_top",
 )  # fmt: skip
 TIMM = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
 TEXTS = ("model_max_length", "truncation_side", "padding_side", "pad_token")
-PIXELS = 16  # of each picture are looked at one by one
+PIXELS = 16  # of each image are looked at one by one
 
 
 def main() -> None:
@@ -124,7 +124,7 @@ def processor_facts(processor: Any) -> dict[str, Any]:
     if hasattr(processor, "data_config"):  # timm's
         return {name: _plain(processor.data_config.get(name)) for name in TIMM}
     if not hasattr(processor, "get_vocab"):
-        found = {name: _plain(getattr(processor, name, None)) for name in PICTURES}
+        found = {name: _plain(getattr(processor, name, None)) for name in IMAGES}
         return {name: value for name, value in found.items() if value is not None}
     found = {name: getattr(processor, name) for name in TEXTS}
     backend = getattr(processor, "backend_tokenizer", None)
@@ -139,7 +139,7 @@ def processor_facts(processor: Any) -> dict[str, Any]:
 
 
 def input_facts(inputs: Any) -> dict[str, Any]:
-    """What the model sees of one row: its token ids, or shape, channels and some pixels of its picture.
+    """What the model sees of one row: its token ids, or shape, channels and some pixels of its image.
 
     Args:
         inputs: of one row: token ids as a list or as a batch of one, pixels as a batch of one.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_finetune.data.images.decode import decode_faults, open_image, picture_facts
+from hf_finetune.data.images.decode import decode_faults, image_facts, open_image
 from hf_finetune.errors import UserError
 from hf_finetune.files import write_json
 from hf_finetune.models import Checkpoint
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 FOLDER, FILE = "verify", "sample.json"
 ROWS = 32
-LOOKED_AT = 1_000  # headers of pictures that are read to find the odd ones
+LOOKED_AT = 1_000  # headers of images that are read to find the odd ones
 UNREADABLE = "(the file)"  # in place of its settings
-MOST_BYTES = 64_000_000  # that pictures of a sample may take together
+MOST_BYTES = 64_000_000  # that images of a sample may take together
 
 # Settings that say nothing about the answers, or that are compared otherwise.
 _IDLE = frozenset({"id2label", "label2id", "transformers_version", "_name_or_path", "base_model_name_or_path"})
@@ -135,8 +135,8 @@ def _choose(
     folder: Path, task: Task, rows: Dataset, strata: list[str], processor: Any
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The sample, and how many rows a pipeline cannot repeat, by the reason."""
-    keep = _keep_picture if task.KIND == "image" else _keep_text
-    extremes = _odd_pictures(rows) if task.KIND == "image" else _extreme_texts(rows)
+    keep = _keep_image if task.KIND == "image" else _keep_text
+    extremes = _odd_images(rows) if task.KIND == "image" else _extreme_texts(rows)
     order = list(dict.fromkeys([*extremes, *_spread(strata)]))
     kept: list[dict[str, Any]] = []
     left_out: dict[str, int] = {}
@@ -161,16 +161,16 @@ def _keep_text(folder: Path, row: int, cells: dict[str, Any], processor: Any) ->
     return {"input": texts if "text_pair" in texts else texts["text"], "facts": facts}
 
 
-def _keep_picture(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> dict[str, Any] | str:
+def _keep_image(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> dict[str, Any] | str:
     from transformers.image_utils import load_image
 
     cell = cells["image"]
     content = cell["bytes"] if cell.get("bytes") is not None else Path(cell["path"]).read_bytes()
-    file = folder / f"{row}.{picture_facts(cell, decode=False).format.lower()}"
+    file = folder / f"{row}.{image_facts(cell, decode=False).format.lower()}"
     file.write_bytes(content)
-    picture = open_image(cell)
+    image = open_image(cell)
     try:
-        same = np.array_equal(np.asarray(load_image(str(file))), np.asarray(picture))
+        same = np.array_equal(np.asarray(load_image(str(file))), np.asarray(image))
     except decode_faults():
         same = False
     if not same:
@@ -178,7 +178,7 @@ def _keep_picture(folder: Path, row: int, cells: dict[str, Any], processor: Any)
         return (
             "of a kind that a pipeline reads otherwise: more than 8 bits a channel, L*a*b* colours or broken EXIF data"
         )
-    facts = input_facts(processor(images=picture, return_tensors="pt"))
+    facts = input_facts(processor(images=image, return_tensors="pt"))
     return {"input": file.name, "bytes": len(content), "facts": facts}
 
 
@@ -188,10 +188,10 @@ def _extreme_texts(rows: Dataset) -> list[int]:
     return [int(np.argmax(lengths)), int(np.argmin(lengths))]
 
 
-def _odd_pictures(rows: Dataset) -> list[int]:
-    """The largest and the smallest picture, and one of each kind of file, pixel and orientation."""
+def _odd_images(rows: Dataset) -> list[int]:
+    """The largest and the smallest image, and one of each kind of file, pixel and orientation."""
     looked = np.unique(np.linspace(0, len(rows) - 1, LOOKED_AT).astype(int)).tolist()
-    facts = {row: picture_facts(rows[row]["image"], decode=False) for row in looked}
+    facts = {row: image_facts(rows[row]["image"], decode=False) for row in looked}
     areas = {row: found.width * found.height for row, found in facts.items()}
     kinds: dict[tuple[Any, ...], int] = {}
     for row, found in facts.items():

@@ -141,8 +141,8 @@ def job(folder: Path, sample: dict[str, Any], *, trust_remote_code: bool = False
             where=str(model),
             fix="read the code, then add --trust_remote_code.",
         )
-    pictures = sample["task"] == "image-classification"
-    inputs = [str((folder / FOLDER / row["input"]).absolute()) if pictures else row["input"] for row in sample["rows"]]
+    images = sample["task"] == "image-classification"
+    inputs = [str((folder / FOLDER / row["input"]).absolute()) if images else row["input"] for row in sample["rows"]]
     halves = any(weight.startswith(("F16", "BF16")) for weight in sample["weights"].values())
     return {
         "model": str(model),

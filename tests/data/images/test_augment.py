@@ -27,7 +27,7 @@ PROCESSORS = {
 }
 
 
-def picture_of(width, height):
+def image_of(width, height):
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)).permute(
         2, 0, 1
     )
@@ -37,7 +37,7 @@ def picture_of(width, height):
 def test_size_is_what_the_processor_puts_out_and_not_what_it_resizes_to(name):
     processor, size = PROCESSORS[name]
     assert measure_preprocessing(processor).size == size
-    view = training_transform(measure_preprocessing(processor), "light", 10.0)(picture_of(90, 70))
+    view = training_transform(measure_preprocessing(processor), "light", 10.0)(image_of(90, 70))
     assert view.shape == (3, *size)
     assert view.dtype == torch.uint8
 
@@ -61,10 +61,10 @@ def test_a_timm_processor_is_measured_too(checkpoints):
 @pytest.mark.parametrize("augmentation", ["light", "randaug"])
 def test_views_differ_and_get_the_scale_of_the_pixels(augmentation):
     pixels = measure_preprocessing(ViTImageProcessor(size={"height": 32, "width": 32}))
-    picture = picture_of(60, 50)
+    image = image_of(60, 50)
     transform = training_transform(pixels, augmentation, 0.0)
     torch.manual_seed(0)
-    first, second = normalise(torch.stack([transform(picture), transform(picture)]), pixels)
+    first, second = normalise(torch.stack([transform(image), transform(image)]), pixels)
     assert not torch.equal(first, second)
     assert -1.001 <= first.min() < -0.5
     assert 0.5 < first.max() <= 1.001
@@ -72,33 +72,33 @@ def test_views_differ_and_get_the_scale_of_the_pixels(augmentation):
 
 def test_the_same_seed_gives_the_same_view():
     processor = ViTImageProcessor(size={"height": 32, "width": 32})
-    picture = picture_of(60, 50)
+    image = image_of(60, 50)
     transform = training_transform(measure_preprocessing(processor), "randaug", 15.0)
     views = []
     for _ in range(2):
         torch.manual_seed(3)
-        views.append(transform(picture))
+        views.append(transform(image))
     assert torch.equal(*views)
 
 
 def test_rotation_turns_by_no_more_than_it_is_told():
-    picture = Image.new("RGB", (40, 40), (255, 255, 255))
+    image = Image.new("RGB", (40, 40), (255, 255, 255))
     torch.manual_seed(0)
-    small = min(np.asarray(rotation(1.0)(picture)).mean() for _ in range(8))
-    large = min(np.asarray(rotation(45.0)(picture)).mean() for _ in range(8))
+    small = min(np.asarray(rotation(1.0)(image)).mean() for _ in range(8))
+    large = min(np.asarray(rotation(45.0)(image)).mean() for _ in range(8))
     assert small > 250  # nothing but slivers of black corners
     assert large < 250
 
 
-def test_a_batch_is_normalised_as_each_of_its_pictures_was():
+def test_a_batch_is_normalised_as_each_of_its_images_was():
     from torchvision.transforms import v2
 
     pixels = measure_preprocessing(ViTImageProcessor(image_mean=[0.48, 0.46, 0.41], image_std=[0.27, 0.26, 0.28]))
-    pictures = torch.stack([picture_of(40, 30), picture_of(40, 30).flip(2)])
+    images = torch.stack([image_of(40, 30), image_of(40, 30).flip(2)])
     each = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(pixels.mean, pixels.std)])
-    batch = normalise(pictures, pixels)
-    torch.testing.assert_close(batch, torch.stack([each(picture) for picture in pictures]), rtol=0, atol=1e-5)
-    assert all((quantise(row, pixels) == picture.numpy()).all() for row, picture in zip(batch, pictures, strict=True))
+    batch = normalise(images, pixels)
+    torch.testing.assert_close(batch, torch.stack([each(image) for image in images]), rtol=0, atol=1e-5)
+    assert all((quantise(row, pixels) == image.numpy()).all() for row, image in zip(batch, images, strict=True))
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
@@ -115,8 +115,8 @@ def test_timm_resizes_on_bytes_too(checkpoints):
 
 def test_pixels_between_the_bytes_are_not_taken_for_bytes():
     def in_floats(images, return_tensors):
-        picture = torch.from_numpy(np.array(images)).permute(2, 0, 1).float()[None] / 255
-        return {"pixel_values": torch.nn.functional.interpolate(picture, (32, 32), mode="bilinear", antialias=True)}
+        image = torch.from_numpy(np.array(images)).permute(2, 0, 1).float()[None] / 255
+        return {"pixel_values": torch.nn.functional.interpolate(image, (32, 32), mode="bilinear", antialias=True)}
 
     assert not is_reversible(in_floats, measure_preprocessing(in_floats))
 

@@ -1,4 +1,4 @@
-"""One picture: every kind of pixel as viewers show it, the same for pipelines, and broken files named, not crashed on."""
+"""One image: every kind of pixel as viewers show it, the same for pipelines, and broken files named, not crashed on."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from hf_finetune.data.images.decode import (
     REFUSED_FORMATS,
     decode_fault,
     decode_faults,
+    image_facts,
     open_image,
     open_reduced,
-    picture_facts,
     reduced_size,
 )
 
@@ -103,7 +103,7 @@ def test_enough_kinds_of_file_are_tried():
 
 @pytest.mark.parametrize(("mode", "kind"), WRITABLE, ids=lambda value: value)
 def test_every_mode_and_format_gives_the_pixels_that_pipelines_see(mode, kind, tmp_path):
-    file = tmp_path / f"picture.{kind.lower()}"
+    file = tmp_path / f"image.{kind.lower()}"
     noise(mode).save(file, kind, sizes=[(7, 5)])  # of icons, whose own sizes are larger
     if (mode, kind) == ("YCbCr", "TIFF") and int(PIL.__version__.split(".")[0]) < 13:
         pytest.skip("Pillow before 13 cannot read the YCbCr TIFF that it writes")
@@ -156,7 +156,7 @@ def test_16_bit_tiff_of_either_byte_order(mode):
     assert levels(encoded(image, "TIFF")) == [0, 100, 255]
 
 
-def test_a_dark_16_bit_picture_stays_dark():
+def test_a_dark_16_bit_image_stays_dark():
     assert levels(grey_png([struct.pack(">3H", 0, 100, 255)], 16, 3)) == [0, 0, 1]
 
 
@@ -182,7 +182,7 @@ def test_portable_greymaps_of_more_than_8_bits():
         ("F", [0.0] * 3, [0, 0, 0]),
     ],
 )
-def test_32_bit_and_floating_point_pictures_find_their_range(mode, values, expected):
+def test_32_bit_and_floating_point_images_find_their_range(mode, values, expected):
     image = Image.fromarray(np.array([values], dtype=np.int32 if mode == "I" else np.float32))
     assert image.mode == mode
     assert levels(encoded(image, "TIFF")) == expected
@@ -205,7 +205,7 @@ def test_the_first_frame_of_animations(kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     cell = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     assert open_image(cell).getpixel((1, 1)) == (255, 0, 0)
-    assert picture_facts(cell).frames == 3
+    assert image_facts(cell).frames == 3
 
 
 # EXIF
@@ -238,18 +238,18 @@ def test_impossible_orientations_turn_nothing(orientation, edge):
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
 @pytest.mark.parametrize("seed", range(40))
-def test_broken_exif_data_never_cost_the_picture(seed, kind):
+def test_broken_exif_data_never_cost_the_image(seed, kind):
     random = np.random.default_rng(seed)
     start = (b"Exif\0\0", b"Exif\0\0II*\0", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12")[seed % 3]
     cell = encoded(Image.new("RGB", (6, 4), (9, 9, 9)), kind, exif=start + random.bytes(int(random.integers(0, 40))))
     assert sorted(open_image(cell).size) == [4, 6]
     assert decode_fault(cell) is None
-    assert picture_facts(cell).exif_orientation in range(1, 9)
+    assert image_facts(cell).exif_orientation in range(1, 9)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (3, 3)])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_pictures_of_one_pixel_of_width(size, orientation):
+def test_images_of_one_pixel_of_width(size, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     cell = encoded(Image.new("RGB", size, (1, 2, 3)), exif=exif)
@@ -258,7 +258,7 @@ def test_pictures_of_one_pixel_of_width(size, orientation):
     assert reduced_size(cell, 50) == size
 
 
-# Broken files, bombs and what is no picture
+# Broken files, bombs and what is no image
 
 
 def bomb(width=60_000, height=60_000) -> dict:
@@ -271,21 +271,21 @@ def bomb(width=60_000, height=60_000) -> dict:
 def test_a_decompression_bomb_is_named_and_never_decoded():
     fault = decode_fault(bomb())
     assert fault == "decompression bomb: Image size (3600000000 pixels) exceeds limit of 178956970 pixels"
-    assert picture_facts(bomb()).error == fault
+    assert image_facts(bomb()).error == fault
     assert reduced_size(bomb(), 100) is None
     for opener in (open_image, lambda cell: open_reduced(cell, 10)):
         with pytest.raises(Image.DecompressionBombError):
             opener(bomb())
 
 
-def test_large_pictures_and_odd_files_are_no_storm_of_warnings(tmp_path):
+def test_large_images_and_odd_files_are_no_storm_of_warnings(tmp_path):
     (tmp_path / "large.png").write_bytes(bomb(12_000, 9_000)["bytes"])  # between Pillow's warning and its error
     image = Image.new("P", (3, 2), 1)
     image.save(tmp_path / "palette.png", transparency=bytes([0, 1]))
     Image.new("RGB", (3, 2)).save(tmp_path / "exif.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
     script = (
         "import sys; from hf_finetune.data.images.decode import *\n"
-        "for name in sys.argv[1:]: print(picture_facts(name)); print(decode_fault(name))"
+        "for name in sys.argv[1:]: print(image_facts(name)); print(decode_fault(name))"
     )
     files = [str(tmp_path / name) for name in ("large.png", "palette.png", "exif.jpg")]
     command = [sys.executable, "-W", "always", "-c", script, *files]
@@ -299,7 +299,7 @@ def test_large_pictures_and_odd_files_are_no_storm_of_warnings(tmp_path):
     ("data", "fault"),
     [
         (b"", "cannot identify image file"),
-        (b"no picture", "cannot identify image file"),
+        (b"no image", "cannot identify image file"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "format EPS are not read"),
         (encoded(noise("RGB", (90, 90)), "JPEG")["bytes"][:-500], "truncated"),
         (encoded(noise("RGB", (90, 90)))["bytes"][:-500], "truncated"),
@@ -309,7 +309,7 @@ def test_large_pictures_and_odd_files_are_no_storm_of_warnings(tmp_path):
 def test_what_cannot_be_decoded_is_said(data, fault):
     cell = {"bytes": data, "path": None}
     assert fault in decode_fault(cell)
-    assert fault in picture_facts(cell).error
+    assert fault in image_facts(cell).error
     with pytest.raises(decode_faults()):
         open_image(cell)
 
@@ -318,7 +318,7 @@ def test_a_fault_reads_the_same_in_every_run():
     assert decode_fault({"bytes": b"x", "path": None}) == decode_fault({"bytes": b"x", "path": None})
     assert decode_fault("no/such/file.png") == "No such file or directory"
     assert decode_fault(None) == decode_fault({"bytes": None, "path": None}) == "no image"
-    assert picture_facts(None).error == "no image"
+    assert image_facts(None).error == "no image"
 
 
 @pytest.mark.parametrize(("mode", "kind"), WRITABLE, ids=lambda value: value)
@@ -336,7 +336,7 @@ def test_damaged_files_raise_only_what_is_expected(mode, kind):
             assert open_image(cell).mode == "RGB"
         except decode_faults():
             assert fault is not None
-        picture_facts(cell)
+        image_facts(cell)
 
 
 # Facts
@@ -357,8 +357,8 @@ def test_damaged_files_raise_only_what_is_expected(mode, kind):
     ],
     ids=lambda value: str(value)[:30] if isinstance(value, tuple) else "cell",
 )
-def test_facts_of_a_picture(cell, expected):
-    facts = picture_facts(cell)
+def test_facts_of_a_image(cell, expected):
+    facts = image_facts(cell)
     assert (facts.mode, facts.format, facts.frames, facts.bits, facts.has_alpha) == expected
     assert (facts.width, facts.height, facts.exif_orientation, facts.error) == (7, 5, 1, None)
 
@@ -370,7 +370,7 @@ def test_16_bit_colours_are_known_by_their_header():
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))
     body = chunk(b"IDAT", zlib.compress(b"\0" + struct.pack(">3H", 65535, 32768, 0)))
     cell = {"bytes": b"\x89PNG\r\n\x1a\n" + header + body + chunk(b"IEND", b""), "path": None}
-    assert picture_facts(cell).bits == 16
+    assert image_facts(cell).bits == 16
     assert open_image(cell).getpixel((0, 0)) == (255, 128, 0)
 
 
@@ -378,9 +378,9 @@ def test_facts_without_decoding_are_those_of_the_header():
     cell = encoded(noise("RGB", (90, 60)), "JPEG", exif=(exif := Image.Exif()))
     assert exif is not None
     half = {"bytes": cell["bytes"][:-500], "path": None}
-    assert picture_facts(half, decode=False).error is None
-    assert (picture_facts(half).width, picture_facts(half).height) == (90, 60)
-    assert "truncated" in picture_facts(half).error
+    assert image_facts(half, decode=False).error is None
+    assert (image_facts(half).width, image_facts(half).height) == (90, 60)
+    assert "truncated" in image_facts(half).error
 
 
 def test_refused_formats_are_formats():

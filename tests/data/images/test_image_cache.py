@@ -45,9 +45,9 @@ def smooth(width, height):
     return Image.fromarray(np.stack([across, down, 255 - across], axis=-1).astype(np.uint8))
 
 
-def encoded(picture, **options):
+def encoded(image, **options):
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=95, **options)
+    image.save(file, "JPEG", quality=95, **options)
     return {"bytes": file.getvalue(), "path": None}
 
 
@@ -62,23 +62,23 @@ def turned(orientation):
 )
 def test_the_shorter_edge_is_reduced_and_never_enlarged(size, reduced):
     cell = encoded(smooth(*size))
-    picture = open_reduced(cell, 100)
-    assert picture.size == reduced
+    image = open_reduced(cell, 100)
+    assert image.size == reduced
     wanted = open_image(cell).resize(reduced, Image.Resampling.BICUBIC)
-    assert np.abs(np.asarray(picture, dtype=float) - np.asarray(wanted)).mean() < 1.5
+    assert np.abs(np.asarray(image, dtype=float) - np.asarray(wanted)).mean() < 1.5
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_a_reduced_picture_is_turned_as_exif_says(orientation):
+def test_a_reduced_image_is_turned_as_exif_says(orientation):
     cell = encoded(smooth(400, 240), exif=turned(orientation))
-    picture = open_reduced(cell, 50)
-    assert picture.size == ((50, 83) if orientation >= 5 else (83, 50))
-    wanted = open_image(cell).resize(picture.size, Image.Resampling.BICUBIC)
-    assert np.abs(np.asarray(picture, dtype=float) - np.asarray(wanted)).mean() < 1.5
+    image = open_reduced(cell, 50)
+    assert image.size == ((50, 83) if orientation >= 5 else (83, 50))
+    wanted = open_image(cell).resize(image.size, Image.Resampling.BICUBIC)
+    assert np.abs(np.asarray(image, dtype=float) - np.asarray(wanted)).mean() < 1.5
 
 
 def test_shapes_are_read_off_the_headers():
-    cells = [encoded(smooth(400, 240)), {"bytes": b"no picture", "path": None}]
+    cells = [encoded(smooth(400, 240)), {"bytes": b"no image", "path": None}]
     assert source_shapes(Dataset.from_dict({"image": cells}), 50).tolist() == [[50, 83, 3], [0, 0, 0]]
 
 
@@ -100,7 +100,7 @@ def test_a_store_gives_back_what_was_put(place):
 def test_nothing_is_left_behind_on_disk(cache_folder):
     store = PixelStore(SHAPES, "disk")
     store.put(2, np.ones((1, 1, 3), dtype=np.uint8))
-    assert list((cache_folder / "pictures").iterdir()) == []
+    assert list((cache_folder / "images").iterdir()) == []
 
 
 @pytest.mark.parametrize("place", ["ram", "disk"])
@@ -146,8 +146,8 @@ def test_available_memory_is_some_of_this_machine():
 
 
 def test_the_choice_is_said_in_one_line(capsys):
-    assert open_store(SHAPES, "auto", "3 pictures") is not None
-    assert capsys.readouterr().out == "3 pictures: decoded once, kept in memory (0 MB).\n"
+    assert open_store(SHAPES, "auto", "3 images") is not None
+    assert capsys.readouterr().out == "3 images: decoded once, kept in memory (0 MB).\n"
 
 
 def test_a_full_disk_is_a_warning(monkeypatch, capsys):
@@ -155,13 +155,13 @@ def test_a_full_disk_is_a_warning(monkeypatch, capsys):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    assert open_store(SHAPES, "disk", "3 pictures") is None
-    assert capsys.readouterr().out.startswith("Warning: 3 pictures: decoded every epoch")
+    assert open_store(SHAPES, "disk", "3 images") is None
+    assert capsys.readouterr().out.startswith("Warning: 3 images: decoded every epoch")
 
 
 def test_what_does_not_fit_is_a_warning(monkeypatch, capsys):
     monkeypatch.setattr(image_cache, "available_memory", lambda: 10)
-    assert open_store(SHAPES, "ram", "3 pictures") is None
+    assert open_store(SHAPES, "ram", "3 images") is None
     assert "keeping them takes 0 MB (free: 0 MB of memory" in capsys.readouterr().out
 
 
@@ -169,9 +169,9 @@ def test_what_does_not_fit_is_a_warning(monkeypatch, capsys):
 def test_pixels_are_the_same_wherever_they_are_kept(views, processor, image_folder):
     def rows(place):
         split = read_image_folder(Path(image_folder, "train")).select(range(0, 48, 12))
-        pictures = task.encode(split, processor, views, place)
-        pictures.set_epoch(2)
-        first, second = ([pictures[index]["pixel_values"].clone() for index in range(4)] for _ in range(2))
+        images = task.encode(split, processor, views, place)
+        images.set_epoch(2)
+        first, second = ([images[index]["pixel_values"].clone() for index in range(4)] for _ in range(2))
         assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
         return first
 
@@ -180,7 +180,7 @@ def test_pixels_are_the_same_wherever_they_are_kept(views, processor, image_fold
     assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(ram, disk, off, strict=True))
 
 
-def test_each_picture_is_opened_once(processor, split, monkeypatch):
+def test_each_image_is_opened_once(processor, split, monkeypatch):
     opened = []
 
     def counted(cell, edge):
@@ -189,10 +189,10 @@ def test_each_picture_is_opened_once(processor, split, monkeypatch):
 
     monkeypatch.setattr(task, "open_reduced", counted)
     for phase in range(2):  # a run's phases share what is kept
-        pictures = task.encode(split, processor, LIGHT, "ram")
+        images = task.encode(split, processor, LIGHT, "ram")
         for epoch in range(2):
-            pictures.set_epoch(phase + epoch)
-            assert len(pictures.__getitems__(list(range(48)))) == 48
+            images.set_epoch(phase + epoch)
+            assert len(images.__getitems__(list(range(48)))) == 48
     assert len(opened) == len(set(opened)) == 48
 
 
@@ -209,12 +209,12 @@ def test_inputs_that_are_kept_are_the_processors_own(processor, split):
 
 def test_workers_of_every_kind_take_the_same_views_and_hear_of_the_epoch(processor, split):
     def two_epochs(**options):
-        pictures = task.encode(split.select(range(8)), processor, LIGHT, "ram")
+        images = task.encode(split.select(range(8)), processor, LIGHT, "ram")
         collate = task.collator(processor)
-        loader = torch.utils.data.DataLoader(pictures, batch_size=4, collate_fn=collate, **options)
+        loader = torch.utils.data.DataLoader(images, batch_size=4, collate_fn=collate, **options)
         batches = []
         for epoch in range(2):
-            pictures.set_epoch(epoch)
+            images.set_epoch(epoch)
             batches += [batch["pixel_values"] for batch in loader]
         return torch.cat(batches)
 
@@ -225,20 +225,20 @@ def test_workers_of_every_kind_take_the_same_views_and_hear_of_the_epoch(process
 
 @pytest.mark.slow
 def test_spawned_workers_do_too(processor, split):
-    pictures = task.encode(split.select(range(4)), processor, LIGHT, "ram")
-    pictures.set_epoch(1)
+    images = task.encode(split.select(range(4)), processor, LIGHT, "ram")
+    images.set_epoch(1)
     options = {"batch_size": 4, "collate_fn": task.collator(processor)}
-    alone = next(iter(torch.utils.data.DataLoader(pictures, **options)))
-    loader = torch.utils.data.DataLoader(pictures, num_workers=1, multiprocessing_context="spawn", **options)
+    alone = next(iter(torch.utils.data.DataLoader(images, **options)))
+    loader = torch.utils.data.DataLoader(images, num_workers=1, multiprocessing_context="spawn", **options)
     assert torch.equal(next(iter(loader))["pixel_values"], alone["pixel_values"])
 
 
 def test_a_processor_that_computes_in_floats_is_not_kept(split, capsys):
     def in_floats(images, return_tensors):
-        picture = torch.from_numpy(np.array(images)).permute(2, 0, 1).float()[None] / 255
-        return {"pixel_values": torch.nn.functional.interpolate(picture, (32, 32), mode="bilinear", antialias=True)}
+        image = torch.from_numpy(np.array(images)).permute(2, 0, 1).float()[None] / 255
+        return {"pixel_values": torch.nn.functional.interpolate(image, (32, 32), mode="bilinear", antialias=True)}
 
-    pictures = task.encode(split, in_floats, None, "ram")
-    assert pictures.store is None
-    assert pictures[0]["pixel_values"].dtype == torch.float32
+    images = task.encode(split, in_floats, None, "ram")
+    assert images.store is None
+    assert images[0]["pixel_values"].dtype == torch.float32
     assert "cannot be kept as bytes" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Archives: their pictures come out once, and nothing of them gets anywhere else, whatever they name or claim."""
+"""Archives: their images come out once, and nothing of them gets anywhere else, whatever they name or claim."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ ENDINGS = [".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_pictures_and_tables_come_out_and_nothing_else(ending, tmp_path, capsys):
+def test_images_and_tables_come_out_and_nothing_else(ending, tmp_path, capsys):
     good = {"cat/1.png": png(1), "cat/sub/2.JPG": b"x", "metadata.csv": b"file_name,label\n", "a.cls": b"1"}
     bad = {
         "run.sh": b"rm",
@@ -224,7 +224,7 @@ def test_links_within_the_archive_become_files_of_their_own(tmp_path):
 @pytest.mark.parametrize("target", ["1.png", "missing.png", "."])
 def test_links_in_a_circle_and_to_nothing_are_refused(target, tmp_path):
     archive = tar_of(tmp_path / "a.tar", ("1.png", b"", {"type": LINK, "linkname": target}))
-    assert "links to what is no picture" in refused(archive).what
+    assert "links to what is no image" in refused(archive).what
 
 
 @pytest.mark.parametrize("kind", [FIFO, DEVICE, tarfile.BLKTYPE])

@@ -1,4 +1,4 @@
-"""Folders, archives and shards of pictures, in every layout that tools leave them in."""
+"""Folders, archives and shards of images, in every layout that tools leave them in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.images.decode import open_image
 from hf_finetune.data.load import load_splits
-from hf_finetune.data.readers.image_folder import list_pictures
+from hf_finetune.data.readers.image_folder import list_images
 from hf_finetune.data.readers.image_sources import expand, read_unlabelled
 from hf_finetune.errors import UserError
 
@@ -166,13 +166,13 @@ def test_class_folders_go_before_archives_beside_them(tmp_path):
 def test_an_archive_without_classes_is_named_by_its_own_name(tmp_path):
     archive = pack(tmp_path / "a.zip", {"1.png": png()})
     error = refused(dataset_name=archive)
-    assert (error.where, error.what) == (archive, "no pictures in class folders were found")
+    assert (error.where, error.what) == (archive, "no images in class folders were found")
     assert refused(dataset_name=str(tmp_path / "no.zip")).what == "the archive does not exist"
 
 
-def test_archives_hold_pictures_not_texts(tmp_path):
+def test_archives_hold_images_not_texts(tmp_path):
     archive = pack(tmp_path / "a.zip", {"train.csv": b"text,label\n"})
-    with pytest.raises(UserError, match="are read of pictures only") as caught:
+    with pytest.raises(UserError, match="are read of images only") as caught:
         load_splits(DataConfig(dataset_name=archive), "text")
     assert "--train_file" in caught.value.fix
 
@@ -247,8 +247,8 @@ def test_json_of_any_shape_is_taken(tmp_path):
     ("files", "what"),
     [
         ({"1.png": png(), "1.json": b"{"}, "1.json cannot be read"),
-        ({"1.png": png(), "1.jpg": png(), "1.cls": b"0"}, "the sample '1' has two pictures"),
-        ({"1.cls": b"0"}, "hold no pictures"),
+        ({"1.png": png(), "1.jpg": png(), "1.cls": b"0"}, "the sample '1' has two images"),
+        ({"1.cls": b"0"}, "hold no images"),
         ({"1.png": png(), "1.cls": b"0", "2.png": png(), "2.cls": b"1", "3.png": png()}, "have no label (rows 3)"),
     ],
 )
@@ -256,7 +256,7 @@ def test_broken_shards_are_refused(files, what, tmp_path):
     assert what in refused(dataset_name=pack(tmp_path / "a.tar", files)).what
 
 
-def test_notes_beside_pictures_in_class_folders_are_no_labels(tmp_path):
+def test_notes_beside_images_in_class_folders_are_no_labels(tmp_path):
     notes = {name.replace(".png", ".txt"): b"0 0.5 0.5" for name in CLASSES}
     assert load(dataset_name=pack(tmp_path / "a.tar", CLASSES | notes)).labels == ["class 2", "class 10"]
 
@@ -319,23 +319,23 @@ def test_loops_of_links_end(tmp_path):
         (root / "class 2" / f"f{index}").mkdir()
         for other in range(12):
             (root / "class 2" / f"f{index}" / f"to{other}").symlink_to(f"../f{other}")
-    pictures = [path.relative_to(root).as_posix() for path in list_pictures(root)]
-    assert sorted(pictures) == sorted([*CLASSES, "class 2/self.png"])  # which no one can read: the audit says so
-    found = [path.relative_to(root).as_posix() for path in list_pictures(root / "class 2", root)]
+    images = [path.relative_to(root).as_posix() for path in list_images(root)]
+    assert sorted(images) == sorted([*CLASSES, "class 2/self.png"])  # which no one can read: the audit says so
+    found = [path.relative_to(root).as_posix() for path in list_images(root / "class 2", root)]
     assert found[:2] == ["class 2/1.png", "class 2/self.png"]
     assert sorted(found[2:]) == ["class 2/up/class 10/1.png", "class 2/up/class 10/2.png"]
 
 
-def test_a_link_to_nothing_is_a_picture_that_cannot_be_read(tmp_path):
+def test_a_link_to_nothing_is_a_image_that_cannot_be_read(tmp_path):
     root = Path(write(tmp_path / "data", CLASSES))
     (root / "class 2" / "gone.png").symlink_to("nowhere.png")
-    assert len(list_pictures(root)) == 4
+    assert len(list_images(root)) == 4
 
 
 # Prediction
 
 
-def test_pictures_to_predict_come_as_folder_archive_table_or_alone(tmp_path):
+def test_images_to_predict_come_as_folder_archive_table_or_alone(tmp_path):
     root = Path(
         write(tmp_path / "data", {"b/10.png": png(10), "b/9.png": png(9), ".hidden.png": b"x", "Thumbs.db": b"x"})
     )

@@ -1,4 +1,4 @@
-"""Tables of paths: every picture is found below its folder, whoever wrote the table, and nothing else is."""
+"""Tables of paths: every image is found below its folder, whoever wrote the table, and nothing else is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
 
 
-def picture(path: Path, value=0) -> Path:
+def image(path: Path, value=0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (3, 2), (value, 0, 0)).save(path, "PNG")
     return path
@@ -45,7 +45,7 @@ def table(path: Path, columns: dict) -> str:
 @pytest.fixture
 def four(tmp_path) -> Path:
     for index in range(4):
-        picture(tmp_path / "photos" / f"{index}.png", 10 * index)
+        image(tmp_path / "photos" / f"{index}.png", 10 * index)
     return tmp_path
 
 
@@ -160,7 +160,7 @@ def test_all_kinds_of_labels(columns, options, problem, labels, four):
     assert splits.train["label"][:2] == labels
 
 
-def test_pictures_in_the_rows_stay_in_the_rows(four):
+def test_images_in_the_rows_stay_in_the_rows(four):
     content = [(four / path).read_bytes() for path in PATHS]
     rows = Dataset.from_dict(
         {"image": [{"bytes": c, "path": "/no/such.png"} for c in content], "label": CLASSES},
@@ -189,8 +189,8 @@ def test_cells_that_name_files_are_held_to_the_folder_as_well(four):
 
 
 def test_stray_spaces_strokes_of_windows_and_both_forms_of_letters(four):
-    picture(four / unicodedata.normalize("NFC", "é/ü.png"), 77)
-    picture(four / unicodedata.normalize("NFD", "à/ö.png"), 88)
+    image(four / unicodedata.normalize("NFC", "é/ü.png"), 77)
+    image(four / unicodedata.normalize("NFD", "à/ö.png"), 88)
     written = [
         " photos/1.png ",
         "photos\\2.png",
@@ -210,11 +210,11 @@ def test_stray_spaces_strokes_of_windows_and_both_forms_of_letters(four):
 @pytest.mark.parametrize(
     "path", ["photos/none.png", "none/1.png", "photos", "photos/", ".", "photos/a\0b.png", "x" * 300]
 )
-def test_a_missing_picture_is_named_with_its_row(path, four):
+def test_a_missing_image_is_named_with_its_row(path, four):
     rows = Dataset.from_dict({"path": [*PATHS[:2], path, *PATHS[2:]], "label": ["a", "b", "a", "b", "a"]})
     rows.to_parquet(four / "t.parquet")
     error = refused(train_file=str(four / "t.parquet"))
-    assert error.what.startswith("1 of 5 pictures are missing; the first, in row 3: there is no file ")
+    assert error.what.startswith("1 of 5 images are missing; the first, in row 3: there is no file ")
     assert error.what.endswith(repr(str(four / path)))
     assert error.where == f"{four / 't.parquet'}, column 'path'"
     assert "--image_root" in error.fix
@@ -225,7 +225,7 @@ def test_rows_without_a_path_are_named(four):
     assert "in row 4: it has no path" in error.what
 
 
-def test_missing_pictures_are_skipped_where_that_is_asked_for(four):
+def test_missing_images_are_skipped_where_that_is_asked_for(four):
     file = table(four / "t.csv", {"path": [*PATHS, "none.png", ""], "label": ["a", "b"] * 3})
     splits = audit(load(train_file=file, on_bad_image="skip"), "skip")
     assert splits.train["id"][:] == PATHS
@@ -256,9 +256,9 @@ def test_what_is_no_file_is_not_opened(four):
 )
 def test_paths_that_lead_out_are_refused_in_every_case(path, four):
     root = four / "inner"
-    picture(four / "secret.png")
+    image(four / "secret.png")
     for index in range(4):
-        picture(root / PATHS[index])
+        image(root / PATHS[index])
     file = table(root / "t.csv", {"path": [*PATHS[:3], path], "label": CLASSES})
     for mode in ("error", "skip"):
         error = refused(train_file=file, on_bad_image=mode)
@@ -268,13 +268,13 @@ def test_paths_that_lead_out_are_refused_in_every_case(path, four):
 
 def test_addresses_are_no_paths(four):
     error = refused(train_file=table(four / "t.csv", {"path": [*PATHS[:3], "https://x.org/1.png"], "label": CLASSES}))
-    assert "row 4 names 'https://x.org/1.png'; pictures are read from files" in error.what
+    assert "row 4 names 'https://x.org/1.png'; images are read from files" in error.what
 
 
 def test_links_within_the_folder_are_followed_and_others_refused(four):
     root = four / "inner"
-    picture(four / "secret.png", 99)
-    picture(root / "real" / "1.png", 11)
+    image(four / "secret.png", 99)
+    image(root / "real" / "1.png", 11)
     (root / "file.png").symlink_to("real/1.png")
     (root / "folder").symlink_to("real")
     (root / "out.png").symlink_to("../secret.png")
@@ -288,7 +288,7 @@ def test_links_within_the_folder_are_followed_and_others_refused(four):
 def test_no_way_of_writing_a_path_leads_out(tmp_path):
     root = tmp_path / "a" / "root"
     for folder in (tmp_path, tmp_path / "a", root, root / "sub"):
-        picture(folder / "1.png")
+        image(folder / "1.png")
     (root / "up").symlink_to("..")
     (root / "side").symlink_to("sub")
     random = np.random.default_rng(0)
@@ -331,7 +331,7 @@ def test_columns_that_hold_no_paths_are_left_alone():
     assert find_paths(rows, "text") == "text"
 
 
-def test_a_table_of_a_hundred_thousand_pictures_takes_seconds(tmp_path):
+def test_a_table_of_a_hundred_thousand_images_takes_seconds(tmp_path):
     import time
 
     for folder in range(4):

@@ -1,4 +1,4 @@
-"""Folders of pictures by class, and pictures as every viewer shows them."""
+"""Folders of images by class, and images as every viewer shows them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from PIL import Image
 from hf_finetune.data.images.decode import open_image
 from hf_finetune.data.readers.image_folder import (
     find_split_folders,
-    list_pictures,
+    list_images,
     read_image_folder,
     unreadable_images,
 )
 from hf_finetune.errors import UserError
 
 
-def picture(path, mode="RGB", size=(6, 4), **options):
+def write_image(path, mode="RGB", size=(6, 4), **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size).save(path, **options)
     return path
@@ -73,7 +73,7 @@ def test_cmyk_jpegs_become_rgb(tmp_path):
 
 
 def test_bytes_win_over_the_path_and_a_path_alone_is_read(tmp_path):
-    file = picture(tmp_path / "a.png", size=(6, 4))
+    file = write_image(tmp_path / "a.png", size=(6, 4))
     assert open_image({"bytes": encoded(Image.new("RGB", (1, 1))), "path": str(file)}).size == (1, 1)
     assert open_image({"bytes": None, "path": str(file)}).size == (6, 4)
     assert open_image(str(file)).size == (6, 4)
@@ -92,9 +92,9 @@ def test_opening_gives_the_pixels_that_pipelines_see(tmp_path):
 # Folders
 
 
-def test_classes_stand_in_natural_order_and_so_do_their_pictures(tmp_path):
+def test_classes_stand_in_natural_order_and_so_do_their_images(tmp_path):
     for name in ("class 10/b10.png", "class 10/b9.png", "class 9/a.png", "ähre/ü 1.png", "Ant/x.png"):
-        picture(tmp_path / name)
+        write_image(tmp_path / name)
     rows = read_image_folder(tmp_path)
     assert rows.features["label"].names == ["Ant", "class 9", "class 10", "ähre"]
     assert rows["id"][:] == ["Ant/x.png", "class 9/a.png", "class 10/b9.png", "class 10/b10.png", "ähre/ü 1.png"]
@@ -108,35 +108,35 @@ def test_classes_stand_in_natural_order_and_so_do_their_pictures(tmp_path):
 )
 def test_hidden_files_and_folders_are_passed_over(hidden, tmp_path):
     for name in ("a/1.png", "b/1.png", hidden):
-        picture(tmp_path / name)
+        write_image(tmp_path / name)
     rows = read_image_folder(tmp_path)
     assert rows["id"][:] == ["a/1.png", "b/1.png"]
     assert rows.features["label"].names == ["a", "b"]
 
 
 @pytest.mark.parametrize("hidden", ["Thumbs.db", ".DS_Store", "notes.txt", "1.pdf", "no-ending"])
-def test_files_that_are_no_pictures_are_passed_over(hidden, tmp_path):
+def test_files_that_are_no_images_are_passed_over(hidden, tmp_path):
     for name in ("a/1.png", "b/1.png"):
-        picture(tmp_path / name)
+        write_image(tmp_path / name)
     (tmp_path / "a" / hidden).write_bytes(b"x")
     assert read_image_folder(tmp_path)["id"][:] == ["a/1.png", "b/1.png"]
 
 
 def test_a_folder_below_a_hidden_one_may_be_read(tmp_path):
     for name in ("a/1.png", "b/1.png"):
-        picture(tmp_path / ".cache" / "data" / name)
+        write_image(tmp_path / ".cache" / "data" / name)
     assert len(read_image_folder(tmp_path / ".cache" / "data")) == 2
 
 
-def test_endings_in_capitals_and_pictures_at_any_depth(tmp_path):
+def test_endings_in_capitals_and_images_at_any_depth(tmp_path):
     for name in ("a/1.PNG", "a/deep/er/2.jpeg", "b/1.JPG", "b/2.webp"):
-        picture(tmp_path / name)
+        write_image(tmp_path / name)
     assert read_image_folder(tmp_path)["id"][:] == ["a/1.PNG", "a/deep/er/2.jpeg", "b/1.JPG", "b/2.webp"]
 
 
-def test_a_class_without_pictures_is_no_class(tmp_path):
+def test_a_class_without_images_is_no_class(tmp_path):
     for name in ("a/1.png", "b/1.png"):
-        picture(tmp_path / name)
+        write_image(tmp_path / name)
     (tmp_path / "empty").mkdir()
     assert read_image_folder(tmp_path).features["label"].names == ["a", "b"]
 
@@ -146,17 +146,17 @@ def test_a_missing_folder(tmp_path):
         read_image_folder(tmp_path / "no")
 
 
-def test_pictures_that_stand_in_no_class_folder(tmp_path):
-    picture(tmp_path / "1.png")
-    with pytest.raises(UserError, match="no pictures in class folders") as caught:
+def test_images_that_stand_in_no_class_folder(tmp_path):
+    write_image(tmp_path / "1.png")
+    with pytest.raises(UserError, match="no images in class folders") as caught:
         read_image_folder(tmp_path)
     assert caught.value.where == str(tmp_path)
 
 
-def test_listing_pictures_for_prediction(tmp_path):
+def test_listing_images_for_prediction(tmp_path):
     for name in ("img10.png", "img9.png", "sub/1.png", ".x.png"):
-        picture(tmp_path / name)
-    names = [path.relative_to(tmp_path).as_posix() for path in list_pictures(tmp_path)]
+        write_image(tmp_path / name)
+    names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
     assert names == ["img9.png", "img10.png", "sub/1.png"]
 
 
@@ -173,18 +173,18 @@ def test_listing_pictures_for_prediction(tmp_path):
 )
 def test_split_folders_are_found_by_name(folders, splits, tmp_path):
     for name in folders:
-        picture(tmp_path / name / "a" / "1.png")
+        write_image(tmp_path / name / "a" / "1.png")
     assert {split: path.name for split, path in find_split_folders(tmp_path).items()} == splits
 
 
-# Broken pictures
+# Broken images
 
 
-def test_unreadable_pictures_are_told_from_good_ones(tmp_path):
+def test_unreadable_images_are_told_from_good_ones(tmp_path):
     for name in ("a/1.jpg", "a/2.jpg", "a/3.png", "b/1.png", "b/2.png"):
-        picture(tmp_path / name, size=(200, 200))
+        write_image(tmp_path / name, size=(200, 200))
     (tmp_path / "a/2.jpg").write_bytes((tmp_path / "a/1.jpg").read_bytes()[:-200])
-    (tmp_path / "a/3.png").write_text("no picture at all")
+    (tmp_path / "a/3.png").write_text("no image at all")
     (tmp_path / "b/2.png").write_bytes(b"")
     rows = read_image_folder(tmp_path)
     bad = unreadable_images(rows, list(range(len(rows))))
@@ -195,13 +195,13 @@ def test_unreadable_pictures_are_told_from_good_ones(tmp_path):
 
 def test_only_the_asked_rows_are_decoded(tmp_path):
     for name in ("a/1.png", "b/1.png"):
-        picture(tmp_path / name)
+        write_image(tmp_path / name)
     (tmp_path / "a/1.png").write_bytes(b"")
     rows = read_image_folder(tmp_path)
     assert unreadable_images(rows, [1]) == []
 
 
-def test_a_row_without_a_picture_is_unreadable():
+def test_a_row_without_a_image_is_unreadable():
     from datasets import Dataset, Features
     from datasets import Image as ImageFeature
 
@@ -212,9 +212,9 @@ def test_a_row_without_a_picture_is_unreadable():
     assert unreadable_images(rows, [0, 1]) == [(1, "no image")]
 
 
-def test_a_picture_whose_file_is_gone_is_unreadable(tmp_path):
+def test_a_image_whose_file_is_gone_is_unreadable(tmp_path):
     for name in ("a/1.png", "b/1.png"):
-        picture(tmp_path / name)
+        write_image(tmp_path / name)
     rows = read_image_folder(tmp_path)
     (tmp_path / "b/1.png").unlink()
     assert [index for index, _ in unreadable_images(rows, [0, 1])] == [1]
@@ -222,8 +222,8 @@ def test_a_picture_whose_file_is_gone_is_unreadable(tmp_path):
 
 def test_a_decompression_bomb_is_unreadable(tmp_path, monkeypatch):
     for name in ("a/1.png", "b/1.png"):
-        picture(tmp_path / name, size=(30, 30))
-    picture(tmp_path / "b/1.png", size=(5, 5))
+        write_image(tmp_path / name, size=(30, 30))
+    write_image(tmp_path / "b/1.png", size=(5, 5))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     rows = read_image_folder(tmp_path)
     assert [index for index, _ in unreadable_images(rows, [0, 1])] == [0]

@@ -14,8 +14,8 @@ from hf_finetune.errors import UserError
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Three classes of three pictures, for training and for testing; returns the root and how to read it."""
+def images(tmp_path):
+    """Three classes of three images, for training and for testing; returns the root and how to read it."""
     for red, split in enumerate(("train", "test")):
         for blue, name in enumerate(("a", "b", "c")):
             folder = tmp_path / split / name
@@ -25,7 +25,7 @@ def pictures(tmp_path):
 
     def read() -> Splits:
         train, test = read_image_folder(tmp_path / "train"), read_image_folder(tmp_path / "test")
-        return Splits(train, None, test, ["a", "b", "c"], "pictures")
+        return Splits(train, None, test, ["a", "b", "c"], "images")
 
     return tmp_path, read
 
@@ -35,26 +35,26 @@ def texts(*labels: int) -> Dataset:
     return Dataset.from_dict({"id": ids, "text": [f"text {index}" for index in ids], "label": list(labels)})
 
 
-def test_good_pictures_pass_untouched(pictures):
-    _, read = pictures
+def test_good_images_pass_untouched(images):
+    _, read = images
     splits = audit(read())
     assert (len(splits.train), len(splits.test), splits.notes) == (9, 9, [])
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_an_unreadable_picture_stops_the_run_and_is_named(pictures, split):
-    root, read = pictures
+def test_an_unreadable_image_stops_the_run_and_is_named(images, split):
+    root, read = images
     broken = root / split / "b" / "1.png"
-    broken.write_text("no picture")
+    broken.write_text("no image")
     with pytest.raises(UserError) as caught:
         audit(read())
-    assert caught.value.what.startswith(f"1 of 9 pictures cannot be read; the first: {broken} (")
+    assert caught.value.what.startswith(f"1 of 9 images cannot be read; the first: {broken} (")
     assert caught.value.where == f"{split} split"
     assert "--on_bad_image skip" in caught.value.fix
 
 
-def test_skipping_drops_and_counts_unreadable_pictures(pictures, capsys):
-    root, read = pictures
+def test_skipping_drops_and_counts_unreadable_images(images, capsys):
+    root, read = images
     for name in ("train/a/2.png", "train/b/1.png", "test/c/0.png"):
         (root / name).write_bytes(b"\x89PNG broken")
     splits = audit(read(), "skip")
@@ -62,23 +62,23 @@ def test_skipping_drops_and_counts_unreadable_pictures(pictures, capsys):
     assert splits.train["label"][:] == [0, 0, 1, 1, 2, 2, 2]
     assert len(splits.test) == 8
     assert splits.notes == [
-        "2 unreadable pictures of the train split are skipped: a/2.png, b/1.png",
-        "1 unreadable pictures of the test split are skipped: c/0.png",
+        "2 unreadable images of the train split are skipped: a/2.png, b/1.png",
+        "1 unreadable images of the test split are skipped: c/0.png",
     ]
-    assert "2 unreadable pictures of the train split" in capsys.readouterr().out
+    assert "2 unreadable images of the train split" in capsys.readouterr().out
 
 
-def test_a_split_without_any_readable_picture_is_refused(pictures):
-    root, read = pictures
+def test_a_split_without_any_readable_image_is_refused(images):
+    root, read = images
     for file in (root / "test").rglob("*.png"):
         file.write_bytes(b"")
     with pytest.raises(UserError) as caught:
         audit(read(), "skip")
-    assert (caught.value.what, caught.value.where) == ("no picture can be read", "test split")
+    assert (caught.value.what, caught.value.where) == ("no image can be read", "test split")
 
 
-def test_a_class_that_lost_all_its_pictures_is_said(pictures):
-    root, read = pictures
+def test_a_class_that_lost_all_its_images_is_said(images):
+    root, read = images
     for file in (root / "train" / "b").iterdir():
         file.write_bytes(b"")
     splits = audit(read(), "skip")
@@ -86,8 +86,8 @@ def test_a_class_that_lost_all_its_pictures_is_said(pictures):
     assert splits.notes[-1] == "1 of 3 classes have no training row: b."
 
 
-def test_one_class_left_after_skipping_is_refused(pictures):
-    root, read = pictures
+def test_one_class_left_after_skipping_is_refused(images):
+    root, read = images
     for name in ("a", "b"):
         for file in (root / "train" / name).iterdir():
             file.write_bytes(b"")
@@ -122,8 +122,8 @@ def test_what_two_splits_share_and_what_has_two_labels_is_said(capsys):
     assert "Warning: 1 of 3 rows of the test split are training rows as well" in capsys.readouterr().out
 
 
-def test_the_same_picture_in_two_splits_is_said(pictures):
-    root, read = pictures
+def test_the_same_image_in_two_splits_is_said(images):
+    root, read = images
     (root / "test" / "c" / "2.png").write_bytes((root / "train" / "a" / "1.png").read_bytes())
     notes = audit(read()).notes
     assert notes == [

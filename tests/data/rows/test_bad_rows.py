@@ -144,7 +144,7 @@ def test_rows_of_a_csv_that_end_early(tmp_path):
     assert splits.skipped[0]["row"] == 2
 
 
-def test_pictures_without_label():
+def test_images_without_label():
     from datasets import Image
 
     features = Features({"image": Image(), "label": Value("string")})
@@ -161,8 +161,8 @@ def test_pictures_without_label():
 
 def test_the_file_has_one_object_a_row(tmp_path):
     skipped, notes = [], []
-    record_skipped(skipped, "test", [(3, "ä/3.png", "cannot be read"), (9, "9", "no image")], notes, "pictures")
-    assert notes == ["2 pictures of the test split are skipped (cannot be read, no image): 3, 9."]
+    record_skipped(skipped, "test", [(3, "ä/3.png", "cannot be read"), (9, "9", "no image")], notes, "images")
+    assert notes == ["2 images of the test split are skipped (cannot be read, no image): 3, 9."]
     write_skipped(skipped, tmp_path)
     lines = (tmp_path / "skipped.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == skipped

@@ -109,10 +109,10 @@ def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path, monkeypatch):
         open_unlabelled(path, "text", DataConfig())
 
 
-def test_a_picture_that_changed_is_another_input(tmp_path):
+def test_a_image_that_changed_is_another_input(tmp_path):
     from PIL import Image
 
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     Image.new("RGB", (9, 9)).save(folder / "a.png")
     before = open_unlabelled(str(folder), "image", DataConfig()).identity()
@@ -121,13 +121,13 @@ def test_a_picture_that_changed_is_another_input(tmp_path):
     assert open_unlabelled(str(folder), "image", DataConfig()).identity() != before
 
 
-def test_rows_of_a_table_without_their_pictures_can_be_left_out(tmp_path):
+def test_rows_of_a_table_without_their_images_can_be_left_out(tmp_path):
     from PIL import Image
 
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     table = tmp_path / "rows.csv"
     table.write_text("file\na.png\ngone.png\n")
-    with pytest.raises(UserError, match="1 of 2 pictures are missing"):
+    with pytest.raises(UserError, match="1 of 2 images are missing"):
         open_unlabelled(str(table), "image", DataConfig())
     config = DataConfig(on_bad_image="skip")
     faults = find_faults(open_unlabelled(str(table), "image", config), 10, config)

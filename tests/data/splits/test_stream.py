@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
-from PIL import Image as Picture
+from PIL import Image as PILImage
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data import audit, load_splits
@@ -264,11 +264,11 @@ def test_errors_of_workers_are_the_users_too(tmp_path):
 
 def png(colour, size=40):
     file = io.BytesIO()
-    Picture.new("RGB", (size, size), COLOURS[colour]).save(file, "PNG")
+    PILImage.new("RGB", (size, size), COLOURS[colour]).save(file, "PNG")
     return file.getvalue()
 
 
-def test_pictures_of_parquet_files(tmp_path, small_blocks):
+def test_images_of_parquet_files(tmp_path, small_blocks):
     names = list(COLOURS)
     features = Features({"image": Image(), "label": ClassLabel(names=names)})
     rows = [{"image": {"bytes": png(names[i % 3]), "path": None}, "label": i % 3} for i in range(24)]
@@ -321,7 +321,7 @@ def test_texts_in_shards(tmp_path, ending):
             load(train_file=str(tmp_path / "a.tar"), validation_split=0)
 
 
-def test_broken_pictures_stop_a_stream_or_are_dropped_and_counted(tmp_path, checkpoints, capsys):
+def test_broken_images_stop_a_stream_or_are_dropped_and_counted(tmp_path, checkpoints, capsys):
     from hf_finetune.config.options import InputConfig
     from hf_finetune.tasks import image_classification as task
 
@@ -330,7 +330,7 @@ def test_broken_pictures_stop_a_stream_or_are_dropped_and_counted(tmp_path, chec
     for views in (None, InputConfig(augmentation="light")):
         stream = load("image", train_file=pattern, validation_split=0).train
         collate = task.encode(stream, processor, views).collator(task.collator(processor))
-        with pytest.raises(UserError, match="the picture of row 5 cannot be read"):
+        with pytest.raises(UserError, match="the image of row 5 cannot be read"):
             collate(list(stream))
         stream = load("image", train_file=pattern, validation_split=0, on_bad_image="skip").train
         encoded = task.encode(stream, processor, views)
@@ -338,13 +338,13 @@ def test_broken_pictures_stop_a_stream_or_are_dropped_and_counted(tmp_path, chec
         for _ in range(2):
             assert encoded.collator(task.collator(processor))(list(stream))["pixel_values"].shape == (17, 3, 32, 32)
         assert capsys.readouterr().out.count("row 5 cannot be read and is skipped") == 1
-        assert stream.notes() == ["1 unreadable pictures of the train split were skipped: rows 5."]
+        assert stream.notes() == ["1 unreadable images of the train split were skipped: rows 5."]
 
 
 def test_folders_saved_data_sets_and_objects(tmp_path, image_folder):
-    pictures = load("image", dataset_name=image_folder)
-    assert (len(pictures.train), len(pictures.validation), len(pictures.test)) == (48, 12, 13)
-    assert len({row["label"] for row in read(pictures.train)[:10]}) == 3
+    images = load("image", dataset_name=image_folder)
+    assert (len(images.train), len(images.validation), len(images.test)) == (48, 12, 13)
+    assert len({row["label"] for row in read(images.train)[:10]}) == 3
     table = {"text": [f"t{i}" for i in range(20)], "label": [i % 2 for i in range(20)]}
     features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
     both = DatasetDict(

@@ -365,10 +365,10 @@ def test_a_whole_piece_may_be_left_out_but_not_everything(bert, tmp_path):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     from PIL import Image
 
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     random = np.random.default_rng(0)
     for row in range(10):
@@ -376,46 +376,46 @@ def pictures(tmp_path):
     return folder
 
 
-def test_a_folder_of_pictures_is_labelled_in_pieces(classifiers, pictures, encoded, tmp_path):
+def test_a_folder_of_images_is_labelled_in_pieces(classifiers, images, encoded, tmp_path):
     vit = classifiers("vit", ["cat", "dog"])
-    predict(vit, pictures, tmp_path / "whole.csv")
+    predict(vit, images, tmp_path / "whole.csv")
     assert encoded == [4, 4, 2]
     with pytest.MonkeyPatch.context() as patch:
         interrupt(patch, after=1)
         with pytest.raises(KeyboardInterrupt):
-            predict(vit, pictures, tmp_path / "out.csv")
+            predict(vit, images, tmp_path / "out.csv")
     encoded.clear()
-    predict(vit, pictures, tmp_path / "out.csv")
+    predict(vit, images, tmp_path / "out.csv")
     assert encoded == [4, 2]
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert list(pd.read_csv(tmp_path / "out.csv")["id"]) == [f"{row}.png" for row in range(10)]
 
 
-def test_bad_pictures_are_named_or_left_out_and_looked_for_once(classifiers, pictures, encoded, tmp_path, monkeypatch):
+def test_bad_images_are_named_or_left_out_and_looked_for_once(classifiers, images, encoded, tmp_path, monkeypatch):
     from hf_finetune.data.rows import unlabelled
 
     vit = classifiers("vit", ["cat", "dog"])
-    (pictures / "5.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"1 of 10 pictures cannot be read; the first: .*5.png"):
-        predict(vit, pictures, tmp_path / "out.csv")
+    (images / "5.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"1 of 10 images cannot be read; the first: .*5.png"):
+        predict(vit, images, tmp_path / "out.csv")
     skip = DataConfig(on_bad_image="skip")
     with pytest.MonkeyPatch.context() as patch:
         interrupt(patch, after=1)
         with pytest.raises(KeyboardInterrupt):
-            predict(vit, pictures, tmp_path / "out.csv", columns=skip)
+            predict(vit, images, tmp_path / "out.csv", columns=skip)
     monkeypatch.setattr(unlabelled, "unreadable_images", None)
-    found = predict(vit, pictures, tmp_path / "out.csv", columns=skip)
+    found = predict(vit, images, tmp_path / "out.csv", columns=skip)
     assert [fault["id"] for fault in found.skipped] == ["5.png"]
     assert list(pd.read_csv(tmp_path / "out.csv")["id"]) == [f"{row}.png" for row in range(10) if row != 5]
 
 
-def test_a_picture_that_breaks_meanwhile_is_the_users_to_mend(classifiers, pictures, tmp_path, monkeypatch):
+def test_a_image_that_breaks_meanwhile_is_the_users_to_mend(classifiers, images, tmp_path, monkeypatch):
     encode = Labeller.encode
 
     def breaks(self, rows):
-        (pictures / "6.png").write_bytes(b"no picture")
+        (images / "6.png").write_bytes(b"no image")
         return encode(self, rows)
 
     monkeypatch.setattr(Labeller, "encode", breaks)
     with pytest.raises(UserError, match=r"'6.png' was read before and cannot be read now"):
-        predict(classifiers("vit", ["cat", "dog"]), pictures, tmp_path / "out.csv")
+        predict(classifiers("vit", ["cat", "dog"]), images, tmp_path / "out.csv")

@@ -45,9 +45,9 @@ def texts(checkpoints, text_files, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(checkpoints, image_folder, tmp_path_factory):
-    """A run on pictures."""
-    run = tmp_path_factory.mktemp("pictures") / "run"
+def image_run(checkpoints, image_folder, tmp_path_factory):
+    """A run on images."""
+    run = tmp_path_factory.mktemp("images") / "run"
     flags = {"model_name_or_path": checkpoints("resnet"), "dataset_name": image_folder}
     fine_tune("image-classification", output_dir=run, **flags, **FAST)
     return run
@@ -185,13 +185,13 @@ def test_code_for_other_labels_says_what_the_target_says(problem, exported, monk
         assert [name for name, _ in said] == MultiLabel(["negative", "positive"]).answers(logits)["prediction"][0]
 
 
-def test_int8_pictures(pictures, tmp_path, image_folder):
+def test_int8_images(image_run, tmp_path, image_folder):
     from PIL import Image
 
-    found = export_run(pictures, tmp_path / "small", quantize="int8", tolerance=0.2)
+    found = export_run(image_run, tmp_path / "small", quantize="int8", tolerance=0.2)
     assert {"Conv", "QuantizeLinear", "DequantizeLinear"} <= operators(tmp_path / "small")
     assert 1e-5 * found.largest_logit < found.largest_difference < 0.2 * found.largest_logit
-    known = pd.read_parquet(pictures / "predictions.parquet")
+    known = pd.read_parquet(image_run / "predictions.parquet")
     images = [Image.open(f"{image_folder}/test/{name}").convert("RGB") for name in known["id"]]
     inputs = AutoImageProcessor.from_pretrained(tmp_path / "small")(images=images, return_tensors="np")
     apart = np.abs(answers(tmp_path / "small", inputs) - np.stack(known["logits"])).max()
@@ -265,10 +265,10 @@ def refusal(*flags):
     return caught.value
 
 
-def test_a_model_that_differs_is_refused_and_an_earlier_export_stays(pictures, tmp_path):
+def test_a_model_that_differs_is_refused_and_an_earlier_export_stays(image_run, tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "model.onnx").write_text("an earlier export")
-    error = refusal(pictures, "--tolerance", "0", "--output", tmp_path / "old")
+    error = refusal(image_run, "--tolerance", "0", "--output", tmp_path / "old")
     assert re.search(r"differs by \S+ of the largest one, more than the tolerance of 0; nothing was kept$", error.what)
     assert [path.name for path in tmp_path.rglob("*")] == ["old", "model.onnx"]
     assert (tmp_path / "old" / "model.onnx").read_text() == "an earlier export"

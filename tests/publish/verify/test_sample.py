@@ -12,7 +12,7 @@ from datasets import Dataset, Image
 from PIL import Image as Pillow
 from safetensors.torch import save_file
 
-from hf_finetune.publish.verify.sample import ROWS, _choose, _odd_pictures, _spread, model_facts
+from hf_finetune.publish.verify.sample import ROWS, _choose, _odd_images, _spread, model_facts
 from hf_finetune.tasks import image_classification
 
 
@@ -25,9 +25,9 @@ def test_labels_and_predictions_take_turns():
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Fifty ordinary pictures, and a large, a small, a grey, a turned and two deep ones."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    """Fifty ordinary images, and a large, a small, a grey, a turned and two deep ones."""
+    folder = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     files = {f"plain{index}.png": ("RGB", (20, 20), None) for index in range(50)}
     files |= {
@@ -43,29 +43,29 @@ def pictures(tmp_path_factory):
     for name, (mode, (width, height), orientation) in files.items():
         pixels = random.integers(0, 200, (height, width, 3)).astype(np.uint8)
         if mode == "I;16":  # as transformers reads it, all above 255 is white; the other one is dark enough for both
-            picture = Pillow.fromarray(pixels[..., 0].astype(np.uint16) * (250 if name == "deep.png" else 0))
+            image = Pillow.fromarray(pixels[..., 0].astype(np.uint16) * (250 if name == "deep.png" else 0))
         else:
-            picture = Pillow.fromarray(pixels).convert(mode)
+            image = Pillow.fromarray(pixels).convert(mode)
         exif = Pillow.Exif()
         if orientation:
             exif[0x0112] = orientation
-        picture.save(folder / name, exif=exif)
+        image.save(folder / name, exif=exif)
     names = list(files)
     rows = Dataset.from_dict({"image": [str(folder / name) for name in names]})
     return names, rows.cast_column("image", Image(decode=False))
 
 
-def test_the_odd_pictures_come_first(pictures):
-    names, rows = pictures
-    chosen = [names[row] for row in _odd_pictures(rows)]
+def test_the_odd_images_come_first(images):
+    names, rows = images
+    chosen = [names[row] for row in _odd_images(rows)]
     assert chosen[:2] == ["large.png", "small.png"]
     assert {"grey.png", "turned.jpg", "deep.png"} <= set(chosen)
 
 
-def test_pictures_are_kept_byte_for_byte_but_for_those_that_a_pipeline_reads_otherwise(pictures, tmp_path):
+def test_images_are_kept_byte_for_byte_but_for_those_that_a_pipeline_reads_otherwise(images, tmp_path):
     from transformers import ViTImageProcessor
 
-    names, rows = pictures
+    names, rows = images
     processor = ViTImageProcessor(size={"height": 8, "width": 8})
     kept, left_out = _choose(tmp_path, image_classification, rows, ["x"] * len(names), processor)
     assert len(kept) == ROWS

@@ -31,9 +31,9 @@ RUNS = {
     "pairs": ("text-classification", "bert", TEXT),
     "several": ("text-classification", "bert", TEXT),
     "numbers": ("text-classification", "bert", TEXT),
-    "pictures": ("image-classification", "resnet", ["--strategy", "full", "--num_train_epochs", "2"]),
+    "images": ("image-classification", "resnet", ["--strategy", "full", "--num_train_epochs", "2"]),
     "timm": ("image-classification", "timm-resnet", ["--strategy", "head", "--num_train_epochs", "2"]),
-    "picture adapter": ("image-classification", "vit", ["--strategy", "lora", "--num_train_epochs", "1"]),
+    "image adapter": ("image-classification", "vit", ["--strategy", "lora", "--num_train_epochs", "1"]),
     "mlp": ("image-classification", "resnet", ["--strategy", "head", "--head_hidden_size", "8", "--num_train_epochs", "1"]),
 }  # fmt: skip
 
@@ -129,27 +129,27 @@ def unmerged_base(model):
 PROCESSOR = "preprocessor_config.json"
 MUTATIONS = {
     "image size": (
-        "pictures",
+        "images",
         edit(PROCESSOR, size={"height": 24, "width": 24}),
         "image size: size {'height': 32, 'width': 32} → {'height': 24, 'width': 24}",
     ),
     "centre crop on": (
-        "pictures",
+        "images",
         edit(PROCESSOR, do_center_crop=True, crop_size={"height": 20, "width": 20}),
         "centre crop: do_center_crop nothing → True",
     ),
     "mean": (
-        "pictures",
+        "images",
         edit(PROCESSOR, image_mean=[0.4, 0.4, 0.4]),
         "normalisation (mean): image_mean [0.5, 0.5, 0.5] → [0.4, 0.4, 0.4]",
     ),
     "standard deviation": (
-        "pictures",
+        "images",
         edit(PROCESSOR, image_std=[1, 1, 1]),
         "normalisation (standard deviation): image_std [0.5, 0.5, 0.5] → [1, 1, 1]",
     ),
-    "normalisation off": ("pictures", edit(PROCESSOR, do_normalize=False), "normalisation: do_normalize True → False"),
-    "interpolation": ("pictures", edit(PROCESSOR, resample=0), "interpolation: resample 2 → 0"),
+    "normalisation off": ("images", edit(PROCESSOR, do_normalize=False), "normalisation: do_normalize True → False"),
+    "interpolation": ("images", edit(PROCESSOR, resample=0), "interpolation: resample 2 → 0"),
     "timm image size": ("timm", timm(input_size=[3, 24, 24]), "image size: input_size [3, 32, 32] → [3, 24, 24]"),
     "timm centre crop": ("timm", timm(crop_pct=0.5), "centre crop: crop_pct 0.9 → 0.5"),
     "timm mean": ("timm", timm(mean=[0.1, 0.4, 0.3]), "normalisation (mean): mean [0.5, 0.4, 0.3] → [0.1, 0.4, 0.3]"),
@@ -171,7 +171,7 @@ MUTATIONS = {
     ),
     "head permuted": ("text", weights(permuted), "weights changed since the run: classifier.bias, classifier.weight"),
     "backbone missing": (
-        "pictures",
+        "images",
         weights(without("stages.1")),
         "weights are missing, and random when it is loaded: resnet.encoder.stages.1",
     ),

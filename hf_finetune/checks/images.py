@@ -1,4 +1,4 @@
-"""Pictures as their files have them: what cannot be read, what is not plain 8-bit RGB, and what is of an odd size."""
+"""Images as their files have them: what cannot be read, what is not plain 8-bit RGB, and what is of an odd size."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy as np
 
 from hf_finetune.checks.finding import MOST_NAMED, Section, Severity, Table, draw, percent
 from hf_finetune.data import Splits
-from hf_finetune.data.images.decode import PictureFacts, decode_faults, describe_fault, open_reduced, picture_facts
+from hf_finetune.data.images.decode import ImageFacts, decode_faults, describe_fault, image_facts, open_reduced
 
 if TYPE_CHECKING:
     from PIL import Image
 
-MOST_PICTURES = 200_000  # of a split that are looked at
+MOST_IMAGES = 200_000  # of a split that are looked at
 _SIDE = 16
 
 
 @dataclass
 class Looks:
-    """What was seen of the pictures of a split: rows that were looked at, facts, and what near duplicates are told by.
+    """What was seen of the images of a split: rows that were looked at, facts, and what near duplicates are told by.
 
-    ``hashes`` are uint64 of shape (rows,), ``thumbnails`` uint8 of shape (rows, 16, 16); zeros where a picture cannot be
+    ``hashes`` are uint64 of shape (rows,), ``thumbnails`` uint8 of shape (rows, 16, 16); zeros where an image cannot be
     read.
     """
 
     rows: np.ndarray
-    facts: list[PictureFacts]
+    facts: list[ImageFacts]
     hashes: np.ndarray
     thumbnails: np.ndarray
 
@@ -39,12 +39,12 @@ class Looks:
 
 
 def look_at(splits: Splits) -> dict[str, Looks]:
-    """Decode every picture of every split once, at low resolution, in threads."""
+    """Decode every image of every split once, at low resolution, in threads."""
     return {name: _look_at(split) for name, split in splits.items()}
 
 
 def _look_at(split: Any) -> Looks:
-    rows = draw(len(split), MOST_PICTURES)
+    rows = draw(len(split), MOST_IMAGES)
     with ThreadPoolExecutor(max_workers=4) as pool:
         seen = list(pool.map(lambda row: _look(split[int(row)]["image"]), rows))
     return Looks(
@@ -55,10 +55,10 @@ def _look_at(split: Any) -> Looks:
     )
 
 
-def _look(cell: Any) -> tuple[PictureFacts, int, np.ndarray]:
+def _look(cell: Any) -> tuple[ImageFacts, int, np.ndarray]:
     from PIL import Image
 
-    facts, nothing = picture_facts(cell, decode=False), np.zeros((_SIDE, _SIDE), dtype=np.uint8)
+    facts, nothing = image_facts(cell, decode=False), np.zeros((_SIDE, _SIDE), dtype=np.uint8)
     if facts.error:
         return facts, 0, nothing
     try:
@@ -76,16 +76,14 @@ def _dhash(grey: Image.Image) -> int:
     return int.from_bytes(np.packbits(cells[:, :-1] < cells[:, 1:]).tobytes(), "big")
 
 
-def check_pictures(splits: Splits, looks: dict[str, Looks], on_bad_image: str) -> Section:
-    """Sizes, formats and oddities of the pictures of every split."""
-    section = Section("Pictures", "pictures")
+def check_images(splits: Splits, looks: dict[str, Looks], on_bad_image: str) -> Section:
+    """Sizes, formats and oddities of the images of every split."""
+    section = Section("Images", "images")
     rows = []
     for name, split in splits.items():
         seen = looks[name]
         if len(seen.rows) < len(split):
-            section.sentences.append(
-                f"{len(seen.rows):,} of {len(split):,} pictures of the {name} split were looked at."
-            )
+            section.sentences.append(f"{len(seen.rows):,} of {len(split):,} images of the {name} split were looked at.")
         good = [facts for facts in seen.facts if not facts.error]
         if not good:
             continue
@@ -103,7 +101,7 @@ def check_pictures(splits: Splits, looks: dict[str, Looks], on_bad_image: str) -
     for name, split in splits.items():
         if name not in section.facts:
             _report(section, name, split, looks[name], on_bad_image)
-    section.tables.append(Table("", ("split", "pictures", "shorter side: lowest / median / highest", "kinds"), rows))
+    section.tables.append(Table("", ("split", "images", "shorter side: lowest / median / highest", "kinds"), rows))
     return section
 
 
@@ -117,29 +115,29 @@ def _report(section: Section, name: str, split: Any, seen: Looks, on_bad_image: 
     bombs = lambda f: "decompression bomb" in (f.error or "")  # noqa: E731
     broken = lambda f: bool(f.error) and not bombs(f)  # noqa: E731
     kinds: list[tuple[str, Severity, Any, str, str]] = [
-        ("picture-bomb", bad, bombs, "are so large that decoding them is refused", skip),
-        ("picture-truncated", bad, lambda f: broken(f) and f.width > 0, "are cut short or damaged", skip),
-        ("picture-unreadable", bad, lambda f: broken(f) and not f.width, "cannot be read", skip),
+        ("image-bomb", bad, bombs, "are so large that decoding them is refused", skip),
+        ("image-truncated", bad, lambda f: broken(f) and f.width > 0, "are cut short or damaged", skip),
+        ("image-unreadable", bad, lambda f: broken(f) and not f.width, "cannot be read", skip),
         (
-            "picture-huge",
+            "image-huge",
             "warning",
             lambda f: f.width * f.height > limit,
             "have more pixels than is safe",
             "reduce them.",
         ),
         (
-            "picture-thin",
+            "image-thin",
             "warning",
             lambda f: f.width and min(f.width, f.height) == 1,
             "are one pixel wide",
             "remove them.",
         ),
-        ("picture-16-bit", "info", lambda f: f.bits > 8, "have more than 8 bits a pixel", _LOOK),
-        ("picture-cmyk", "info", lambda f: f.mode in ("CMYK", "YCCK"), "are CMYK", _LOOK),
-        ("picture-palette", "info", lambda f: f.mode in ("P", "PA", "1"), "have a palette", _LOOK),
-        ("picture-alpha", "info", lambda f: f.has_alpha, "have transparent pixels", _LOOK),
-        ("picture-animated", "info", lambda f: f.frames > 1, "are animated", "the first frame is read."),
-        ("picture-turned", "info", lambda f: f.exif_orientation in range(2, 9), "are turned by their EXIF data", _TURN),
+        ("image-16-bit", "info", lambda f: f.bits > 8, "have more than 8 bits a pixel", _LOOK),
+        ("image-cmyk", "info", lambda f: f.mode in ("CMYK", "YCCK"), "are CMYK", _LOOK),
+        ("image-palette", "info", lambda f: f.mode in ("P", "PA", "1"), "have a palette", _LOOK),
+        ("image-alpha", "info", lambda f: f.has_alpha, "have transparent pixels", _LOOK),
+        ("image-animated", "info", lambda f: f.frames > 1, "are animated", "the first frame is read."),
+        ("image-turned", "info", lambda f: f.exif_orientation in range(2, 9), "are turned by their EXIF data", _TURN),
     ]
     for code, severity, wanted, what, fix in kinds:
         places = [i for i, facts in enumerate(seen.facts) if wanted(facts)]
@@ -149,7 +147,7 @@ def _report(section: Section, name: str, split: Any, seen: Looks, on_bad_image: 
         reasons = [seen.facts[i].error for i in places]
         named = [f"{own} ({reason})" if reason else own for own, reason in zip(ids, reasons, strict=False)]
         share = percent(len(places), len(seen.facts))
-        message = f"{len(places):,} of {len(seen.facts):,} pictures ({share}) {what}"
+        message = f"{len(places):,} of {len(seen.facts):,} images ({share}) {what}"
         section.add(code, severity, message, where=f"{name} split", rows=named, fix=fix)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of every kind, from a table and from an archive, through training and prediction."""
+"""Images of every kind, from a table and from an archive, through training and prediction."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def _own_cache(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def odd_pictures(tmp_path_factory) -> Path:
-    """Two classes, a light and a dark one, with pictures of every kind in each, and one that is broken."""
+def odd_images(tmp_path_factory) -> Path:
+    """Two classes, a light and a dark one, with images of every kind in each, and one that is broken."""
     root = tmp_path_factory.mktemp("odd")
     random = np.random.default_rng(0)
     for label, light in {"dark": 20, "light": 200}.items():
@@ -56,24 +56,24 @@ def odd_pictures(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def table(odd_pictures) -> Path:
-    files = sorted(path for path in odd_pictures.rglob("*") if path.suffix in (".png", ".jpg", ".gif", ".tiff"))
+def table(odd_images) -> Path:
+    files = sorted(path for path in odd_images.rglob("*") if path.suffix in (".png", ".jpg", ".gif", ".tiff"))
     frame = pd.DataFrame(
-        {"path": [f.relative_to(odd_pictures).as_posix() for f in files], "label": [f.parent.name for f in files]}
+        {"path": [f.relative_to(odd_images).as_posix() for f in files], "label": [f.parent.name for f in files]}
     )
-    frame.to_csv(odd_pictures / "pictures.csv", index=False)
-    return odd_pictures / "pictures.csv"
+    frame.to_csv(odd_images / "images.csv", index=False)
+    return odd_images / "images.csv"
 
 
-def test_a_table_of_odd_pictures_trains_and_is_predicted_alike(checkpoints, table, tmp_path, capfd):
+def test_a_table_of_odd_images_trains_and_is_predicted_alike(checkpoints, table, tmp_path, capfd):
     data = ["--train_file", str(table), "--test_file", str(table), "--on_bad_image", "skip", "--image_size", "32"]
     flags = ["--output_dir", str(tmp_path / "run"), "--num_train_epochs", "2", "--learning_rate", "1e-3"]
     model = ["--model_name_or_path", checkpoints("resnet")]
     assert hf_finetune(["train", "image-classification", *model, *data, *flags]) == 0
-    assert "1 unreadable pictures of the train split are skipped: dark/broken.png" in capfd.readouterr().out
+    assert "1 unreadable images of the train split are skipped: dark/broken.png" in capfd.readouterr().out
     recorded = pd.read_parquet(tmp_path / "run" / "predictions.parquet").set_index("id")
     assert len(recorded) == 2 * len(KINDS)
-    # The 16-bit pictures of the two classes are not the same white.
+    # The 16-bit images of the two classes are not the same white.
     assert recorded.loc["dark/deep.png", "probability"] != recorded.loc["light/deep.png", "probability"]
 
     rows = pd.read_csv(table)
@@ -94,7 +94,7 @@ def test_a_table_of_odd_pictures_trains_and_is_predicted_alike(checkpoints, tabl
 
 
 def test_an_archive_trains(checkpoints, image_folder, tmp_path):
-    archive = tmp_path / "pictures.zip"
+    archive = tmp_path / "images.zip"
     with zipfile.ZipFile(archive, "w") as packed:
         for path in sorted(Path(image_folder).rglob("*.png")):
             packed.write(path, path.relative_to(image_folder))

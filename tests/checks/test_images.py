@@ -1,4 +1,4 @@
-"""Pictures that viewers show and training trips over, each found by its header or by decoding it."""
+"""Images that viewers show and training trips over, each found by its header or by decoding it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datasets import Dataset
 from PIL import Image
 
 from hf_finetune.checks.duplicates import check_duplicates
-from hf_finetune.checks.pictures import check_pictures, look_at
+from hf_finetune.checks.images import check_images, look_at
 from hf_finetune.data.readers.image_folder import read_image_folder
 from hf_finetune.data.splits.splits import Splits
 
@@ -34,9 +34,9 @@ def png_of_size(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
 
 
-def saved(picture: Image.Image, kind: str, **options) -> bytes:
+def saved(image: Image.Image, kind: str, **options) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -46,7 +46,7 @@ def cell(content: bytes) -> dict:
 
 @pytest.fixture
 def zoo(tmp_path):
-    """One class of good pictures and one of odd ones; returns how to read them as splits."""
+    """One class of good images and one of odd ones; returns how to read them as splits."""
     turned = Image.Exif()
     turned[0x0112] = 6
     frames = [noise(seed=i, mode="P") for i in range(3)]
@@ -58,7 +58,7 @@ def zoo(tmp_path):
         "cmyk.jpg": saved(noise(seed=2, mode="CMYK"), "JPEG"),
         "cut.jpg": saved(noise(200, 200, seed=3), "JPEG")[:2000],
         "palette.png": saved(noise(seed=4, mode="P"), "PNG"),
-        "text.png": b"no picture",
+        "text.png": b"no image",
         "thin.png": saved(noise(seed=5).crop((0, 0, 1, 30)), "PNG"),
         "turned.jpg": saved(noise(seed=6), "JPEG", exif=turned.tobytes()),
     }
@@ -78,35 +78,35 @@ def zoo(tmp_path):
 def test_every_oddity_is_found_and_named(zoo):
     _, read = zoo
     splits = read()
-    found = {f.code: f for f in check_pictures(splits, look_at(splits), "error").findings}
+    found = {f.code: f for f in check_images(splits, look_at(splits), "error").findings}
     assert {code: [row.split(" (")[0] for row in f.rows] for code, f in found.items()} == {
-        "picture-bomb": ["odd/bomb.png"],
-        "picture-truncated": ["odd/cut.jpg"],
-        "picture-unreadable": ["odd/text.png"],
-        "picture-thin": ["odd/thin.png"],
-        "picture-16-bit": ["odd/bits.png"],
-        "picture-cmyk": ["odd/cmyk.jpg"],
-        "picture-palette": ["odd/animated.gif", "odd/palette.png"],
-        "picture-alpha": ["odd/alpha.png"],
-        "picture-animated": ["odd/animated.gif"],
-        "picture-turned": ["odd/turned.jpg"],
+        "image-bomb": ["odd/bomb.png"],
+        "image-truncated": ["odd/cut.jpg"],
+        "image-unreadable": ["odd/text.png"],
+        "image-thin": ["odd/thin.png"],
+        "image-16-bit": ["odd/bits.png"],
+        "image-cmyk": ["odd/cmyk.jpg"],
+        "image-palette": ["odd/animated.gif", "odd/palette.png"],
+        "image-alpha": ["odd/alpha.png"],
+        "image-animated": ["odd/animated.gif"],
+        "image-turned": ["odd/turned.jpg"],
     }
     assert {code for code, f in found.items() if f.severity == "error"} == {
-        "picture-bomb",
-        "picture-truncated",
-        "picture-unreadable",
+        "image-bomb",
+        "image-truncated",
+        "image-unreadable",
     }
-    assert "truncated" in found["picture-truncated"].rows[0]
+    assert "truncated" in found["image-truncated"].rows[0]
 
 
-def test_pictures_that_are_to_be_skipped_are_a_warning(zoo):
+def test_images_that_are_to_be_skipped_are_a_warning(zoo):
     _, read = zoo
     splits = read()
-    found = {f.code: f.severity for f in check_pictures(splits, look_at(splits), "skip").findings}
-    assert (found["picture-unreadable"], found["picture-truncated"]) == ("warning", "warning")
+    found = {f.code: f.severity for f in check_images(splits, look_at(splits), "skip").findings}
+    assert (found["image-unreadable"], found["image-truncated"]) == ("warning", "warning")
 
 
-def test_a_picture_saved_anew_is_a_near_duplicate_and_a_copy_an_exact_one(tmp_path):
+def test_a_image_saved_anew_is_a_near_duplicate_and_a_copy_an_exact_one(tmp_path):
     for split, name in (("train", "a"), ("train", "b"), ("test", "a"), ("test", "b")):
         (tmp_path / split / name).mkdir(parents=True)
         for index in range(3):
@@ -125,7 +125,7 @@ def test_a_picture_saved_anew_is_a_near_duplicate_and_a_copy_an_exact_one(tmp_pa
     }
 
 
-def test_pictures_within_the_rows_are_looked_at_as_well():
+def test_images_within_the_rows_are_looked_at_as_well():
     from datasets import Features, Value
     from datasets import Image as ImageFeature
 
