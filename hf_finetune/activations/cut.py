@@ -75,7 +75,7 @@ class Cut:
     outputs: dict[str, _Output] = field(default_factory=dict)
 
     @property
-    def kept_shape(self) -> tuple[int, ...]:
+    def cached_shape(self) -> tuple[int, ...]:
         """Shape of what is kept of a row, or of a token of it where ``tokens`` is true."""
         if self.first_only or self.tokens:
             return self.shape[1:]
@@ -102,7 +102,7 @@ class Cut:
         raise CannotCut(f"{self.boundary} did not run")
 
     def compact(self, output: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """What of an output is kept: (rows, *kept_shape), or (tokens of all rows, width)."""
+        """What of an output is kept: (rows, *cached_shape), or (tokens of all rows, width)."""
         if self.first_only:
             return output[:, 0]
         if self.tokens:

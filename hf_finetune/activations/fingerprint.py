@@ -68,7 +68,7 @@ def hash_prefix(cut: Cut, stages: list[Stage], depth: int) -> str:
     settings = cut.model.config.to_dict()
     plain = {key: value for key, value in settings.items() if key not in _NOT_THE_BACKBONE}
     classifier = getattr(cut.model.config, "mlp_head_on", None) or type(cut.model).__name__
-    about = [classifier, cut.boundary, cut.kept_shape, cut.tokens, plain]
+    about = [classifier, cut.boundary, cut.cached_shape, cut.tokens, plain]
     digest.update(json.dumps(about, sort_keys=True, default=str).encode())
     state = dict(cut.model.named_buffers()) | dict(cut.model.named_parameters())
     modules = tuple(f"{name}." for stage in stages[:depth] for name in stage.modules)

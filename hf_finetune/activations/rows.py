@@ -15,7 +15,7 @@ from hf_finetune.activations.store import ActivationStore
 Collate = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 
-class KeptRows(torch.utils.data.Dataset):
+class ActivationDataset(torch.utils.data.Dataset):
     """Whole batches by their indices: inputs of texts, labels, and ``activations`` of shape (rows, *kept shape).
 
     Args:
@@ -59,6 +59,6 @@ class KeptRows(torch.utils.data.Dataset):
         return batch | {KEY: unflatten(kept, batch["attention_mask"]) if self.cut.tokens else kept}
 
 
-def as_it_is(batch: Any) -> Any:
+def pass_through(batch: Any) -> Any:
     """The collator of rows that come as batches."""
     return batch

@@ -192,7 +192,7 @@ def _cache_bytes(
             cut = find_cut(model, checkpoint.stages, depth, inputs)
     except CannotCut:
         return None
-    one = math.prod(cut.kept_shape) * (torch.finfo(cut.dtype if half is None else half).bits // 8)
+    one = math.prod(cut.cached_shape) * (torch.finfo(cut.dtype if half is None else half).bits // 8)
     vectors = float(np.mean(np.asarray(rows["length"]))) if cut.tokens else 1.0
     kept = len(splits.train) + (0 if splits.validation is None else len(splits.validation))
     return int(one * vectors * kept)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_finetune.activations import Work, keep_activations
+from hf_finetune.activations import Workload, cache_activations
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.data import Splits
@@ -110,8 +110,8 @@ def _image_features(config: Config, task: Task, splits: Splits, parts: dict[str,
     half = half_precision(bf16=bool(asked.get("bf16")), fp16=bool(asked.get("fp16")))
     size = int(config.training["per_device_eval_batch_size"])
     rows = {name: task.encode(split, checkpoint.processor) for name, split in parts.items()}
-    work = Work("the baseline", rows, task.collator(checkpoint.processor), 1, half, size)
-    kept = keep_activations(config.cache, checkpoint, work)
+    work = Workload("the baseline", rows, task.collator(checkpoint.processor), 1, half, size)
+    kept = cache_activations(config.cache, checkpoint, work)
     found = {name: head_inputs(checkpoint.model, len(splits.labels), kept, name, size) for name in parts}
     if any(each is None for each in found.values()):
         say("No baseline: the head does not end in a linear layer.")

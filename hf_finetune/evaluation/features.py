@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from hf_finetune.activations import Kept
+from hf_finetune.activations import CachedRows
 from hf_finetune.evaluation.prediction.forward import predict_logits
 from hf_finetune.models import logit_layer
 
 
-def head_inputs(model: nn.Module, width: int, kept: Kept, split: str, batch_size: int) -> np.ndarray | None:
+def head_inputs(model: nn.Module, width: int, kept: CachedRows, split: str, batch_size: int) -> np.ndarray | None:
     """Inputs of the layer that gives the logits, in any number of processes; None where it is not linear.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_finetune.activations import Kept, Work, keep_activations
+from hf_finetune.activations import CachedRows, Workload, cache_activations
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say, show_table
 from hf_finetune.data import Splits
@@ -63,7 +63,9 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
     held_out = {name: split for name, split in splits.items() if name != "train"}
     rows = {name: task.encode(split, processor) for name, split in held_out.items()}
     size = config.training["per_device_eval_batch_size"]
-    kept = _keep(config, plan, model, processor, Work("the evaluation", rows, task.collator(processor), 1, None, size))
+    kept = _keep(
+        config, plan, model, processor, Workload("the evaluation", rows, task.collator(processor), 1, None, size)
+    )
     target = target_of(model.config)
     answers: dict[str, Judged] = {}
     for name, split in held_out.items():
@@ -219,16 +221,16 @@ def described_run(config: Config, task: Task, splits: Splits, plan: Plan, model:
     }
 
 
-def _keep(config: Config, plan: Plan, model: Any, processor: Any, work: Work) -> Kept:
+def _keep(config: Config, plan: Plan, model: Any, processor: Any, work: Workload) -> CachedRows:
     """Held-out rows with the activations of the stages that did not train, hashed from the saved model's own weights."""
     last = plan.phases[-1]
     if last.adapters or not work.rows:
-        return Kept(work.rows, work.collate)
+        return CachedRows(work.rows, work.collate)
     stages = read_stages(model)
     frozen = {name for stage in stages if stage.name not in last.trains for name in stage.parameters}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in frozen)
-    return keep_activations(config.cache, Checkpoint(model, processor, stages, "model"), work)
+    return cache_activations(config.cache, Checkpoint(model, processor, stages, "model"), work)
 
 
 def _weights(model: Any, stage: Stage) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import EarlyStoppingCallback
 
-from hf_finetune.activations import Kept, Work, keep_activations
+from hf_finetune.activations import CachedRows, Workload, cache_activations
 from hf_finetune.config import Config
 from hf_finetune.config.options import InputConfig
 from hf_finetune.console import is_main_process, say
@@ -104,7 +104,9 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
             for name, split in {"training": train_rows, **held_out}.items():
                 say_long_texts(name, split, checkpoint.processor)
         rows = {"train": train_rows} | held_out
-        kept = keep_activations(config.cache, checkpoint, _work(config, phase, arguments[number], rows, collate, views))
+        kept = cache_activations(
+            config.cache, checkpoint, _work(config, phase, arguments[number], rows, collate, views)
+        )
         if task.KIND == "image" and views is None and kept.rows["train"] is train_rows:  # read more than once after all
             kept.rows["train"] = task.encode(splits.train, checkpoint.processor, None, keep)
         here = resume if number == start else None
@@ -204,9 +206,9 @@ def _explicit_resume(path: Path, phases: list[Phase]) -> tuple[int, str | None]:
 
 def _work(
     config: Config, phase: Phase, arguments: Any, rows: dict[str, Any], collate: Any, views: InputConfig | None
-) -> Work:
+) -> Workload:
     """What the activation cache must know of a phase."""
-    return Work(
+    return Workload(
         f"phase {phase.name}",
         rows,
         collate,
@@ -228,7 +230,13 @@ def _obstacle(config: Config, arguments: Any) -> str:
 
 
 def _train_phase(
-    config: Config, phase: Phase, arguments: Any, resume: str | None, model: Any, kept: Kept, shared: dict[str, Any]
+    config: Config,
+    phase: Phase,
+    arguments: Any,
+    resume: str | None,
+    model: Any,
+    kept: CachedRows,
+    shared: dict[str, Any],
 ) -> PhaseTrainer:
     collate = kept.collate
     if isinstance(kept.rows["train"], Stream):

@@ -150,7 +150,7 @@ def test_only_the_class_token_is_kept_where_nothing_else_is_read(name, fresh):
     top = frozen(fresh(name), depth)
     cut = find_cut(top.model, top.stages, depth, probes)
     assert cut.first_only == (name in CLASS_TOKEN_HEADS)
-    assert cut.kept_shape == (cut.shape[1:] if cut.first_only else cut.shape)
+    assert cut.cached_shape == (cut.shape[1:] if cut.first_only else cut.shape)
     if depth > 1:
         below = frozen(fresh(name), depth - 1)
         cut = find_cut(below.model, below.stages, depth - 1, probes)

@@ -12,9 +12,9 @@ import torch
 from conftest import MAKERS
 from torch import nn
 
+from hf_finetune.activations.cache import Workload, _probes, _stores
 from hf_finetune.activations.cut import find_cut, frozen_depth
 from hf_finetune.activations.fingerprint import hash_prefix, hash_rows
-from hf_finetune.activations.keep import Work, _probes, _stores
 from hf_finetune.data.readers.image_folder import read_image_folder
 from hf_finetune.strategies import apply_phase, make_phases
 from hf_finetune.strategies.phases import Rates
@@ -39,7 +39,7 @@ def checkpoint_of(task, name: str, labels: tuple[str, ...] = ("a", "b", "c"), si
 def name_of(task, checkpoint, split, strategy: str = "freeze:1", half=None, views=None) -> str:
     """The name that the store of these rows would get."""
     apply_phase(checkpoint.model, checkpoint.stages, make_phases(strategy, checkpoint.stages, RATES)[0])
-    work = Work(
+    work = Workload(
         "test",
         {"train": task.encode(split, checkpoint.processor)},
         task.collator(checkpoint.processor),
@@ -169,7 +169,7 @@ def test_every_weight_and_buffer_of_the_frozen_stages_counts(name, checkpoints, 
     checkpoint = checkpoint_of(task, checkpoints(name))
     apply_phase(checkpoint.model, checkpoint.stages, make_phases("freeze:1", checkpoint.stages, RATES)[0])
     depth = frozen_depth(checkpoint.model, checkpoint.stages)
-    work = Work(
+    work = Workload(
         "test", {"train": task.encode(rows, checkpoint.processor)}, task.collator(checkpoint.processor), 1, None, 8
     )
     cut = find_cut(checkpoint.model, checkpoint.stages, depth, _probes(work))

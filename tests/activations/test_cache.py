@@ -11,9 +11,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from hf_finetune.activations import store as store_module
+from hf_finetune.activations.cache import _make_room
 from hf_finetune.activations.cut import KEY
-from hf_finetune.activations.keep import _make_room
-from hf_finetune.activations.rows import KeptRows, as_it_is
+from hf_finetune.activations.rows import ActivationDataset, pass_through
 from hf_finetune.activations.store import ActivationStore
 
 NAMES = {age: f"{age:032x}" for age in range(1, 5)}  # the larger, the longer unused
@@ -86,7 +86,7 @@ def test_use_is_noted_where_that_is_allowed(tmp_path, monkeypatch):
     assert store.read(np.arange(3)).shape == (3, 2)
 
 
-def kept_images(folder, views: int = 2) -> KeptRows:
+def kept_images(folder, views: int = 2) -> ActivationDataset:
     """View v of row i is (i, v)."""
     stores = []
     for view in range(views):
@@ -94,14 +94,14 @@ def kept_images(folder, views: int = 2) -> KeptRows:
         store.write(0, torch.stack([torch.arange(10.0), torch.full((10,), float(view))], 1))
         stores.append(store)
     rows = SimpleNamespace(labels=[i % 3 for i in range(10)], __len__=lambda: 10)
-    return KeptRows(rows, stores, SimpleNamespace(pixels=object(), tokens=False), as_it_is)
+    return ActivationDataset(rows, stores, SimpleNamespace(pixels=object(), tokens=False), pass_through)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_epochs_take_the_views_in_turn_also_in_workers_that_stay(workers, tmp_path):
     rows = kept_images(tmp_path)
     loader = DataLoader(
-        rows, batch_sampler=[[3, 1], [9]], collate_fn=as_it_is, num_workers=workers, persistent_workers=workers > 0
+        rows, batch_sampler=[[3, 1], [9]], collate_fn=pass_through, num_workers=workers, persistent_workers=workers > 0
     )
     for epoch in range(3):
         rows.set_epoch(epoch)
@@ -125,7 +125,7 @@ def test_rows_of_texts_bring_their_tokens_with_them(tmp_path):
             mask[at, -len(row["input_ids"]) :] = 1  # on the left
         return {"attention_mask": mask, "first": [row["input_ids"][0] for row in batch]}
 
-    kept = KeptRows(rows, [store], SimpleNamespace(pixels=None, tokens=True), collate)
+    kept = ActivationDataset(rows, [store], SimpleNamespace(pixels=None, tokens=True), collate)
     assert list(kept["length"]) == lengths
     assert kept.column_names == ["input_ids", "length"]
     batch = kept.__getitems__([1, 0])

@@ -16,11 +16,11 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from hf_finetune.activations.cut import CannotCut, Cut, find_cut, frozen_depth
+from hf_finetune.activations.decision import Cost, Decision, decide
 from hf_finetune.activations.fill import compute, fill
 from hf_finetune.activations.fingerprint import describe_processor, hash_prefix, hash_rows, is_store_name, name_store
-from hf_finetune.activations.rows import Collate, KeptRows, as_it_is
+from hf_finetune.activations.rows import ActivationDataset, Collate, pass_through
 from hf_finetune.activations.store import ActivationStore
-from hf_finetune.activations.worth import Cost, Verdict, judge
 from hf_finetune.config.options import CacheConfig
 from hf_finetune.console import is_main_process, say
 from hf_finetune.files import cache_dir
@@ -30,7 +30,7 @@ _SAMPLE = 64  # rows at most that the estimate is measured on
 
 
 @dataclass
-class Work:
+class Workload:
     """What a phase, or an evaluation, is about to do.
 
     Args:
@@ -55,7 +55,7 @@ class Work:
 
 
 @dataclass
-class Kept:
+class CachedRows:
     """Rows, their collator, and the context in which the model reads them."""
 
     rows: dict[str, Any]
@@ -63,13 +63,13 @@ class Kept:
     replaying: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
-def keep_activations(cache: CacheConfig, checkpoint: Checkpoint, work: Work) -> Kept:
+def cache_activations(cache: CacheConfig, checkpoint: Checkpoint, work: Workload) -> CachedRows:
     """Rows that bring the activations of the frozen stages, where that is possible and pays; else the rows as they are.
 
     What was decided, and why, is said in one line. The model must be in the state of the phase, and is moved to its
     device.
     """
-    plain = Kept(work.rows, work.collate)
+    plain = CachedRows(work.rows, work.collate)
     depth = frozen_depth(checkpoint.model, checkpoint.stages)
     if cache.activation_cache == "off" or depth == 0:
         return plain
@@ -89,7 +89,7 @@ def keep_activations(cache: CacheConfig, checkpoint: Checkpoint, work: Work) -> 
     return plain
 
 
-def _obstacle(cache: CacheConfig, work: Work) -> str:
+def _obstacle(cache: CacheConfig, work: Workload) -> str:
     if work.obstacle:
         return work.obstacle
     if work.views is not None and not cache.activation_views:
@@ -97,7 +97,7 @@ def _obstacle(cache: CacheConfig, work: Work) -> str:
     return "there are too few rows" if len(_first(work)) < 2 else ""
 
 
-def _keep(cache: CacheConfig, checkpoint: Checkpoint, work: Work, cut: Cut, depth: int) -> Kept:
+def _keep(cache: CacheConfig, checkpoint: Checkpoint, work: Workload, cut: Cut, depth: int) -> CachedRows:
     """Fill the stores of all splits, unless that is not worth it."""
     root = Path(cache.activation_cache_dir or cache_dir() / "activations").expanduser()
     views = cache.activation_views if work.views is not None else 1
@@ -106,12 +106,12 @@ def _keep(cache: CacheConfig, checkpoint: Checkpoint, work: Work, cut: Cut, dept
         split: _stores(root, checkpoint.processor, work, cut, prefix, split, views if split == "train" else 1)
         for split in work.rows
     }
-    verdict = _weigh(root, cache, [store for each in stores.values() for store in each], cut, work)
-    if verdict.keep or work.passes > 1:
-        say(f"Activation cache: {'on' if verdict.keep else 'off'} in {work.name}: {verdict.why}.")
-    if not verdict.keep:
-        return Kept(work.rows, work.collate)
-    facts = {"model": checkpoint.name, "boundary": cut.boundary, "shape": cut.kept_shape}
+    decision = _weigh(root, cache, [store for each in stores.values() for store in each], cut, work)
+    if decision.keep or work.passes > 1:
+        say(f"Activation cache: {'on' if decision.keep else 'off'} in {work.name}: {decision.why}.")
+    if not decision.keep:
+        return CachedRows(work.rows, work.collate)
+    facts = {"model": checkpoint.name, "boundary": cut.boundary, "shape": cut.cached_shape}
     for split, rows in work.rows.items():
         for view, store in enumerate(stores[split]):
             if work.views is not None and split == "train":
@@ -119,12 +119,12 @@ def _keep(cache: CacheConfig, checkpoint: Checkpoint, work: Work, cut: Cut, dept
             fill(store, cut, rows, work.collate, work.batch_size)
             if is_main_process():
                 store.finish(facts | {"dtype": str(store.dtype), "rows": len(store), "bytes": store.bytes})
-    kept = {split: KeptRows(rows, stores[split], cut, work.collate) for split, rows in work.rows.items()}
-    return Kept(kept, as_it_is, cut.replaying)
+    kept = {split: ActivationDataset(rows, stores[split], cut, work.collate) for split, rows in work.rows.items()}
+    return CachedRows(kept, pass_through, cut.replaying)
 
 
 def _stores(
-    root: Path, processor: Any, work: Work, cut: Cut, prefix: str, split: str, views: int
+    root: Path, processor: Any, work: Workload, cut: Cut, prefix: str, split: str, views: int
 ) -> list[ActivationStore]:
     """The stores of a split: one, or one a random view."""
     rows = work.rows[split]
@@ -137,13 +137,13 @@ def _stores(
     for view in range(views):
         random = f"{work.views} view {view}" if work.views is not None and split == "train" else ""
         name = name_store(prefix, content, f"{inputs} {random}", dtype, precision)
-        found.append(ActivationStore(root / name, cut.kept_shape, dtype, lengths, tokens=cut.tokens))
+        found.append(ActivationStore(root / name, cut.cached_shape, dtype, lengths, tokens=cut.tokens))
     return found
 
 
-def _weigh(root: Path, cache: CacheConfig, stores: list[ActivationStore], cut: Cut, work: Work) -> Verdict:
-    """What the main process finds: the others would measure other times. A place that cannot be written is a verdict too."""
-    answer = [Verdict(True, "found from an earlier run")]
+def _weigh(root: Path, cache: CacheConfig, stores: list[ActivationStore], cut: Cut, work: Workload) -> Decision:
+    """What the main process finds: the others would measure other times. A place that cannot be written is a decision too."""
+    answer = [Decision(True, "found from an earlier run")]
     if is_main_process():
         missing = sum(store.missing_bytes() for store in stores)
         try:
@@ -151,16 +151,16 @@ def _weigh(root: Path, cache: CacheConfig, stores: list[ActivationStore], cut: C
                 room = _make_room(root, missing, cache.activation_cache_max_gb, keep={store.folder for store in stores})
                 views = cache.activation_views if work.views is not None else 1
                 cost = _measure(stores[0], cut, work) if missing <= room else Cost(0, 0, 0)
-                answer = [judge(cost, work.passes / views, missing, room)]
+                answer = [decide(cost, work.passes / views, missing, room)]
         except OSError as error:
-            answer = [Verdict(False, f"nothing can be kept there ({error})", impossible=True)]
+            answer = [Decision(False, f"nothing can be kept there ({error})", impossible=True)]
     if PartialState().num_processes > 1:
         broadcast_object_list(answer)
-    verdict = answer[0]
-    return replace(verdict, keep=verdict.keep or (cache.activation_cache == "on" and not verdict.impossible))
+    decision = answer[0]
+    return replace(decision, keep=decision.keep or (cache.activation_cache == "on" and not decision.impossible))
 
 
-def _measure(store: ActivationStore, cut: Cut, work: Work) -> Cost:
+def _measure(store: ActivationStore, cut: Cut, work: Workload) -> Cost:
     """Seconds a row of computing, writing and reading the first missing file, which stays, or some rows of it."""
     missing = store.missing()
     whole = store.rows_of(missing[0] if missing else 0)
@@ -203,7 +203,7 @@ def _make_room(root: Path, needed: int, max_gb: float | None, keep: set[Path]) -
     return min(limit - used, free)
 
 
-def _probes(work: Work) -> list[dict[str, torch.Tensor]]:
+def _probes(work: Workload) -> list[dict[str, torch.Tensor]]:
     """Two batches without labels, of five and three rows where there are so many; of texts, long and short ones."""
     rows = _first(work)
     indices = np.unique(np.linspace(0, len(rows) - 1, 8).astype(np.int64))
@@ -215,7 +215,7 @@ def _probes(work: Work) -> list[dict[str, torch.Tensor]]:
     return [{key: value.to(device) for key, value in batch.items() if key != "labels"} for batch in batches]
 
 
-def _first(work: Work) -> Any:
+def _first(work: Workload) -> Any:
     """The rows that estimates are made from: the training rows, where there are any."""
     return next(iter(work.rows.values()))
 

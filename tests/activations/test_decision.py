@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hf_finetune.activations.worth import Cost, judge
+from hf_finetune.activations.decision import Cost, decide
 
 GB = 10**9
 
@@ -56,6 +56,6 @@ GB = 10**9
     ],
 )  # fmt: skip
 def test_verdicts(cost, passes, size, room, keep, impossible, why):
-    verdict = judge(cost, passes, size, room)
-    assert (verdict.keep, verdict.impossible) == (keep, impossible)
-    assert why is None or verdict.why == why
+    decision = decide(cost, passes, size, room)
+    assert (decision.keep, decision.impossible) == (keep, impossible)
+    assert why is None or decision.why == why

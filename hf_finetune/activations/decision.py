@@ -24,7 +24,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """Whether activations are kept, and why; ``impossible`` where they cannot be."""
 
     keep: bool
@@ -32,7 +32,7 @@ class Verdict:
     impossible: bool = False
 
 
-def judge(cost: Cost, passes: float, size: int, room: int) -> Verdict:
+def decide(cost: Cost, passes: float, size: int, room: int) -> Decision:
     """Weigh the passes that are saved against writing and reading.
 
     Args:
@@ -43,17 +43,17 @@ def judge(cost: Cost, passes: float, size: int, room: int) -> Verdict:
     """
     figures = f"the frozen stages take {_ms(cost.compute)} a row, reading what they gave {_ms(cost.read)}"
     if size > room:
-        return Verdict(
+        return Decision(
             False, f"{_gb(size)} would be needed and {_gb(max(room, 0))} may be used (--activation_cache_max_gb)", True
         )
     times = f"over {passes:g} epochs" if passes > 1 else "once"
     without = passes * cost.compute
     with_store = cost.compute + cost.write + passes * cost.read
     if with_store < without:
-        return Verdict(True, f"{figures}, {times}; {_gb(size)}")
+        return Decision(True, f"{figures}, {times}; {_gb(size)}")
     if cost.write + passes * cost.read < _NEXT_TO_NOTHING * cost.compute:
-        return Verdict(True, f"{figures}, so that later runs get them for nothing; {_gb(size)}")
-    return Verdict(False, f"{figures}, writing it {_ms(cost.write)}: {times} nothing is gained")
+        return Decision(True, f"{figures}, so that later runs get them for nothing; {_gb(size)}")
+    return Decision(False, f"{figures}, writing it {_ms(cost.write)}: {times} nothing is gained")
 
 
 def _ms(seconds: float) -> str:
