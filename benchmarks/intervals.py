@@ -20,8 +20,8 @@ import numpy as np
 
 from hf_finetune.console import show_table
 from hf_finetune.evaluation.intervals import difference, intervals
-from hf_finetune.evaluation.targets import MultiLabel, Regression, SingleLabel, Target
 from hf_finetune.files import write_json
+from hf_finetune.tasks.outputs.targets import MultiLabel, Regression, SingleLabel, Target
 
 TRUTH_ROWS, IN_GROUP = 500_000, 5
 CLASSES, LABELS, NUMBERS = SingleLabel(list("abcd")), MultiLabel(list("abc")), Regression(["x"])

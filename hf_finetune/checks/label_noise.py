@@ -13,8 +13,8 @@ from hf_finetune.checks.finding import DRAW_SEED, MOST_NAMED, Section, Severity,
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.data.splits.splits import label_array
-from hf_finetune.evaluation.confident import suspicious
 from hf_finetune.models import Checkpoint
+from hf_finetune.tasks.outputs.confident_learning import suspicious
 
 MOST_ROWS, FEWEST_ROWS, FOLDS = 5000, 50, 5
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse regularisation that is tried

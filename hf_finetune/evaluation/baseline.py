@@ -17,10 +17,10 @@ from hf_finetune.data.rows.problem import MULTI, REGRESSION
 from hf_finetune.data.splits.splits import label_array
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.evaluation.features import head_inputs
-from hf_finetune.evaluation.multi_label import tune_thresholds
-from hf_finetune.evaluation.targets import MultiLabel, Target, make_target
 from hf_finetune.models.precision import half_precision, precision
 from hf_finetune.tasks import Task
+from hf_finetune.tasks.outputs.multi_label import tune_thresholds
+from hf_finetune.tasks.outputs.targets import MultiLabel, Target, make_target
 
 MOST_ROWS = 20_000  # training rows that it learns from
 _MOST_TERMS = 200_000

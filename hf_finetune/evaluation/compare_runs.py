@@ -12,7 +12,7 @@ from hf_finetune.errors import UserError
 from hf_finetune.evaluation.compare import mcnemar, verdict
 from hf_finetune.evaluation.intervals import difference, intervals
 from hf_finetune.evaluation.run_folder import Answers, read_answers
-from hf_finetune.evaluation.targets import SingleLabel
+from hf_finetune.tasks.outputs.targets import SingleLabel
 
 
 def compare_runs(folders: list[Path], metric: str | None = None) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hf_finetune.evaluation.targets import Target
-from hf_finetune.evaluation.weighted import WeightedMetrics
+from hf_finetune.tasks.outputs.targets import Target
+from hf_finetune.tasks.outputs.weighted import WeightedMetrics
 
 MANY_ROWS, FEWER = 50_000, 200  # so many resamples above so many rows, where a few more or less hardly move the ends
 CLASS_MEANS = {"balanced_accuracy", "f1_macro", "precision_macro", "recall_macro", "auroc"}  # each class counts alike

@@ -12,11 +12,11 @@ import numpy as np
 from hf_finetune.data.rows.marks import SLICE
 from hf_finetune.data.splits.splits import spaced
 from hf_finetune.evaluation.baseline import Baseline
-from hf_finetune.evaluation.calibration import calibration
-from hf_finetune.evaluation.confident import suspicious
 from hf_finetune.evaluation.intervals import difference, interval_of, intervals
 from hf_finetune.evaluation.show_rows import shown
-from hf_finetune.evaluation.targets import MultiLabel, Regression, SingleLabel, Target
+from hf_finetune.tasks.outputs.calibration import calibration
+from hf_finetune.tasks.outputs.confident_learning import suspicious
+from hf_finetune.tasks.outputs.targets import MultiLabel, Regression, SingleLabel, Target
 
 MOST_SHOWN = 24  # rows among the top losses, and among the likely label errors
 MOST_PAIRS = 10  # of classes that are taken for each other

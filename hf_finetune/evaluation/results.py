@@ -18,16 +18,16 @@ from hf_finetune.console import is_main_process, say, show_table
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.problem import REGRESSION
 from hf_finetune.evaluation.baseline import Baseline, make_baseline
-from hf_finetune.evaluation.calibration import fit_temperature
 from hf_finetune.evaluation.judge import Judged, judge
-from hf_finetune.evaluation.metrics import hub_metric_value, load_hub_metric, metric_key
-from hf_finetune.evaluation.multi_label import tune_thresholds
 from hf_finetune.evaluation.prediction.forward import predict_logits
-from hf_finetune.evaluation.targets import MultiLabel, SingleLabel, Target, target_of
 from hf_finetune.files import public_name, write_json
 from hf_finetune.models import Checkpoint, Stage, is_adapter, load_artifact, read_stages
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task
+from hf_finetune.tasks.outputs.calibration import fit_temperature
+from hf_finetune.tasks.outputs.metrics import hub_metric_value, load_hub_metric, metric_key
+from hf_finetune.tasks.outputs.multi_label import tune_thresholds
+from hf_finetune.tasks.outputs.targets import MultiLabel, SingleLabel, Target, target_of
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.targets import Target, make_target
+from hf_finetune.tasks.outputs.targets import Target, make_target
 
 
 @dataclass

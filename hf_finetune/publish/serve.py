@@ -17,7 +17,7 @@ from hf_finetune.data.images.decode import decode_fault
 from hf_finetune.data.rows.unlabelled import text_rows
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.labeller import Labeller, has_classes
-from hf_finetune.evaluation.targets import MultiLabel
+from hf_finetune.tasks.outputs.targets import MultiLabel
 
 SHOWN = 10  # classes that are shown, the most probable first
 MAX_FILE_SIZE = "20mb"

@@ -7,9 +7,9 @@ from typing import Any
 
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say
-from hf_finetune.evaluation.targets import Regression, Target
 from hf_finetune.models import Checkpoint, is_adapter, merge, rescale_head
 from hf_finetune.models.checkpoint import save_mlp_head_code
+from hf_finetune.tasks.outputs.targets import Regression, Target
 
 
 def save_artifact(trainer: Any, checkpoint: Checkpoint, config: Config, target: Target) -> None:

@@ -21,19 +21,19 @@ from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.data.splits.membership import refuse_other_rows, write_membership
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.targets import metric_function
 from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint, is_adapter, load_weights
 from hf_finetune.models.precision import half_precision
 from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
 from hf_finetune.tasks import Task
 from hf_finetune.tasks.long_texts import say_long_texts
+from hf_finetune.tasks.outputs.losses import begin_at_prior, make_loss, sampling_classes, training_target
+from hf_finetune.tasks.outputs.targets import metric_function
 from hf_finetune.training.arguments import is_sharded, training_arguments
 from hf_finetune.training.artifact import save_artifact
 from hf_finetune.training.callbacks import Interrupted, StopOnSignal, TellEpoch
 from hf_finetune.training.fitting import FitInMemory
 from hf_finetune.training.history import keep_history
-from hf_finetune.training.loss import begin_at_prior, make_loss, sampling_classes, training_target
 from hf_finetune.training.progress import without_library_bars
 from hf_finetune.training.run import open_run, wants_resume
 from hf_finetune.training.trainer import PhaseTrainer, rows_as_evaluated

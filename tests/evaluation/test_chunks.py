@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hf_finetune.evaluation.targets import MultiLabel, Regression, SingleLabel, metric_function
+from hf_finetune.tasks.outputs.targets import MultiLabel, Regression, SingleLabel, metric_function
 
 ROWS = np.array([2, 0, 1, 2, 0])  # of the chunks, in the order of evaluation
 

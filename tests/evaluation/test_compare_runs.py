@@ -10,7 +10,7 @@ import pytest
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.compare_runs import _align
 from hf_finetune.evaluation.run_folder import Answers
-from hf_finetune.evaluation.targets import MultiLabel, Regression, SingleLabel
+from hf_finetune.tasks.outputs.targets import MultiLabel, Regression, SingleLabel
 
 
 def answers(name, target, logits, labels, ids=("x", "y"), texts=None, columns=None):

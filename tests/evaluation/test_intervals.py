@@ -7,7 +7,7 @@ import pytest
 
 from hf_finetune.evaluation import intervals as module
 from hf_finetune.evaluation.intervals import difference, interval_of, intervals
-from hf_finetune.evaluation.targets import MultiLabel, Regression, SingleLabel
+from hf_finetune.tasks.outputs.targets import MultiLabel, Regression, SingleLabel
 
 TWO = SingleLabel(["a", "b"])
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from hf_finetune.evaluation.baseline import Baseline
 from hf_finetune.evaluation.judge import Judged, confusion, judge, verdict
-from hf_finetune.evaluation.targets import MultiLabel, Regression, SingleLabel
+from hf_finetune.tasks.outputs.targets import MultiLabel, Regression, SingleLabel
 
 NAMES = ["a", "b", "c"]
 

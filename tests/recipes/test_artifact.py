@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from hf_finetune.cli.predict import main as predict
-from hf_finetune.evaluation.metrics import softmax
 from hf_finetune.packaged import load_recipe, recipe_path
+from hf_finetune.tasks.outputs.metrics import softmax
 
 # Reads {folder: [task, inputs, options]} and answers {folder: [[label, score], ...]}; hf_finetune cannot be imported.
 OUTSIDE = """

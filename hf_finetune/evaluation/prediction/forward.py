@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from hf_finetune.tasks.outputs.chunks import pool_chunks
+
 
 def predict_logits(
     model: Any,
@@ -73,22 +75,6 @@ def scatter_rows(parts: list[tuple[np.ndarray, np.ndarray]], count: int) -> np.n
     result = np.empty_like(values)
     result[indices] = values
     return result
-
-
-def pool_chunks(logits: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Mean of the logits of each row's chunks.
-
-    Args:
-        logits: shape (chunks, classes).
-        rows: the row of each chunk, shape (chunks,).
-
-    Returns:
-        Shape (rows, classes), in the order of the rows' numbers, and of the type of the logits.
-    """
-    _, own = np.unique(rows, return_inverse=True)
-    total = np.zeros((own.max() + 1, logits.shape[1]))
-    np.add.at(total, own, logits)
-    return (total / np.bincount(own)[:, None]).astype(logits.dtype)
 
 
 def _take(rows: Any, indices: np.ndarray) -> Any:

@@ -12,9 +12,9 @@ import numpy as np
 
 from hf_finetune.config.options import ModelConfig
 from hf_finetune.evaluation.prediction.forward import predict_logits
-from hf_finetune.evaluation.targets import Regression, Target, target_of
 from hf_finetune.models import load_artifact, load_settings, task_name
 from hf_finetune.tasks import Task, get_task
+from hf_finetune.tasks.outputs.targets import Regression, Target, target_of
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -15,10 +15,10 @@ from hf_finetune.console import show_table
 from hf_finetune.data.splits.splits import spaced
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.forward import predict_logits
-from hf_finetune.evaluation.targets import Regression, target_of
 from hf_finetune.publish.export.judged_rows import JudgedRows
 from hf_finetune.publish.export.onnx_model import OnnxClassifier
 from hf_finetune.tasks import Task
+from hf_finetune.tasks.outputs.targets import Regression, target_of
 
 BATCH = 16
 TIMED = 50  # rows that are timed one by one

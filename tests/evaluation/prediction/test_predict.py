@@ -10,7 +10,8 @@ import torch
 from datasets import Dataset
 from torch import nn
 
-from hf_finetune.evaluation.prediction.forward import pool_chunks, predict_logits, scatter_rows
+from hf_finetune.evaluation.prediction.forward import predict_logits, scatter_rows
+from hf_finetune.tasks.outputs.chunks import pool_chunks
 
 
 def part(*rows: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,6 @@ from hf_finetune.cli.export import main as export
 from hf_finetune.cli.main import main as command
 from hf_finetune.config import parse
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.targets import MultiLabel
 from hf_finetune.publish.export import export as export_module
 from hf_finetune.publish.export import onnx_model
 from hf_finetune.publish.export.comparison import _refuse_other_model, time_pairs
@@ -31,6 +30,7 @@ from hf_finetune.publish.export.judged_rows import JudgedRows
 from hf_finetune.publish.export.onnx_model import OnnxClassifier, write_onnx
 from hf_finetune.publish.export.onnx_readme import usage
 from hf_finetune.tasks import image_classification, text_classification
+from hf_finetune.tasks.outputs.targets import MultiLabel
 
 FAST = {"num_train_epochs": 1, "bf16": False}
 

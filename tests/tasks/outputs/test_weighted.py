@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hf_finetune.evaluation.targets import MultiLabel, Regression, SingleLabel
+from hf_finetune.tasks.outputs.targets import MultiLabel, Regression, SingleLabel
 
 NAMES = ["a", "b", "c", "d"]
 

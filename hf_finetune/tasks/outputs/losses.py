@@ -16,8 +16,8 @@ from hf_finetune.data.rows.problem import MULTI, REGRESSION, SINGLE
 from hf_finetune.data.splits.splits import strata
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.targets import Regression, Target, make_target
 from hf_finetune.models import set_head_bias
+from hf_finetune.tasks.outputs.targets import Regression, Target, make_target
 
 
 def training_target(splits: Splits) -> Target:

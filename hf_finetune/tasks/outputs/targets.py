@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from hf_finetune.data.rows.problem import MULTI, REGRESSION
-from hf_finetune.evaluation import metrics as single
-from hf_finetune.evaluation import multi_label, regression, weighted
-from hf_finetune.evaluation.prediction.forward import pool_chunks
-from hf_finetune.evaluation.weighted import WeightedMetrics
+from hf_finetune.tasks.outputs import metrics as single
+from hf_finetune.tasks.outputs import multi_label, regression, weighted
+from hf_finetune.tasks.outputs.chunks import pool_chunks
+from hf_finetune.tasks.outputs.weighted import WeightedMetrics
 
 # Key of a model's ``config.json``. Not ``temperature``: that is a setting of text generation, which transformers takes out.
 TEMPERATURE = "calibration_temperature"

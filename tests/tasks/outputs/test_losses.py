@@ -12,7 +12,7 @@ from hf_finetune.config import parse
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.problem import MULTI, REGRESSION, SINGLE
 from hf_finetune.errors import UserError
-from hf_finetune.training.loss import (
+from hf_finetune.tasks.outputs.losses import (
     ClassificationLoss,
     MultiLabelLoss,
     balanced_weights,

@@ -9,9 +9,16 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from hf_finetune.evaluation.multi_label import majority_floor, sigmoid, tune_thresholds
-from hf_finetune.evaluation.regression import regression_metrics
-from hf_finetune.evaluation.targets import MultiLabel, Regression, SingleLabel, make_target, metric_function, target_of
+from hf_finetune.tasks.outputs.multi_label import majority_floor, sigmoid, tune_thresholds
+from hf_finetune.tasks.outputs.regression import regression_metrics
+from hf_finetune.tasks.outputs.targets import (
+    MultiLabel,
+    Regression,
+    SingleLabel,
+    make_target,
+    metric_function,
+    target_of,
+)
 
 NAMES = ["a", "b", "c"]
 LOGITS = np.array([[2.0, -1.0, -1.0], [0.5, 0.5, -3.0], [-2.0, -2.0, -2.0], [-1.0, 3.0, 1.0]])

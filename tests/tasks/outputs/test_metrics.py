@@ -9,7 +9,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.metrics import (
+from hf_finetune.tasks.outputs.metrics import (
     BUILT_IN,
     ClassificationMetrics,
     classification_metrics,
@@ -20,7 +20,7 @@ from hf_finetune.evaluation.metrics import (
     per_class,
     softmax,
 )
-from hf_finetune.evaluation.targets import SingleLabel, metric_function
+from hf_finetune.tasks.outputs.targets import SingleLabel, metric_function
 
 # Six rows of three classes; the predictions are 0 0 1 1 2 0.
 LABELS = np.array([0, 0, 0, 1, 2, 2])
