@@ -11,10 +11,10 @@ from hf_finetune.checks.images import Looks
 from hf_finetune.checks.near import near_images, near_texts
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.audit import is_constant
-from hf_finetune.data.rows.identical import (
+from hf_finetune.data.rows.duplicates import (
     contradicting,
     crossing,
-    find_identical,
+    find_duplicates,
     image_keys,
     label_codes,
     name_groups,
@@ -33,7 +33,7 @@ _MANY = 0.01  # share of a split from which on repeated rows are a warning
 def check_duplicates(splits: Splits, looks: dict[str, Looks] | None = None) -> Section:
     """Exact and near duplicates of all splits; ``looks`` is what was seen of images."""
     section = Section("Duplicates and leakage", "duplicates")
-    exact = find_identical(splits)
+    exact = find_duplicates(splits)
     if is_constant(splits, exact):
         section.add(
             "input-constant",

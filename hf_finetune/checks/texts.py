@@ -8,7 +8,7 @@ import numpy as np
 
 from hf_finetune.checks.finding import MOST_NAMED, Section, Severity, Table, draw, percent, row_ids
 from hf_finetune.data import Splits
-from hf_finetune.data.rows.identical import tables
+from hf_finetune.data.rows.duplicates import tables
 
 MOST_TOKENISED = 20_000  # rows of a split whose tokens are counted
 _COSTLY = 0.05  # share of the tokens from which on cutting them is a warning

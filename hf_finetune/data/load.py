@@ -12,8 +12,8 @@ from hf_finetune.data.readers.tables import read_file
 from hf_finetune.data.rows.bad_rows import missing, non_numbers, sound_rows, without
 from hf_finetune.data.rows.columns import Columns, find_columns
 from hf_finetune.data.rows.labels import unlabelled
-from hf_finetune.data.rows.marks import add_slices, read_groups
 from hf_finetune.data.rows.problem import REGRESSION, Problem, find_problem
+from hf_finetune.data.rows.row_metadata import add_slices, read_groups
 from hf_finetune.data.rows.texts import describe_texts, standard_texts
 from hf_finetune.data.splits.divide import divide
 from hf_finetune.data.splits.splits import Splits
@@ -66,7 +66,7 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> Spl
     problem, skipped = _leave_bad_rows_out(raw, columns, config, notes)
     clean = {name: clean_split(split, name, kind, columns, problem) for name, split in raw.items()}
     clean = {name: add_slices(split, raw[name], name, config.slice_column or []) for name, split in clean.items()}
-    splits, membership = divide(clean, raw, columns, config, problem.kind, notes)
+    splits, split_table = divide(clean, raw, columns, config, problem.kind, notes)
     say(f"{source}: {described(columns, kind)}, {labels_described(columns, problem)}.")
     return Splits(
         splits["train"],
@@ -78,7 +78,7 @@ def load_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> Spl
         problem.kind,
         columns.inputs,
         skipped,
-        membership,
+        split_table,
         columns.labels,
     )
 

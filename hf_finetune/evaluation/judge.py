@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_finetune.data.rows.marks import SLICE
+from hf_finetune.data.rows.row_metadata import SLICE
 from hf_finetune.data.splits.splits import spaced
 from hf_finetune.evaluation.baseline import Baseline
 from hf_finetune.evaluation.intervals import difference, interval_of, intervals

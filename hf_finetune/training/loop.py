@@ -18,7 +18,7 @@ from hf_finetune.config.options import InputConfig
 from hf_finetune.console import is_main_process, say
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.problem import SINGLE
-from hf_finetune.data.splits.membership import refuse_other_rows, write_membership
+from hf_finetune.data.splits.split_file import refuse_other_rows, write_split_file
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.memory import peak_memory, reset_peak_memory
@@ -54,8 +54,8 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     """
     folder = config.output_dir / "checkpoints"
     start, resume = find_resume(folder, plan.phases, config.training.get("resume_from_checkpoint"))
-    if splits.membership is not None and wants_resume(config.training.get("resume_from_checkpoint")):
-        refuse_other_rows(config.output_dir, splits.membership)
+    if splits.split_table is not None and wants_resume(config.training.get("resume_from_checkpoint")):
+        refuse_other_rows(config.output_dir, splits.split_table)
     keep = config.cache.image_cache
     target = training_target(splits)
     remember_inputs(checkpoint.model, splits.inputs)
@@ -81,8 +81,8 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         "fit": FitInMemory() if config.training.get("auto_find_batch_size") else None,
     }
     open_run(config, splits.skipped)
-    if splits.membership is not None and is_main_process():
-        write_membership(config.output_dir, splits.membership)
+    if splits.split_table is not None and is_main_process():
+        write_split_file(config.output_dir, splits.split_table)
     if plan.channels_last:
         checkpoint.model.to(memory_format=torch.channels_last)
     timing: dict[str, float] = {}

@@ -17,7 +17,7 @@ from hf_finetune.data.readers.image_folder import (
     read_image_folder,
     read_images,
 )
-from hf_finetune.data.readers.image_table import read_image_table, with_images
+from hf_finetune.data.readers.table_of_paths import read_image_table, with_images
 from hf_finetune.data.readers.tables import BUILDERS, read_file
 from hf_finetune.data.readers.webdataset import is_webdataset, read_webdataset
 from hf_finetune.data.rows.columns import LABEL_NAMES, find_image

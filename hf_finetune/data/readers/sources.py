@@ -11,7 +11,7 @@ from hf_finetune.config.options import DataConfig
 from hf_finetune.data.readers.archives import ENDINGS, is_archive
 from hf_finetune.data.readers.class_folders import SPLIT_FOLDERS, has_files
 from hf_finetune.data.readers.image_sources import read_image_split, read_image_splits
-from hf_finetune.data.readers.image_table import read_image_table
+from hf_finetune.data.readers.table_of_paths import read_image_table
 from hf_finetune.data.readers.tables import BUILDERS, read_file
 from hf_finetune.data.readers.text_folder import ENDINGS as TEXT_ENDINGS
 from hf_finetune.data.readers.text_folder import find_text_splits, read_text_folder

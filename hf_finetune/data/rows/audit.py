@@ -8,7 +8,7 @@ import numpy as np
 
 from hf_finetune.console import say, show_table
 from hf_finetune.data.readers.image_folder import unreadable_images
-from hf_finetune.data.rows.identical import contradicting, crossing, find_identical, name_groups
+from hf_finetune.data.rows.duplicates import contradicting, crossing, find_duplicates, name_groups
 from hf_finetune.data.rows.problem import REGRESSION
 from hf_finetune.data.splits.splits import Splits
 from hf_finetune.data.splits.stream import Stream
@@ -53,29 +53,29 @@ def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
     return splits
 
 
-def is_constant(splits: Splits, identical: pd.DataFrame) -> bool:
-    """Whether all training rows have one input; ``identical`` is what :func:`find_identical` gave."""
-    inside = identical.loc[identical["split"] == "train", "group"]
+def is_constant(splits: Splits, duplicates: pd.DataFrame) -> bool:
+    """Whether all training rows have one input; ``duplicates`` is what :func:`find_duplicates` gave."""
+    inside = duplicates.loc[duplicates["split"] == "train", "group"]
     return len(splits.train) > 1 and len(inside) == len(splits.train) and inside.nunique() == 1
 
 
-def identical_notes(splits: Splits, identical: pd.DataFrame) -> list[str]:
+def duplicate_notes(splits: Splits, duplicates: pd.DataFrame) -> list[str]:
     """What rows with the same input mean for the figures: sentences for the terminal and the model card."""
     notes = []
     held_out = [name for name, _ in splits.items() if name != "train"]
-    learnt = identical.loc[identical["split"] == "train", "group"]
+    learnt = duplicates.loc[duplicates["split"] == "train", "group"]
     for name in held_out:
-        seen = identical[(identical["split"] == name) & identical["group"].isin(learnt)]
+        seen = duplicates[(duplicates["split"] == name) & duplicates["group"].isin(learnt)]
         if len(seen):
-            shown = name_groups(splits, identical[identical["group"].isin(seen["group"])], 1)[0]
+            shown = name_groups(splits, duplicates[duplicates["group"].isin(seen["group"])], 1)[0]
             size = len(getattr(splits, name))
             notes.append(f"{len(seen)} of {size} rows of the {name} split are training rows as well: {shown}.")
-    between = identical[identical["split"].isin(held_out) & ~identical["group"].isin(learnt)]
+    between = duplicates[duplicates["split"].isin(held_out) & ~duplicates["group"].isin(learnt)]
     shared = crossing(between)
     if len(shared):
         both = " and ".join(held_out)
         notes.append(f"{shared['group'].nunique()} inputs are in {both}: {name_groups(splits, shared, 1)[0]}.")
-    clash = contradicting(identical, splits.problem)
+    clash = contradicting(duplicates, splits.problem)
     if len(clash):
         count, shown = clash["group"].nunique(), name_groups(splits, clash, 1)[0]
         notes.append(f"{count} inputs occur with different labels ({len(clash)} rows): {shown}.")
@@ -84,14 +84,14 @@ def identical_notes(splits: Splits, identical: pd.DataFrame) -> list[str]:
 
 def _compare_inputs(splits: Splits) -> None:
     """Refuse training rows that are all the same, and say which inputs stand in two splits or have two labels."""
-    identical = find_identical(splits)
-    if is_constant(splits, identical):
+    duplicates = find_duplicates(splits)
+    if is_constant(splits, duplicates):
         raise UserError(
             f"all {len(splits.train)} training rows have the same input: there is nothing to learn from",
             where="train split",
             fix="name the column of the input: --text_column for texts, --image_column for images.",
         )
-    for sentence in identical_notes(splits, identical):
+    for sentence in duplicate_notes(splits, duplicates):
         say(f"Warning: {sentence}")
         splits.notes.append(sentence)
 

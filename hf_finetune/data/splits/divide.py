@@ -11,10 +11,10 @@ import numpy as np
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say, say_and_note
 from hf_finetune.data.rows.columns import Columns
-from hf_finetune.data.rows.marks import read_groups, read_times
 from hf_finetune.data.rows.problem import REGRESSION
+from hf_finetune.data.rows.row_metadata import read_groups, read_times
 from hf_finetune.data.splits.folds import fold_of, groups_out, latest, stratified_out
-from hf_finetune.data.splits.membership import UNUSED, membership_table, read_membership
+from hf_finetune.data.splits.split_file import UNUSED, read_split_file, split_table
 from hf_finetune.data.splits.splits import SPLIT_SEED, strata
 from hf_finetune.errors import UserError
 
@@ -74,14 +74,14 @@ def divide(
             for name, split in given.items()
         }
     if config.splits_file:
-        belongs = read_membership(Path(config.splits_file), given)
+        belongs = read_split_file(Path(config.splits_file), given)
         say_and_note(f"The splits are those of {Path(config.splits_file).name}.", notes)
     else:
         belongs = _decide(given, _rows(given["train"], raw["train"], columns, problem), config, notes)
     splits = _take(given, belongs)
     if columns.group:
         _tell_shared_groups(splits, columns.group, notes)
-    return splits, membership_table(given, belongs)
+    return splits, split_table(given, belongs)
 
 
 def hold_out(rows: Rows, among: np.ndarray, share: float, what: str, notes: list[str]) -> np.ndarray:

@@ -28,7 +28,7 @@ class Splits:
     ``problem`` is what transformers calls ``problem_type``; ``inputs`` are the user's names of the input columns, each with
     its standard name (several may be ``text``: they make one), ``label_columns`` those of the labels.
     ``skipped`` lists the rows that were left out (see :mod:`hf_finetune.data.rows.skipped`).
-    ``membership`` says of every row that was read which split it is in (see :mod:`hf_finetune.data.splits.membership`).
+    ``split_table`` says of every row that was read which split it is in (see :mod:`hf_finetune.data.splits.split_file`).
     """
 
     train: Any
@@ -40,7 +40,7 @@ class Splits:
     problem: str = "single_label_classification"
     inputs: dict[str, str] = field(default_factory=dict)
     skipped: list[dict[str, Any]] = field(default_factory=list)
-    membership: pa.Table | None = None
+    split_table: pa.Table | None = None
     label_columns: list[str] = field(default_factory=list)
 
     def items(self) -> list[tuple[str, Any]]:

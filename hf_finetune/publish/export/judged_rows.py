@@ -11,7 +11,7 @@ import numpy as np
 from hf_finetune.config import Config, parse
 from hf_finetune.data import load_splits
 from hf_finetune.data.rows.audit import audit_images
-from hf_finetune.data.splits.membership import FILE as SPLITS
+from hf_finetune.data.splits.split_file import FILE as SPLITS
 from hf_finetune.data.splits.splits import spaced
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError

@@ -8,7 +8,7 @@ from PIL import Image
 
 from hf_finetune.data.readers.image_folder import read_image_folder
 from hf_finetune.data.rows.audit import audit
-from hf_finetune.data.rows.identical import find_identical, name_groups, tables
+from hf_finetune.data.rows.duplicates import find_duplicates, name_groups, tables
 from hf_finetune.data.splits.splits import Splits
 from hf_finetune.errors import UserError
 
@@ -142,7 +142,7 @@ def test_of_many_equal_rows_one_of_each_split_and_label_is_named():
     rows = {"id": [f"a{i}" for i in range(9)], "text": ["x"] * 8 + ["y"], "label": [0, 0, 0, 0, 0, 1, 0, 0, 1]}
     test = Dataset.from_dict({"id": ["b0", "b1"], "text": ["x", "z"], "label": [0, 1]})
     splits = Splits(Dataset.from_dict(rows), None, test, ["no", "yes"], "here")
-    found = find_identical(splits)
+    found = find_duplicates(splits)
     assert name_groups(splits, found, 1) == ["train a0 (no) = train a5 (yes) = test b0 (no) (of 9 rows)"]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data import Splits, load_splits
-from hf_finetune.data.splits.membership import write_membership
+from hf_finetune.data.splits.split_file import write_split_file
 from hf_finetune.errors import UserError
 
 HEADER = ("text", "label", "author", "day")
@@ -240,7 +240,7 @@ def test_several_classes_and_numbers_are_divided_in_every_way(kind, flags, write
 def test_the_file_says_where_every_row_went_and_gives_it_back(write, tmp_path):
     file = write(made())
     first = load(file, group_column="author", test_split=0.2)
-    write_membership(tmp_path, first.membership)
+    write_split_file(tmp_path, first.split_table)
     frame = pd.read_parquet(tmp_path / "splits.parquet")
     assert list(frame.columns) == ["id", "row", "source", "split", "group"]
     assert frame["row"].tolist() == list(range(60))
@@ -258,7 +258,7 @@ def test_splits_of_another_making_are_given_back_too(write, tmp_path):
     """Rows of the validation file may have been put into training by hand: they stand behind those of the training file."""
     files = {"train_file": write(made()), "validation_file": write(made(10, 1), "validation.csv")}
     config = DataConfig(**files, text_column="text")
-    frame = load_splits(config, "text").membership.to_pandas()
+    frame = load_splits(config, "text").split_table.to_pandas()
     frame.loc[60:64, "split"] = "train"
     frame.loc[0:3, "split"] = "unused"
     frame.sample(frac=1, random_state=0).to_parquet(tmp_path / "mine.parquet")
@@ -285,7 +285,7 @@ def test_splits_of_another_making_are_given_back_too(write, tmp_path):
 )
 def test_a_file_of_other_rows_is_refused(change, words, write, tmp_path):
     file = write(made())
-    change(load(file).membership.to_pandas()).to_parquet(tmp_path / "s.parquet")
+    change(load(file).split_table.to_pandas()).to_parquet(tmp_path / "s.parquet")
     found = error(file, splits_file=str(tmp_path / "s.parquet"))
     assert found.what == words
     assert found.where.startswith("--splits_file")

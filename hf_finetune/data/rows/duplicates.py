@@ -21,7 +21,7 @@ _CHUNK = 20_000  # rows in memory at once
 _NAMED = 4  # rows of a group up to which all are named
 
 
-def find_identical(splits: Splits) -> pd.DataFrame:
+def find_duplicates(splits: Splits) -> pd.DataFrame:
     """All rows whose input another row has too.
 
     Returns:
@@ -33,7 +33,7 @@ def find_identical(splits: Splits) -> pd.DataFrame:
 
 
 def same_key(splits: Splits, keys: dict[str, np.ndarray]) -> pd.DataFrame:
-    """The rows that share their key with another, as :func:`find_identical` gives them."""
+    """The rows that share their key with another, as :func:`find_duplicates` gives them."""
     import pandas as pd
 
     parts = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.readers.image_folder import image_endings
-from hf_finetune.data.readers.image_paths import OUTSIDE, find_files
+from hf_finetune.data.readers.paths import OUTSIDE, find_files
 from hf_finetune.data.readers.tables import read_file
 from hf_finetune.data.rows.columns import IMAGE_NAMES, LABEL_NAMES, is_string
 from hf_finetune.errors import UserError

@@ -17,7 +17,7 @@ FILE = "splits.parquet"
 UNUSED = "unused"  # rows that were read and are in no split
 
 
-def membership_table(given: dict[str, Dataset], belongs: dict[str, np.ndarray]) -> pa.Table:
+def split_table(given: dict[str, Dataset], belongs: dict[str, np.ndarray]) -> pa.Table:
     """One row for each that was read: ``id``, ``row`` (its number from 0), ``source`` (the split that it came in),
     ``split`` (the one that it is in), and ``group`` where groups were named."""
     import pyarrow as pa
@@ -36,7 +36,7 @@ def membership_table(given: dict[str, Dataset], belongs: dict[str, np.ndarray]) 
     return pa.concat_tables(tables)
 
 
-def write_membership(folder: Path, table: pa.Table) -> None:
+def write_split_file(folder: Path, table: pa.Table) -> None:
     """Write ``splits.parquet`` into the run folder."""
     import pyarrow.parquet as pq
 
@@ -64,7 +64,7 @@ def refuse_other_rows(folder: Path, table: pa.Table) -> None:
         )
 
 
-def read_membership(path: Path, given: dict[str, Dataset]) -> dict[str, np.ndarray]:
+def read_split_file(path: Path, given: dict[str, Dataset]) -> dict[str, np.ndarray]:
     """The split of every row as another run had it.
 
     Args:
