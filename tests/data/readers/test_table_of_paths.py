@@ -18,7 +18,7 @@ from PIL import Image
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.images.decode import open_image
 from hf_finetune.data.load import load_splits
-from hf_finetune.data.readers import image_paths
+from hf_finetune.data.readers import paths as image_paths
 from hf_finetune.data.readers.paths import OUTSIDE, find_files
 from hf_finetune.data.readers.table_of_paths import find_paths, read_image_table
 from hf_finetune.data.rows.audit import audit
