@@ -1,4 +1,4 @@
-"""What a run says to the person who watches it: plain sentences and tables, from the main process only."""
+"""Sentences and tables on standard output, printed by the main process only."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ logger = logging.getLogger("hf_finetune")
 
 
 def is_main_process() -> bool:
-    """True in the one process that speaks and writes (the environment is what ``accelerate launch`` sets)."""
+    """Return whether this process prints and writes files, by the environment that ``accelerate launch`` sets."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def is_terminal() -> bool:
-    """Whether somebody watches standard output; a file or a pipe gets lines only."""
+    """Return whether standard output is a terminal."""
     from rich.console import Console
 
     return Console().is_terminal
 
 
 def say(sentence: str) -> None:
-    """Print one sentence on the main process, and keep it in the run's log."""
+    """Print a sentence on the main process, and write it into the run's log."""
     if is_main_process():
         from rich.console import Console
 
@@ -31,13 +31,13 @@ def say(sentence: str) -> None:
 
 
 def say_and_note(sentence: str, notes: list[str]) -> None:
-    """Say a sentence, and keep it for the model card among ``notes``."""
+    """Print a sentence, and append it to ``notes``, which the model card shows."""
     say(sentence)
     notes.append(sentence)
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table on the main process; columns of numbers are set to the right."""
+    """Print a table on the main process; columns of numbers are right-aligned."""
     if not is_main_process():
         return
     from rich.console import Console

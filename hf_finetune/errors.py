@@ -1,4 +1,4 @@
-"""The exceptions that speak to users: what is wrong, where, and how to mend it; or that they stopped the work."""
+"""The exceptions that the command line prints for users: a mistake with its fix, and a run that a signal stopped."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import signal
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. The command line prints it as two lines and exits with status 2.
+    """A mistake that the user can fix. The command line prints it as two lines and exits with status 2.
 
     Args:
-        what: what is wrong, in one sentence, with what was found and what was expected.
-        where: the file, row, column or flag that it was found in; empty where `what` already says it.
+        what: what is wrong, in one sentence: what was found, and what was expected.
+        where: the file, row, column or flag; empty where ``what`` already names it.
         fix: what to do about it, in one sentence.
     """
 
@@ -27,12 +27,12 @@ class UserError(Exception):
 
 
 class Stopped(Exception):
-    """A signal stopped the work, and what was done is kept. The exit status is 128 plus the signal.
+    """A signal stopped the work, which can be resumed. The exit status is 128 plus the signal's number.
 
     Args:
-        number: the signal.
-        kept: what was done and what was not, in a sentence without a full stop.
-        command: what goes on from there.
+        number: the signal's number.
+        kept: what was done and what was not: a clause without a full stop.
+        command: the command that resumes the work.
     """
 
     def __init__(self, number: int, kept: str, command: str) -> None:
@@ -41,10 +41,10 @@ class Stopped(Exception):
 
 
 def first_line(error: Exception) -> str:
-    """What another library's exception says, short enough for one line of ours."""
+    """Return the first line of an exception's message, at most 200 characters of it."""
     return str(error).strip().split("\n")[0][:200]
 
 
 def _one_line(text: str) -> str:
-    """Without line breaks, and without tokens of the Hub, wherever in a command line they came to stand."""
+    """Join the lines of a text, and mask Hub tokens in it."""
     return re.sub(r"\bhf_[A-Za-z0-9]{20,}", "hf_***", " ".join(text.split()))

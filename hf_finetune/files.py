@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the folder for what can be made again."""
+"""Atomic writing of JSON files, the cache folder, and names that are safe to publish."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all."""
+    """Write JSON atomically: to a temporary file that is then renamed."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
 def cache_dir() -> Path:
-    """The user's cache folder: `$HF_FINETUNE_CACHE`, `$XDG_CACHE_HOME/hf-finetune` or `~/.cache/hf-finetune`."""
+    """Return ``$HF_FINETUNE_CACHE``, ``$XDG_CACHE_HOME/hf-finetune`` or ``~/.cache/hf-finetune``."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "hf-finetune")
     return Path(os.environ.get("HF_FINETUNE_CACHE") or default).expanduser().absolute()
 
 
 def public_name(name: str) -> str:
-    """A Hub id as it is; of a local path only its last part, so that no folder of the user's is published."""
+    """Return a Hub id unchanged, and only the last part of a local path, so that no user's folders are published."""
     return name if is_on_hub(name) else Path(name.rstrip("/")).name
 
 
 def is_on_hub(name: str) -> bool:
-    """Whether a name can only be a Hub id: nothing local has it, and it looks like one."""
+    """Return whether a name can only be a Hub id: it looks like one, and no such file exists."""
     return (
         bool(name)
         and not Path(name).exists()

@@ -1,4 +1,4 @@
-"""The most memory that was held: of the GPU, else of the whole process."""
+"""Peak memory: of the GPU, or, without one, of the process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def reset_peak_memory() -> None:
-    """Forget the peak so far, where the system can."""
+    """Reset the peak, where the system allows it."""
     import torch
 
     if torch.cuda.is_available():
@@ -19,7 +19,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory() -> int:
-    """Bytes since the last reset; on a CPU where Linux counts them (elsewhere, since the process began)."""
+    """Return the peak in bytes since the last reset; without a GPU and Linux, since the process started."""
     import torch
 
     if torch.cuda.is_available():

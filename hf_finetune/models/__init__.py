@@ -1,4 +1,4 @@
-"""Checkpoint → model and processor with a fresh head; stages; adapters."""
+"""Checkpoints loaded with a new head, the stages of a model, and adapters."""
 
 from hf_finetune.models.adapters import add_lora, is_adapter, merge, plain_name, stage_lookup
 from hf_finetune.models.checkpoint import (

@@ -1,4 +1,4 @@
-"""LoRA (arXiv 2106.09685) through peft: on the backbone only; the head trains whole, and is saved with the adapter."""
+"""LoRA (arXiv 2106.09685) through peft: adapters on the backbone; the head is trained in full and saved with them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_fsdp_wrapped_module|_orig_mod|module)\
 
 
 def add_lora(checkpoint: Checkpoint, config: StrategyConfig) -> Checkpoint:
-    """Freeze the backbone, put LoRA matrices on its layers, and leave the head to train.
+    """Wrap the model with ``peft``: the backbone is frozen, its layers get LoRA matrices, the head stays trainable.
 
     Raises:
-        UserError: no layer of the backbone has a name that ``--lora_target_modules`` asks for.
+        UserError: ``--lora_target_modules`` matches no layer, or the adapter could not be loaded without this package.
     """
     from peft import LoraConfig, get_peft_model
 
     model = checkpoint.model
     if getattr(model.config, "mlp_head_on", None) and not config.merge_adapter:
         raise UserError(
-            "an adapter cannot carry an MLP head",
+            "an adapter cannot be saved with an MLP head",
             where="--head_hidden_size",
-            fix="add --merge_adapter, or leave the hidden layer out.",
+            fix="add --merge_adapter, or remove --head_hidden_size.",
         )
     head = _outermost(checkpoint.stages[-1], model)
     settings = LoraConfig(
@@ -40,11 +40,11 @@ def add_lora(checkpoint: Checkpoint, config: StrategyConfig) -> Checkpoint:
         target_modules=lora_targets(model, checkpoint.stages, config.lora_target_modules),
         modules_to_save=head,
     )
-    # A plain PeftModel: those for a task type hide the name `labels`, and the Trainer then reports no evaluation loss.
+    # No task type: its PeftModel hides the argument `labels`, and the Trainer then reports no evaluation loss.
     checkpoint.model = get_peft_model(model, settings)
     if not _runs(model) and not config.merge_adapter:
         raise UserError(
-            "the model reads settings of its convolutions, which peft hides: nobody could load the adapter by itself",
+            "the model reads attributes of its convolutions that peft hides, so the adapter could not be loaded on its own",
             where="--strategy lora",
             fix="add --merge_adapter.",
         )
@@ -57,7 +57,7 @@ def add_lora(checkpoint: Checkpoint, config: StrategyConfig) -> Checkpoint:
 
 
 def _runs(model: nn.Module) -> bool:
-    """Whether a model whose convolutions peft has wrapped still goes forward; models without such are not tried."""
+    """Return whether the forward pass works with wrapped convolutions; True where none is wrapped."""
     if not any(isinstance(getattr(module, "base_layer", None), nn.Conv2d) for module in model.modules()):
         return True
     try:
@@ -66,18 +66,21 @@ def _runs(model: nn.Module) -> bool:
     except AttributeError:
         return False
     except (RuntimeError, ValueError, AssertionError):
-        return True  # another size is wanted, which is no matter of peft
+        return True  # the model wants another image size, which has nothing to do with peft
     return True
 
 
 def lora_targets(model: nn.Module, stages: list[Stage], wanted: list[str] | None) -> list[str]:
-    """Full names of the layers that get LoRA; none of them in the head.
+    """Return the full names of the backbone layers that get LoRA.
 
-    Without a wish all linear layers of the backbone, or, where it has none, all its convolutions without groups.
-    A wish is a list of name endings (``query value``) or one regular expression over full names.
+    Args:
+        model: the model without adapters.
+        stages: its stages; the last one is the head, which gets none.
+        wanted: endings of names (``query value``), or one regular expression that matches full names. By default, and
+            for ``all-linear``: all linear layers, or, where there are none, all convolutions without groups.
 
     Raises:
-        UserError: nothing matches.
+        UserError: nothing matches, or the regular expression is invalid.
     """
     backbone = {name for stage in stages[:-1] for name in stage.modules}
     named = {name: module for name, module in model.named_modules() if name in backbone}
@@ -93,14 +96,16 @@ def lora_targets(model: nn.Module, stages: list[Stage], wanted: list[str] | None
             chosen = [name for name in fitting if re.fullmatch(wanted[0], name)]
         except re.error as error:
             raise UserError(
-                f"no regular expression: {error}", where="--lora_target_modules", fix="give names instead."
+                f"the regular expression is invalid ({error})",
+                where="--lora_target_modules",
+                fix="correct it, or give the names of layers.",
             ) from error
     if not chosen or (wrong and len(wanted) > 1):
         endings = sorted({name.rpartition(".")[2] for name in fitting})
         raise UserError(
-            f"no layer of the backbone is called {' or '.join(wrong)}; there are {', '.join(endings[:20])}",
+            f"no layer of the backbone is named {' or '.join(wrong)}; the names are {', '.join(endings[:20])}",
             where="--lora_target_modules",
-            fix="name one of these, or leave the flag out.",
+            fix="use one of these names, or remove the flag.",
         )
     return chosen
 
@@ -110,38 +115,38 @@ def _called(name: str, wanted: str) -> bool:
 
 
 def merge(model: Any) -> Any:
-    """The ordinary model with the LoRA matrices folded into its weights."""
+    """Return the ordinary model, with the LoRA matrices added to its weights."""
     return model.merge_and_unload()
 
 
 def is_adapter(model: Any) -> bool:
-    """True for a model that peft wraps."""
+    """Return whether ``peft`` wraps the model."""
     return hasattr(model, "peft_config") and hasattr(model, "merge_and_unload")
 
 
 def plain_name(parameter: str) -> str:
-    """A parameter's name as it was before peft wrapped the model: ``base_model.model.a.base_layer.weight`` → ``a.weight``."""
+    """Return a parameter's name without what peft added: ``base_model.model.a.base_layer.weight`` → ``a.weight``."""
     name = parameter.removeprefix("base_model.model.")
     name = re.sub(r"\.(base_layer|original_module|modules_to_save\.[^.]+)(?=\.|$)", "", name)
     return re.sub(r"\.lora_[A-Za-z_]+\.[^.]+", "", name)
 
 
 def stage_lookup(stages: list[Stage]) -> Callable[[str], int]:
-    """A function from a parameter's name, whatever DDP, compile, FSDP and peft put around it, to the index of its stage."""
+    """Return a function from the name of a parameter (also as DDP, FSDP, compile and peft name it) to its stage's index."""
     index_of = {name: index for index, stage in enumerate(stages) for name in stage.parameters}
 
     def lookup(name: str) -> int:
         plain = plain_name(name if name in index_of else _WRAPPERS.sub("", name))
         if plain in index_of:
             return index_of[plain]
-        # A LoRA matrix bears the name of its layer, whose weight the stage lists.
+        # The name of a LoRA matrix begins with the name of its layer.
         return next(index for known, index in index_of.items() if known.startswith(plain + "."))
 
     return lookup
 
 
 def _outermost(stage: Stage, model: nn.Module) -> list[str]:
-    """The head's modules with weights, each named once."""
+    """Return the outermost modules of a stage that have weights."""
     parameters = {name.rpartition(".")[0] for name in stage.parameters}
     found: list[str] = []
     for name in stage.modules:

@@ -1,4 +1,4 @@
-"""A checkpoint becomes a model with a fresh head for the user's labels, and the preprocessing that belongs to it."""
+"""Load a checkpoint under a head for the user's labels, and load models that were fine-tuned and saved."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hf_finetune.models.stages import Stage, read_stages
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-# What the libraries raise at files that are cut short, of another kind, or no weights at all.
+# What the libraries raise for files that are truncated, or are not weights.
 _UNREADABLE = (
     OSError, ValueError, ImportError, KeyError, IndexError, EOFError, UnpicklingError, SafetensorError, StrictDataclassError,
 )  # fmt: skip
@@ -35,14 +35,14 @@ _UNREADABLE = (
 
 @dataclass
 class Checkpoint:
-    """A model ready to be fine-tuned: in float32, with a head for the labels.
+    """A model that is ready to be fine-tuned: in float32, with a head for the labels.
 
     Args:
-        model: the classifier; for adapters the ``peft`` model around it.
-        processor: the checkpoint's own tokenizer or image processor.
-        stages: the model's stages, read before any adapter is put in.
+        model: the classifier, or the ``peft`` model around it.
+        processor: the checkpoint's tokenizer or image processor.
+        stages: the model's stages, read before adapters are added.
         name: the checkpoint as the user named it.
-        fresh: names of the parameters that the checkpoint did not hold.
+        fresh: names of the parameters that are newly initialised.
     """
 
     model: Any
@@ -55,17 +55,17 @@ class Checkpoint:
 def load_checkpoint(
     config: ModelConfig, auto_class: str, labels: list[str], processor: Any, problem: str = SINGLE
 ) -> Checkpoint:
-    """Load the weights of a checkpoint under a classification head for ``labels``.
+    """Load a checkpoint's weights under a classification head for ``labels``.
 
     Args:
-        config: which checkpoint.
+        config: names the checkpoint.
         auto_class: ``AutoModelForSequenceClassification`` or ``AutoModelForImageClassification``.
-        labels: label names, in the order of their ids.
-        processor: what turns rows into model inputs.
-        problem: the kind of label, as transformers calls it (``problem_type``).
+        labels: label names in the order of their ids.
+        processor: the tokenizer or image processor.
+        problem: the kind of label: ``problem_type`` of transformers.
 
     Raises:
-        UserError: no such checkpoint, no weights in it, or a checkpoint of another kind.
+        UserError: the checkpoint does not exist, has no weights, or has no model for the task.
     """
     import transformers
 
@@ -73,7 +73,7 @@ def load_checkpoint(
     settings = load_settings(config)
     own_labels = dict(getattr(settings, "id2label", {}) or {})
     if getattr(settings, "problem_type", None) not in (None, problem):
-        own_labels = {}  # a head for another kind of label
+        own_labels = {}  # its head is for another kind of label
     _set_labels(settings, labels, problem)
     refuse_without_weights(name)
     factory: Any = getattr(transformers, auto_class)
@@ -94,10 +94,10 @@ def load_checkpoint(
             )
     except (*_UNREADABLE, RuntimeError) as error:
         raise _explain(error, name, auto_class, settings) from error
-    model.config.architectures = [type(model).__name__]  # the checkpoint names the class that it was pretrained in
+    model.config.architectures = [type(model).__name__]  # else this names the class of the pretraining
     stages = read_stages(model)
     fresh = _renew_head(model, stages, info, own_labels, labels)
-    _mend_batch_norm(model)
+    _fix_batch_norm_momentum(model)
     pad = getattr(processor, "pad_token_id", None)
     if pad is not None and getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = pad
@@ -106,7 +106,7 @@ def load_checkpoint(
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the loading report and progress bar of transformers: what is fresh is said in one line of ours."""
+    """Silence the loading report and progress bar of transformers; we print what is new in one line."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -121,10 +121,10 @@ def _quietly() -> Iterator[None]:
 
 
 def load_settings(config: ModelConfig) -> PreTrainedConfig:
-    """The configuration of a checkpoint.
+    """Load the configuration of a checkpoint.
 
     Raises:
-        UserError: there is none, or it is of no kind that transformers or timm know.
+        UserError: there is none, or neither transformers nor timm knows its kind.
     """
     from transformers import AutoConfig
 
@@ -132,9 +132,9 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
     folder = Path(name)
     if folder.is_dir() and not (folder / "config.json").exists():
         raise UserError(
-            f"the folder holds no config.json; it holds {', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing'}",
+            f"the folder has no config.json; it contains {', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing'}",
             where=f"--model_name_or_path {name}",
-            fix="name a folder that save_pretrained wrote.",
+            fix="give a folder that save_pretrained wrote.",
         )
     refuse_broken_settings(folder)
     try:
@@ -144,17 +144,17 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
         )
     except StrictDataclassError as error:
         raise UserError(
-            f"config.json cannot be used ({error})", where=f"--model_name_or_path {name}", fix="mend the value."
+            f"config.json is invalid ({error})", where=f"--model_name_or_path {name}", fix="correct the value."
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         refuse_code(error, name)
         raise UserError(
-            f"there is no checkpoint of this name ({first_line(error)})",
+            f"no checkpoint was found under this name ({first_line(error)})",
             where=f"--model_name_or_path {name}",
             fix="check the name and the network; for a private or gated model run 'hf auth login'.",
         ) from error
     if getattr(settings, "model_args", None):
-        # timm writes the number of classes there too, where TimmWrapper passes it a second time and fails.
+        # timm also writes the number of classes here; TimmWrapper would pass it twice, and fail.
         settings.model_args = {k: v for k, v in settings.model_args.items() if k != "num_classes"}
     return settings
 
@@ -164,12 +164,12 @@ def _set_labels(settings: PreTrainedConfig, labels: list[str], problem: str) -> 
     settings.id2label = dict(enumerate(labels))
     settings.label2id = {label: index for index, label in enumerate(labels)}
     settings.problem_type = problem
-    if hasattr(settings, "thresholds"):  # of the run that the checkpoint comes from
+    if hasattr(settings, "thresholds"):  # those of the run that made the checkpoint
         del settings.thresholds
 
 
 def _with_mlp_head(settings: PreTrainedConfig, factory: Any, hidden_size: int) -> tuple[PreTrainedConfig, Any]:
-    """The same checkpoint, read into the class with an MLP head."""
+    """Return the configuration and the class of the same model with an MLP head."""
     known = factory._model_mapping
     base_name = getattr(settings, "mlp_head_on", None)
     if base_name is None:
@@ -196,7 +196,7 @@ def _with_mlp_head(settings: PreTrainedConfig, factory: Any, hidden_size: int) -
 def _renew_head(
     model: PreTrainedModel, stages: list[Stage], info: dict[str, Any], own: dict[int, str], labels: list[str]
 ) -> list[str]:
-    """Say which weights are new; a head that was trained for other labels is made new too."""
+    """Reinitialise a head that was trained for other labels; print and return the names of all new weights."""
     # Entries of mismatched_keys are names, or tuples that begin with them.
     mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
     fresh = set(info["missing_keys"]) | mismatched
@@ -210,31 +210,29 @@ def _renew_head(
                 module.reset_parameters()
         fresh |= set(inherited)
     if fresh:
-        resized = f" (of another size in the checkpoint: {', '.join(sorted(mismatched))})" if mismatched else ""
-        say(f"Fresh head for {len(labels)} labels: {', '.join(sorted(fresh & set(head.parameters)))}{resized}.")
+        resized = f" (another size in the checkpoint: {', '.join(sorted(mismatched))})" if mismatched else ""
+        say(f"New head for {len(labels)} labels: {', '.join(sorted(fresh & set(head.parameters)))}{resized}.")
     else:
-        say(f"The checkpoint's head is kept: it was trained for the same {len(labels)} labels.")
+        say(f"The checkpoint's head is kept, because it was trained for the same {len(labels)} labels.")
     if backbone:
         say(
-            f"Warning: {len(backbone)} weights of the backbone are not in the checkpoint and start at random: "
+            f"Warning: {len(backbone)} weights of the backbone are not in the checkpoint and are initialised at random: "
             f"{', '.join(sorted(backbone)[:5])}."
         )
     return sorted(fresh)
 
 
-def _mend_batch_norm(model: nn.Module) -> None:
-    """Give BatchNorm torch's momentum where a port took TensorFlow's number over.
+def _fix_batch_norm_momentum(model: nn.Module) -> None:
+    """Set the momentum of BatchNorm to 0.1 where a port kept TensorFlow's value.
 
-    transformers' MobileNetV1 and V2 have 0.9997 and 0.997: TensorFlow's share of the *old* value, which torch reads as
-    the share of the *new* one, so that the running statistics equal the last batch.
+    MobileNetV1 and V2 of transformers have 0.9997 and 0.997. In TensorFlow that weighs the *old* running statistics, in
+    torch the *new* ones, so that they would equal those of the last batch.
     """
     wrong = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and (m.momentum or 0) > 0.5]
     for module in wrong:
         module.momentum = 0.1
     if wrong:
-        say(
-            f"BatchNorm: the momentum of {len(wrong)} layers is set to 0.1; the checkpoint's class has TensorFlow's value."
-        )
+        say(f"BatchNorm: the momentum of {len(wrong)} layers is set to 0.1; the model class had TensorFlow's value.")
 
 
 def _explain(error: Exception, name: str, auto_class: str, settings: PreTrainedConfig) -> UserError:
@@ -244,25 +242,25 @@ def _explain(error: Exception, name: str, auto_class: str, settings: PreTrainedC
     return UserError(
         f"the checkpoint cannot be loaded ({first_line(error)})",
         where=f"--model_name_or_path {name}",
-        fix="check that the folder or repository holds a whole transformers or timm checkpoint.",
+        fix="check that the folder or repository has a complete transformers or timm checkpoint.",
     )
 
 
 def _wrong_kind(settings: PreTrainedConfig, auto_class: str, name: str) -> UserError:
     kind = "text" if "Sequence" in auto_class else "image"
     return UserError(
-        f"a {settings.model_type!r} checkpoint is no {kind} classifier",
+        f"a {settings.model_type!r} checkpoint cannot be used for {kind} classification",
         where=f"--model_name_or_path {name}".strip(),
-        fix=f"name {'a text encoder such as BERT' if kind == 'text' else 'a vision model such as ResNet or ViT'}, "
+        fix=f"choose {'a text encoder such as BERT' if kind == 'text' else 'a vision model such as ResNet or ViT'}, "
         "or use the recipe of the other task.",
     )
 
 
 def task_name(settings: PreTrainedConfig) -> str:
-    """The task of a fine-tuned model, by the class that its configuration names.
+    """Return the task of a fine-tuned model, by the class that its configuration names.
 
     Raises:
-        UserError: it is a model of no task that this package has.
+        UserError: this package has no such task.
     """
     known = getattr(settings, "mlp_head_on", None) or " ".join(getattr(settings, "architectures", None) or [])
     if "ForImageClassification" in known or hasattr(settings, "pretrained_cfg"):
@@ -270,28 +268,35 @@ def task_name(settings: PreTrainedConfig) -> str:
     if "ForSequenceClassification" in known:
         return "text-classification"
     raise UserError(
-        f"this is no classifier ({known or settings.model_type})", where="RUN_OR_MODEL", fix="name a fine-tuned model."
+        f"the model is not a text or image classifier ({known or settings.model_type})",
+        where="RUN_OR_MODEL",
+        fix="give a fine-tuned model.",
     )
 
 
 def save_mlp_head_code(model: PreTrainedModel, folder: Path) -> None:
-    """Write the module that an MLP head needs to load without this package; nothing for other models."""
+    """Write the Python module with which an MLP head loads without this package; do nothing for other models."""
     base_name = getattr(model.config, "mlp_head_on", None)
     if base_name:
         (folder / f"{mlp_head.MODULE_NAME}.py").write_text(mlp_head_code(base_name), encoding="utf-8")
 
 
 def mlp_head_code(base_name: str) -> str:
-    """The module that puts an MLP head on the classifier ``transformers.<base_name>``."""
+    """Return the source of the module that puts an MLP head on ``transformers.<base_name>``."""
     source = Path(mlp_head.__file__).read_text(encoding="utf-8")
     return source + f'\n\nMlpHeadConfig, MlpHeadModel = classes_on("{base_name}")\n'
 
 
 def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: bool = False) -> PreTrainedModel:
-    """A fine-tuned model in evaluation mode, in float32: a saved folder or a Hub id; adapters are put on their base.
+    """Load a fine-tuned model in float32 and evaluation mode; an adapter is put on its base checkpoint.
+
+    Args:
+        folder: a model folder or a Hub id.
+        auto_class: the class of transformers that loads it.
+        trust_remote_code: whether to run Python code that comes with the model.
 
     Raises:
-        UserError: there is no model, or not of this kind.
+        UserError: the model does not exist, or ``auto_class`` cannot load it.
     """
     import transformers
 
@@ -308,15 +313,15 @@ def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: boo
             model = factory.from_pretrained(folder, dtype=torch.float32, **options)
     except _UNREADABLE as error:
         raise UserError(
-            f"no model can be loaded ({first_line(error)})",
+            f"the model cannot be loaded ({first_line(error)})",
             where=str(folder),
-            fix="name a run folder, a model folder or a Hub id.",
+            fix="give a run folder, a model folder or a Hub id.",
         ) from error
     return model.eval()
 
 
 def rescale_head(model: nn.Module, mean: list[float], std: list[float]) -> None:
-    """Make a head whose numbers are standardised give them in the units of the labels: ``number * std + mean``.
+    """Fold ``number * std + mean`` into the head, so that it predicts in the units of the labels.
 
     Raises:
         UserError: the head does not end in a linear layer with a bias.
@@ -324,7 +329,7 @@ def rescale_head(model: nn.Module, mean: list[float], std: list[float]) -> None:
     last = logit_layer(model, len(mean))
     if last is None or last.bias is None:
         raise UserError(
-            "the head does not end in a linear layer with a bias, so its numbers cannot be brought to the labels' units",
+            "the head does not end in a linear layer with a bias, so it cannot be rescaled to the labels' units",
             where="--problem_type regression",
             fix="choose another checkpoint, or standardise the labels (mean 0, variance 1) yourself.",
         )
@@ -336,7 +341,7 @@ def rescale_head(model: nn.Module, mean: list[float], std: list[float]) -> None:
 
 
 def set_head_bias(model: nn.Module, values: np.ndarray) -> None:
-    """Let a fresh head begin at these logits, shape (labels,); one without a bias stays as it is."""
+    """Set the bias of the logit layer, shape (labels,); do nothing where it has none."""
     last = logit_layer(model, len(values))
     if last is not None and last.bias is not None:
         with torch.no_grad():
@@ -344,15 +349,15 @@ def set_head_bias(model: nn.Module, values: np.ndarray) -> None:
 
 
 def logit_layer(model: nn.Module, width: int) -> Any:
-    """The layer that gives the logits, of which there are ``width``: the last linear one of that size, or None."""
+    """Return the layer that computes the logits: the last linear one of this width, or None."""
     ends = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d) and m.weight.shape[0] == width]
     return ends[-1] if ends else None
 
 
 def load_weights(model: PreTrainedModel, folder: str | Path) -> None:
-    """Give a model the weights that ``save_pretrained`` wrote of it.
+    """Load the weights that ``save_pretrained`` wrote into a model of the same class.
 
-    transformers 5 writes some models (ViT) under the names of older checkpoints; only ``from_pretrained`` knows them.
+    transformers 5 saves some models (ViT) under older parameter names, which only ``from_pretrained`` understands.
 
     Raises:
         RuntimeError: the folder holds the weights of another model.
@@ -367,7 +372,7 @@ def load_weights(model: PreTrainedModel, folder: str | Path) -> None:
 
 
 def _mlp_head_class(folder: str | Path, which: int) -> Any:
-    """Our own configuration (0) or model class (1) for a saved MLP head: no code in the folder need be run for it."""
+    """Return our configuration class (0) or model class (1) for a saved MLP head, so that no remote code has to run."""
     path = Path(folder, "config.json")
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     base_name = content.get("mlp_head_on") if isinstance(content, dict) else None
@@ -389,6 +394,6 @@ def _load_adapter(folder: Path, auto_class: str) -> PreTrainedModel:
         raise UserError(
             f"the adapter's base checkpoint {base_name!r} cannot be loaded ({first_line(error)})",
             where=str(folder),
-            fix="put the base checkpoint back, or train with --merge_adapter.",
+            fix="restore the base checkpoint, or train again with --merge_adapter.",
         ) from error
     return PeftModel.from_pretrained(base, str(folder)).eval()

@@ -1,8 +1,8 @@
-"""A classification head with one hidden layer, on any classifier of transformers.
+"""A classification head with one hidden layer, for any classifier of transformers.
 
-This file is copied into the folders of checkpoints that have such a head, with one line more that names the classifier:
-no class of transformers has this shape, so these checkpoints load with ``trust_remote_code=True``. They carry a
-``model_type`` of their own: without that consent loading stops, where otherwise it would go on with a random head.
+No class of transformers has such a head. So this file is copied into the model's folder, with one more line that names
+the classifier, and the model loads with ``trust_remote_code=True``. Its own ``model_type`` makes loading fail without
+that flag; otherwise transformers would load the model with a random head.
 """
 
 import transformers
@@ -12,7 +12,7 @@ MODULE_NAME = "modeling_mlp_head"
 
 
 def replace_classifier(model, hidden_size):
-    """Put ``Linear, ReLU, Linear`` where the last linear layer stands, with weights of its own."""
+    """Replace the last linear layer of a model by ``Linear, ReLU, Linear``."""
     path, linear = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
     parent, _, child = path.rpartition(".")
     head = nn.Sequential(
@@ -22,7 +22,7 @@ def replace_classifier(model, hidden_size):
 
 
 def classes_on(base_name):
-    """The configuration class and the model class that put an MLP head on the classifier ``transformers.<base_name>``."""
+    """Return the configuration class and the model class of ``transformers.<base_name>`` with an MLP head."""
     base = getattr(transformers, base_name)
 
     class MlpHeadConfig(base.config_class):

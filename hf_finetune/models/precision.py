@@ -1,4 +1,4 @@
-"""Half precision: what the hardware computes in, and what was asked for."""
+"""Half precision: what the hardware supports, and what the user asked for."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 
 
 def precision() -> dict[str, Any]:
-    """bf16 where the hardware computes in it; nothing where ``accelerate`` was told a precision."""
+    """Return the Trainer arguments for bf16 where the hardware supports it; none where ``accelerate`` has a precision."""
     if os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no":
         return {}
     return {"bf16": True} if has_fast_bf16() else {}
 
 
 def half_precision(*, bf16: bool, fp16: bool) -> torch.dtype | None:
-    """What a forward pass runs in under autocast, by the arguments of the Trainer; None in float32."""
+    """Return the dtype of autocast that these arguments of the Trainer ask for; None for float32."""
     asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if bf16 or asked == "bf16":
         return torch.bfloat16
@@ -25,7 +25,7 @@ def half_precision(*, bf16: bool, fp16: bool) -> torch.dtype | None:
 
 
 def has_fast_bf16() -> bool:
-    """True where matrix products in bf16 are done by the hardware: Ampere GPUs and later, CPUs with AVX512-BF16 or AMX."""
+    """Return whether the hardware multiplies matrices in bf16: Ampere GPUs and later, CPUs with AVX512-BF16 or AMX."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if torch.accelerator.is_available():

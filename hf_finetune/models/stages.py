@@ -1,9 +1,8 @@
 """A model as an ordered list of stages: embeddings or stem, the blocks, the head.
 
-Everything else in the package (freezing, learning rates, adapters, cost) is stated over this list, and nothing but this
-file knows how a checkpoint's modules are named. timm models say themselves how their layers group
-(``group_matcher``); of ``transformers`` models the trunk is read off their structure: the largest of its outermost
-``ModuleList`` and ``Sequential`` containers.
+Freezing, learning rates, adapters and the cost estimate all use this list; only this file knows how the modules of a
+checkpoint are named. timm models define how their layers are grouped (``group_matcher``). In ``transformers`` models the
+blocks are the children of the largest of the outermost ``ModuleList`` and ``Sequential`` containers.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ class Stage:
 
     Args:
         name: ``embeddings`` or ``stem``, ``block1`` (``stage1``, ``layer1``), …, ``head``.
-        modules: dotted names of all modules that lie wholly inside the stage, containers included.
-        parameters: dotted names of its parameters.
+        modules: full names of all modules whose parts all belong to the stage, containers included.
+        parameters: full names of its parameters.
     """
 
     name: str
@@ -35,13 +34,13 @@ class Stage:
     parameters: tuple[str, ...]
 
     def count(self, model: nn.Module) -> int:
-        """Number of weights in the stage."""
+        """Return the number of weights in the stage."""
         own = set(self.parameters)
         return sum(parameter.numel() for name, parameter in model.named_parameters() if name in own)
 
 
 def read_stages(model: nn.Module) -> list[Stage]:
-    """The stages of a classification model, in the order in which a forward pass goes through them.
+    """Return the stages of a classification model in the order of the forward pass.
 
     Raises:
         UserError: the backbone has no recognisable sequence of blocks.
@@ -58,7 +57,7 @@ def read_stages(model: nn.Module) -> list[Stage]:
 
 
 def find_stage(stages: list[Stage], wanted: str) -> int:
-    """Index of the stage that a user named: by its name, or as layer, stage or block number N.
+    """Return the index of the stage that a user named, by its name or as layer, stage or block N.
 
     Raises:
         UserError: there is no such stage.
@@ -75,12 +74,12 @@ def find_stage(stages: list[Stage], wanted: str) -> int:
     raise UserError(
         f"there is no stage {wanted!r}; the stages are {', '.join(names)}",
         where="--strategy",
-        fix="name one of these stages.",
+        fix="use one of these names.",
     )
 
 
 def trunk_depth(stages: list[Stage], blocks: int) -> int:
-    """Number of leading stages that hold the embeddings or stem and the first ``blocks`` blocks.
+    """Return the number of leading stages that contain the embeddings or stem and the first ``blocks`` blocks.
 
     Raises:
         UserError: the model has fewer blocks.
@@ -101,7 +100,7 @@ def _nearest(assign: Assign, name: str) -> int:
 
 
 def _whole_modules(model: nn.Module, assign: Assign) -> Iterable[tuple[int, str]]:
-    """Modules all of whose leaves lie in one stage. Containers count: attention reads its own ``training`` flag."""
+    """Yield the modules whose leaves all belong to one stage; containers too, as attention reads its ``training`` flag."""
     inside: dict[str, set[int]] = defaultdict(set)
     for name, module in model.named_modules():
         if next(module.children(), None) is None and name:
@@ -112,7 +111,7 @@ def _whole_modules(model: nn.Module, assign: Assign) -> Iterable[tuple[int, str]
 
 
 def _timm_assignment(model: nn.Module) -> tuple[Assign, list[str]]:
-    """Stages as the timm model groups its own layers; what it leaves over belongs to the last block or the head."""
+    """Return the stages as timm groups the layers; layers without a group belong to the last block or the head."""
     from timm.models._manipulate import group_with_matcher
 
     backbone = model.timm_model
@@ -161,14 +160,14 @@ def _matched(name: str, matcher: dict) -> bool:
 
 
 def _transformers_assignment(model: nn.Module) -> tuple[Assign, list[str]]:
-    """Embeddings, the children of the trunk, and the head: what stands outside the backbone, and its pooler."""
+    """Return the stages: embeddings, the children of the trunk, and the head (all outside the backbone, and the pooler)."""
     base_name = _backbone_name(model)
     base = model.get_submodule(base_name)
     trunk = _find_trunk(base)
     order = {name: position for position, (name, _) in enumerate(base.named_modules())}
     blocks = [name for name, _ in base.get_submodule(trunk).named_children()]
     embeddings = {name for name, module in base.named_modules() if isinstance(module, nn.Embedding)}
-    # DeBERTa-v2 normalises such a table by a LayerNorm beside it.
+    # DeBERTa-v2 normalises its table of relative positions by a LayerNorm in the same module.
     holders = {name.rpartition(".")[0] for name in embeddings if order[name] > order[trunk]}
     norms = {name for name, module in base.named_modules() if isinstance(module, nn.LayerNorm)}
     after_tables = {name for name in norms if name.rpartition(".")[0] in holders - {""}}
@@ -184,7 +183,7 @@ def _transformers_assignment(model: nn.Module) -> tuple[Assign, list[str]]:
         if _is_pooler(base, local):
             return last + 1
         owner = local if local in order else local.rpartition(".")[0]
-        # Tables of positions that every block reads are registered behind the blocks in some models (DeBERTa-v2).
+        # DeBERTa-v2 registers the table of positions, which every block reads, after the blocks.
         if owner in embeddings or order.get(owner, 0) < order[trunk] or owner in after_tables:
             return 0
         return last
@@ -206,7 +205,7 @@ def _backbone_name(model: nn.Module) -> str:
 
 
 def _find_trunk(base: nn.Module) -> str:
-    """Dotted name of the largest of the outermost containers; embedding tables do not count."""
+    """Return the full name of the outermost container with most weights, embedding tables not counted."""
     embeddings = {id(m.weight) for m in base.modules() if isinstance(m, nn.Embedding)}
     outermost: dict[str, int] = {}
     for name, module in base.named_modules():
@@ -216,13 +215,13 @@ def _find_trunk(base: nn.Module) -> str:
         raise UserError(
             f"no sequence of blocks was found in {type(base).__name__}",
             where="--model_name_or_path",
-            fix="choose another checkpoint, or report this one.",
+            fix="choose another checkpoint, or report this one as an issue.",
         )
     return max(outermost, key=lambda name: outermost[name])
 
 
 def _is_pooler(base: nn.Module, local: str) -> bool:
-    """A pooler with a dense layer turns features into logits together with the classifier, so it is of the head."""
+    """Return whether a module belongs to a pooler with a linear layer, which trains as part of the head."""
     top = local.split(".")[0]
     return "pooler" in top and any(isinstance(m, nn.Linear) for m in getattr(base, top).modules())
 
@@ -232,7 +231,7 @@ def _first_name(names: list[str]) -> str:
 
 
 def _block_name(parameter: str, number: int) -> str:
-    """``layer1`` for ``layer1.0.conv1.weight``, ``stage1`` for ``stages.0``, ``block1`` for everything else."""
+    """Return ``layer1`` for ``layer1.0.conv1.weight``, ``stage1`` for ``stages.0``, ``block1`` for everything else."""
     first = parameter.split(".")[0]
     if re.fullmatch(r"layer\d+", first):
         return first

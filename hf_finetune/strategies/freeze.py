@@ -1,4 +1,4 @@
-"""Freezing that is real: no gradient, BatchNorm statistics that stay as they are, no dropout."""
+"""Freezing of stages: no gradients, no change of BatchNorm statistics, no dropout."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from hf_finetune.strategies.phases import Phase
 
 
 def apply_phase(model: nn.Module, stages: list[Stage], phase: Phase) -> None:
-    """Make a model train what the phase says, and hold the rest still whatever calls ``model.train()`` later.
+    """Make the stages of a phase trainable and freeze the others, also against later calls of ``model.train()``.
 
-    The modules of stages in which nothing trains stay in evaluation mode, so that the buffers of BatchNorm do not move
-    and dropout is off. Where a stage is frozen but adapters in it train, only BatchNorm is held.
+    Modules of stages in which nothing trains stay in evaluation mode: BatchNorm keeps its statistics and dropout is off.
+    In a frozen stage whose adapters train, only BatchNorm stays in evaluation mode.
     """
     stage_of = {name: stage.name for stage in stages for name in stage.parameters}
     for name, parameter in model.named_parameters():
         if "original_module" in name.split("."):
-            parameter.requires_grad_(False)  # peft keeps the untouched head beside the one that trains
+            parameter.requires_grad_(False)  # peft keeps a copy of the original head
         elif "lora_" in name:
             parameter.requires_grad_(phase.adapters)
         else:
@@ -33,7 +33,7 @@ def apply_phase(model: nn.Module, stages: list[Stage], phase: Phase) -> None:
         for name in stage.modules:
             module = named.get(name)
             if module is None:
-                continue  # inside a head that peft has wrapped, and that trains
+                continue  # part of a head that peft wraps; it trains
             frozen = stage.name not in phase.trains
             hold = frozen and (index not in alive or isinstance(module, nn.modules.batchnorm._NormBase))
             _hold_in_eval(module) if hold else _release(module)

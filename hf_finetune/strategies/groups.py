@@ -1,4 +1,4 @@
-"""Optimiser groups: one learning rate a stage, no weight decay on biases and norms."""
+"""Parameter groups for the optimiser: a learning rate per stage, no weight decay on biases and norms."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hf_finetune.strategies.phases import Phase
 def parameter_groups(
     model: nn.Module, stages: list[Stage], phase: Phase, weight_decay: float, decayed: set[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Groups for any torch optimiser, from the first stage to the head.
+    """Return the parameter groups of a phase, from the first stage to the head, for any optimiser of torch.
 
     Args:
-        model: the model, wrapped or not; parameters that need no gradient are left out.
+        model: the model, wrapped or not; frozen parameters are left out.
         stages: its stages.
-        phase: gives the rate of each stage.
-        weight_decay: for weights.
-        decayed: names of the parameters that decay; by default those of two dimensions or more.
+        phase: gives the learning rate of each stage.
+        weight_decay: of the parameters in ``decayed``; others have none.
+        decayed: names of parameters; by default those of two dimensions or more.
     """
     owner = stage_lookup(stages)
     groups: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""A strategy is a list of phases: what trains, for how long, at which rates. Nothing else asks which strategy runs."""
+"""A strategy is a list of phases: what trains, for how long, at which learning rates. Only this file knows strategies."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from dataclasses import dataclass
 from hf_finetune.errors import UserError
 from hf_finetune.models import Stage, find_stage, trunk_depth
 
-# Phases of gradual unfreezing: one stage more in each, and several where a network has more stages than this.
-MOST_PHASES = 8
+MOST_PHASES = 8  # of gradual unfreezing: a deeper network unfreezes several stages per phase
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of training with a learning-rate schedule of its own.
+    """A part of the training with its own learning-rate schedule.
 
     Args:
-        name: what the phase is called in tables and folders.
+        name: its name in tables and folders.
         trains: names of the stages whose own weights train.
-        learning_rate: peak rate that the rates of the stages below the head decay from.
+        learning_rate: peak rate from which the rates of the stages below the head decay.
         head_learning_rate: peak rate of the head.
-        layer_decay: factor on the rate from each stage to the one below.
+        layer_decay: factor between the rates of a stage and the stage below it.
         epochs: passes over the training rows.
-        adapters: whether adapter weights train, in whichever stage they are.
+        adapters: whether adapter weights train, in all stages.
     """
 
     name: str
@@ -34,7 +33,7 @@ class Phase:
     adapters: bool = False
 
     def rate(self, stages: list[Stage], index: int) -> float:
-        """Peak learning rate of the stage ``index``."""
+        """Return the peak learning rate of the stage ``index``."""
         if index == len(stages) - 1:
             return self.head_learning_rate
         return self.learning_rate * self.layer_decay ** (len(stages) - 1 - index)
@@ -42,7 +41,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Rates:
-    """What phases need to know about rates and lengths; see :mod:`hf_finetune.strategies.defaults`."""
+    """The learning rates and epochs of a run, from which phases are made; see :mod:`hf_finetune.strategies.defaults`."""
 
     learning_rate: float
     head_learning_rate: float
@@ -53,11 +52,7 @@ class Rates:
 
 
 def check_name(strategy: str) -> None:
-    """Refuse an unknown strategy before any data is read.
-
-    Raises:
-        UserError: no strategy has this name.
-    """
+    """Raise a ``UserError`` if no strategy has this name."""
     if strategy not in ("auto", "full", "head", "lp_ft", "gradual", "lora") and not strategy.startswith("freeze:"):
         raise UserError(
             f"there is no strategy {strategy!r}",
@@ -67,15 +62,14 @@ def check_name(strategy: str) -> None:
 
 
 def make_phases(strategy: str, stages: list[Stage], rates: Rates) -> list[Phase]:
-    """The phases of a strategy over the stages of a model.
+    """Return the phases of a strategy for the stages of a model.
 
-    ``full`` trains everything; ``head`` the last stage (a linear probe); ``freeze:X`` all that stands above stage X, or
-    above the first X blocks; ``lp_ft`` is ``head`` and then ``full`` (arXiv 2202.10054); ``gradual`` is ``head`` and
-    then one stage more in each phase, down to the embeddings or stem (arXiv 1801.06146); ``lora`` trains adapters and the
-    head.
+    ``full`` trains everything; ``head`` the last stage (a linear probe); ``freeze:X`` all stages above stage X, or above
+    the first X blocks; ``lp_ft`` is ``head`` and then ``full`` (arXiv 2202.10054); ``gradual`` is ``head`` and then one
+    more stage per phase, down to the embeddings or stem (arXiv 1801.06146); ``lora`` trains adapters and the head.
 
     Raises:
-        UserError: no such strategy, stage or depth.
+        UserError: there is no such strategy, stage or depth.
     """
     check_name(strategy)
     names = [stage.name for stage in stages]
@@ -95,7 +89,7 @@ def make_phases(strategy: str, stages: list[Stage], rates: Rates) -> list[Phase]
     if strategy == "lp_ft":
         return [probe, tune("full", names)]
     if strategy == "gradual":
-        *opening, _ = depths = opened_depths(len(stages))
+        *opening, _ = depths = frozen_depths(len(stages))
         last = max(1.0, rates.epochs - len(opening))
         return [probe, *(above(depth, 1.0 if depth else last) for depth in depths)]
     if strategy == "lora":
@@ -106,18 +100,18 @@ def make_phases(strategy: str, stages: list[Stage], rates: Rates) -> list[Phase]
     depth = trunk_depth(stages, int(frozen)) if frozen.isdecimal() else find_stage(stages, frozen) + 1
     if depth >= len(stages):
         raise UserError(
-            f"nothing would train; the stages are {', '.join(names)}",
+            f"no stage would train; the stages are {', '.join(names)}",
             where=f"--strategy {strategy}",
             fix="freeze a stage below the head.",
         )
     return [above(depth)]
 
 
-def opened_depths(stages: int) -> list[int]:
-    """How many leading stages are still frozen in each phase of ``gradual`` behind the first: ``[2, 1, 0]`` for 4 stages.
+def frozen_depths(stages: int) -> list[int]:
+    """Return the number of frozen stages in each phase of ``gradual`` after the first: ``[2, 1, 0]`` for 4 stages.
 
-    One stage is opened a phase, as in ULMFiT, while there are at most ``MOST_PHASES`` stages. Deeper networks open
-    several, evenly: an epoch for each of 24 blocks would be most of the run.
+    Each phase unfreezes one stage, as in ULMFiT, or several where the model has more than ``MOST_PHASES`` stages: an
+    epoch for each of 24 blocks would be most of the run.
     """
     steps = min(stages, MOST_PHASES) - 1
     return [stages - 1 - round(step * (stages - 1) / steps) for step in range(1, steps + 1)]

@@ -80,7 +80,7 @@ def test_every_checkpoint_gets_a_fresh_head_for_the_labels(name, checkpoints, ca
     assert model.config.num_labels == 3
     assert model.config.problem_type == "single_label_classification"
     assert logits_of(model).shape == (2, 3)
-    assert "Fresh head for 3 labels: " in capsys.readouterr().out
+    assert "New head for 3 labels: " in capsys.readouterr().out
     assert set(checkpoint.fresh) <= set(checkpoint.stages[-1].parameters)
     assert [p for p in checkpoint.fresh if model.get_parameter(p).shape[0] == 3]
 
@@ -103,8 +103,8 @@ def test_a_head_of_another_size_is_said_by_name(checkpoints, capsys):
     checkpoint = load(checkpoints("resnet"), IMAGE)
     assert checkpoint.fresh == ["classifier.1.bias", "classifier.1.weight"]
     assert (
-        "Fresh head for 3 labels: classifier.1.bias, classifier.1.weight "
-        "(of another size in the checkpoint: classifier.1.bias, classifier.1.weight)." in capsys.readouterr().out
+        "New head for 3 labels: classifier.1.bias, classifier.1.weight "
+        "(another size in the checkpoint: classifier.1.bias, classifier.1.weight)." in capsys.readouterr().out
     )
 
 
@@ -113,7 +113,7 @@ def test_the_head_is_kept_when_it_was_trained_for_these_labels(trained, capsys):
     capsys.readouterr()
     checkpoint = load(folder, IMAGE)
     assert checkpoint.fresh == []
-    assert "The checkpoint's head is kept: it was trained for the same 3 labels." in capsys.readouterr().out
+    assert "The checkpoint's head is kept, because it was trained for the same 3 labels." in capsys.readouterr().out
     torch.testing.assert_close(checkpoint.model.state_dict(), weights, rtol=0, atol=0)
 
 
@@ -124,7 +124,7 @@ def test_a_head_of_the_same_size_for_other_labels_is_made_new(trained, labels, c
     checkpoint = load(folder, IMAGE, labels)
     new = checkpoint.model.state_dict()
     assert checkpoint.fresh == ["classifier.1.bias", "classifier.1.weight"]
-    assert "Fresh head for 3 labels" in capsys.readouterr().out
+    assert "New head for 3 labels" in capsys.readouterr().out
     assert not torch.equal(new["classifier.1.weight"], weights["classifier.1.weight"])
     assert checkpoint.model.config.id2label == dict(enumerate(labels))
     for name in new.keys() - set(checkpoint.fresh):
@@ -146,7 +146,10 @@ def test_weights_of_the_backbone_that_are_missing_are_a_warning(checkpoints, tmp
     del weights[gone]
     save_file(weights, tmp_path / "vit" / "model.safetensors", metadata={"format": "pt"})
     load(tmp_path / "vit", IMAGE)
-    assert "Warning: 1 weights of the backbone are not in the checkpoint and start at random" in capsys.readouterr().out
+    assert (
+        "Warning: 1 weights of the backbone are not in the checkpoint and are initialised at random"
+        in capsys.readouterr().out
+    )
 
 
 def test_unicode_labels_survive_saving(checkpoints, tmp_path):
@@ -214,32 +217,32 @@ def test_a_model_without_a_padding_id_gets_that_of_its_tokenizer(checkpoints, tm
 def test_a_folder_without_a_configuration_lists_what_it_holds(tmp_path):
     (tmp_path / "notes.txt").touch()
     error = refused(tmp_path, IMAGE)
-    assert error.what == "the folder holds no config.json; it holds notes.txt"
+    assert error.what == "the folder has no config.json; it contains notes.txt"
     assert error.where == f"--model_name_or_path {tmp_path}"
 
 
 def test_an_empty_folder(tmp_path):
-    assert refused(tmp_path, TEXT).what == "the folder holds no config.json; it holds nothing"
+    assert refused(tmp_path, TEXT).what == "the folder has no config.json; it contains nothing"
 
 
 @pytest.mark.parametrize(("name", "auto_class"), [("bert", TEXT), ("resnet", IMAGE), ("timm-resnet", IMAGE)])
 def test_a_folder_without_weights(name, auto_class, checkpoints, tmp_path):
     shutil.copy(Path(checkpoints(name)) / "config.json", tmp_path)
-    assert refused(tmp_path, auto_class).what == "the folder holds no weights (model.safetensors)"
+    assert refused(tmp_path, auto_class).what == "the folder has no weights (model.safetensors)"
 
 
 @pytest.mark.parametrize("hidden", [None, 8], ids=["linear head", "MLP head"])
-def test_a_text_checkpoint_is_no_image_classifier(hidden, checkpoints):
+def test_a_text_checkpoint_cannot_classify_images(hidden, checkpoints):
     error = refused(checkpoints("bert"), IMAGE, head_hidden_size=hidden)
-    assert error.what == "a 'bert' checkpoint is no image classifier"
+    assert error.what == "a 'bert' checkpoint cannot be used for image classification"
     assert "vision model" in error.fix
 
 
 @pytest.mark.parametrize(("name", "kind"), [("resnet", "resnet"), ("timm-resnet", "timm_wrapper")])
 @pytest.mark.parametrize("hidden", [None, 8], ids=["linear head", "MLP head"])
-def test_an_image_checkpoint_is_no_text_classifier(name, kind, hidden, checkpoints):
+def test_an_image_checkpoint_cannot_classify_text(name, kind, hidden, checkpoints):
     error = refused(checkpoints(name), TEXT, head_hidden_size=hidden)
-    assert error.what == f"a {kind!r} checkpoint is no text classifier"
+    assert error.what == f"a {kind!r} checkpoint cannot be used for text classification"
     assert "text encoder" in error.fix
 
 
@@ -268,7 +271,7 @@ def test_broken_weights(name, checkpoints, tmp_path):
 
 def test_a_name_that_nobody_knows():
     error = refused("nobody/no-such-model", TEXT)
-    assert error.what.startswith("there is no checkpoint of this name (")
+    assert error.what.startswith("no checkpoint was found under this name (")
     assert error.where == "--model_name_or_path nobody/no-such-model"
 
 

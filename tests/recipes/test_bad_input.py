@@ -257,26 +257,26 @@ PLANS = {
         "no stage ''; the stages are",
         "stages",
     ),
-    "freezing everything": (lambda c: c.text("--strategy", "freeze:head"), "nothing would train", "below the head"),
+    "freezing everything": (lambda c: c.text("--strategy", "freeze:head"), "no stage would train", "below the head"),
     "too deep": (lambda c: c.text("--strategy", "freeze:5"), "has 2 blocks, not 5", "0 to 2"),
     "unknown LoRA target": (
         lambda c: c.text("--strategy", "lora", "--lora_target_modules", "q_proj"),
-        "called q_proj; there are dense, key, query, value",
-        "name one",
+        "named q_proj; the names are dense, key, query, value",
+        "use one",
     ),
     "one unknown LoRA target of two": (
         lambda c: c.text("--strategy", "lora", "--lora_target_modules", "query", "q_proj"),
-        "called q_proj; there are",
-        "name one",
+        "named q_proj; the names are",
+        "use one",
     ),
-    "a LoRA target that is no expression": (
+    "a LoRA target that is not a regular expression": (
         lambda c: c.text("--strategy", "lora", "--lora_target_modules", "*("),
-        "no regular expression",
+        "regular expression is invalid",
         "names",
     ),
     "an adapter with an MLP head": (
         lambda c: c.text("--strategy", "lora", "--head_hidden_size", "8"),
-        "cannot carry an MLP head",
+        "cannot be saved with an MLP head",
         "--merge_adapter",
     ),
     "output folder that is a file": (
@@ -317,12 +317,12 @@ PLANS = {
 CHECKPOINTS = {
     "no config.json": (
         lambda c: c.text(model=c.checkpoint("bert", config__json=None)),
-        "holds no config.json",
+        "has no config.json",
         "save_pretrained",
     ),
     "no weights": (
         lambda c: c.text(model=c.checkpoint("bert", model__safetensors=None)),
-        "holds no weights",
+        "has no weights",
         "weights",
     ),
     "no tokenizer": (
@@ -338,39 +338,39 @@ CHECKPOINTS = {
     "no checkpoint": (lambda c: c.text(model=str(c.folder / "none")), "checkpoint", "name"),
     "no such checkpoint on the Hub": (
         lambda c: c.text(model="no-such/model"),
-        "no checkpoint of this name",
+        "no checkpoint was found",
         "hf auth login",
     ),
-    "a name that cannot be": (lambda c: c.text(model="a/b/c/d"), "no checkpoint of this name", "name"),
-    "a file as a checkpoint": (lambda c: c.text(model=c.good), "no checkpoint of this name", "name"),
+    "a name that cannot be": (lambda c: c.text(model="a/b/c/d"), "no checkpoint was found", "name"),
+    "a file as a checkpoint": (lambda c: c.text(model=c.good), "no checkpoint was found", "name"),
     "an empty folder as a checkpoint": (
         lambda c: c.text(model=c.dir("void")),
-        "no config.json; it holds nothing",
+        "no config.json; it contains nothing",
         "save_pretrained",
     ),
     "config.json cut short": (
         lambda c: c.text(model=c.checkpoint("bert", config__json=lambda b: b[:50])),
-        "config.json: the file is no JSON",
-        "anew",
+        "config.json: the file is not valid JSON",
+        "again",
     ),
     "config.json that is a list": (
         lambda c: c.text(model=c.checkpoint("bert", config__json=b"[1]")),
         "config.json: expected a JSON object, found a list",
-        "anew",
+        "again",
     ),
     "config.json that is empty": (
         lambda c: c.text(model=c.checkpoint("bert", config__json=b"")),
-        "config.json: the file is no JSON",
-        "anew",
+        "config.json: the file is not valid JSON",
+        "again",
     ),
     "config.json that is binary": (
         lambda c: c.text(model=c.checkpoint("bert", config__json=bytes(range(256)))),
-        "config.json: the file is no JSON",
-        "anew",
+        "config.json: the file is not valid JSON",
+        "again",
     ),
     "config.json of an empty object": (
         lambda c: c.text(model=c.checkpoint("bert", config__json=b"{}")),
-        "no checkpoint of this name",
+        "no checkpoint was found",
         "",
     ),
     "config.json of nothing known": (
@@ -396,22 +396,22 @@ CHECKPOINTS = {
     "weights cut short": (
         lambda c: c.text(model=c.checkpoint("bert", model__safetensors=lambda b: b[: len(b) // 2])),
         "the checkpoint cannot be loaded",
-        "whole",
+        "complete",
     ),
     "weights of nothing": (
         lambda c: c.text(model=c.checkpoint("bert", model__safetensors=b"")),
         "the checkpoint cannot be loaded",
-        "whole",
+        "complete",
     ),
     "weights that are text": (
         lambda c: c.text(model=c.checkpoint("bert", model__safetensors=b"version https://git-lfs.github.com/spec/v1")),
         "the checkpoint cannot be loaded",
-        "whole",
+        "complete",
     ),
     "pickled weights that are text": (
         lambda c: c.text(model=c.checkpoint("bert", model__safetensors=None, pytorch_model__bin=b"text")),
         "the checkpoint cannot be loaded",
-        "whole",
+        "complete",
     ),
     "tokenizer cut short": (
         lambda c: c.text(model=c.checkpoint("bert", tokenizer__json=lambda b: b[:99])),
@@ -421,17 +421,17 @@ CHECKPOINTS = {
     "tokenizer that is a list": (
         lambda c: c.text(model=c.checkpoint("bert", tokenizer__json=b"[]")),
         "tokenizer.json: expected a JSON object, found b'[]'",
-        "anew",
+        "again",
     ),
     "tokenizer settings that are a list": (
         lambda c: c.text(model=c.checkpoint("bert", tokenizer_config__json=b"[]")),
         "tokenizer_config.json: expected a JSON object, found a list",
-        "anew",
+        "again",
     ),
     "image processor that is a list": (
         lambda c: c.image(model=c.checkpoint("vit", preprocessor_config__json=b"[]")),
         "preprocessor_config.json: expected a JSON object, found a list",
-        "anew",
+        "again",
     ),
     "image processor of a size that is none": (
         lambda c: c.image(
@@ -469,7 +469,7 @@ CHECKPOINTS = {
     "timm weights cut short": (
         lambda c: c.image(model=c.checkpoint("timm-resnet", model__safetensors=lambda b: b[:1000])),
         "the checkpoint cannot be loaded",
-        "whole",
+        "complete",
     ),
 }
 
@@ -496,7 +496,7 @@ PREDICT = {
         "1 or more",
     ),
     "unknown output": (lambda c: predict(c, c.bert, c.good, "--output", "a.xls"), "'.xls' are not written", ".csv"),
-    "no classifier": (lambda c: predict(c, c.bert, c.good), "no classifier", "fine-tuned"),
+    "no classifier": (lambda c: predict(c, c.bert, c.good), "not a text or image classifier", "fine-tuned"),
     "missing input": (lambda c: predict(c, trained(c), "no.csv"), "no.csv: the file does not exist", "path"),
     "a folder as input": (lambda c: predict(c, trained(c), c.images), "the file does not exist", "path"),
     "input without text": (

@@ -9,7 +9,7 @@ import pytest
 
 from hf_finetune.errors import UserError
 from hf_finetune.models import Stage
-from hf_finetune.strategies.phases import Phase, Rates, check_name, make_phases, opened_depths
+from hf_finetune.strategies.phases import Phase, Rates, check_name, frozen_depths, make_phases
 
 RATES = Rates(
     learning_rate=1e-3, head_learning_rate=5e-3, probe_learning_rate=2e-2, layer_decay=0.5, epochs=3, probe_epochs=7
@@ -70,7 +70,7 @@ def test_the_last_phase_of_gradual_takes_the_epochs_that_remain(epochs, lengths)
     ],
 )
 def test_deep_networks_open_several_stages_a_phase(stages, frozen):
-    assert opened_depths(stages) == frozen
+    assert frozen_depths(stages) == frozen
 
 
 def test_phases_have_names_of_their_own():
@@ -122,7 +122,7 @@ def test_freezing_no_block_of_a_model_without_a_stem_freezes_nothing():
 @pytest.mark.parametrize("strategy", ["freeze:head", "freeze:Head"])
 def test_freezing_the_head_leaves_nothing_to_train(strategy):
     error = refused(strategy)
-    assert error.what == "nothing would train; the stages are stem, layer1, layer2, layer3, layer4, head"
+    assert error.what == "no stage would train; the stages are stem, layer1, layer2, layer3, layer4, head"
     assert error.where == f"--strategy {strategy}"
 
 
