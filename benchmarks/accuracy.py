@@ -1,12 +1,12 @@
-"""Accuracy with no flags but model and data: ours, answering always the same, and the cheap baseline of each data set.
+"""Accuracy with default settings: ours, a constant prediction, and a cheap baseline for each data set.
 
     python benchmarks/accuracy.py                 # the demo's two data sets
     python benchmarks/accuracy.py --shared FOLDER --only sst2 flowers12
 
-Every row is one run of the ordinary recipe at its defaults. The baseline of texts with one class is tf-idf (1, 2) and
-logistic regression on the same training rows, computed here; others are what the data set's own page quotes: for images
-a linear probe, for pairs of texts the cosine of their tf-idf vectors, for several classes a row tf-idf and logistic
-regression with a threshold of 0.2. Seconds are of the whole run, model loading and evaluation included.
+Each row is one run of the ordinary recipe with its defaults. For single-label texts the baseline is computed here: tf-idf
+(1, 2) and logistic regression on the same training rows. Other baselines are quoted from the data set's own page: a linear
+probe for images, the cosine of the tf-idf vectors for text pairs, and tf-idf with logistic regression and a threshold of
+0.2 for multi-label texts. Seconds are those of the whole run, including model loading and evaluation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hf_finetune.packaged import fine_tune
 
 TEXTS = {"sst2": {"max_train_samples": 2000}, "tweeteval_emotion": {}, "banking77": {}}
 PAIR = {"text_column": "sentence1", "text_pair_column": "sentence2"}
-# Flags, the metric, and the baseline that the page of the data set quotes.
+# Flags, metric, and the baseline quoted on the data set's page.
 OTHER_TEXTS = {
     "mrpc": (PAIR, "accuracy", 0.716),
     "stsb": (PAIR | {"label_column": "score"}, "pearson", 0.720),
@@ -43,7 +43,7 @@ def main() -> None:
     jobs = shared_jobs(known.shared) if known.shared else demo_jobs()
     rows = [measure(seed=known.seed, **job) for job in jobs if not known.only or job["data"] in known.only]
     show_table(
-        "Accuracy on the test rows, no flags but model and data",
+        "Accuracy on the test rows with default settings",
         ("data", "backbone", "train rows", "metric", "floor", "baseline", "ours", "macro F1", "seconds"),
         [[f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row.values()] for row in rows],
     )
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def demo_jobs() -> list[dict[str, Any]]:
-    """The packaged data sets and checkpoints."""
+    """Return the jobs on the packaged data sets and checkpoints."""
     cache = cache_dir()
     files = {f"{split}_file": str(path) for split, path in text_data(cache).items()}
     return [
@@ -68,7 +68,7 @@ def demo_jobs() -> list[dict[str, Any]]:
 
 
 def shared_jobs(root: Path) -> list[dict[str, Any]]:
-    """The data sets of a folder beside the checkout; images with both backbones."""
+    """Return the jobs on the data sets of a folder; images with both backbones."""
     cache = cache_dir()
     texts = [
         {
@@ -112,7 +112,7 @@ def measure(
     metric: str = "accuracy",
     quoted: float | None = None,
 ) -> dict[str, Any]:
-    """One run, and its row of the table."""
+    """Run the recipe once and return its row of the table."""
     with tempfile.TemporaryDirectory() as scratch:
         began = time.perf_counter()
         options = {"model_name_or_path": str(model), "output_dir": f"{scratch}/run", "disable_tqdm": True, "seed": seed}
@@ -136,7 +136,7 @@ def measure(
 
 
 def text_baseline(flags: dict[str, Any]) -> tuple[float, int]:
-    """Test accuracy of tf-idf and logistic regression on the same training rows, and their number."""
+    """Return the test accuracy of tf-idf and logistic regression, and the number of training rows."""
     import pandas as pd
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression

@@ -3,11 +3,11 @@
     python benchmarks/full_image.py                        # ResNet-50 with random weights
     python benchmarks/full_image.py --model FOLDER --rows 200 --epochs 6
 
-The peer is a plain Trainer at that script's defaults: float32, 8 rows a step, RandomResizedCrop and a flip of images
-that are decoded at every access. The images are made on the fly: smooth noise with grain, JPEG quality 90. Seconds of
-an epoch are those of all epochs, decoding included, divided by their number; evaluation and checkpoints are off. The last
-column but one is the share of our training in which the model waits for a batch, the first epoch with its decoding
-included.
+The peer is a plain Trainer with that script's defaults: float32, 8 rows per step, RandomResizedCrop and horizontal flip,
+and images that are decoded at every access. The images are generated: smooth noise with grain, JPEG quality 90. Seconds per
+epoch are those of all epochs, including decoding, divided by their number; evaluation and checkpoints are off. The column
+"waiting %" is the fraction of our training time in which the model waits for a batch, including the first epoch and its
+decoding.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def measure(flags: Any, model: str, scratch: str, name: str) -> dict[str, list[paired.Run]]:
-    """Both sides on images of one size."""
+    """Run both sides on images of one size."""
     width, height = SIZES[name]
     folder = str(Path(scratch, name))
     paired.run_side(
@@ -60,19 +60,19 @@ def measure(flags: Any, model: str, scratch: str, name: str) -> dict[str, list[p
 
 
 def row(name: str, flags: Any, runs: dict[str, list[paired.Run]]) -> list[Any]:
-    """Medians, and the ratio within the pairs."""
+    """Return the row of the table: medians, and the ratio within the pairs."""
     example, ours = ([sum(run["epoch_seconds"]) / flags.epochs for run in runs[side]] for side in ("example", "ours"))
     waiting = [100 * run["wait_seconds"] / sum(run["epoch_seconds"]) for run in runs["ours"]]
-    seconds = paired.middle(ours)
+    seconds = paired.median(ours)
     return [
         name,
         flags.rows,
-        paired.middle(example),
+        paired.median(example),
         seconds,
         paired.ratio(example, ours),
         GOALS[name],
         flags.rows / seconds,
-        paired.middle(waiting),
+        paired.median(waiting),
         runs["ours"][0]["device"],
     ]
 

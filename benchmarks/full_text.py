@@ -1,12 +1,12 @@
-"""Full fine-tuning on texts: ours, the example scripts of transformers at their defaults, and a loop without a Trainer.
+"""Full fine-tuning on texts: ours, the transformers example scripts with their defaults, and a loop without a Trainer.
 
     python benchmarks/full_text.py
     python benchmarks/full_text.py --shared FOLDER    # SST-2, its first 2,000 rows
 
-Ours is one epoch of the ordinary recipe with ``--strategy full`` (batches of like length, bf16 where the hardware computes in
-it), without evaluation and checkpoints. The peer pads to 128 tokens and takes 32 rows a step in float32, as
-run_glue.py and run_classification.py do; it is timed over a few steps, from the end of the first, and scaled to an epoch
-of the same rows. The ideal is a bare PyTorch loop over our batches, made beforehand, in our precision.
+Ours is one epoch of the ordinary recipe with ``--strategy full`` (texts batched by length, bf16 if the hardware supports
+it), without evaluation and checkpoints. The peer pads to 128 tokens and uses 32 rows per step in float32, as
+run_glue.py and run_classification.py do. It is timed over a few steps, from the end of the first one, and scaled to an
+epoch of the same rows. The ideal is a bare PyTorch loop over our batches, created beforehand, in our precision.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from __future__ import annotations
 from measure import paired
 from measure.workloads import Workload, film_reviews
 
-PEER_ROWS = 32  # a step
+PEER_ROWS = 32  # per step
 
 
 def main() -> None:
     parser = paired.parser(__doc__)
-    parser.add_argument("--full", action="store_true", help="train both to the end as well, and compare test accuracy")
+    parser.add_argument("--full", action="store_true", help="also train both to the end and compare test accuracy")
     flags = parser.parse_args()
     steps = 2 if flags.quick else 16
     few = {"max_eval_samples": 32, "max_predict_samples": 32}
@@ -36,10 +36,10 @@ def main() -> None:
     ours = [sum(run["epoch_seconds"]) for run in runs["ours"]]
     ideal = paired.values(runs["ideal"], "seconds")
     columns = ["rows", "peer s", "ours s", "ideal s", "peer/ours", "ideal/ours"]
-    cells = [trained, *map(paired.middle, (peer, ours, ideal)), paired.ratio(peer, ours), paired.ratio(ideal, ours)]
+    cells = [trained, *map(paired.median, (peer, ours, ideal)), paired.ratio(peer, ours), paired.ratio(ideal, ours)]
     if paired.on_gpu(runs):
         columns.append("tokens/s")
-        cells.append(runs["ideal"][0]["tokens"] / paired.middle(ours))
+        cells.append(runs["ideal"][0]["tokens"] / paired.median(ours))
     if flags.full:
         columns += ["accuracy ours", "accuracy peer"]
         runs |= to_the_end(work, quick=flags.quick)
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def to_the_end(work: Workload, *, quick: bool) -> dict[str, list[paired.Run]]:
-    """Both at their own numbers of epochs and rates, judged on all test rows: one run each."""
+    """Run both sides once with their own epochs and learning rates, evaluated on all test rows."""
     limits = ("max_eval_samples", "max_predict_samples")
     flags = {key: value for key, value in work.flags.items() if quick or key not in limits}
     whole = Workload(work.name, work.task, work.strategy, flags)

@@ -1,11 +1,12 @@
-"""How often 95 % intervals hold the truth: many data sets are drawn from populations whose true metrics are known.
+"""How often 95 % intervals contain the true value, on data sets sampled from populations whose true metrics are known.
 
-    python benchmarks/intervals.py                                   # some ten minutes of one core
+    python benchmarks/intervals.py                                   # about ten minutes on one core
     python benchmarks/intervals.py --rows 50 --simulations 2000
 
-True values are those of 500,000 rows. The populations are no easy ones: four classes, the rarest of 5 %; three labels that
-10 to 40 % of the rows have; numbers with now and then a large error (Student's t with 6 degrees of freedom); groups of five
-rows that tend to be right or wrong together; a model that is right in 98 % of the rows; two models that share most mistakes.
+True values are computed from 500,000 rows. The populations are difficult ones: four classes, the rarest of 5 %; three labels
+of 10 to 40 % of the rows; regression with occasional large errors (Student's t with 6 degrees of freedom); groups of five
+rows that tend to be correct or wrong together; a model that is correct on 98 % of the rows; two models that share most of
+their mistakes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ CLASSES, LABELS, NUMBERS = SingleLabel(list("abcd")), MultiLabel(list("abc")), R
 
 @dataclass
 class Sample:
-    """Rows, the metrics that are judged on them, and a second model's logits where differences are."""
+    """Rows and the metrics computed on them; ``other`` holds the logits of a second model, for differences."""
 
     target: Target
     metrics: tuple[str, ...]
@@ -43,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[20, 100, 500, 2000], help="rows of a data set")
     parser.add_argument("--simulations", type=int, default=600, help="data sets of each size (600)")
-    parser.add_argument("--quick", action="store_true", help="few and small, to see that the script works")
+    parser.add_argument("--quick", action="store_true", help="a tiny run, to test the script")
     flags = parser.parse_args()
     sizes, simulations = ([20], 20) if flags.quick else (flags.rows, flags.simulations)
     table = []
@@ -52,7 +53,7 @@ def main() -> None:
         shares = {rows: coverage(draw, truth, rows, simulations) for rows in sizes}
         table += [[name, metric, f"{truth[metric]:.3f}", *(shares[rows][metric] for rows in sizes)] for metric in truth]
     columns = ["population", "metric", "truth", *(f"{rows:,} rows" for rows in sizes)]
-    show_table(f"Share of intervals that hold the truth, % of {simulations:,} (nominal: 95)", columns, table)
+    show_table(f"Intervals that contain the true value, % of {simulations:,} (nominal: 95)", columns, table)
     results = Path(__file__).parent / "results"
     results.mkdir(exist_ok=True)
     rows_of = [dict(zip(columns, row, strict=True)) for row in table]
@@ -62,7 +63,7 @@ def main() -> None:
 def coverage(
     draw: Callable[[np.random.Generator, int], Sample], truth: dict[str, float], rows: int, simulations: int
 ) -> dict[str, str]:
-    """The share in % of each metric's intervals that hold the truth; a metric that has none in a data set is not counted."""
+    """Return the % of intervals of each metric that contain the true value; data sets without an interval do not count."""
     held = defaultdict(list)
     for index in range(simulations):
         for metric, (low, high) in ends(draw(np.random.default_rng([rows, index]), rows), index).items():
@@ -71,7 +72,7 @@ def coverage(
 
 
 def values(sample: Sample) -> dict[str, float]:
-    """The metrics, or their differences, on these rows."""
+    """Return the metrics, or their differences, on these rows."""
     found = sample.target.metrics(sample.logits, sample.labels)
     if sample.other is not None:
         others = sample.target.metrics(sample.other, sample.labels)

@@ -3,10 +3,9 @@
     python benchmarks/memory.py
     python benchmarks/memory.py --shared FOLDER
 
-Every cell is the peak of the resident memory of a process from its start to its end, Python and the libraries included,
-in MB: model, data, training, and on our side the final evaluation and the model card. Each side has the rows a step of
-its defaults: for images 32 on ours and 8 on the other, for texts 16 and 32. The last row is a process that only loads
-the libraries.
+Each cell is the peak resident memory of a process in MB, from start to end and including Python and the libraries:
+model, data, training, and on our side the final evaluation and the model card. Each side uses its default batch size: for
+images 32 (ours) and 8 (peer), for texts 16 and 32. The last row is a process that only imports the libraries.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def main() -> None:
 
 
 def jobs(flags: Any, folder: Path) -> list[tuple[Workload, dict[str, Any]]]:
-    """The workloads of the other scripts, shortened, each with flags that only ours needs."""
+    """Return the workloads of the other scripts with fewer rows, each with the flags that only ours needs."""
     few = {"max_train_samples": 24 if flags.quick else 96, "max_eval_samples": 32, "max_predict_samples": 32}
     probe, tuned, read = (
         photographs(flags.shared, "head", **few),
@@ -61,16 +60,16 @@ def jobs(flags: Any, folder: Path) -> list[tuple[Workload, dict[str, Any]]]:
 
 
 def measure(work: Workload, settings: dict[str, Any], repeats: int) -> dict[str, list[paired.Run]]:
-    """One epoch of both sides."""
+    """Run one epoch of both sides."""
     sides = {"plain": work.peer(num_train_epochs=1), "ours": work.ours(num_train_epochs=1, **settings)}
     named = {f"{work.name}: {name}": side for name, side in sides.items()}
     return {name.rpartition(": ")[2]: runs for name, runs in paired.alternate(named, repeats, bare=True).items()}
 
 
 def compare(runs: dict[str, list[paired.Run]], key: str) -> list[float]:
-    """Both peaks and their ratio."""
+    """Return both peaks and their ratio."""
     plain, ours = (paired.values(runs[side], key) for side in ("plain", "ours"))
-    return [paired.middle(plain), paired.middle(ours), paired.ratio(ours, plain)]
+    return [paired.median(plain), paired.median(ours), paired.ratio(ours, plain)]
 
 
 if __name__ == "__main__":

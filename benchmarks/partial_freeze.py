@@ -1,11 +1,11 @@
-"""Seconds of an epoch with most of the backbone frozen: ours, ours without the activation cache, and a plain Trainer.
+"""Seconds per epoch with most of the backbone frozen: ours, ours without the activation cache, and a plain Trainer.
 
     python benchmarks/partial_freeze.py
     python benchmarks/partial_freeze.py --shared FOLDER    # texts of SST-2 instead of the demo's
 
-An epoch is timed from its first batch to its last step by the same callback on all sides, from the second epoch on:
-building the cache, evaluation and checkpoints are outside. Ours trains on images without random views, as the cache
-asks for; the plain Trainer crops and flips them at random and pads texts to 128 tokens, as the example scripts do.
+The same callback on all sides times an epoch from its first batch to its last step, from the second epoch on. Filling the
+cache, evaluation and checkpoints are not included. Ours trains on images without random views, which the cache requires. The
+plain Trainer crops and flips images at random and pads texts to 128 tokens, as the example scripts do.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def main() -> None:
     if gpu:
         columns.append("rows/s")
         rows = [[*cells, runs[cells[0]]["ours"][0]["rows"] / cells[3]] for cells in rows]
-    title = "Most of the backbone frozen: seconds of an epoch, from the second on"
+    title = "Most of the backbone frozen: seconds per epoch, from the second epoch on"
     paired.publish(__file__, flags, title, columns, rows, runs)
 
 
 def measure(work: Workload, repeats: int) -> dict[str, list[paired.Run]]:
-    """The three sides of a workload."""
+    """Run the three sides of a workload."""
     still = {"augmentation": "none"} if work.task == "image-classification" else {}
     runs = paired.alternate(
         {
@@ -51,15 +51,15 @@ def measure(work: Workload, repeats: int) -> dict[str, list[paired.Run]]:
 
 
 def row(name: str, runs: dict[str, list[paired.Run]]) -> list[str | float]:
-    """Medians, and ratios within the pairs."""
+    """Return the row of the table: medians, and ratios within the pairs."""
     plain, uncached, ours = (paired.steady_epochs(runs[side]) for side in ("plain", "uncached", "ours"))
     return [
         name,
-        *map(paired.middle, (plain, uncached, ours)),
+        *map(paired.median, (plain, uncached, ours)),
         paired.ratio(plain, ours),
         paired.ratio(uncached, ours),
-        paired.median(runs["ours"], "disk_mb"),
-        paired.middle([run["seconds"] - sum(run["epoch_seconds"][1:]) for run in runs["ours"]]),
+        paired.median_of(runs["ours"], "disk_mb"),
+        paired.median([run["seconds"] - sum(run["epoch_seconds"][1:]) for run in runs["ours"]]),
     ]
 
 

@@ -1,11 +1,11 @@
-"""Rows × 1, × 4, × 16: what a row costs in time and memory stays the same.
+"""Time and memory per row with 1, 4 and 16 times as many rows.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --shared FOLDER
 
-A linear probe with the activation cache on texts and on images, and full fine-tuning on texts, each at three sizes of
-the same data. Time is that of training, without evaluation and checkpoints, by row and epoch. Memory is the peak of the
-process; the last column says what each further row added to it.
+A linear probe with the activation cache on texts and on images, and full fine-tuning on texts, each with three sizes of
+the same data. Time is training time per row and epoch, without evaluation and checkpoints. Memory is the peak of the
+process; the last column is the memory that each additional row needs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
         runs[title] = dict(zip(map(str, sizes), found.values(), strict=True))
         rows += table(title, epochs, runs[title])
     columns = ["workload", "rows", "train s", "ms per row and epoch", "x that of the fewest rows", "peak MB"]
-    columns += ["kB per further row"]
+    columns += ["kB per added row"]
     if any(paired.on_gpu(sides) for sides in runs.values()):
         columns.append("rows/s")
         rows = [[*cells, 1000 / cells[3]] for cells in rows]
@@ -44,22 +44,22 @@ def main() -> None:
 
 
 def shortened(work: Workload, rows: int, epochs: int, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Our side on so many training rows, with little else."""
+    """Return our side with this number of training rows and few others."""
     few = {"max_train_samples": rows, "max_eval_samples": 16, "max_predict_samples": 16}
     return work.ours(num_train_epochs=epochs, eval_strategy="no", save_strategy="no", **few, **settings)
 
 
 def table(name: str, epochs: int, runs: dict[str, list[paired.Run]]) -> list[list[Any]]:
-    """One row a size."""
+    """Return one row per size."""
     cells: list[list[Any]] = []
     fewest = next(iter(runs))
     for size, side in runs.items():
-        rows, seconds, peak = int(size), paired.values(side, "seconds"), paired.median(side, "peak_mb")
+        rows, seconds, peak = int(size), paired.values(side, "seconds"), paired.median_of(side, "peak_mb")
         share = [one / rows for one in seconds]
         first = [one / int(fewest) for one in paired.values(runs[fewest], "seconds")]
         added = (peak - cells[-1][5]) * 1024 / (rows - cells[-1][1]) if cells else ""
-        by_row = 1000 * paired.middle(share) / epochs
-        cells.append([name, rows, paired.middle(seconds), by_row, paired.ratio(share, first), peak, added])
+        by_row = 1000 * paired.median(share) / epochs
+        cells.append([name, rows, paired.median(seconds), by_row, paired.ratio(share, first), peak, added])
     return cells
 
 

@@ -1,10 +1,10 @@
-"""Where activations are kept: NumPy files, Arrow through datasets, and safetensors, written and read in random batches.
+"""Storage formats for activations: NumPy files, Arrow through datasets, and safetensors.
 
-    python benchmarks/storage.py                  # rows of a class token, a ResNet feature map and a row of tokens
+    python benchmarks/storage.py                  # a class token, a sequence of tokens, a ResNet feature map
 
-Each form holds the same bfloat16 rows (as 16-bit integers where the form has no bfloat16). Writing is timed with the flush
-to the page cache; reading is one epoch of random batches of 32 into a tensor, from the page cache. Medians of the repeats,
-in milliseconds per 1,000 rows.
+Each format stores the same bfloat16 rows (as 16-bit integers if it has no bfloat16). Writing includes the flush to the page
+cache. Reading is one epoch of random batches of 32 rows from the page cache into a tensor. The table shows medians over the
+repeats, in milliseconds per 1,000 rows.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
                 }
             )
     show_table(
-        f"Keeping {rows} rows, median of {repeats}: ms per 1,000 rows",
+        f"Storing {rows} rows, median of {repeats}: ms per 1,000 rows",
         ("activations", "form", "write", "read"),
         [[r["activations"], r["form"], f"{r['write_ms']:.1f}", f"{r['read_ms']:.1f}"] for r in table],
     )
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def measure(write: Callable[[Path, torch.Tensor], Reader], values: torch.Tensor) -> tuple[float, float]:
-    """Seconds of writing, and of reading all rows once in random batches; what is read is checked."""
+    """Return the seconds for writing, and for reading all rows once in random batches; check one batch."""
     with tempfile.TemporaryDirectory() as scratch:
         began = time.perf_counter()
         read = write(Path(scratch), values)
@@ -72,7 +72,7 @@ def measure(write: Callable[[Path, torch.Tensor], Reader], values: torch.Tensor)
 
 
 def numpy_files(folder: Path, values: torch.Tensor) -> Reader:
-    """As the package does it."""
+    """Write as the package does."""
     lengths = np.ones(len(values), dtype=np.int64)
     store = ActivationStore(folder / "store", tuple(values.shape[1:]), values.dtype, lengths, tokens=False)
     for number in range(store.files):
@@ -81,7 +81,7 @@ def numpy_files(folder: Path, values: torch.Tensor) -> Reader:
 
 
 def arrow(folder: Path, values: torch.Tensor) -> Reader:
-    """A datasets.Dataset with one fixed-size list a row, saved to disk and memory-mapped."""
+    """Write a datasets.Dataset with one fixed-size list per row, which is memory-mapped for reading."""
     import datasets
     from datasets import Dataset, Features, Sequence, Value, load_from_disk
 
@@ -100,7 +100,7 @@ def arrow(folder: Path, values: torch.Tensor) -> Reader:
 
 
 def safetensors(folder: Path, values: torch.Tensor) -> Reader:
-    """One tensor in one file, rows read as slices."""
+    """Write one tensor to one file, and read rows as slices."""
     from safetensors import safe_open
     from safetensors.torch import save_file
 

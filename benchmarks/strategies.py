@@ -1,12 +1,12 @@
-"""The table behind ``--strategy auto``: data sets × strategies, accuracy on the test rows and seconds, over three seeds.
+"""The table behind ``--strategy auto``: test accuracy and seconds of each strategy on several data sets, over three seeds.
 
     python benchmarks/strategies.py                                    # the demo's two data sets, few rows
-    python benchmarks/strategies.py --shared FOLDER --markdown         # more data sets, as docs/strategies.md shows them
+    python benchmarks/strategies.py --shared FOLDER --markdown         # the table of docs/strategies.md
 
-Every cell is the ordinary recipe at its defaults with ``--strategy`` named, on the first training rows of the set (of
-images, rows drawn with a fixed seed). Seeds change the head's first weights, the order of the rows and the random views;
-the held-out rows stay the same. Seconds are those of training, with evaluations and checkpoints. A run finds in the
-activation cache what a run before it has kept, except that every strategy and seed starts with a cache of its own.
+Each cell is the ordinary recipe with its defaults and ``--strategy``, on the first training rows of the data set (for
+images, a random sample with a fixed seed). The seed changes the initial weights of the head, the order of the rows and the
+random views; the held-out rows stay the same. Seconds are training time, including evaluations and checkpoints. Each
+strategy and seed starts with an empty activation cache.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="only these data sets")
     parser.add_argument("--strategies", nargs="+", default=STRATEGIES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown too")
-    parser.add_argument("--quick", action="store_true", help="one seed, one epoch, few rows: that it works")
+    parser.add_argument("--markdown", action="store_true", help="also print the table as Markdown")
+    parser.add_argument("--quick", action="store_true", help="one seed, one epoch and few rows, to test the script")
     known = parser.parse_args()
     every = shared_jobs(known.shared) if known.shared else demo_jobs()
     jobs = [job for job in every if not known.only or job["data"] in known.only]
@@ -60,7 +60,7 @@ QUICK = {"num_train_epochs": 1, "max_train_samples": 48, "max_eval_samples": 16,
 
 
 def demo_jobs() -> list[dict[str, Any]]:
-    """The packaged data sets, 400 rows of each."""
+    """Return the jobs on 400 rows of each packaged data set."""
     cache = cache_dir()
     files = {f"{split}_file": str(path) for split, path in text_data(cache).items()}
     few = {"max_train_samples": 400, "max_predict_samples": 400}
@@ -82,7 +82,7 @@ def demo_jobs() -> list[dict[str, Any]]:
 
 
 def shared_jobs(root: Path) -> list[dict[str, Any]]:
-    """Small sets of a folder beside the checkout; images at 128 pixels."""
+    """Return the jobs on small data sets of a folder; images at 128 pixels."""
     mobilenet = root / "models" / "mobilenet_v1_075_224"
     bert = text_checkpoint(cache_dir())
     sizes = {"flowers12": (60, 240), "trashnet": (240,), "sst2": (100, 400), "tweeteval_emotion": (600,)}
@@ -105,7 +105,7 @@ def shared_jobs(root: Path) -> list[dict[str, Any]]:
 
 
 def measure(data: str, task: str, model: Path, flags: dict[str, Any], strategy: str, seed: int) -> dict[str, float]:
-    """One run: accuracy on test and validation rows, seconds of training."""
+    """Run the recipe once; return the accuracy on test and validation rows, and the seconds of training."""
     with tempfile.TemporaryDirectory() as scratch:
         metrics = fine_tune(
             task,
@@ -126,7 +126,7 @@ def measure(data: str, task: str, model: Path, flags: dict[str, Any], strategy: 
 
 
 def summary(runs: list[dict[str, Any]]) -> list[list[str]]:
-    """One line a data set and strategy."""
+    """Return one row per data set and strategy."""
     table = []
     for data, strategy in dict.fromkeys((run["data"], run["strategy"]) for run in runs):
         cell = [run for run in runs if (run["data"], run["strategy"]) == (data, strategy)]

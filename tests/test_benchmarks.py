@@ -41,7 +41,7 @@ def test_every_script_answers_help_and_stands_in_the_readme():
 def test_the_ratio_is_the_median_of_the_ratios_within_the_pairs(paired):
     above, below = [10.0, 30.0, 100.0], [1.0, 10.0, 20.0]
     assert paired.ratio(above, below) == 5.0  # of 10, 3 and 5; the ratio of the medians is 3
-    assert paired.middle(above) == 30.0
+    assert paired.median(above) == 30.0
     with pytest.raises(ValueError, match="shorter"):
         paired.ratio(above, below[:2])
 
@@ -52,7 +52,7 @@ def test_medians_are_taken_over_the_runs_of_a_side(paired):
         {"seconds": 1.0, "epoch_seconds": [9.0, 1.0]},
         {"seconds": 8.0, "epoch_seconds": [0.0, 5.0, 6.0, 100.0]},
     ]
-    assert paired.median(runs, "seconds") == 3.0
+    assert paired.median_of(runs, "seconds") == 3.0
     assert paired.steady_epochs(runs) == [3.0, 1.0, 6.0]  # the first epoch is left out
 
 
@@ -99,4 +99,4 @@ def test_results_hold_the_table_and_the_single_runs(paired, tmp_path, monkeypatc
 
 
 def test_numbers_are_printed_with_three_digits(paired):
-    assert [paired.shown(cell) for cell in (0.123, 12.34, 1234.5, 7, "x")] == ["0.12", "12.3", "1234", "7", "x"]
+    assert [paired.format_cell(cell) for cell in (0.123, 12.34, 1234.5, 7, "x")] == ["0.12", "12.3", "1234", "7", "x"]

@@ -1,1 +1,1 @@
-"""What the benchmark scripts share: paired runs, the sides that are compared, and what they run on."""
+"""Shared by the benchmark scripts: paired runs, the sides that are compared, and their workloads."""

@@ -1,4 +1,4 @@
-"""What no Trainer can beat: one inference pass over tensors in memory, and a bare loop over batches made beforehand."""
+"""Lower bounds on training time: an inference pass over tensors in memory, and a bare loop over prepared batches."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from measure.sides import now
 
 
 def inference_pass(**flags: Any) -> dict[str, Any]:
-    """Training and validation images through the network once, 64 at a time, in the precision that ours uses.
+    """Time one pass of training and validation images through the network, 64 at a time, in the precision of ours.
 
     Args:
         flags: model and data, as for ours.
 
     Returns:
-        ``seconds`` of the pass, ``decode_seconds`` of reading and preprocessing the rows before it, one by one, and the
-        number of ``rows``. One batch goes ahead untimed.
+        ``seconds`` of the pass, ``decode_seconds`` for reading and preprocessing the rows before it, one by one, and
+        the number of ``rows``. One batch is passed before the timing starts.
     """
     task = task_module("image-classification")
     config, splits = read("image-classification", flags)
@@ -51,13 +51,13 @@ def inference_pass(**flags: Any) -> dict[str, Any]:
 
 
 def bare_loop(**flags: Any) -> dict[str, Any]:
-    """One epoch of ``--strategy full`` on texts without a Trainer: the same batches in the same order, all made before.
+    """Time an epoch of ``--strategy full`` on texts without a Trainer: the same batches in order, prepared beforehand.
 
     Args:
         flags: as for ours.
 
     Returns:
-        ``seconds`` of the loop, the numbers of ``rows`` and of ``tokens`` (without padding).
+        ``seconds`` of the loop, and the numbers of ``rows``, ``tokens`` (without padding) and ``steps``.
     """
     task = task_module("text-classification")
     config, splits = read("text-classification", flags)
@@ -87,17 +87,17 @@ def bare_loop(**flags: Any) -> dict[str, Any]:
 
 
 def batches_of(rows: Any, collate: Any, size: int) -> list[dict[str, torch.Tensor]]:
-    """The batches of our first epoch with the default seed, on the device."""
+    """Return the batches of our first epoch with the default seed, on the device."""
     sampler = LengthGroupedSampler(list(rows["length"]), size, seed=42)
     batches = [collate([rows[index] for index in indices]) for indices in BatchSampler(sampler, size, drop_last=False)]
     return [{key: value.to(device()) for key, value in batch.items()} for batch in batches]
 
 
 def autocast() -> Any:
-    """bf16 where the hardware computes in it."""
+    """Return a bf16 autocast if the hardware supports it."""
     return torch.autocast(device().type, dtype=torch.bfloat16) if has_fast_bf16() else nullcontext()
 
 
 def device() -> torch.device:
-    """The GPU where there is one."""
+    """Return the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

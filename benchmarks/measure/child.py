@@ -1,4 +1,4 @@
-"""The process of one side: calls its function and writes what it returns, with the peak memory of the process."""
+"""The process of one side: calls its function and writes the result with the peak memory of the process."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 
 def main(side: str, arguments: str, scratch: str) -> None:
-    """Call ``module:function``; what it prints goes to ``output`` in the scratch folder, the answer to ``answer.json``.
+    """Call ``module:function``; write its output to ``output`` in the scratch folder, its result to ``answer.json``.
 
     Args:
-        side: ``module:function`` of this folder.
+        side: ``module:function`` in this folder.
         arguments: its keyword arguments, as JSON.
-        scratch: a folder of this process alone, where its caches are too.
+        scratch: a folder for this process only, which also holds its caches.
     """
     output = os.open(f"{scratch}/output", os.O_WRONLY | os.O_CREAT)
     for stream in (1, 2):
@@ -30,17 +30,17 @@ def main(side: str, arguments: str, scratch: str) -> None:
 
 
 def empty_caches(folder: Path) -> None:
-    """Let this process find nothing that another has kept."""
+    """Give this process its own, empty caches."""
     os.environ["HF_FINETUNE_CACHE"] = str(folder / "cache")
     os.environ["HF_DATASETS_CACHE"] = str(folder / "datasets")
-    if "datasets" in sys.modules:  # it has read the environment already
+    if "datasets" in sys.modules:  # it has already read the environment
         sys.modules["datasets.config"].HF_DATASETS_CACHE = folder / "datasets"
 
 
 def peak_mb() -> float:
-    """Peak resident memory of this process or of its largest child, whichever is more, in MB.
+    """Return the larger of the peak resident memory of this process and that of its largest child, in MB.
 
-    The kernel's ``ru_maxrss`` begins with what the parent held when it started the process; ``VmHWM`` does not.
+    ``ru_maxrss`` starts with the memory of the parent when it started the process; ``VmHWM`` does not.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -52,7 +52,7 @@ def peak_mb() -> float:
 
 
 def device() -> dict[str, Any]:
-    """Where the side ran, and the peak of the memory of the GPU if it was one."""
+    """Return the device that the side ran on, with the peak GPU memory."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return {"device": "cpu"}

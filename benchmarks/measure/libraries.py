@@ -1,4 +1,4 @@
-"""What all sides import, loaded once: on two slow cores that takes longer than most of what is measured."""
+"""Imports of all sides, loaded once, because on two slow cores they take longer than most measurements."""
 
 import datasets
 import evaluate

@@ -1,4 +1,4 @@
-"""Models with random weights and images of noise, made on the fly: for speed and memory alone."""
+"""Models with random weights and images of noise, for measuring speed and memory."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ CLASSES = 4
 
 
 def resnet50(folder: str) -> None:
-    """ResNet-50 at 224 pixels."""
+    """Save a ResNet-50 for 224 pixels."""
     torch.manual_seed(0)
     ResNetForImageClassification(ResNetConfig(num_labels=CLASSES)).save_pretrained(folder)
     ViTImageProcessor(size={"height": 224, "width": 224}).save_pretrained(folder)
 
 
 def vit_small(folder: str) -> None:
-    """ViT-S/16 at 224 pixels: 12 blocks of width 384 with 6 heads."""
+    """Save a ViT-S/16 for 224 pixels: 12 blocks of width 384 with 6 heads."""
     torch.manual_seed(0)
     size = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "intermediate_size": 1536}
     ViTForImageClassification(ViTConfig(num_labels=CLASSES, **size)).save_pretrained(folder)
@@ -37,7 +37,7 @@ def vit_small(folder: str) -> None:
 
 
 def bert_small(folder: str, tokenizer: str) -> None:
-    """A BERT of 12 blocks of width 384 with 12 heads, with the tokenizer of another checkpoint."""
+    """Save a BERT with 12 blocks of width 384 and 12 heads, with the tokenizer of another checkpoint."""
     torch.manual_seed(0)
     size = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 1536}
     BertForSequenceClassification(BertConfig(**size)).save_pretrained(folder)
@@ -45,7 +45,7 @@ def bert_small(folder: str, tokenizer: str) -> None:
 
 
 def make_images(folder: str, train: int, validation: int) -> None:
-    """JPEGs of 500 × 375 pixels by class: smooth noise with some grain, about as hard to decode as photographs."""
+    """Write JPEGs of 500 × 375 pixels in class folders: smooth noise with grain, about as hard to decode as photographs."""
     random = np.random.default_rng(0)
     for split, rows in (("train", train), ("validation", validation)):
         for row in range(rows):

@@ -1,4 +1,4 @@
-"""Paired runs: every side in a process of its own, the sides alternating, medians and ratios over the pairs, one table."""
+"""Paired runs: each side in its own process, in alternating order, with medians and ratios over the pairs."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ Run = dict[str, Any]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """The flags that every script has."""
+    """Return a parser with the flags that all scripts share."""
     flags = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--shared", type=Path, help="folder with data/<name>/ and models/<name>/ (default: the demo's)")
-    flags.add_argument("--repeats", type=int, default=3, help="paired runs; the table holds their medians (default: 3)")
-    flags.add_argument("--quick", action="store_true", help="tiny and once, to see that the script works")
+    flags.add_argument("--repeats", type=int, default=3, help="paired runs; the table shows their medians (default: 3)")
+    flags.add_argument("--quick", action="store_true", help="one tiny run, to test the script")
     return flags
 
 
 def run_side(side: str, *, bare: bool = False, **arguments: Any) -> Run:
-    """Call a function of this folder in a process of its own, with empty caches of its own.
+    """Call a function of this folder in its own process, with its own, empty caches.
 
     Args:
         side: ``module:function``, e.g. ``sides:ours``.
-        bare: start from a bare interpreter, so that peak memory counts only what this side imports. Otherwise the process
-            is forked from one that has imported the libraries and done nothing else, where that is safe.
-        arguments: of the function; JSON.
+        bare: start from a new interpreter, so that peak memory counts only what this side imports. Otherwise, if it is
+            safe, the process is forked from one that has only imported the libraries.
+        arguments: keyword arguments of the function, JSON-serialisable.
 
     Returns:
-        What the function returns, and ``peak_mb``, ``device`` and (on a GPU) ``peak_gpu_mb`` of the process.
+        The result of the function, and ``peak_mb``, ``device`` and (on a GPU) ``peak_gpu_mb`` of the process.
 
     Raises:
-        SystemExit: the side failed; with the end of what it said.
+        SystemExit: the side failed; the message ends with its last output.
     """
     with TemporaryDirectory(prefix="benchmark-") as scratch:
         words = (side, json.dumps(arguments), scratch)
@@ -59,7 +59,7 @@ def run_side(side: str, *, bare: bool = False, **arguments: Any) -> Run:
 
 
 def _forks_safely() -> bool:
-    """A GPU that the libraries have looked at while they were imported is lost to forked processes."""
+    """Return whether forking is safe: a GPU that was initialised during imports cannot be used in forked processes."""
     return sys.platform == "linux" and not any(Path(gpu).exists() for gpu in ("/dev/nvidiactl", "/dev/kfd"))
 
 
@@ -79,7 +79,7 @@ def _fork(words: Sequence[str]) -> int:
 
 
 def _set_environment() -> None:
-    """Processes find this folder, and ask nothing of the Hub."""
+    """Let child processes import this folder, and keep them offline."""
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if str(FOLDER) not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(FOLDER), *filter(None, paths)])
@@ -89,10 +89,10 @@ def _set_environment() -> None:
 def alternate(
     sides: Mapping[str, tuple[str, Mapping[str, Any]]], repeats: int, *, bare: bool = False
 ) -> dict[str, list[Run]]:
-    """Run all sides once per repeat, every second time in reverse: what drifts does not favour a side.
+    """Run all sides once per repeat, in reverse order every second time, so that drift favours no side.
 
     Args:
-        sides: by name, the side and its arguments; see :func:`run_side`.
+        sides: name → side and its arguments; see :func:`run_side`.
         repeats: runs of each side.
         bare: see :func:`run_side`.
     """
@@ -106,46 +106,46 @@ def alternate(
 
 
 def order(names: Sequence[str], repeat: int) -> list[str]:
-    """The order of the sides in one repeat."""
+    """Return the order of the sides in one repeat."""
     return list(names) if repeat % 2 == 0 else list(reversed(names))
 
 
-def median(runs: Sequence[Run], key: str) -> float:
-    """The median of one figure over the runs of a side."""
-    return middle(values(runs, key))
+def median_of(runs: Sequence[Run], key: str) -> float:
+    """Return the median of one figure over the runs of a side."""
+    return median(values(runs, key))
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """The median of the ratios within the pairs, which is not the ratio of the medians.
+    """Return the median of the ratios within the pairs, which is not the ratio of the medians.
 
     Raises:
-        ValueError: the sides have unlike numbers of runs.
+        ValueError: the sides have different numbers of runs.
     """
     return statistics.median(one / other for one, other in zip(above, below, strict=True))
 
 
-def middle(figures: Sequence[float]) -> float:
-    """The median."""
+def median(figures: Sequence[float]) -> float:
+    """Return the median."""
     return statistics.median(figures)
 
 
 def values(runs: Sequence[Run], key: str) -> list[float]:
-    """One figure of every run of a side."""
+    """Return one figure of each run of a side."""
     return [run[key] for run in runs]
 
 
 def steady_epochs(runs: Sequence[Run]) -> list[float]:
-    """Seconds of an epoch of every run: the median of its epochs from the second on."""
+    """Return the seconds per epoch of each run: the median of its epochs from the second on."""
     return [statistics.median(run["epoch_seconds"][1:]) for run in runs]
 
 
 def on_gpu(runs: Mapping[str, Sequence[Run]]) -> bool:
-    """Whether the sides ran on a GPU."""
+    """Return whether the sides ran on a GPU."""
     return any(run["device"] == "cuda" for side in runs.values() for run in side)
 
 
 def require_equal(runs: Mapping[str, Sequence[Run]], key: str) -> None:
-    """Sides that do unlike work are not compared.
+    """Refuse to compare sides that differ in this figure.
 
     Raises:
         SystemExit: the figure differs between the sides.
@@ -163,18 +163,18 @@ def publish(
     rows: Sequence[Sequence[Any]],
     runs: Mapping[str, Any],
 ) -> None:
-    """Print the table, and write it with all single runs to ``results/``.
+    """Print the table, and write it with all runs to ``results/``.
 
     Args:
         script: the ``__file__`` of the script.
-        flags: what it was called with; a quick run writes to a file of its own.
-        title: of the table.
-        columns: their names.
-        rows: cells; numbers are rounded to three digits in print.
-        runs: the single runs.
+        flags: its flags; a quick run writes to a separate file.
+        title: title of the table.
+        columns: names of the columns.
+        rows: cells; numbers are rounded to three digits when printed.
+        runs: the individual runs.
     """
-    title = f"Quick, says nothing: {title}" if flags.quick else title
-    show_table(title, columns, [[shown(cell) for cell in row] for row in rows])
+    title = f"Quick test, not a measurement: {title}" if flags.quick else title
+    show_table(title, columns, [[format_cell(cell) for cell in row] for row in rows])
     results = FOLDER / "results"
     results.mkdir(exist_ok=True)
     content = {
@@ -187,8 +187,8 @@ def publish(
     write_json(results / f"{Path(script).stem}{'-quick' if flags.quick else ''}.json", content)
 
 
-def shown(cell: Any) -> str:
-    """A cell as the table shows it: three digits, none of them after the point from 100 on."""
+def format_cell(cell: Any) -> str:
+    """Format a cell with three significant digits, without decimals from 100 on."""
     if not isinstance(cell, float):
         return str(cell)
     if abs(cell) >= 100:

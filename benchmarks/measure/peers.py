@@ -1,8 +1,8 @@
-"""The peers: a plain ``transformers.Trainer`` at the defaults of transformers' own example scripts, in float32.
+"""The peers: a plain ``transformers.Trainer`` with the defaults of the transformers example scripts, in float32.
 
 Images follow ``run_image_classification.py`` (random crops and flips of images that are decoded at every access,
-8 rows a step), texts ``run_glue.py`` and ``run_classification.py`` (padded to 128 tokens; 32 rows a step, as the
-examples' page asks for). Rows and frozen parts are those of our side.
+8 rows per step). Texts follow ``run_glue.py`` and ``run_classification.py`` (padded to 128 tokens, 32 rows per step, as in
+the README of the examples). Rows and frozen parameters are the same as on our side.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def trainer_images(strategy: str, settings: dict[str, Any], judge: bool, **flags
     """Fine-tune on images as ``run_image_classification.py`` does.
 
     Args:
-        strategy: which parts get no gradient; as ``--strategy`` of ours.
-        settings: ``TrainingArguments`` beside the example's.
+        strategy: which parameters get no gradient, as ``--strategy`` of ours.
+        settings: ``TrainingArguments`` in addition to the example's.
         judge: whether the trained model is evaluated on the test rows.
         flags: model and data, as for ours.
     """
@@ -92,7 +92,7 @@ def trainer_texts(strategy: str, settings: dict[str, Any], judge: bool, **flags:
 def fit(
     model: Any, strategy: str, train: Any, validation: Any, test: Any, collate: Any, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """Train, and time it: epochs and steps by the clock, ``train()`` as a whole in ``seconds``."""
+    """Train, and time each epoch and step and, in ``seconds``, all of ``train()``."""
     freeze(model, strategy)
     clock = install_clock()
     with tempfile.TemporaryDirectory() as scratch:
@@ -118,7 +118,7 @@ def fit(
 
 
 def freeze(model: Any, strategy: str) -> None:
-    """``requires_grad = False`` for what our strategy freezes, and nothing more: the way it is mostly done."""
+    """Set ``requires_grad = False`` on what our strategy freezes, and nothing else, as most scripts do."""
     stages = read_stages(model)
     (phase,) = make_phases(strategy, stages, Rates(*[1.0] * len(Rates.__dataclass_fields__)))
     frozen = {name for stage in stages if stage.name not in phase.trains for name in stage.parameters}
@@ -128,7 +128,7 @@ def freeze(model: Any, strategy: str) -> None:
 
 
 def example_transforms(processor: Any) -> tuple[Any, Any]:
-    """Training and evaluation transforms of ``run_image_classification.py``."""
+    """Return the training and evaluation transforms of ``run_image_classification.py``."""
     if hasattr(processor, "train_transforms"):  # timm's
         return processor.train_transforms, processor.val_transforms
     size = processor.size
@@ -142,7 +142,7 @@ def example_transforms(processor: Any) -> tuple[Any, Any]:
 
 
 def with_views(rows: Any, views: Any) -> Any:
-    """Rows that are decoded and transformed whenever they are asked for."""
+    """Return the rows, decoded and transformed at every access."""
 
     def transform(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         batch["pixel_values"] = [views(image.convert("RGB")) for image in batch["image"]]
@@ -152,11 +152,11 @@ def with_views(rows: Any, views: Any) -> Any:
 
 
 def accuracy(scored: Any) -> dict[str, float]:
-    """Share of right answers."""
+    """Return the accuracy."""
     logits = scored.predictions[0] if isinstance(scored.predictions, tuple) else scored.predictions
     return {"accuracy": float((np.argmax(logits, axis=1) == scored.label_ids).mean())}
 
 
 def nothing() -> dict[str, Any]:
-    """What a process needs that has loaded the libraries of the peer."""
+    """Do nothing: the memory of the imports of the peer."""
     return {}

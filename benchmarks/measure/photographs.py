@@ -1,4 +1,4 @@
-"""Images of a camera's size, and our side with a second clock: for how long the model waits for its next batch."""
+"""Images of camera size, and our side with the time that the model waits for its next batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from measure.models import CLASSES
 
 
 def make_photographs(folder: str, width: int, height: int, train: int, validation: int) -> None:
-    """JPEGs (quality 90) by class: smooth noise with a little grain, some 2 bits a pixel like a camera's."""
+    """Write JPEGs (quality 90) in class folders: smooth noise with a little grain, about 2 bits per pixel as from a camera."""
     random = np.random.default_rng(0)
     for split, rows in (("train", train), ("validation", validation)):
         for row in range(rows):
@@ -28,7 +28,7 @@ def make_photographs(folder: str, width: int, height: int, train: int, validatio
 
 
 def ours(**flags: Any) -> dict[str, Any]:
-    """As ``sides:ours`` on images, with ``wait_seconds``: the time within training in which a batch is waited for."""
+    """Run ``sides:ours`` on images, and add ``wait_seconds``: the time in training spent waiting for batches."""
     waited = 0.0
     untimed = Trainer.get_batch_samples
 

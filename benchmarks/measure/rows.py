@@ -1,4 +1,4 @@
-"""The same rows for every side: read, audited and split as our recipes do it."""
+"""The same rows for all sides: read, audited and split as in our recipes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hf_finetune.data import Splits, audit, load_splits
 
 
 def read(task: str, flags: dict[str, Any]) -> tuple[Config, Splits]:
-    """The checked configuration of these flags, and the rows that they name."""
+    """Return the parsed configuration of these flags, and the rows that they name."""
     argv = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
     config = parse([*argv, "--output_dir", "nowhere"])
     kind = task_module(task).KIND
@@ -18,5 +18,5 @@ def read(task: str, flags: dict[str, Any]) -> tuple[Config, Splits]:
 
 
 def task_module(task: str) -> Any:
-    """The module of a task: ``text-classification`` is ``hf_finetune.tasks.text_classification``."""
+    """Return the module of a task: ``text-classification`` is ``hf_finetune.tasks.text_classification``."""
     return importlib.import_module(f"hf_finetune.tasks.{task.replace('-', '_')}")

@@ -1,4 +1,4 @@
-"""Our side, and the clock that all sides with a Trainer share."""
+"""Our side, and the clock of all sides that use a Trainer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hf_finetune.packaged import fine_tune
 
 
 class Clock(TrainerCallback):
-    """Seconds of every epoch, and the time at which every step ended. Evaluations and checkpoints come in between."""
+    """Record the seconds of each epoch, and the time at which each step ended. Evaluations and checkpoints come between."""
 
     def __init__(self) -> None:
         self.epochs: list[float] = []
@@ -24,19 +24,19 @@ class Clock(TrainerCallback):
         self._began = 0.0
 
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
-        """The data loader is made after this."""
+        """Start the clock; the data loader is created after this."""
         self._began = now()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Not waited for on a GPU, where that would slow the steps down."""
+        """Record the time without synchronising a GPU, which would slow down the steps."""
         self.steps.append(time.perf_counter())
 
     def on_epoch_end(self, *_: Any, **__: Any) -> None:
-        """Evaluation, logging and saving follow."""
+        """Stop the clock, before evaluation, logging and saving."""
         self.epochs.append(now() - self._began)
 
     def figures(self) -> dict[str, Any]:
-        """What the table is made of."""
+        """Return seconds per epoch, and per step from the end of the first one."""
         steps = len(self.steps) - 1
         return {
             "epoch_seconds": self.epochs,
@@ -45,25 +45,25 @@ class Clock(TrainerCallback):
 
 
 def install_clock() -> Clock:
-    """A clock in every Trainer that this process makes, ours or the plain one."""
+    """Add a clock to each Trainer that this process creates, ours or the plain one, and return it."""
     clock = Clock()
     transformers.trainer.DEFAULT_CALLBACKS.insert(0, clock)
     return clock
 
 
 def now() -> float:
-    """The time when everything that was asked for is done."""
+    """Return the time after the GPU has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def ours(task: str, **flags: Any) -> dict[str, Any]:
-    """One run of the ordinary recipe with an empty activation cache.
+    """Run the ordinary recipe once, with an empty activation cache.
 
     Args:
         task: ``text-classification`` or ``image-classification``.
-        flags: of the command line.
+        flags: command-line flags.
     """
     clock = install_clock()
     with TemporaryDirectory() as scratch:
@@ -81,6 +81,6 @@ def ours(task: str, **flags: Any) -> dict[str, Any]:
 
 
 def nothing() -> dict[str, Any]:
-    """What a process needs that has loaded the libraries of our side."""
+    """Import the libraries of our side, to measure their memory."""
     importlib.import_module("hf_finetune.training")
     return {}

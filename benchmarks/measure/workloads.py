@@ -1,4 +1,4 @@
-"""What the sides run on: the demo's data and checkpoints, those of a shared folder, and models made on the fly."""
+"""The workloads: data and checkpoints of the demo or of a shared folder, and models with random weights."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Side = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Workload:
-    """A model, its rows, and what of it trains.
+    """A model, its rows, and a strategy.
 
     Args:
-        name: the row of the table.
+        name: name in the table.
         task: ``text-classification`` or ``image-classification``.
         strategy: ``--strategy``.
-        flags: model, data and number of rows.
+        flags: model, data and number of rows, as command-line flags.
     """
 
     name: str
@@ -32,16 +32,16 @@ class Workload:
     flags: dict[str, Any]
 
     def ours(self, **more: Any) -> Side:
-        """Our side, with more flags."""
+        """Return our side, with more flags."""
         return "sides:ours", {"task": self.task, "strategy": self.strategy, **self.flags, **more}
 
     def peer(self, *, judge: bool = False, **settings: Any) -> Side:
-        """The plain Trainer, with more ``TrainingArguments``; ``judge``: its accuracy on the test rows as well."""
+        """Return the plain Trainer, with more ``TrainingArguments``; ``judge`` adds its accuracy on the test rows."""
         return PEERS[self.task], {"strategy": self.strategy, "settings": settings, "judge": judge, **self.flags}
 
 
 def photographs(shared: Path | None, strategy: str, **samples: int) -> Workload:
-    """Flowers-12 and MobileNetV1 of the shared folder, or the demo's solar cells and EfficientNet-Lite0."""
+    """Return Flowers-12 with MobileNetV1 from the shared folder, or the demo's solar cells with EfficientNet-Lite0."""
     if shared:
         flags = {
             "model_name_or_path": str(shared / "models" / "mobilenet_v1_075_224"),
@@ -56,7 +56,7 @@ def photographs(shared: Path | None, strategy: str, **samples: int) -> Workload:
 
 
 def film_reviews(shared: Path | None, strategy: str, **samples: int) -> Workload:
-    """SST-2 of the shared folder or the demo's film reviews, and the demo's MiniLM."""
+    """Return SST-2 from the shared folder or the demo's film reviews, with the demo's MiniLM."""
     cache = cache_dir()
     if shared:
         flags = {"dataset_name": str(shared / "data" / "sst2")}
@@ -69,11 +69,11 @@ def film_reviews(shared: Path | None, strategy: str, **samples: int) -> Workload
 
 
 def partly_frozen(shared: Path | None, folder: Path, *, images: int, texts: int) -> list[Workload]:
-    """A deep part frozen: ResNet-50 through layer3, ViT-S/16 10 of 12, MiniLM 4 of 6, a BERT of width 384 10 of 12.
+    """Return four models with most blocks frozen: MiniLM 4 of 6, BERT 10 of 12, ResNet-50 through layer3, ViT-S/16 10 of 12.
 
     Args:
         shared: see :func:`film_reviews`.
-        folder: where models and images are made.
+        folder: where models and images are written.
         images: training rows of the vision models.
         texts: training rows of the text encoders.
     """
