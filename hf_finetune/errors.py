@@ -40,6 +40,18 @@ class Stopped(Exception):
         self.number = number
 
 
+class Interrupted(Exception):
+    """A signal stopped the run, after a checkpoint was written.
+
+    Args:
+        number: the signal; the exit status is 128 plus it.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.number = number
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an exception's message, at most 200 characters of it."""
     return str(error).strip().split("\n")[0][:200]

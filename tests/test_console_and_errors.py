@@ -10,8 +10,7 @@ import pytest
 from hf_finetune.cli.status import run_as_script
 from hf_finetune.config import without_secrets
 from hf_finetune.console import is_main_process, say, show_table
-from hf_finetune.errors import UserError
-from hf_finetune.training.callbacks import Interrupted
+from hf_finetune.errors import Interrupted, UserError
 
 # The two lines of a mistake
 

@@ -13,7 +13,16 @@ from accelerate.commands.launch import launch_command_parser
 
 from hf_finetune.cli.main import VERBS
 from hf_finetune.cli.train import _seeds
-from hf_finetune.config import build_parser, parse
+from hf_finetune.config import (
+    CheckOptions,
+    EvaluateOptions,
+    PredictOptions,
+    PushOptions,
+    TrainOptions,
+    build_parser,
+    options_of,
+    parse,
+)
 from hf_finetune.packaged import RECIPES, accelerate_config_path
 from hf_finetune.tasks import TASKS
 
@@ -28,6 +37,11 @@ VERB_OPTIONS = {
     flag
     for verb in VERBS
     for flag in re.findall(r'add_argument\(\s*"(--\w+)"', (ROOT / f"hf_finetune/cli/{verb}.py").read_text("utf-8"))
+}
+VERB_OPTIONS |= {
+    f"--{option.name}"
+    for kind in (TrainOptions, CheckOptions, EvaluateOptions, PredictOptions, PushOptions)
+    for option in options_of(kind)
 }
 
 
@@ -349,11 +363,11 @@ def test_push_commands_parse(monkeypatch):
 
 
 def test_push_page_lists_every_flag_and_what_is_busy():
+    from hf_finetune.cli.push import build_parser as build_push_parser
     from hf_finetune.publish.hub.answers import BUSY, LONGEST, WAITS
 
     text = text_of(ROOT / "docs" / "push.md")
-    source = text_of(ROOT / "hf_finetune" / "cli" / "push.py")
-    flags = set(re.findall(r'add_argument\(\s*"--(\w+)"', source)) - {"hub_token"}
+    flags = {action.dest for action in build_push_parser()._actions} - {"hub_token", "help", "run"}
     assert set(re.findall(r"^\| `--(\w+)` \|", text, flags=re.MULTILINE)) == flags
     assert ", ".join(map(str, BUSY[:-1])) + f" or {BUSY[-1]}" in text
     assert (WAITS, LONGEST) == ((1, 2, 4), 60)

@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: there are errors (with ``--strict``, or warnings), after the report was written; or nothing could be read.
     """
-    parser = VerbParser(prog="hf-finetune check", add_help=False, allow_abbrev=False)
+    parser = VerbParser("hf-finetune check", add_help=False)
     parser.add_argument("task", nargs="?")
     parser.add_argument("--strict", action="store_true")
     known, rest = parser.parse_known_args(argv)

@@ -14,7 +14,7 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: fewer than two runs, a folder that is none, or runs that were judged on other rows.
     """
-    parser = VerbParser(prog="hf-finetune compare", description=__doc__, allow_abbrev=False)
+    parser = VerbParser("hf-finetune compare", __doc__)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders; all are compared with the first")
     parser.add_argument("--metric", help="a built-in metric (default: the one of the first run's headline)")
     parser.add_argument("--output", metavar="FILE", help="write the comparison as JSON")

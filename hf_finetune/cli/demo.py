@@ -7,7 +7,7 @@ from hf_finetune.cli.status import VerbParser
 
 def main(argv: list[str]) -> None:
     """Parse, and run one demo or both."""
-    parser = VerbParser(prog="hf-finetune demo", description=__doc__, allow_abbrev=False)
+    parser = VerbParser("hf-finetune demo", __doc__)
     parser.add_argument("which", nargs="?", choices=("text", "image"), help="only this one (default: both)")
     parser.add_argument("--output_dir", default="runs", help="folder of the run folders (default: runs)")
     known = parser.parse_args(argv)

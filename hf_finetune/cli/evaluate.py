@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hf_finetune.cli.status import VerbParser
+from hf_finetune.config import EvaluateOptions, add_options, find_options, options_of
 from hf_finetune.errors import UserError
 
 
@@ -14,19 +15,18 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: no run, or rows that do not suit its model.
     """
-    parser = VerbParser(prog="hf-finetune evaluate", description=__doc__, allow_abbrev=False)
+    parser = VerbParser("hf-finetune evaluate", __doc__)
     parser.add_argument("run", metavar="RUN", help="run folder")
-    rows = parser.add_mutually_exclusive_group()
-    rows.add_argument("--test_file", help="labelled rows (default: the run's own test rows)")
-    rows.add_argument("--test_dir", help="folder of images or .txt files, one sub-folder a class")
-    parser.add_argument("--output_dir", help="where the figures go (default: RUN/evaluations/NAME)")
-    parser.add_argument("--slice_column", nargs="+", help="columns by whose values the rows are judged as well")
-    parser.add_argument("--text_column", help="column of the text (default: what the run read)")
-    parser.add_argument("--label_column", help="column of the label (default: what the run read)")
+    add_options(
+        parser.add_mutually_exclusive_group(), find_options("test_file", "test_dir", default="the run's own rows")
+    )
+    add_options(parser, options_of(EvaluateOptions), bare=True)
+    add_options(parser, find_options("slice_column"), bare=True)
+    add_options(parser, find_options("text_column", "label_column", default="what the run read"), bare=True)
     known = parser.parse_args(argv)
     run = Path(known.run)
     if not (run / "config.yaml").is_file():
-        raise UserError("this is no run folder: it holds no config.yaml", where=known.run, fix="name a run folder.")
+        raise UserError("this is not a run folder: it holds no config.yaml", where=known.run, fix="name a run folder.")
 
     from hf_finetune.config import parse
     from hf_finetune.console import say

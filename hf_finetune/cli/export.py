@@ -13,7 +13,7 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: what :func:`hf_finetune.publish.export.export.export_run` refuses.
     """
-    parser = VerbParser(prog="hf-finetune export", description=__doc__, allow_abbrev=False)
+    parser = VerbParser("hf-finetune export", __doc__)
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run, with its data still in place")
     parser.add_argument("--format", choices=("onnx",), default="onnx", help="the only one so far (default: onnx)")
     parser.add_argument("--quantize", choices=("int8",), help="8-bit weights (default: float32)")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from hf_finetune.cli.status import VerbParser
+from hf_finetune.config import PredictOptions, add_options, find_options, options_of
 from hf_finetune.config.options import DataConfig
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.answer_files import FORMATS
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
 
 
 def _parser() -> VerbParser:
-    parser = VerbParser(prog="hf-finetune predict", description=__doc__, allow_abbrev=False)
+    parser = VerbParser("hf-finetune predict", __doc__)
     parser.add_argument("model", metavar="RUN_OR_MODEL", help="run folder, model folder or Hub id")
     parser.add_argument(
         "input",
@@ -61,27 +61,11 @@ def _parser() -> VerbParser:
         help="CSV, TSV, JSON, JSONL, Parquet or Arrow file of texts or of paths of images; folder or archive of "
         "images; one image",
     )
-    parser.add_argument(
-        "--output", default="predictions.csv", help="CSV, JSONL or Parquet file (default: predictions.csv)"
-    )
-    parser.add_argument(
-        "--top_k", type=int, metavar="K", help="also write the K most probable classes and their probabilities"
-    )
-    parser.add_argument("--text_column", help="column of the text (default: what the model was trained on)")
-    parser.add_argument("--text_columns", nargs="+", help="several columns that make one text")
-    parser.add_argument("--text_pair_column", help="column of the second text (default: what the model was trained on)")
-    parser.add_argument("--image_column", help="column of the paths of images (default: found by name)")
-    parser.add_argument("--image_root", help="folder that the paths start from (default: the table's own)")
-    parser.add_argument(
-        "--encoding", help="encoding of CSV, TSV and JSON files, e.g. cp1252 (default: found, and said)"
-    )
-    parser.add_argument("--delimiter", help="what separates the cells of CSV files (default: found)")
-    bad: dict[str, Any] = {"choices": ("error", "skip"), "default": "error"}
-    does = "does: stop before anything is predicted, or be left out and listed beside the output (default: error)"
-    parser.add_argument("--on_bad_row", help=f"what a row without text {does}", **bad)
-    parser.add_argument("--on_bad_image", help=f"what an unreadable image {does}", **bad)
-    parser.add_argument("--batch_size", type=int, default=64, help="rows at once (default: 64)")
-    parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model carries")
+    add_options(parser, options_of(PredictOptions), bare=True)
+    columns = ("text_column", "text_columns", "text_pair_column", "image_column")
+    add_options(parser, find_options(*columns, default="what the model was trained on"), bare=True)
+    reading = ("image_root", "encoding", "delimiter", "on_bad_row", "on_bad_image")
+    add_options(parser, find_options(*reading, "trust_remote_code"), bare=True)
     return parser
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from hf_finetune.cli.status import VerbParser
+from hf_finetune.config import PushOptions, add_options, find_options, options_of
 
 
 def main(argv: list[str]) -> None:
@@ -14,25 +14,12 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: no finished run, something private in it, no right to write there, or the Hub refused.
     """
-    parser = VerbParser(prog="hf-finetune push", description=__doc__, allow_abbrev=False)
-    parser.add_argument("run", metavar="RUN", type=Path, help="run folder, the one that holds model/")
-    parser.add_argument("--hub_model_id", required=True, help="NAMESPACE/NAME, or NAME in your own namespace")
-    parser.add_argument(
-        "--hub_private_repo",
-        nargs="?",
-        const=True,
-        type=_yes_or_no,
-        metavar="true|false",
-        help="make the repository private, or public; refused where it is the other (default: the Hub's own)",
-    )
-    parser.add_argument("--hub_revision", metavar="BRANCH", help="branch, made where there is none (default: main)")
-    parser.add_argument("--create_pr", action="store_true", help="propose the commit as a pull request")
-    kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--adapter_only", action="store_true", help="push an adapter as it is (default)")
-    kind.add_argument("--merged", action="store_true", help="push an adapter folded into its base, a whole model")
-    parser.add_argument("--commit_message", help="first line of the commit")
-    parser.add_argument("--hub_token", help="token (better: HF_TOKEN, which no list of processes shows)")
+    parser = build_parser()
     known = parser.parse_args(argv)
+    if known.hub_model_id is None:
+        parser.error("the following arguments are required: --hub_model_id")
+    if known.adapter_only and known.merged:
+        parser.error("argument --merged: not allowed with argument --adapter_only")
 
     from hf_finetune.publish.hub.destination import MESSAGE, Destination
     from hf_finetune.publish.hub.push import push_folder
@@ -50,7 +37,11 @@ def main(argv: list[str]) -> None:
     push_folder(known.run, to)
 
 
-def _yes_or_no(word: str) -> bool:
-    if word.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"true or false is expected, not {word!r}")
-    return word.lower() == "true"
+def build_parser() -> VerbParser:
+    """Return the parser; what ``train`` has as well is declared there."""
+    parser = VerbParser("hf-finetune push", __doc__)
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder, the one that holds model/")
+    taken = ("hub_model_id", "hub_private_repo", "hub_revision", "create_pr", "hub_token")
+    add_options(parser, find_options(*taken), bare=True)
+    add_options(parser, options_of(PushOptions), bare=True)
+    return parser

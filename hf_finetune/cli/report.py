@@ -13,7 +13,7 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: no run, a run that holds too little, or a page that cannot be written.
     """
-    parser = VerbParser(prog="hf-finetune report", description=__doc__, allow_abbrev=False)
+    parser = VerbParser("hf-finetune report", __doc__)
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument("--output", help="HTML file (default: report.html in the run folder)")
     known = parser.parse_args(argv)

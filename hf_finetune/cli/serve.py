@@ -6,6 +6,7 @@ import signal
 import sys
 
 from hf_finetune.cli.status import VerbParser
+from hf_finetune.config import add_options, find_options
 
 
 def main(argv: list[str]) -> None:
@@ -14,11 +15,11 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: no model, a port that is taken, or Gradio is not installed.
     """
-    parser = VerbParser(prog="hf-finetune serve", description=__doc__, allow_abbrev=False)
+    parser = VerbParser("hf-finetune serve", __doc__)
     parser.add_argument("model", metavar="RUN_OR_MODEL", help="run folder, model folder or Hub id")
     parser.add_argument("--host", default="127.0.0.1", help="address of the page (default: this machine alone)")
     parser.add_argument("--port", type=int, default=7860, help="port of the page (default: 7860)")
-    parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model carries")
+    add_options(parser, find_options("trust_remote_code"), bare=True)
     known = parser.parse_args(argv)
 
     from pathlib import Path

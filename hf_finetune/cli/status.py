@@ -1,4 +1,4 @@
-"""Exit status: 0 done, 2 the user can mend it, 128 + signal interrupted; anything else is a defect of ours."""
+"""Exit status: 0 done, 2 the user can fix it, 128 + signal interrupted; anything else is a defect of ours."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from hf_finetune.config.flags import with_underscores
+from hf_finetune.config.help import HelpFormatter
 from hf_finetune.console import is_main_process
-from hf_finetune.errors import Stopped, UserError
+from hf_finetune.errors import Interrupted, Stopped, UserError
 
 
 def run_as_script(main: Callable[[], Any]) -> int:
@@ -30,15 +32,13 @@ def run_as_script(main: Callable[[], Any]) -> int:
         return 128 + stop.number
     except KeyboardInterrupt:
         return 130
-    except Exception as error:
-        if type(error).__name__ != "Interrupted":  # not imported here: that would load torch for --help
-            raise
+    except Interrupted as error:
         if is_main_process():
             print(
                 f"{error}; a checkpoint was written. Go on with (under the same launcher):\n  {_resume_command()}",
                 file=sys.stderr,
             )
-        return 128 + error.number  # type: ignore[attr-defined]
+        return 128 + error.number
     return 0
 
 
@@ -68,7 +68,19 @@ def _drop(words: list[str], flag: str) -> list[str]:
 
 
 class VerbParser(argparse.ArgumentParser):
-    """argparse whose complaints are a UserError."""
+    """argparse whose complaints are a UserError.
+
+    The flags of runs are taken over from :mod:`hf_finetune.config` by name, so that each is declared once.
+    """
+
+    def __init__(self, program: str, description: str | None = None, **options: Any) -> None:
+        super().__init__(
+            prog=program, description=description, allow_abbrev=False, formatter_class=HelpFormatter, **options
+        )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does; ``--top-k`` is ``--top_k``."""
+        return super().parse_known_args(with_underscores(sys.argv[1:] if args is None else args), namespace)
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse for every mistake on the command line."""

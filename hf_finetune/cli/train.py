@@ -20,12 +20,12 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: an unknown task, or an unknown accelerate configuration.
     """
-    parser = VerbParser(prog="hf-finetune train", add_help=False, allow_abbrev=False)
+    parser = VerbParser("hf-finetune train", add_help=False)
     parser.add_argument("task", nargs="?")
     parser.add_argument("--accelerate_config", metavar="NAME|PATH")
     parser.add_argument("--num_processes", metavar="N")
     parser.add_argument("--seeds", metavar="N,N,…")
-    parser.add_argument("--hub_token", "--hub-token")
+    parser.add_argument("--hub_token")
     known, rest = parser.parse_known_args(argv)
     if known.task in (None, "-h", "--help") or (known.task not in RECIPES and {"-h", "--help"} & set(rest)):
         print(_usage())

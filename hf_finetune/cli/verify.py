@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hf_finetune.cli.status import VerbParser
+from hf_finetune.config import add_options, find_options
 
 
 def main(argv: list[str]) -> None:
@@ -13,9 +14,9 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: the saved model does not give what was measured, or the folder is no finished run.
     """
-    parser = VerbParser(prog="hf-finetune verify", description=__doc__, allow_abbrev=False)
+    parser = VerbParser("hf-finetune verify", __doc__)
     parser.add_argument("run", metavar="RUN", help="run folder")
-    parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model carries")
+    add_options(parser, find_options("trust_remote_code"), bare=True)
     known = parser.parse_args(argv)
 
     from hf_finetune.publish.verify.verify import verify_run

@@ -1,5 +1,27 @@
 """What can be asked for: YAML and flags become one checked Config."""
 
-from hf_finetune.config.parse import SECRETS, Config, build_parser, parse, without_secrets
+from hf_finetune.config.flags import add_options, options_of
+from hf_finetune.config.parse import SECRETS, Config, build_parser, find_options, parse, without_secrets
+from hf_finetune.config.verb_options import (
+    CheckOptions,
+    EvaluateOptions,
+    PredictOptions,
+    PushOptions,
+    TrainOptions,
+)
 
-__all__ = ["SECRETS", "Config", "build_parser", "parse", "without_secrets"]
+__all__ = [
+    "SECRETS",
+    "CheckOptions",
+    "Config",
+    "EvaluateOptions",
+    "PredictOptions",
+    "PushOptions",
+    "TrainOptions",
+    "add_options",
+    "build_parser",
+    "find_options",
+    "options_of",
+    "parse",
+    "without_secrets",
+]

@@ -11,12 +11,10 @@ class ModelConfig:
     """Which checkpoint, and what stands on top of it."""
 
     model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Hub id or local folder of a transformers or timm checkpoint."}
+        default=None, metadata={"help": "Hub id or local folder of a transformers or timm checkpoint.", "common": "all"}
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the checkpoint."})
-    trust_remote_code: bool = field(
-        default=False, metadata={"help": "Run Python code that the checkpoint's repository carries."}
-    )
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run Python code that the checkpoint carries."})
     head_hidden_size: int | None = field(
         default=None, metadata={"help": "Make the head an MLP with one hidden layer of this many units."}
     )
@@ -29,8 +27,10 @@ class DataConfig:
     dataset_name: str | None = field(
         default=None,
         metadata={
-            "help": "Hub id, a folder of images or .txt files by class (with or without splits), an archive of images "
-            "(.zip, .tar, .tar.gz), WebDataset shards (x-{000..010}.tar), or a saved DatasetDict."
+            "help": "Hub id, folder, archive or shards of the rows. A folder holds images or .txt files by class, with "
+            "or without splits, or is a saved DatasetDict; an archive of images is .zip, .tar or .tar.gz; "
+            "shards are WebDataset (x-{000..010}.tar).",
+            "common": "all",
         },
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
@@ -38,19 +38,27 @@ class DataConfig:
     streaming: bool = field(
         default=False,
         metadata={
-            "help": "Read the training rows anew every epoch instead of keeping them on disk: for data larger than the "
-            "disk. Files may then be named by a pattern ('data/*.csv', 'part-{000..012}.tar')."
+            "help": "Read the training rows anew every epoch, from disk or the Hub. For data larger than the disk; "
+            "files may then be named by a pattern ('data/*.csv', 'part-{000..012}.tar').",
+            "common": "all",
         },
     )
     train_file: str | None = field(
         default=None,
-        metadata={"help": "CSV, TSV, JSON, JSONL, Parquet or Arrow file; of images, with a column of paths."},
+        metadata={
+            "help": "CSV, TSV, JSON, JSONL, Parquet or Arrow file of training rows. A table of images has a column of "
+            "paths.",
+            "common": "all",
+        },
     )
-    validation_file: str | None = field(default=None, metadata={"help": "File of validation rows."})
-    test_file: str | None = field(default=None, metadata={"help": "File of test rows."})
+    validation_file: str | None = field(default=None, metadata={"help": "File of validation rows.", "common": "all"})
+    test_file: str | None = field(default=None, metadata={"help": "File of test rows.", "common": "all"})
     train_dir: str | None = field(
         default=None,
-        metadata={"help": "Folder of images or .txt files, one sub-folder a class; or an archive of images."},
+        metadata={
+            "help": "Folder with one sub-folder a class, or an archive of images. It holds images or .txt files.",
+            "common": "all",
+        },
     )
     validation_dir: str | None = field(default=None, metadata={"help": "Folder of validation rows."})
     test_dir: str | None = field(default=None, metadata={"help": "Folder of test rows."})
@@ -62,25 +70,28 @@ class DataConfig:
         default=None, metadata={"help": "What separates the cells of CSV files: ',', ';', '|' or tab (default: found)."}
     )
     text_column: str | None = field(
-        default=None, metadata={"help": "Column of the text (default: found by name and type)."}
+        default=None, metadata={"help": "Column of the text (default: found by name and type).", "common": "text"}
     )
     text_columns: list[str] | None = field(
         default=None,
-        metadata={"help": "Several columns that make one text, each with its name: 'title: …', 'body: …'."},
+        metadata={
+            "help": "Several columns that make one text. Each keeps its name: 'title: …', 'body: …'.",
+            "common": "text",
+        },
     )
     text_pair_column: str | None = field(
         default=None,
         metadata={"help": "Column of a second text (default: found where two columns have the names of a known pair)."},
     )
     image_column: str | None = field(
-        default=None, metadata={"help": "Column of the image (default: found by name and type)."}
+        default=None, metadata={"help": "Column of the image (default: found by name and type).", "common": "image"}
     )
     image_root: str | None = field(
         default=None,
-        metadata={"help": "Folder that the paths of a table of images start from (default: the table's own)."},
+        metadata={"help": "Folder that the paths of a table start from (default: its own).", "common": "image"},
     )
     label_column: str | None = field(
-        default=None, metadata={"help": "Column of the label (default: found by name and type)."}
+        default=None, metadata={"help": "Column of the label (default: found by name and type).", "common": "all"}
     )
     label_columns: list[str] | None = field(
         default=None, metadata={"help": "Several label columns: one 0/1 column a class, or one column a number."}
@@ -94,8 +105,9 @@ class DataConfig:
     validation_split: float | None = field(
         default=None,
         metadata={
-            "help": "Share of the training rows held out, stratified, where no validation split is given (default: 0.1, "
-            "and 0.05 from 5,000 rows on)."
+            "help": "Share of training rows held out where no validation rows are given. Stratified by class; default: "
+            "0.1, and 0.05 from 5,000 rows on.",
+            "common": "all",
         },
     )
     test_split: float | None = field(
@@ -106,9 +118,7 @@ class DataConfig:
     )
     group_column: str | None = field(
         default=None,
-        metadata={
-            "help": "Column of what rows belong together by (patient, author): no group is on both sides of a split."
-        },
+        metadata={"help": "Column of groups (patient, author): no group is on both sides of a split."},
     )
     time_column: str | None = field(
         default=None,
@@ -127,7 +137,7 @@ class DataConfig:
         metadata={"help": "splits.parquet of another run, or its folder: the same rows in the same splits."},
     )
     max_train_samples: int | None = field(
-        default=None, metadata={"help": "Use the first N training rows only (of images, N at random)."}
+        default=None, metadata={"help": "Use the first N training rows only (of images, N at random).", "common": "all"}
     )
     max_eval_samples: int | None = field(
         default=None, metadata={"help": "Use the first N validation rows only (of images, N at random)."}
@@ -137,12 +147,11 @@ class DataConfig:
     )
     on_bad_row: Literal["error", "skip"] = field(
         default="error",
-        metadata={
-            "help": "What a row without text or label does: stop the run, or be dropped and listed in skipped.jsonl."
-        },
+        metadata={"help": "What to do with a row without text or label: error stops, skip leaves it out and lists it."},
     )
     on_bad_image: Literal["error", "skip"] = field(
-        default="error", metadata={"help": "What an unreadable image does: stop the run, or be dropped and counted."}
+        default="error",
+        metadata={"help": "What to do with an unreadable image: error stops, skip leaves it out and counts it."},
     )
 
 
@@ -151,23 +160,27 @@ class InputConfig:
     """What the model reads of a row."""
 
     max_length: int | None = field(
-        default=None, metadata={"help": "Longest text in tokens (default: what the checkpoint takes, 512 at most)."}
+        default=None,
+        metadata={"help": "Longest text in tokens (default: the checkpoint's, 512 at most).", "common": "text"},
     )
     long_text: Literal["truncate", "head_tail", "chunk"] = field(
         default="truncate",
         metadata={
-            "help": "Texts longer than that: cut at the end; keep the first and the last tokens; or read in overlapping "
-            "chunks, whose answers are averaged."
+            "help": "Longer texts: truncate, head_tail or chunk. truncate: cut at the end; head_tail: keep the first and the last "
+            "tokens; chunk: read in overlapping chunks, whose answers are averaged.",
+            "common": "text",
         },
     )
     image_size: int | None = field(
-        default=None, metadata={"help": "Side of the square that the model sees (default: the checkpoint's own)."}
+        default=None,
+        metadata={"help": "Side of the square that the model sees (default: the checkpoint's).", "common": "image"},
     )
     augmentation: Literal["auto", "none", "light", "randaug"] = field(
         default="auto",
         metadata={
-            "help": "none: the checkpoint's own preprocessing; light: crop, flip; randaug: light and RandAugment; "
-            "auto: light where the backbone trains, none where it is frozen."
+            "help": "Random views of training images: auto, none, light, randaug. none: the checkpoint's own preprocessing; "
+            "light: crop, flip; randaug: light and RandAugment; auto: light where the backbone trains, none where it is frozen.",
+            "common": "image",
         },
     )
     rotation_degrees: float = field(
@@ -220,8 +233,10 @@ class StrategyConfig:
     strategy: str = field(
         default="auto",
         metadata={
-            "help": "full, head (linear probe), freeze:STAGE or freeze:DEPTH, lp_ft (head, then full), gradual (one "
-            "stage more a phase), lora; auto chooses, and says why."
+            "help": "full, head, freeze:STAGE, lp_ft, gradual, lora or auto. head: a linear probe; freeze:STAGE or "
+            "freeze:DEPTH; lp_ft: head, then full; gradual: one stage more a phase; auto chooses, and says "
+            "why.",
+            "common": "all",
         },
     )
     layer_decay: float | None = field(
@@ -247,15 +262,21 @@ class RunConfig:
     metric: str | None = field(
         default=None,
         metadata={
-            "help": "What chooses the best epoch: a built-in metric (default: accuracy), or any metric of the Hub."
+            "help": "Metric that chooses the best epoch (default: the task's first). A built-in metric, or any metric "
+            "of the Hub.",
+            "common": "all",
         },
     )
     early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop when the metric has not improved for this many evaluations."}
+        default=None, metadata={"help": "Stop when the metric has not improved for N evaluations.", "common": "all"}
     )
     class_weights: Literal["none", "balanced"] = field(
         default="none",
-        metadata={"help": "balanced: weigh each class by the inverse of its frequency in the training rows."},
+        metadata={
+            "help": "balanced: weigh each class by the inverse of its frequency. The frequencies are those of the "
+            "training rows.",
+            "common": "all",
+        },
     )
     balanced_sampling: bool = field(
         default=False, metadata={"help": "Draw the rows of an epoch so that each class is seen equally often."}
@@ -279,7 +300,7 @@ class RunConfig:
         default=False, metadata={"help": "With --push_to_hub, propose the run as a pull request of the repository."}
     )
     overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "Remove the run that stands in the output folder."}
+        default=False, metadata={"help": "Remove the run that is in the output folder.", "common": "all"}
     )
 
 
@@ -290,4 +311,29 @@ CONCERNS: dict[str, type] = {
     "cache": CacheConfig,
     "strategy": StrategyConfig,
     "run": RunConfig,
+}
+
+# What fields of TrainingArguments do in a run of this package, where that is not what transformers says or few know.
+TRAINING_WORDS: dict[str, dict[str, str]] = {
+    "output_dir": {"help": "Run folder (default: runs/DATA-CHECKPOINT).", "common": "all"},
+    "num_train_epochs": {"help": "Passes over the training rows (default: chosen, and said).", "common": "all"},
+    "learning_rate": {"help": "Peak learning rate (default: chosen, and said).", "common": "all"},
+    "per_device_train_batch_size": {
+        "help": "Rows of a step on each device (default: chosen, and said).",
+        "common": "all",
+    },
+    "bf16": {"help": "Train in bfloat16 (default: where the hardware is fast in it).", "common": "all"},
+    "seed": {"help": "Seed of every random generator.", "common": "all"},
+    "resume_from_checkpoint": {
+        "help": "auto: go on from the last checkpoint of this run. Or the path of one of its checkpoints.",
+        "common": "all",
+    },
+    "push_to_hub": {"help": "Push the finished run to the Hub.", "common": "all"},
+    "hub_model_id": {"help": "Repository: NAMESPACE/NAME, or NAME in your own namespace.", "common": "all"},
+    "hub_private_repo": {
+        "help": "Make the repository private, or public (default: the Hub's setting). Refused where it is the other."
+    },
+    "hub_revision": {"help": "Branch to push to, made where there is none (default: main)."},
+    "hub_token": {"help": "Token of the Hub. Better: HF_TOKEN, which no list of processes shows."},
+    "report_to": {"help": "Trackers: none, all, or names such as tensorboard, wandb, trackio."},
 }

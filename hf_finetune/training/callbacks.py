@@ -13,18 +13,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from hf_finetune.data.splits.stream import Stream
 
 
-class Interrupted(Exception):
-    """The run was stopped by a signal, after a checkpoint was written.
-
-    Args:
-        number: the signal; the exit status is 128 plus it.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(number).name}")
-        self.number = number
-
-
 class TellEpoch(TrainerCallback):
     """Tell the training rows which epoch it is; their random views depend on it."""
 

@@ -20,7 +20,7 @@ from hf_finetune.data import Splits
 from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.data.splits.split_file import refuse_other_rows, write_split_file
 from hf_finetune.data.splits.stream import Stream
-from hf_finetune.errors import UserError
+from hf_finetune.errors import Interrupted, UserError
 from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint, is_adapter, load_weights
 from hf_finetune.models.precision import half_precision
@@ -31,7 +31,7 @@ from hf_finetune.tasks.outputs.losses import begin_at_prior, make_loss, sampling
 from hf_finetune.tasks.outputs.targets import metric_function
 from hf_finetune.training.arguments import is_sharded, training_arguments
 from hf_finetune.training.artifact import save_artifact
-from hf_finetune.training.callbacks import Interrupted, StopOnSignal, TellEpoch
+from hf_finetune.training.callbacks import StopOnSignal, TellEpoch
 from hf_finetune.training.fitting import FitInMemory
 from hf_finetune.training.history import keep_history
 from hf_finetune.training.progress import without_library_bars
