@@ -176,7 +176,7 @@ def test_an_empty_yaml_file_changes_nothing(read):
 )
 def test_an_unknown_flag_is_refused_with_the_nearest(flag, near):
     error = refused(flag, "1")
-    assert flag.lstrip("-") in error.what
+    assert flag.lstrip("-").replace("-", "_") in error.what
     assert f"did you mean {near}?" in error.fix
     assert error.where == "the command line"
 
