@@ -1,4 +1,4 @@
-"""Which stores go when room is short, and what rows with activations hand out."""
+"""Which stores are deleted when space is short, and the rows that a data set of activations returns."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from hf_finetune.activations.cut import KEY
 from hf_finetune.activations.rows import ActivationDataset, pass_through
 from hf_finetune.activations.store import ActivationStore
 
-NAMES = {age: f"{age:032x}" for age in range(1, 5)}  # the larger, the longer unused
+NAMES = {age: f"{age:032x}" for age in range(1, 5)}  # larger numbers have been unused for longer
 
 
 @pytest.fixture
 def root(tmp_path):
-    """Four stores of ten kilobytes each, used one hour after the other, among things that are no stores."""
+    """Return a folder with four stores of 10 kB, last used an hour apart, and other files."""
     for name in NAMES.values():
         folder = tmp_path / name
         folder.mkdir()
@@ -52,7 +52,7 @@ def ages(root) -> list[int]:
         pytest.param(60_000, 50, (), 10_000, [1, 2, 3, 4], id="what can never fit costs nothing"),
     ],
 )
-def test_the_least_recently_used_stores_go_and_nothing_else(needed, max_kb, keep, room, left, root):
+def test_only_the_least_recently_used_stores_are_deleted(needed, max_kb, keep, room, left, root):
     assert _make_room(root, needed, max_kb / 1e6, {root / NAMES[age] for age in keep}) == room
     assert ages(root) == left
     others = sorted(path.name for path in root.iterdir() if path.name not in NAMES.values())
@@ -63,12 +63,12 @@ def test_the_least_recently_used_stores_go_and_nothing_else(needed, max_kb, keep
 def test_without_a_limit_half_of_the_free_disk_may_be_used(root, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=9_000))
     assert _make_room(root, 10**12, None, set()) == 4_500
-    assert _make_room(root, 100, 1.0, set()) == 9_000  # no more than there is
+    assert _make_room(root, 100, 1.0, set()) == 9_000  # at most the free space
     assert ages(root) == [1, 2, 3, 4]
     assert _make_room(root / "new" / "folder", 100, None, set()) == 4_500
 
 
-def test_use_is_noted_where_that_is_allowed(tmp_path, monkeypatch):
+def test_the_time_of_use_is_recorded_if_permitted(tmp_path, monkeypatch):
     store = ActivationStore(tmp_path / "store", (2,), torch.float32, np.ones(3, dtype=np.int64), tokens=False)
     store.write(0, torch.zeros(3, 2))
     os.utime(store.folder, (0, 0))
@@ -82,7 +82,7 @@ def test_use_is_noted_where_that_is_allowed(tmp_path, monkeypatch):
     monkeypatch.setattr(store_module.os, "utime", refuse)
     (store.folder / "about.json").unlink()
     monkeypatch.setattr(store_module, "write_json", refuse)
-    store.finish({"rows": 3})  # somebody else's store serves all the same
+    store.finish({"rows": 3})  # a store of another user can still be read
     assert store.read(np.arange(3)).shape == (3, 2)
 
 
@@ -98,7 +98,7 @@ def kept_images(folder, views: int = 2) -> ActivationDataset:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_epochs_take_the_views_in_turn_also_in_workers_that_stay(workers, tmp_path):
+def test_epochs_use_the_views_in_turn_even_in_persistent_workers(workers, tmp_path):
     rows = kept_images(tmp_path)
     loader = DataLoader(
         rows, batch_sampler=[[3, 1], [9]], collate_fn=pass_through, num_workers=workers, persistent_workers=workers > 0
@@ -111,7 +111,7 @@ def test_epochs_take_the_views_in_turn_also_in_workers_that_stay(workers, tmp_pa
         assert last[KEY].tolist() == [[9.0, epoch % 2]]
 
 
-def test_rows_of_texts_bring_their_tokens_with_them(tmp_path):
+def test_text_rows_include_their_tokens(tmp_path):
     from datasets import Dataset
 
     lengths = [2, 4, 3]

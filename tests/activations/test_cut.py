@@ -1,4 +1,4 @@
-"""A model cut where its frozen stages end goes on as if they had been computed: logits, gradients, and no trace."""
+"""Training from cached activations gives the same logits and gradients, and leaves the model unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hf_finetune.strategies.phases import Rates
 from hf_finetune.tasks import image_classification, text_classification
 
 TEXTS = ("bert", "bert-without-dropout", "distilbert", "roberta", "deberta", "modernbert")
-CLASS_TOKEN_HEADS = {*TEXTS, "vit"}  # dinov2 reads the mean of the patches as well, timm pools in the last frozen stage
+CLASS_TOKEN_HEADS = {*TEXTS, "vit"}  # dinov2 also reads the mean of the patches; timm pools in the last frozen stage
 RATES = Rates(
     learning_rate=0.1, head_learning_rate=0.1, probe_learning_rate=0.1, layer_decay=1.0, epochs=1, probe_epochs=1
 )
@@ -27,7 +27,7 @@ RATES = Rates(
 
 @pytest.fixture(scope="module")
 def fresh(checkpoints):
-    """A fresh copy of a tiny checkpoint with a head for three labels."""
+    """Return a function that loads a new copy of a tiny checkpoint with a head for three labels."""
     loaded: dict[str, Checkpoint] = {}
 
     def get(name: str) -> Checkpoint:
@@ -37,9 +37,11 @@ def fresh(checkpoints):
             torch.manual_seed(0)
             loaded[name] = load_checkpoint(settings, task.AUTO_CLASS, ["a", "b", "c"], None)
             for module in loaded[name].model.modules():
-                if isinstance(module, nn.Conv2d):  # the small weights of a fresh MobileNet let every signal die out
+                if isinstance(
+                    module, nn.Conv2d
+                ):  # with its small initial weights, the signal of a random MobileNet vanishes
                     nn.init.kaiming_normal_(module.weight)
-                if isinstance(module, nn.BatchNorm2d):  # timm closes its residual branches with zeros
+                if isinstance(module, nn.BatchNorm2d):  # timm initialises the last norm of a residual branch with zeros
                     nn.init.ones_(module.weight)
         return copy.deepcopy(loaded[name])
 
@@ -47,7 +49,7 @@ def fresh(checkpoints):
 
 
 def frozen(checkpoint: Checkpoint, depth: int) -> Checkpoint:
-    """With its first ``depth`` stages frozen, as a phase does it."""
+    """Freeze the first ``depth`` stages as a phase does."""
     apply_phase(
         checkpoint.model,
         checkpoint.stages,
@@ -57,7 +59,7 @@ def frozen(checkpoint: Checkpoint, depth: int) -> Checkpoint:
 
 
 def texts(lengths: list[int], seed: int = 0, side: str = "right", width: int | None = None) -> dict[str, torch.Tensor]:
-    """Sentences of these numbers of tokens, padded to the longest or to ``width``."""
+    """Return sentences of these numbers of tokens, padded to the longest or to ``width``."""
     random = torch.Generator().manual_seed(seed)
     width = width or max(lengths)
     ids, mask = torch.zeros(len(lengths), width, dtype=torch.long), torch.zeros(len(lengths), width, dtype=torch.long)
@@ -74,7 +76,7 @@ def images(rows: int, side: int = 32, seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def batches_of(name: str) -> tuple[list[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
-    """The probes, and a batch of another number of rows and of other lengths."""
+    """Return the probe batches, and a batch with another number of rows and other lengths."""
     if name in TEXTS:
         return [texts([9, 12, 7, 10, 12]), texts([4, 6, 5], seed=1)], texts([3, 17, 8, 11, 5, 6, 4], seed=2)
     side = 160 if name == "timm-vit" else 32
@@ -82,7 +84,7 @@ def batches_of(name: str) -> tuple[list[dict[str, torch.Tensor]], dict[str, torc
 
 
 def kept_of(cut: Cut, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What a batch looks like in a replay."""
+    """Return the batch with the cached activations."""
     with torch.no_grad():
         kept = cut.compact(cut.capture(batch), batch.get("attention_mask"))
     kept = unflatten(kept, batch["attention_mask"]) if cut.tokens else kept
@@ -102,7 +104,7 @@ def assert_close(found: torch.Tensor, expected: torch.Tensor, bound: float = 1e-
 
 
 def state_of(model: nn.Module) -> dict[str, object]:
-    """All that a cut could leave behind: what modules hold, in which mode, with which methods and hooks."""
+    """Return everything that a cut could change: tensors, modes, methods and hooks of all modules."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return {
         name: (
@@ -116,12 +118,12 @@ def state_of(model: nn.Module) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_replay_gives_the_logits_and_gradients_of_the_whole_model_at_every_depth(name, fresh):
+def test_logits_and_gradients_equal_those_of_the_full_model_at_every_depth(name, fresh):
     stages = len(fresh(name).stages)
     probes, batch = batches_of(name)
     for depth in range(1, stages):
         checkpoint = frozen(fresh(name), depth)
-        model = checkpoint.model.eval()  # dropout would make two passes differ
+        model = checkpoint.model.eval()  # with dropout, two passes would differ
         assert frozen_depth(model, checkpoint.stages) == depth
         weights = {key: value.clone() for key, value in model.state_dict().items()}
         before = state_of(model)
@@ -144,7 +146,7 @@ def test_a_replay_gives_the_logits_and_gradients_of_the_whole_model_at_every_dep
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_only_the_class_token_is_kept_where_nothing_else_is_read(name, fresh):
+def test_only_the_class_token_is_stored_if_nothing_else_is_read(name, fresh):
     probes, _ = batches_of(name)
     depth = len(fresh(name).stages) - 1
     top = frozen(fresh(name), depth)
@@ -158,7 +160,7 @@ def test_only_the_class_token_is_kept_where_nothing_else_is_read(name, fresh):
         assert cut.tokens == (name in TEXTS)
 
 
-def test_nothing_is_left_behind_when_a_pass_fails(fresh):
+def test_the_model_is_restored_when_a_pass_fails(fresh):
     checkpoint = frozen(fresh("bert"), 2)
     probes, batch = batches_of("bert")
     model = checkpoint.model
@@ -176,11 +178,11 @@ def test_nothing_is_left_behind_when_a_pass_fails(fresh):
     assert state_of(model) == before
 
 
-def test_modules_that_had_a_forward_of_their_own_get_it_back(fresh):
+def test_a_wrapped_forward_method_is_restored(fresh):
     checkpoint = frozen(fresh("bert"), 1)
     probes, batch = batches_of("bert")
     module = checkpoint.model.bert.embeddings
-    own = module.forward = partial(type(module).forward, module)  # as accelerate and others wrap it
+    own = module.forward = partial(type(module).forward, module)  # as accelerate wraps it
     cut = find_cut(checkpoint.model, checkpoint.stages, 1, probes)
     kept = kept_of(cut, batch)
     with cut.replaying():
@@ -189,7 +191,7 @@ def test_modules_that_had_a_forward_of_their_own_get_it_back(fresh):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_training_flags_stay(training, fresh):
+def test_training_modes_do_not_change(training, fresh):
     checkpoint = fresh("timm-efficientnet")
     for parameter in (p for n, p in checkpoint.model.named_parameters() if n in checkpoint.stages[0].parameters):
         parameter.requires_grad_(False)
@@ -201,8 +203,8 @@ def test_training_flags_stay(training, fresh):
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_what_depends_on_the_padding_is_not_kept(name, fresh):
-    """Encoders read the first position: padding, where texts are padded on the left."""
+def test_activations_that_depend_on_the_padding_are_not_stored(name, fresh):
+    """Encoders read the first position, which is padding if texts are padded on the left."""
     probes = [texts([9, 12, 7, 10, 12], side="left"), texts([4, 6, 5], 1, side="left")]
     for depth in range(1, len(fresh(name).stages)):
         checkpoint = frozen(fresh(name), depth)
@@ -211,7 +213,7 @@ def test_what_depends_on_the_padding_is_not_kept(name, fresh):
 
 
 def test_padding_on_the_left_of_a_model_that_reads_the_last_token(tmp_path):
-    """With rotary positions, which tell distances only, the rows may come in a batch of another length."""
+    """With rotary (relative) positions, the rows can be used in a batch of another length."""
     import transformers
 
     settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -239,7 +241,7 @@ def test_adapters_in_upper_blocks_leave_the_blocks_below_frozen(fresh):
     add_lora(checkpoint, StrategyConfig(lora_target_modules=[r"bert\.encoder\.layer\.1\..*(query|value)"]))
     apply_phase(checkpoint.model, checkpoint.stages, make_phases("lora", checkpoint.stages, RATES)[0])
     model = checkpoint.model.eval()
-    for name, parameter in model.named_parameters():  # a fresh adapter adds nothing: give it weight
+    for name, parameter in model.named_parameters():  # a new adapter adds zero: make it change the output
         if "lora_B" in name:
             nn.init.normal_(parameter, std=0.5)
     depth = frozen_depth(model, checkpoint.stages)
@@ -261,7 +263,7 @@ def test_adapters_in_upper_blocks_leave_the_blocks_below_frozen(fresh):
 
 
 class Skips(nn.Module):
-    """Two stages and a head that reads ``reads`` of them."""
+    """Two stages and a head whose input is chosen by ``reads``."""
 
     def __init__(self, reads: str) -> None:
         super().__init__()
@@ -294,7 +296,7 @@ class Skips(nn.Module):
         ("last", None),
     ],
 )
-def test_what_is_no_chain_cannot_be_cut(reads, message):
+def test_a_model_that_is_not_a_chain_cannot_be_cut(reads, message):
     torch.manual_seed(0)
     model = Skips(reads)
     stages = [Stage(n, (n,), (f"{n}.weight", f"{n}.bias")) for n in ("lower", "upper", "head")]

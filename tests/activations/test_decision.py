@@ -1,4 +1,4 @@
-"""What is said of the activation cache, and when it is on."""
+"""When the activation cache is on, and the reason that is printed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ GB = 10**9
         pytest.param(Cost(0.010, 0.001, 0.0064), 3, GB, GB, False, False, None, id="just not worth it"),
     ],
 )  # fmt: skip
-def test_verdicts(cost, passes, size, room, keep, impossible, why):
+def test_decisions(cost, passes, size, room, keep, impossible, why):
     decision = decide(cost, passes, size, room)
     assert (decision.keep, decision.impossible) == (keep, impossible)
     assert why is None or decision.why == why

@@ -1,4 +1,4 @@
-"""Filling a store: every row in its place, each computed once, and only what is missing."""
+"""Filling a store puts each row in its place, and computes only the missing rows, once each."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def collate(rows):
 
 
 class Doubling:
-    """Stands for a cut: a token t at position p gives (2 t, p)."""
+    """Replaces a cut in these tests: a token t at position p gives (2 t, p)."""
 
     def __init__(self, *, tokens: bool = True) -> None:
         self.tokens = tokens
@@ -75,7 +75,7 @@ def make(folder, *, tokens: bool = True) -> ActivationStore:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
-def test_rows_come_in_their_order_though_they_are_computed_by_length(batch_size, tmp_path):
+def test_rows_are_stored_in_order_although_they_are_computed_by_length(batch_size, tmp_path):
     rows, cut = Rows(LENGTHS), Doubling()
     assert torch.equal(next(compute(cut, rows, collate, [np.arange(150)], batch_size)), expected(LENGTHS))
     assert sorted(rows.read) == list(range(150))
@@ -90,7 +90,7 @@ def test_rows_come_in_their_order_though_they_are_computed_by_length(batch_size,
 
 
 @pytest.mark.parametrize("tokens", [True, False])
-def test_a_fill_that_was_cut_short_computes_only_what_is_missing(tokens, tmp_path):
+def test_an_interrupted_fill_computes_only_the_missing_rows(tokens, tmp_path):
     rows, store = Rows(LENGTHS), make(tmp_path, tokens=tokens)
     fill(store, Doubling(tokens=tokens), rows, collate, 16)
     assert store.files == 5
@@ -109,7 +109,7 @@ def test_a_fill_that_was_cut_short_computes_only_what_is_missing(tokens, tmp_pat
     assert torch.equal(make(tmp_path, tokens=tokens).read(np.arange(150)), whole)
 
 
-def test_what_was_written_before_something_failed_is_kept(tmp_path):
+def test_rows_written_before_a_failure_are_kept(tmp_path):
     rows, store = Rows(LENGTHS), make(tmp_path)
 
     def fail_later(batch):
@@ -126,7 +126,7 @@ def test_what_was_written_before_something_failed_is_kept(tmp_path):
     assert torch.equal(store.read(np.arange(150)), expected(LENGTHS))
 
 
-def test_a_full_disk_is_an_error_of_the_system(tmp_path, monkeypatch):
+def test_a_full_disk_raises_an_os_error(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
@@ -135,22 +135,22 @@ def test_a_full_disk_is_an_error_of_the_system(tmp_path, monkeypatch):
         fill(make(tmp_path), Doubling(), Rows(LENGTHS), collate, 16)
 
 
-def test_files_that_do_not_stay_are_an_error(tmp_path, monkeypatch):
+def test_files_that_disappear_are_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(ActivationStore, "write", lambda *args: None)
     with pytest.raises(RuntimeError, match=r"5 of 5 files of activations are missing in .*store"):
         fill(make(tmp_path), Doubling(), Rows(LENGTHS), collate, 16)
 
 
 @pytest.mark.parametrize("processes", [2, 3, 8])
-def test_processes_share_the_files_and_compute_each_once(processes, tmp_path, monkeypatch):
-    """One after the other, as the last of them would find the work of the first."""
+def test_processes_share_the_files_and_compute_each_row_once(processes, tmp_path, monkeypatch):
+    """The processes run one after another here, so the last one finds the work of the others."""
     rows = Rows(LENGTHS)
     for index in range(processes):
         state = SimpleNamespace(
             process_index=index, num_processes=processes, local_process_index=index, is_main_process=index == 0
         )
         monkeypatch.setattr(fill_module, "PartialState", lambda state=state: state)
-        gathered = iter([[None], [False]])  # all the others report that nothing is missing
+        gathered = iter([[None], [False]])  # the other processes report that nothing is missing
         monkeypatch.setattr(fill_module, "gather_object", lambda mine, gathered=gathered: next(gathered))
         fill(make(tmp_path), Doubling(), rows, collate, 16)
     assert sorted(rows.read) == list(range(150))

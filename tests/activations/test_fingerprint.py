@@ -1,4 +1,4 @@
-"""A store's name changes with what its content depends on, and with nothing else."""
+"""The name of a store changes with everything that its content depends on, and with nothing else."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def checkpoint_of(task, name: str, labels: tuple[str, ...] = ("a", "b", "c"), si
 
 
 def name_of(task, checkpoint, split, strategy: str = "freeze:1", half=None, views=None) -> str:
-    """The name that the store of these rows would get."""
+    """Return the name of the store for these rows."""
     apply_phase(checkpoint.model, checkpoint.stages, make_phases(strategy, checkpoint.stages, RATES)[0])
     work = Workload(
         "test",
@@ -84,7 +84,7 @@ def test_texts(checkpoints, texts):
         return lambda model: model.get_parameter(parameter).data.view(-1)[-1].add_(1e-3)
 
     def heads(model: nn.Module) -> None:
-        model.config.num_attention_heads = 4  # the same weights, read otherwise
+        model.config.num_attention_heads = 4  # the same weights, used differently
         for layer in model.bert.encoder.layer:
             layer.attention.self.num_attention_heads, layer.attention.self.attention_head_size = 4, 8
 
@@ -163,7 +163,7 @@ def test_images(model, checkpoints, folder):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_every_weight_and_buffer_of_the_frozen_stages_counts(name, checkpoints, folder, texts):
+def test_every_weight_and_buffer_of_the_frozen_stages_changes_the_name(name, checkpoints, folder, texts):
     is_text = (Path(checkpoints(name)) / "tokenizer.json").exists()
     task, rows = (text_classification, texts()) if is_text else (image_classification, read_image_folder(folder))
     checkpoint = checkpoint_of(task, checkpoints(name))
@@ -183,17 +183,17 @@ def test_every_weight_and_buffer_of_the_frozen_stages_counts(name, checkpoints, 
     assert len(seen) == len(tensors) + 1
 
 
-def test_a_image_that_is_changed_in_place(folder):
+def test_an_image_that_is_changed_in_place(folder):
     before = hash_rows(read_image_folder(folder))
     assert hash_rows(read_image_folder(folder)) == before
     path = sorted(folder.rglob("*.png"))[3]
     content, status = path.read_bytes(), path.stat()
-    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # of the same size
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # the same size
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     assert hash_rows(read_image_folder(folder)) != before
 
 
-def test_images_in_memory_are_known_by_their_bytes(folder):
+def test_images_in_memory_are_identified_by_their_bytes(folder):
     rows = read_image_folder(folder)
     cells = [{"bytes": Path(cell["path"]).read_bytes(), "path": None} for cell in rows["image"]]
 

@@ -1,4 +1,4 @@
-"""What a store gives back is what was put in, whatever happened to its files in between."""
+"""A store returns the rows that were written, even if some of its files were damaged in between."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make(folder: Path, dtype: torch.dtype = torch.float32, *, tokens: bool = Tru
 
 
 def content(store: ActivationStore) -> torch.Tensor:
-    """Of all rows, one after the other; special values among them."""
+    """Return activations for all rows in order, including special values."""
     values = torch.randn(int(store.offsets[-1]), *store.shape, generator=torch.Generator().manual_seed(1))
     values.view(-1)[:3] = torch.tensor([float("inf"), -0.0, 1e-6])
     return values.to(store.dtype)
@@ -43,14 +43,14 @@ def fill(store: ActivationStore, values: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("tokens", "shape"), [(True, (5,)), (False, (5,)), (False, (3, 2, 4)), (False, ())])
-def test_rows_come_back_bit_for_bit_in_any_order(dtype, tokens, shape, tmp_path):
+def test_rows_are_read_bit_for_bit_in_any_order(dtype, tokens, shape, tmp_path):
     store = make(tmp_path, dtype, tokens=tokens, shape=shape)
     values = content(store)
     assert store.missing() == list(range(store.files))
     fill(store, values)
     assert store.files > 1
     assert store.missing() == []
-    again = make(tmp_path, dtype, tokens=tokens, shape=shape)  # another run reads what this one wrote
+    again = make(tmp_path, dtype, tokens=tokens, shape=shape)  # another run reads the same files
     orders = ([*range(100)], [*range(99, -1, -1)], [7], [3, 99, 3, 3, 0], np.random.default_rng(2).permutation(100))
     for order in orders:
         found = again.read(np.asarray(order))
@@ -61,7 +61,7 @@ def test_rows_come_back_bit_for_bit_in_any_order(dtype, tokens, shape, tmp_path)
     assert len(again.read(np.asarray([], dtype=np.int64))) == 0
 
 
-def test_what_is_given_back_is_the_callers_own(tmp_path):
+def test_changing_a_returned_tensor_does_not_change_the_store(tmp_path):
     store = make(tmp_path)
     values = content(store)
     fill(store, values)
@@ -100,7 +100,7 @@ def other_type(path: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [cut_short, header_only, half_a_header, emptied, foreign, other_shape, other_type, Path.unlink]
 )
-def test_a_damaged_file_is_missing_and_can_be_written_again(damage, tmp_path):
+def test_a_damaged_file_counts_as_missing_and_can_be_written_again(damage, tmp_path):
     store = make(tmp_path)
     values = content(store)
     fill(store, values)
@@ -114,7 +114,7 @@ def test_a_damaged_file_is_missing_and_can_be_written_again(damage, tmp_path):
     assert torch.equal(again.read(np.arange(100)), values)
 
 
-def test_a_file_that_cannot_be_read_is_missing(tmp_path, monkeypatch):
+def test_an_unreadable_file_counts_as_missing(tmp_path, monkeypatch):
     fill(make(tmp_path), content(make(tmp_path)))
 
     def refuse(*args, **kwargs):
@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_read_is_missing(tmp_path, monkeypatch):
     assert store.missing() == list(range(store.files))
 
 
-def test_what_an_earlier_run_left_half_written_is_passed_over(tmp_path):
+def test_half_written_files_of_an_earlier_run_are_ignored(tmp_path):
     store = make(tmp_path)
     store.folder.mkdir()
     (store.folder / "000000.npy.4711.partial").write_bytes(b"half")
@@ -136,7 +136,7 @@ def test_what_an_earlier_run_left_half_written_is_passed_over(tmp_path):
 
 
 @pytest.mark.parametrize("when", ["writing", "renaming"])
-def test_a_write_that_fails_leaves_nothing(when, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_no_file(when, tmp_path, monkeypatch):
     store = make(tmp_path)
     values = content(store)
 
@@ -149,7 +149,7 @@ def test_a_write_that_fails_leaves_nothing(when, tmp_path, monkeypatch):
     assert list(store.folder.iterdir()) == []
 
 
-def test_rows_of_another_size_are_refused(tmp_path):
+def test_rows_with_another_shape_are_refused(tmp_path):
     store = make(tmp_path)
     with pytest.raises(RuntimeError, match=re.escape("activations of shape (1, 5) came for rows that have")):
         store.write(0, torch.zeros(1, 5))
@@ -157,7 +157,7 @@ def test_rows_of_another_size_are_refused(tmp_path):
 
 @pytest.mark.parametrize("rows", [1, 2, 31, 33, 64, 5000, 300_000])
 @pytest.mark.parametrize("width", [1, 1000, 1_000_000])
-def test_every_row_is_in_one_file_and_no_file_is_too_large(rows, width, tmp_path):
+def test_each_row_is_in_one_file_and_no_file_is_too_large(rows, width, tmp_path):
     store = ActivationStore(tmp_path, (width,), torch.float32, np.ones(rows, dtype=np.int64), tokens=False)
     files = [store.rows_of(number) for number in range(store.files)]
     assert [int(file[0]) for file in files] == [*range(0, rows, store.file_rows)]
@@ -165,7 +165,7 @@ def test_every_row_is_in_one_file_and_no_file_is_too_large(rows, width, tmp_path
     assert sum(len(file) for file in files) == rows
     assert max(len(file) for file in files) * width * 4 <= max(64 << 20, width * 4)
     if width == 1:
-        assert store.files <= 75  # few files of small rows
+        assert store.files <= 75  # small rows share files
 
 
 def _write(arguments: tuple[Path, int]) -> None:
@@ -176,11 +176,11 @@ def _write(arguments: tuple[Path, int]) -> None:
         store.write(0, part(store, 0, values))
 
 
-def test_two_processes_may_write_the_same_file_at_once(tmp_path):
+def test_two_processes_can_write_the_same_file_at_once(tmp_path):
     with multiprocessing.get_context("fork").Pool(2) as pool:
         pending = pool.map_async(_write, [(tmp_path, 40)] * 2)
         seen = 0
-        while not pending.ready():  # at any time the file is whole, or not there
+        while not pending.ready():  # at any time the file is complete or missing
             store = make(tmp_path, shape=(4000,))
             if 0 not in store.missing():
                 assert torch.equal(store.read(store.rows_of(0)), part(store, 0, content(store)))
@@ -191,7 +191,7 @@ def test_two_processes_may_write_the_same_file_at_once(tmp_path):
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory, mapped files included."""
+    """Return the resident memory of this process in bytes, including mapped files."""
     status = Path("/proc/self/status")
     if not status.exists():
         pytest.skip("the system does not tell")
@@ -200,7 +200,7 @@ def resident() -> int:
 
 @pytest.mark.parametrize("width", [64, 16384], ids=["small rows", "large rows"])
 def test_reading_does_not_fill_the_memory(width, tmp_path):
-    """Pages of mapped files would count as resident, with up to two megabytes around each."""
+    """With memory mapping, each read page and up to 2 MB around it would count as resident."""
     rows = (256 << 20) // (4 * width)
     store = ActivationStore(tmp_path / "store", (width,), torch.float32, np.ones(rows, dtype=np.int64), tokens=False)
     for number in range(store.files):
@@ -215,7 +215,7 @@ def test_reading_does_not_fill_the_memory(width, tmp_path):
     assert most < 24 << 20
 
 
-def test_few_files_are_open_at_once_and_threads_do_not_disturb_each_other(tmp_path, monkeypatch):
+def test_few_files_are_open_at_once_and_threads_do_not_interfere(tmp_path, monkeypatch):
     monkeypatch.setattr(store_module, "_OPEN", 3)
     monkeypatch.setattr(store_module, "_FEWEST", 2)
     stores = [make(tmp_path / str(number)) for number in range(3)]
@@ -236,7 +236,7 @@ def test_few_files_are_open_at_once_and_threads_do_not_disturb_each_other(tmp_pa
     assert len(store_module._files) <= 3
 
 
-def test_a_store_travels_to_processes_that_are_started_anew(tmp_path):
+def test_a_store_can_be_pickled_for_spawned_processes(tmp_path):
     store = make(tmp_path)
     fill(store, content(store))
     store.read(np.arange(100))

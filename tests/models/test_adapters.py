@@ -1,4 +1,4 @@
-"""LoRA on the backbone only; the head trains whole."""
+"""LoRA adapts only the backbone; the head is trained in full."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ("bert", "distilbert", "deberta", "vit", "swin", "resnet", "mobilenet", 
 
 @pytest.fixture(scope="module")
 def fresh(checkpoints):
-    """A fresh copy of a tiny checkpoint with a head for three labels."""
+    """Return a function that loads a new copy of a tiny checkpoint with a head for three labels."""
     loaded: dict[tuple, Checkpoint] = {}
 
     def get(name: str, hidden: int | None = None) -> Checkpoint:
@@ -29,7 +29,9 @@ def fresh(checkpoints):
             settings = ModelConfig(model_name_or_path=checkpoints(name), head_hidden_size=hidden)
             loaded[name, hidden] = load_checkpoint(settings, task.AUTO_CLASS, ["a", "b", "c"], None)
             for module in loaded[name, hidden].model.modules():
-                if isinstance(module, nn.Conv2d):  # the small weights of a fresh MobileNet let every signal die out
+                if isinstance(
+                    module, nn.Conv2d
+                ):  # with its small initial weights, the signal of a random MobileNet vanishes
                     nn.init.kaiming_normal_(module.weight)
         return copy.deepcopy(loaded[name, hidden])
 
@@ -75,7 +77,7 @@ def test_backbones_without_linear_layers_get_lora_on_their_convolutions(name, fr
     assert set(targets) == {n for n, m in checkpoint.model.named_modules() if isinstance(m, nn.Conv2d)}
 
 
-def test_convolutions_with_groups_are_left_out(fresh):
+def test_grouped_convolutions_are_skipped(fresh):
     checkpoint = fresh("mobilenet")
     targets = lora_targets(checkpoint.model, checkpoint.stages, None)
     groups = {checkpoint.model.get_submodule(target).groups for target in targets}
@@ -83,7 +85,7 @@ def test_convolutions_with_groups_are_left_out(fresh):
     assert len(targets) == 14
 
 
-def test_names_are_matched_as_endings(fresh):
+def test_names_are_matched_as_suffixes(fresh):
     checkpoint = fresh("bert")
     targets = lora_targets(checkpoint.model, checkpoint.stages, ["query", "self.value"])
     assert targets == [
@@ -112,7 +114,7 @@ def test_convolutions_can_be_named_too(fresh):
 
 
 @pytest.mark.parametrize("wanted", [["nothing"], ["nothing", "neither"]])
-def test_a_name_that_matches_nothing_lists_those_there_are(wanted, fresh):
+def test_a_name_without_a_match_lists_the_available_ones(wanted, fresh):
     error = refused(fresh("bert"), wanted)
     assert (
         error.what == f"no layer of the backbone is named {' or '.join(wanted)}; the names are dense, key, query, value"
@@ -120,7 +122,7 @@ def test_a_name_that_matches_nothing_lists_those_there_are(wanted, fresh):
     assert error.where == "--lora_target_modules"
 
 
-def test_one_wrong_name_among_right_ones_is_refused(fresh):
+def test_one_unknown_name_among_known_ones_is_refused(fresh):
     assert "valeu" in refused(fresh("bert"), ["query", "valeu"]).what
 
 
@@ -154,7 +156,7 @@ def test_plain_names(wrapped, plain):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_name_of_a_wrapped_model_leads_back_to_a_stage(name, fresh):
+def test_every_parameter_name_of_a_wrapped_model_belongs_to_a_stage(name, fresh):
     checkpoint = add_lora(fresh(name), StrategyConfig(merge_adapter=True))
     known = {parameter for stage in checkpoint.stages for parameter in stage.parameters}
     assert {plain_name(parameter) for parameter, _ in checkpoint.model.named_parameters()} == known
@@ -164,7 +166,7 @@ def test_every_name_of_a_wrapped_model_leads_back_to_a_stage(name, fresh):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_head_and_the_adapters_train_and_nothing_else(name, fresh):
+def test_only_the_head_and_the_adapters_train(name, fresh):
     checkpoint = add_lora(fresh(name), StrategyConfig(merge_adapter=True))
     head = set(checkpoint.stages[-1].parameters)
     trains = [n for n, p in checkpoint.model.named_parameters() if p.requires_grad]
@@ -174,13 +176,13 @@ def test_the_head_and_the_adapters_train_and_nothing_else(name, fresh):
 
 
 @pytest.mark.parametrize("name", ["bert", "vit", "resnet", "timm-vit"])
-def test_labels_pass_and_a_step_moves_head_and_adapters(name, fresh):
+def test_a_step_with_labels_changes_head_and_adapters(name, fresh):
     checkpoint = add_lora(fresh(name), StrategyConfig(lora_dropout=0.0, merge_adapter=True))
     model = checkpoint.model
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
     model.train()
-    for _ in range(2):  # lora_A gets its first gradient when lora_B has left zero
+    for _ in range(2):  # lora_A gets a gradient only once lora_B is not zero
         optimiser.zero_grad()
         output = model(**inputs_of(model), labels=torch.tensor([0, 2]))
         output.loss.backward()
@@ -204,7 +206,7 @@ def test_the_trainer_finds_the_labels_of_a_wrapped_model(fresh):
     assert "labels" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def test_rank_scale_and_dropout_are_those_asked_for(fresh):
+def test_rank_scale_and_dropout_are_set(fresh):
     settings = StrategyConfig(lora_r=3, lora_alpha=12, lora_dropout=0.25, lora_target_modules=["query"])
     model = add_lora(fresh("bert"), settings).model
     layers = [m for n, m in model.named_modules() if n.endswith("self.query")]
@@ -230,7 +232,7 @@ def test_merging_gives_an_ordinary_model_with_the_same_logits(name, fresh):
 
 
 @pytest.mark.parametrize(("name", "task"), [("bert", text_classification), ("timm-resnet", image_classification)])
-def test_a_saved_adapter_has_its_head_and_reads_back_the_same(name, task, fresh, tmp_path):
+def test_a_saved_adapter_includes_its_head_and_loads_unchanged(name, task, fresh, tmp_path):
     settings = ModelConfig(model_name_or_path=fresh(name).name)
     checkpoint = load_checkpoint(settings, task.AUTO_CLASS, ["a", "b", "c"], None)
     model = add_lora(checkpoint, StrategyConfig()).model
@@ -247,7 +249,7 @@ def test_a_saved_adapter_has_its_head_and_reads_back_the_same(name, task, fresh,
     assert again.get_base_model().config.id2label == {0: "a", 1: "b", 2: "c"}
 
 
-def test_an_adapter_cannot_carry_an_mlp_head_unless_it_is_merged(fresh):
+def test_an_mlp_head_requires_a_merged_adapter(fresh):
     with pytest.raises(UserError, match="an adapter cannot be saved with an MLP head") as caught:
         add_lora(fresh("vit", 7), StrategyConfig())
     assert "--merge_adapter" in caught.value.fix
@@ -257,7 +259,7 @@ def test_an_adapter_cannot_carry_an_mlp_head_unless_it_is_merged(fresh):
     assert merge(checkpoint.model).classifier[0].out_features == 7
 
 
-def test_an_adapter_that_nobody_could_load_is_refused_before_training(fresh):
+def test_an_adapter_that_could_not_be_loaded_is_refused_before_training(fresh):
     with pytest.raises(UserError, match="reads attributes of its convolutions") as refusal:
         add_lora(fresh("mobilenet"), StrategyConfig())
     assert refusal.value.fix == "add --merge_adapter."

@@ -1,4 +1,4 @@
-"""A checkpoint becomes a model for the user's labels, or a message that says why not."""
+"""A checkpoint is loaded with a head for the user's labels, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ def logits_of(model) -> torch.Tensor:
 
 @pytest.fixture
 def trained(checkpoints, tmp_path):
-    """A saved image classifier whose head was trained for LABELS."""
+    """Return the folder of an image classifier whose head was trained for LABELS."""
     checkpoint = load(checkpoints("resnet"), IMAGE)
     checkpoint.model.save_pretrained(tmp_path / "trained")
     return tmp_path / "trained", checkpoint.model.state_dict()
 
 
-# The fresh head
+# The new head
 
 
 @pytest.mark.parametrize("name", [*TEXTS, *IMAGES])
-def test_every_checkpoint_gets_a_fresh_head_for_the_labels(name, checkpoints, capsys):
+def test_every_checkpoint_gets_a_new_head_for_the_labels(name, checkpoints, capsys):
     checkpoint = load(checkpoints(name), TEXT if name in TEXTS else IMAGE)
     model = checkpoint.model
     assert model.config.id2label == {0: "no", 1: "yes", 2: "perhaps"}
@@ -99,7 +99,7 @@ def test_the_backbone_has_the_weights_of_the_checkpoint(name, checkpoints):
             torch.testing.assert_close(checkpoint.model.get_parameter(parameter).data, stock[parameter], rtol=0, atol=0)
 
 
-def test_a_head_of_another_size_is_said_by_name(checkpoints, capsys):
+def test_a_replaced_head_of_another_size_is_named(checkpoints, capsys):
     checkpoint = load(checkpoints("resnet"), IMAGE)
     assert checkpoint.fresh == ["classifier.1.bias", "classifier.1.weight"]
     assert (
@@ -118,7 +118,7 @@ def test_the_head_is_kept_when_it_was_trained_for_these_labels(trained, capsys):
 
 
 @pytest.mark.parametrize("labels", [["yes", "no", "perhaps"], ["a", "b", "c"]], ids=["permuted", "others"])
-def test_a_head_of_the_same_size_for_other_labels_is_made_new(trained, labels, capsys):
+def test_a_head_of_the_same_size_for_other_labels_is_replaced(trained, labels, capsys):
     folder, weights = trained
     capsys.readouterr()
     checkpoint = load(folder, IMAGE, labels)
@@ -131,7 +131,7 @@ def test_a_head_of_the_same_size_for_other_labels_is_made_new(trained, labels, c
         torch.testing.assert_close(new[name], weights[name], rtol=0, atol=0)
 
 
-def test_a_text_head_trained_for_other_labels_is_made_new_with_its_pooler_or_without(checkpoints, tmp_path):
+def test_a_text_head_for_other_labels_is_replaced_with_or_without_its_pooler(checkpoints, tmp_path):
     first = load(checkpoints("bert"), TEXT).model
     first.save_pretrained(tmp_path)
     again = load(tmp_path, TEXT, ["a", "b", "c"])
@@ -139,7 +139,7 @@ def test_a_text_head_trained_for_other_labels_is_made_new_with_its_pooler_or_wit
     assert not torch.equal(again.model.classifier.weight, first.classifier.weight)
 
 
-def test_weights_of_the_backbone_that_are_missing_are_a_warning(checkpoints, tmp_path, capsys):
+def test_missing_backbone_weights_are_a_warning(checkpoints, tmp_path, capsys):
     shutil.copytree(checkpoints("vit"), tmp_path / "vit")
     weights = load_file(tmp_path / "vit" / "model.safetensors")
     gone = next(name for name in weights if name.endswith("layernorm_before.weight") or "norm_before" in name)
@@ -158,10 +158,10 @@ def test_unicode_labels_survive_saving(checkpoints, tmp_path):
     assert load_artifact(tmp_path, IMAGE).config.id2label == dict(enumerate(labels))
 
 
-# Traps of particular checkpoints
+# Special cases of particular checkpoints
 
 
-def test_the_class_count_in_a_timm_configuration_is_no_obstacle(checkpoints):
+def test_the_class_count_in_a_timm_configuration_is_ignored(checkpoints):
     folder = checkpoints("timm-resnet")
     assert json.loads((Path(folder) / "config.json").read_text())["model_args"]["num_classes"] == 10
     settings = load_settings(ModelConfig(model_name_or_path=folder))
@@ -196,13 +196,13 @@ def test_batch_norm_of_mobilenet_gets_the_momentum_of_torch(checkpoints, capsys)
     assert "BatchNorm: the momentum of 27 layers is set to 0.1" in capsys.readouterr().out
 
 
-def test_other_momenta_are_left_alone(checkpoints, capsys):
+def test_other_momenta_are_not_changed(checkpoints, capsys):
     before = load(checkpoints("resnet"), IMAGE).model
     assert {m.momentum for m in before.modules() if isinstance(m, nn.BatchNorm2d)} == {0.1}
     assert "momentum" not in capsys.readouterr().out
 
 
-def test_a_model_without_a_padding_id_gets_that_of_its_tokenizer(checkpoints, tmp_path):
+def test_a_model_without_a_padding_id_gets_the_tokenizer_one(checkpoints, tmp_path):
     model = transformers.GPT2ForSequenceClassification(
         transformers.GPT2Config(vocab_size=25, n_embd=16, n_layer=1, n_head=2, n_positions=16)
     )
@@ -214,7 +214,7 @@ def test_a_model_without_a_padding_id_gets_that_of_its_tokenizer(checkpoints, tm
 # What cannot be loaded
 
 
-def test_a_folder_without_a_configuration_lists_what_it_holds(tmp_path):
+def test_a_folder_without_a_configuration_lists_its_content(tmp_path):
     (tmp_path / "notes.txt").touch()
     error = refused(tmp_path, IMAGE)
     assert error.what == "the folder has no config.json; it contains notes.txt"
@@ -269,13 +269,13 @@ def test_broken_weights(name, checkpoints, tmp_path):
     assert error.where == f"--model_name_or_path {tmp_path / 'm'}"
 
 
-def test_a_name_that_nobody_knows():
+def test_an_unknown_name():
     error = refused("nobody/no-such-model", TEXT)
     assert error.what.startswith("no checkpoint was found under this name (")
     assert error.where == "--model_name_or_path nobody/no-such-model"
 
 
-def test_a_folder_that_is_no_artifact(tmp_path):
+def test_a_folder_that_is_not_a_saved_model(tmp_path):
     with pytest.raises(UserError) as caught:
         load_artifact(tmp_path, TEXT)
     assert caught.value.where == str(tmp_path)
@@ -287,7 +287,7 @@ MLP = {"resnet": IMAGE, "bert": TEXT, "timm-resnet": IMAGE}
 
 READ_BACK = """
 import sys
-sys.modules["hf_finetune"] = None  # as on a machine without this package
+sys.modules["hf_finetune"] = None  # as if this package were not installed
 import numpy, torch, transformers
 for auto_class, folder in zip(sys.argv[1::2], sys.argv[2::2]):
     factory = getattr(transformers, auto_class)
@@ -305,7 +305,7 @@ for auto_class, folder in zip(sys.argv[1::2], sys.argv[2::2]):
 
 @pytest.fixture(scope="module")
 def deep(checkpoints, tmp_path_factory):
-    """Saved models with an MLP head: their folder, and the model that was saved."""
+    """Return saved models with an MLP head: their folder, and the model in memory."""
     saved = {}
     for name, auto_class in MLP.items():
         folder = tmp_path_factory.mktemp("mlp") / name
@@ -319,7 +319,7 @@ def deep(checkpoints, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read_back(deep, tmp_path_factory) -> dict[str, str]:
-    """What a fresh process without this package says when it loads each of the saved models."""
+    """Return the output of a new process that loads each saved model without this package."""
     here = tmp_path_factory.mktemp("elsewhere")
     (here / "read.py").write_text(READ_BACK)
     places = [word for name, (folder, _) in deep.items() for word in (MLP[name], str(folder))]
@@ -336,7 +336,7 @@ def read_back(deep, tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", list(MLP))
-def test_an_mlp_head_has_one_hidden_layer_and_fresh_weights(name, deep):
+def test_an_mlp_head_has_one_hidden_layer_and_new_weights(name, deep):
     _, model = deep[name]
     head = [m for m in model.modules() if isinstance(m, nn.Sequential) and len(m) == 3 and isinstance(m[1], nn.ReLU)]
     head = [m for m in head if isinstance(m[0], nn.Linear) and isinstance(m[2], nn.Linear)]
@@ -348,7 +348,7 @@ def test_an_mlp_head_has_one_hidden_layer_and_fresh_weights(name, deep):
     assert not torch.allclose(logits_of(model)[0], logits_of(model)[1])
 
 
-def test_an_mlp_head_is_said(checkpoints, capsys):
+def test_an_mlp_head_is_printed(checkpoints, capsys):
     checkpoint = load(checkpoints("resnet"), IMAGE, head_hidden_size=7)
     assert "The head is an MLP with 7 hidden units; the saved model loads with trust_remote_code=True." in (
         capsys.readouterr().out
@@ -367,19 +367,19 @@ def test_an_mlp_head_loads_without_this_package_with_equal_logits(name, deep, re
 
 
 @pytest.mark.parametrize("name", list(MLP))
-def test_an_mlp_head_does_not_load_without_consent(name, read_back):
+def test_an_mlp_head_does_not_load_without_trust_remote_code(name, read_back):
     assert read_back[name].startswith("refused without consent")
 
 
 @pytest.mark.parametrize("name", list(MLP))
-def test_an_mlp_head_is_read_back_for_evaluation(name, deep):
+def test_an_mlp_head_is_loaded_for_evaluation(name, deep):
     folder, model = deep[name]
     torch.testing.assert_close(logits_of(load_artifact(folder, MLP[name])), logits_of(model), rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("hidden", [None, 7], ids=["head as it is", "head asked for again"])
 @pytest.mark.parametrize("name", list(MLP))
-def test_a_model_with_an_mlp_head_is_a_checkpoint_for_more_training(name, hidden, deep):
+def test_a_model_with_an_mlp_head_can_be_trained_further(name, hidden, deep):
     folder, model = deep[name]
     again = load(folder, MLP[name], head_hidden_size=hidden, trust_remote_code=True)
     assert again.fresh == []

@@ -1,4 +1,4 @@
-"""A model is an ordered list of stages, whatever its architecture."""
+"""Any model is read as an ordered list of stages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 IMAGE = "AutoModelForImageClassification"
 SEQUENCE = "AutoModelForSequenceClassification"
 
-# name: (configuration, its values, what the stages are called, parameters of the head)
+# name: (configuration, its values, names of the stages, parameters of the head)
 BUILT = {
     "albert": (
         "AlbertConfig",
@@ -78,7 +78,7 @@ BUILT = {
     ),
 }
 
-# name: (what the stages are called, parameters of the head)
+# name: (names of the stages, parameters of the head)
 TINY = {
     "bert": (["embeddings", "block1", "block2", "head"], 4),
     "distilbert": (["embeddings", "block1", "block2", "head"], 4),
@@ -96,7 +96,7 @@ TINY = {
     "timm-efficientnet": (["stem", *(f"block{i}" for i in range(1, 6)), "head"], 2),
 }
 
-# architecture: (first stage, number of stages or None, parameters of the head, side of an image)
+# architecture: (first stage, number of stages or None, parameters of the head, image size)
 TIMM = {
     "resnet18": ("stem", 6, {"fc"}, 32),
     "vit_tiny_patch16_224": ("embeddings", 14, {"head"}, 224),
@@ -114,7 +114,7 @@ TIMM = {
 
 @pytest.fixture(scope="module")
 def model_of(checkpoints):
-    """Models by name, each built once: a tiny checkpoint, a configuration above, or ``timm:ARCHITECTURE``."""
+    """Return a function that builds each model once: tiny checkpoint, configuration above, or ``timm:ARCHITECTURE``."""
     built: dict[str, nn.Module] = {}
 
     def get(name: str) -> nn.Module:
@@ -178,7 +178,7 @@ def test_every_module_with_weights_or_buffers_is_in_exactly_one_stage(model_of, 
 
 
 @pytest.mark.parametrize("name", [*TINY, *BUILT])
-def test_stages_bear_the_names_of_their_kind(model_of, name):
+def test_stages_are_named_after_their_kind(model_of, name):
     names = TINY[name][0] if name in TINY else BUILT[name][2]
     assert [stage.name for stage in read_stages(model_of(name))] == names
 
@@ -226,11 +226,11 @@ def test_the_head_of_timm_models_is_their_classifier(model_of, name):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_forward_pass_goes_through_the_stages_in_order(model_of, name):
+def test_a_forward_pass_calls_the_stages_in_order(model_of, name):
     model = model_of(name)
     stages = read_stages(model)
     index = {module: i for i, stage in enumerate(stages) for module in stage.modules}
-    # Only modules that hold weights of their own: an activation may be shared between stages.
+    # Only modules with weights, because stages can share an activation module.
     weighty = {
         n for n, m in model.named_modules() if n in index and next(m.parameters(recurse=False), None) is not None
     }
@@ -251,7 +251,7 @@ def test_a_forward_pass_goes_through_the_stages_in_order(model_of, name):
     assert order == sorted(order), [before for before, after in pairwise(ran) if before[0] > after[0]]
 
 
-def test_one_table_that_every_block_reads_belongs_to_the_embeddings(model_of):
+def test_a_table_that_all_blocks_read_belongs_to_the_embeddings(model_of):
     for name, table in (
         ("deberta_relative", "deberta.encoder.rel_embeddings.weight"),
         ("mpnet", "mpnet.encoder.relative_attention_bias.weight"),
@@ -302,13 +302,13 @@ def test_named_stages_are_found(wanted, index):
     assert find_stage(RESNET, wanted) == index
 
 
-def test_numbers_are_matched_whole():
+def test_stage_numbers_are_matched_in_full():
     assert find_stage(BERT, "layer1") == 1
     assert find_stage(BERT, "layer12") == 12
 
 
 @pytest.mark.parametrize("wanted", ["layer5", "neck", "", "3x", "block", "layer0", "embeddings"])
-def test_an_unknown_stage_lists_those_there_are(wanted):
+def test_an_unknown_stage_lists_the_available_ones(wanted):
     with pytest.raises(UserError) as caught:
         find_stage(RESNET, wanted)
     assert caught.value.what == (

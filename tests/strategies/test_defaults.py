@@ -1,4 +1,4 @@
-"""The rule behind the defaults: a line each."""
+"""The rules behind the defaults."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def values(strategy="full", **kwargs):
     return {name: default.value for name, default in recommend(facts(**kwargs), strategy).items()}
 
 
-def test_strategy_by_kind():
+def test_the_strategy_depends_on_the_input():
     assert recommend_strategy(facts()).value == "full"
     assert recommend_strategy(facts(kind="image")).value == "lp_ft"
 
 
-def test_few_images_of_each_class_train_the_head_alone():
+def test_few_images_per_class_train_only_the_head():
     assert recommend_strategy(facts(kind="image", rows=60, classes=12)).value == "head"
     assert recommend_strategy(facts(kind="image", rows=240, classes=12)).value == "lp_ft"
     assert "5 rows a class" in recommend_strategy(facts(kind="image", rows=60, classes=12)).reason
 
 
-def test_what_the_device_cannot_hold_gets_adapters():
+def test_a_model_too_large_for_the_device_gets_adapters():
     large = replace(facts(), parameters=7_000_000_000, memory=80 * 10**9)
     assert recommend_strategy(large).value == "lora"
     assert "takes 112.0 GB before the first row, and 80.0 GB are free" in recommend_strategy(large).reason
@@ -36,39 +36,39 @@ def test_what_the_device_cannot_hold_gets_adapters():
 
 
 @pytest.mark.parametrize(("width", "rate"), [(384, 1e-4), (768, 5e-5), (1024, 3.75e-5), (32, 3e-4)])
-def test_wider_encoders_take_smaller_rates(width, rate):
+def test_wider_encoders_get_smaller_learning_rates(width, rate):
     assert values(width=width)["learning_rate"] == pytest.approx(rate)
 
 
-def test_larger_steps_take_larger_rates():
+def test_larger_batches_get_larger_learning_rates():
     assert values(rows=9000)["per_device_train_batch_size"] == 16
     assert values(rows=90_000)["per_device_train_batch_size"] == 32
     assert values(rows=90_000)["learning_rate"] == pytest.approx(2e-4)
 
 
-def test_many_classes_of_texts_are_smoothed():
+def test_texts_with_many_classes_get_label_smoothing():
     assert values(classes=77)["label_smoothing_factor"] == 0.1
     assert values(classes=4)["label_smoothing_factor"] == 0.0
     assert values(kind="image", classes=77)["label_smoothing_factor"] == 0.0
 
 
 @pytest.mark.parametrize(("classes", "epochs"), [(2, 3), (4, 4), (77, 8), (500, 8)])
-def test_more_classes_take_more_epochs(classes, epochs):
+def test_more_classes_get_more_epochs(classes, epochs):
     assert values(classes=classes)["epochs"] == epochs
 
 
 @pytest.mark.parametrize(("rows", "epochs"), [(400, 3), (100, 12), (58, 21), (10, 30)])
-def test_few_texts_take_enough_steps(rows, epochs):
+def test_few_texts_get_enough_steps(rows, epochs):
     assert values(rows=rows)["epochs"] == epochs
     assert values(kind="image", rows=rows)["epochs"] == 6
 
 
-def test_many_rows_take_few_epochs():
+def test_many_rows_get_few_epochs():
     assert values(rows=100_000, classes=77)["epochs"] == 3
     assert values(kind="image", rows=100_000)["epochs"] == 3
 
 
-def test_the_step_is_shared_by_the_processes(monkeypatch):
+def test_the_batch_size_is_divided_among_the_processes(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert values()["per_device_train_batch_size"] == 4
     assert values(kind="image")["per_device_train_batch_size"] == 8
@@ -76,7 +76,7 @@ def test_the_step_is_shared_by_the_processes(monkeypatch):
     assert values()["per_device_train_batch_size"] == 1
 
 
-def test_gradual_lowers_the_rate_with_every_stage():
+def test_gradual_lowers_the_learning_rate_with_each_stage():
     assert values("gradual")["layer_decay"] == 0.9
     assert values("gradual")["probe_epochs"] == values("lp_ft")["probe_epochs"] == 4
     assert values("full")["layer_decay"] == 1

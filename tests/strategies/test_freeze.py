@@ -1,4 +1,4 @@
-"""What is frozen stays bit for bit as it is, whatever calls train()."""
+"""Frozen stages stay bit-identical and in evaluation mode, even when train() is called."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BATCH = 4
 
 @pytest.fixture(scope="module")
 def fresh(checkpoints):
-    """A fresh copy of a tiny checkpoint with a head for three labels and much dropout everywhere."""
+    """Return a function that loads a new copy of a tiny checkpoint with a head for three labels and high dropout."""
     loaded: dict[str, Checkpoint] = {}
 
     def get(name: str) -> Checkpoint:
@@ -38,9 +38,11 @@ def fresh(checkpoints):
                     module.p = 0.5
                 if isinstance(getattr(module, "attention_dropout", None), float):
                     module.attention_dropout = 0.5
-                if isinstance(module, nn.Conv2d):  # the small weights of a fresh MobileNet let every signal die out
+                if isinstance(
+                    module, nn.Conv2d
+                ):  # with its small initial weights, the signal of a random MobileNet vanishes
                     nn.init.kaiming_normal_(module.weight)
-                if isinstance(module, nn.BatchNorm2d):  # timm closes its residual branches with zeros
+                if isinstance(module, nn.BatchNorm2d):  # timm initialises the last norm of a residual branch with zeros
                     nn.init.ones_(module.weight)
             loaded[name] = checkpoint
         return copy.deepcopy(loaded[name])
@@ -49,10 +51,10 @@ def fresh(checkpoints):
 
 
 def prepared(checkpoint: Checkpoint, strategy: str) -> Checkpoint:
-    """The checkpoint in the first phase of a strategy, after calls of train() all over the model."""
+    """Return the checkpoint in the first phase of a strategy, after train() was called on all its modules."""
     phase = make_phases(strategy, checkpoint.stages, RATES)[0]
     if strategy == "lora":
-        add_lora(checkpoint, StrategyConfig(merge_adapter=True))  # MobileNet asks for it
+        add_lora(checkpoint, StrategyConfig(merge_adapter=True))  # required by MobileNet
     apply_phase(checkpoint.model, checkpoint.stages, phase)
     call_train_everywhere(checkpoint.model)
     return checkpoint
@@ -115,7 +117,7 @@ def test_training_leaves_frozen_weights_and_buffers_bit_identical(name, strategy
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("name", NAMES)
-def test_what_trains_moves(name, strategy, fresh):
+def test_trained_weights_change(name, strategy, fresh):
     checkpoint = prepared(fresh(name), strategy)
     model, trains = checkpoint.model, trained_stages(checkpoint, strategy)
     before = state_of(model)
@@ -135,7 +137,7 @@ def test_what_trains_moves(name, strategy, fresh):
 
 
 @pytest.mark.parametrize("name", NORMED)
-def test_batch_norm_of_trained_stages_learns_its_statistics(name, fresh):
+def test_batch_norm_of_trained_stages_updates_its_statistics(name, fresh):
     checkpoint = prepared(fresh(name), "freeze:1")
     trains = trained_stages(checkpoint, "freeze:1")
     owner = {module: stage.name for stage in checkpoint.stages for module in stage.modules}
@@ -149,7 +151,7 @@ def test_batch_norm_of_trained_stages_learns_its_statistics(name, fresh):
 
 @pytest.mark.parametrize("strategy", ["head", "freeze:1"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_frozen_prefix_computes_the_same_each_time(name, strategy, fresh):
+def test_the_frozen_stages_give_the_same_output_each_time(name, strategy, fresh):
     checkpoint = prepared(fresh(name), strategy)
     model, trains = checkpoint.model, trained_stages(checkpoint, strategy)
     frozen = {module for stage in checkpoint.stages if stage.name not in trains for module in stage.modules}
@@ -159,7 +161,7 @@ def test_the_frozen_prefix_computes_the_same_each_time(name, strategy, fresh):
         def hook(_module, _inputs, output):
             if isinstance(output, torch.Tensor):
                 assert not output.requires_grad, key
-                outputs.setdefault(key, []).append(output.clone())  # dropout of the head may work in place
+                outputs.setdefault(key, []).append(output.clone())  # dropout of the head can work in place
 
         return hook
 
@@ -194,7 +196,7 @@ def test_modules_are_in_the_mode_of_their_stage(name, fresh):
     assert not any(module.training for module in modules.values())
 
 
-def test_lora_holds_batch_norm_and_nothing_else_of_the_backbone(fresh):
+def test_lora_keeps_only_batch_norm_in_evaluation_mode(fresh):
     checkpoint = prepared(fresh("timm-resnet"), "lora")
     for module in checkpoint.model.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase):
@@ -204,7 +206,7 @@ def test_lora_holds_batch_norm_and_nothing_else_of_the_backbone(fresh):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_next_phase_opens_what_the_first_had_frozen(name, fresh):
+def test_the_next_phase_unfreezes_the_stages_of_the_first(name, fresh):
     checkpoint = fresh(name)
     model = checkpoint.model
     probe, full = make_phases("lp_ft", checkpoint.stages, RATES)
@@ -233,7 +235,7 @@ def test_a_later_phase_can_freeze_more(fresh):
     assert changed(before, checkpoint.model) == set(checkpoint.stages[-1].parameters)
 
 
-def test_applying_a_phase_twice_is_applying_it_once(fresh):
+def test_applying_a_phase_twice_changes_nothing(fresh):
     checkpoint = fresh("vit")
     phase = make_phases("head", checkpoint.stages, RATES)[0]
     for _ in range(2):
@@ -246,7 +248,7 @@ def test_applying_a_phase_twice_is_applying_it_once(fresh):
     assert not checkpoint.model.vit.layernorm.training
 
 
-def test_a_copy_of_a_frozen_model_is_frozen_by_itself(fresh):
+def test_a_copy_of_a_frozen_model_is_frozen_independently(fresh):
     checkpoint = prepared(fresh("resnet"), "head")
     twin = copy.deepcopy(checkpoint.model)
     before = state_of(twin)

@@ -1,4 +1,4 @@
-"""Optimiser groups: one rate a stage, decay on weights only, every trainable parameter once."""
+"""Parameter groups: one learning rate per stage, weight decay on weights only, each trainable parameter once."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def fresh(checkpoints):
 
 
 def grouped(checkpoint: Checkpoint, strategy: str, wrap=lambda model: model, decayed=None):
-    """The groups of the first phase, and the name of each parameter by its identity."""
+    """Return the groups of the first phase, and the name of each parameter by its id."""
     phase = make_phases(strategy, checkpoint.stages, RATES)[0]
     if phase.adapters:
-        add_lora(checkpoint, StrategyConfig(merge_adapter=True))  # MobileNet asks for it
+        add_lora(checkpoint, StrategyConfig(merge_adapter=True))  # required by MobileNet
     apply_phase(checkpoint.model, checkpoint.stages, phase)
     names = {id(p): n for n, p in checkpoint.model.named_parameters()}
     return parameter_groups(wrap(checkpoint.model), checkpoint.stages, phase, DECAY, decayed), names
@@ -57,7 +57,7 @@ def test_every_trainable_parameter_is_in_exactly_one_group(name, strategy, fresh
 
 @pytest.mark.parametrize("strategy", ["full", "freeze:1", "lora"])
 @pytest.mark.parametrize("name", NAMES)
-def test_each_stage_has_its_rate(name, strategy, fresh):
+def test_each_stage_has_its_learning_rate(name, strategy, fresh):
     checkpoint = fresh(name)
     stages = checkpoint.stages
     groups, names = grouped(checkpoint, strategy)
@@ -76,7 +76,7 @@ def test_groups_go_from_the_first_stage_to_the_head(fresh):
     assert sorted(set(rates)) == [0.125, 0.25, 0.5, 3.0]
 
 
-def test_a_probe_has_the_rate_of_a_probe(fresh):
+def test_a_linear_probe_has_its_own_learning_rate(fresh):
     groups, _ = grouped(fresh("resnet"), "head")
     assert {group["lr"] for group in groups} == {2.0}
 
@@ -104,7 +104,7 @@ def test_biases_and_norms_do_not_decay_and_weights_do(name, strategy, fresh):
     assert seen["decayed"]
 
 
-def test_the_names_that_decay_can_be_given(fresh):
+def test_the_names_of_decayed_parameters_can_be_given(fresh):
     groups, names = grouped(fresh("vit"), "head", decayed={"classifier.bias"})
     decay = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
     assert decay == {"classifier.weight": 0.0, "classifier.bias": DECAY}

@@ -35,15 +35,15 @@ def test_full_trains_everything_in_one_phase():
     assert only("full") == Phase("full", frozenset(ALL), 1e-3, 5e-3, 0.5, 3)
 
 
-def test_head_trains_the_last_stage_at_the_rate_of_a_probe():
+def test_head_trains_the_last_stage_at_the_rate_of_a_linear_probe():
     assert only("head") == Phase("head", frozenset({"head"}), 2e-2, 2e-2, 1.0, 7)
 
 
-def test_lp_ft_is_a_probe_and_then_everything():
+def test_lp_ft_is_a_linear_probe_and_then_full_fine_tuning():
     assert make_phases("lp_ft", RESNET, RATES) == [only("head"), only("full")]
 
 
-def test_gradual_opens_a_stage_a_phase_from_the_head_down():
+def test_gradual_unfreezes_one_stage_per_phase_from_the_head_down():
     phases = make_phases("gradual", BERT, RATES)
     assert [phase.name for phase in phases] == ["head", "above-block1", "above-embeddings", "full"]
     assert [len(phase.trains) for phase in phases] == [1, 2, 3, 4]
@@ -55,7 +55,7 @@ def test_gradual_opens_a_stage_a_phase_from_the_head_down():
 
 
 @pytest.mark.parametrize(("epochs", "lengths"), [(6, [7, 1, 1, 4]), (2.5, [7, 1, 1, 1]), (3.5, [7, 1, 1, 1.5])])
-def test_the_last_phase_of_gradual_takes_the_epochs_that_remain(epochs, lengths):
+def test_the_last_phase_of_gradual_gets_the_remaining_epochs(epochs, lengths):
     assert [phase.epochs for phase in make_phases("gradual", BERT, replace(RATES, epochs=epochs))] == lengths
 
 
@@ -69,11 +69,11 @@ def test_the_last_phase_of_gradual_takes_the_epochs_that_remain(epochs, lengths)
         (26, [21, 18, 14, 11, 7, 4, 0]),
     ],
 )
-def test_deep_networks_open_several_stages_a_phase(stages, frozen):
+def test_deep_networks_unfreeze_several_stages_per_phase(stages, frozen):
     assert frozen_depths(stages) == frozen
 
 
-def test_phases_have_names_of_their_own():
+def test_phases_have_unique_names():
     names = [phase.name for phase in make_phases("gradual", [Stage(f"block{i}", (), ()) for i in range(40)], RATES)]
     assert len(set(names)) == len(names) == 8
 
@@ -102,13 +102,13 @@ def test_no_other_strategy_has_adapters(strategy):
         ("freeze:Block2", {"stem", "layer1", "layer2"}),
     ],
 )
-def test_freezing_holds_everything_up_to_a_stage_or_depth(strategy, frozen):
+def test_everything_up_to_a_stage_or_depth_is_frozen(strategy, frozen):
     phase = only(strategy)
     assert phase.trains == ALL - frozen
     assert (phase.learning_rate, phase.head_learning_rate, phase.layer_decay, phase.epochs) == (1e-3, 5e-3, 0.5, 3)
 
 
-def test_freezing_is_named_after_the_last_frozen_stage():
+def test_the_phase_is_named_after_the_last_frozen_stage():
     assert only("freeze:2").name == "above-layer2"
     assert only("freeze:embeddings", BERT).name == "above-embeddings"
 
@@ -132,12 +132,12 @@ def test_a_depth_beyond_the_blocks_is_refused(strategy):
 
 
 @pytest.mark.parametrize("strategy", ["freeze:neck", "freeze:", "freeze:-1", "freeze:layer9", "freeze:²", "freeze:1.5"])
-def test_an_unknown_stage_lists_those_there_are(strategy):
+def test_an_unknown_stage_lists_the_available_ones(strategy):
     assert "the stages are stem, layer1, layer2, layer3, layer4, head" in refused(strategy).what
 
 
 @pytest.mark.parametrize("strategy", ["", "Full", "freeze", "lp-ft", "linear_probe", "qlora", " full"])
-def test_an_unknown_strategy_lists_those_there_are(strategy):
+def test_an_unknown_strategy_lists_the_available_ones(strategy):
     with pytest.raises(UserError) as caught:
         check_name(strategy)
     assert caught.value.what == f"there is no strategy {strategy!r}"
