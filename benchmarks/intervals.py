@@ -21,8 +21,9 @@ import numpy as np
 
 from hf_finetune.console import show_table
 from hf_finetune.evaluation.intervals import difference, intervals
+from hf_finetune.evaluation.metrics import metrics_of
 from hf_finetune.files import write_json
-from hf_finetune.tasks.outputs.targets import MultiLabel, Regression, SingleLabel, Target
+from hf_finetune.tasks.outputs import MultiLabel, Output, Regression, SingleLabel
 
 TRUTH_ROWS, IN_GROUP = 500_000, 5
 CLASSES, LABELS, NUMBERS = SingleLabel(list("abcd")), MultiLabel(list("abc")), Regression(["x"])
@@ -32,7 +33,7 @@ CLASSES, LABELS, NUMBERS = SingleLabel(list("abcd")), MultiLabel(list("abc")), R
 class Sample:
     """Rows and the metrics computed on them; ``other`` holds the logits of a second model, for differences."""
 
-    target: Target
+    output: Output
     metrics: tuple[str, ...]
     logits: np.ndarray
     labels: np.ndarray
@@ -73,9 +74,9 @@ def coverage(
 
 def values(sample: Sample) -> dict[str, float]:
     """Return the metrics, or their differences, on these rows."""
-    found = sample.target.metrics(sample.logits, sample.labels)
+    found = metrics_of(sample.output, sample.logits, sample.labels)
     if sample.other is not None:
-        others = sample.target.metrics(sample.other, sample.labels)
+        others = metrics_of(sample.output, sample.other, sample.labels)
         return {f"difference of {name}": found[name] - others[name] for name in sample.metrics}
     return {name: found[name] for name in sample.metrics}
 
@@ -83,10 +84,10 @@ def values(sample: Sample) -> dict[str, float]:
 def ends(sample: Sample, seed: int) -> dict[str, tuple[float, float]]:
     """The intervals of the same."""
     if sample.other is not None:
-        models = sample.target, sample.logits, sample.other, sample.labels
-        found = {name: difference(*models, metric=name, seed=seed) for name in sample.metrics}
+        models = [sample.output.statistics(logits, sample.labels) for logits in (sample.logits, sample.other)]
+        found = {name: difference(sample.output, *models, metric=name, seed=seed) for name in sample.metrics}
         return {f"difference of {name}": (d.low, d.high) for name, d in found.items() if d}
-    drawn = intervals(sample.target, sample.logits, sample.labels, sample.groups, seed=seed)
+    drawn = intervals(sample.output, sample.output.statistics(sample.logits, sample.labels), sample.groups, seed=seed)
     return {name: (drawn[name][0], drawn[name][1]) for name in sample.metrics if name in drawn}
 
 

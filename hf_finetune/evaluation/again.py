@@ -62,8 +62,8 @@ def evaluate_again(
     if split is None:
         raise UserError("the run held no rows out", where=str(run), fix="give labelled rows with --test_file.")
     size = int(config.training.get("per_device_eval_batch_size", 64))
-    logits = labeller.logits(labeller.encode(split), size)
-    answers = Judged(split, labeller.target, logits, np.asarray(split["label"][:]))
+    raw = labeller.predict(labeller.encode(split), size)
+    answers = Judged(split, labeller.output, raw, np.asarray(split["label"][:]))
     results = Results({name: score(answers, config.run.metric)}, name)
     rows = {"rows": len(split), "counts": None}
     told: dict[str, Any] = about | {

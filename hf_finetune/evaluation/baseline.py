@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,14 +12,13 @@ from hf_finetune.activations import Workload, cache_activations
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.data import Splits
-from hf_finetune.data.rows.problem import MULTI, REGRESSION
 from hf_finetune.data.splits.splits import label_array
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.evaluation.features import head_inputs
+from hf_finetune.evaluation.metrics import metrics_of
 from hf_finetune.models.precision import half_precision, precision
 from hf_finetune.tasks import Task
-from hf_finetune.tasks.outputs.multi_label import tune_thresholds
-from hf_finetune.tasks.outputs.targets import MultiLabel, Target, make_target
+from hf_finetune.tasks.outputs import Output, restore_output
 
 MOST_ROWS = 20_000  # training rows that it learns from
 _MOST_TERMS = 200_000
@@ -33,13 +31,13 @@ class Baseline:
 
     Args:
         name: what it is, in words.
-        target: what its logits mean; with thresholds of its own.
-        logits: of the judged rows, shape (rows, labels).
+        output: what its raw outputs mean; with thresholds of its own.
+        raw: raw outputs of the judged rows.
     """
 
     name: str
-    target: Target
-    logits: np.ndarray
+    output: Output
+    raw: np.ndarray
 
 
 def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Baseline | None:
@@ -65,11 +63,12 @@ def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Ba
     if features is None:
         return None
     some = "" if len(rows) == len(labels) else f" on {len(rows):,} of the {len(labels):,} training rows"
-    linear = "ridge regression" if splits.problem == REGRESSION else "logistic regression"
+    output = restore_output(splits.problem, splits.labels, {})
+    linear = output.LINEAR_MODEL
     name = f"tf-idf and {linear}{some}" if task.KIND == "text" else f"{linear} on the untouched backbone{some}"
     held_out = "validation" if "validation" in parts else None
-    target, answer = _fitted(splits, labels[rows], features, held_out)
-    return Baseline(name, target, answer(features[judged]))
+    output, answer = _fitted(output, splits, labels[rows], features, held_out)
+    return Baseline(name, output, answer(features[judged]))
 
 
 def _drawn(count: int) -> np.ndarray:
@@ -123,55 +122,19 @@ def _image_features(config: Config, task: Task, splits: Splits, parts: dict[str,
 
 
 def _fitted(
-    splits: Splits, labels: np.ndarray, features: dict[str, Any], held_out: str | None
-) -> tuple[Target, Callable[[Any], np.ndarray]]:
-    """The target and the logits of the best strength of regularisation."""
-    best: tuple[float, Target, Callable[[Any], np.ndarray]] | None = None
+    output: Output, splits: Splits, labels: np.ndarray, features: dict[str, Any], held_out: str | None
+) -> tuple[Output, Callable[[Any], np.ndarray]]:
+    """The output, tuned, and the raw outputs of the best strength of regularisation."""
+    best: tuple[float, Output, Callable[[Any], np.ndarray]] | None = None
     sparse = hasattr(features["train"], "tocsr")
     for strength in (1.0, 10.0) if sparse else (1e-3, 1e-2, 1e-1):
-        target = make_target(splits.problem, splits.labels)
-        answer = _linear(splits.problem, len(splits.labels), strength, features["train"], labels)
+        answer = output.fit_linear(features["train"], labels, strength)
         if held_out is None:
-            return target, answer
-        truth = label_array(getattr(splits, held_out))
-        logits = answer(features[held_out])
-        if isinstance(target, MultiLabel):
-            target.thresholds = tune_thresholds(target.values(logits), truth)
-        truth = truth.astype(np.int64) if truth.ndim == 1 else truth
-        loss = target.metrics(logits, truth)["loss"]
+            return output, answer
+        truth, raw = label_array(getattr(splits, held_out)), answer(features[held_out])
+        tuned = output.tune(raw, truth, None)
+        loss = metrics_of(tuned, raw, truth)["loss"]
         if best is None or loss < best[0]:
-            best = loss, target, answer
+            best = loss, tuned, answer
     assert best is not None
     return best[1], best[2]
-
-
-def _linear(
-    problem: str, width: int, strength: float, features: Any, labels: np.ndarray
-) -> Callable[[Any], np.ndarray]:
-    """A function from features to logits of shape (rows, labels)."""
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.multiclass import OneVsRestClassifier
-
-    with warnings.catch_warnings():
-        # It need not converge to the last digit, and classes without rows are answered never.
-        warnings.simplefilter("ignore")
-        if problem == REGRESSION:
-            ridge = Ridge(alpha=1 / strength).fit(features, labels)
-            return lambda x: ridge.predict(x).reshape(-1, width)
-        classifier = LogisticRegression(C=strength, max_iter=300, tol=1e-3)
-        if problem == MULTI:
-            several = OneVsRestClassifier(classifier).fit(features, labels.astype(np.int64))
-            return lambda x: _logits(several.predict_proba(x))
-        one = classifier.fit(features, labels.astype(np.int64))
-
-    def answer(x: Any) -> np.ndarray:
-        logits = np.full((x.shape[0], width), np.log(1e-12))
-        logits[:, one.classes_] = np.log(np.maximum(one.predict_proba(x), 1e-12))
-        return logits
-
-    return answer
-
-
-def _logits(probabilities: np.ndarray) -> np.ndarray:
-    clipped = np.clip(probabilities, 1e-9, 1 - 1e-9)
-    return np.log(clipped / (1 - clipped))

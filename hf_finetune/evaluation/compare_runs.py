@@ -11,8 +11,8 @@ import numpy as np
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.compare import mcnemar, verdict
 from hf_finetune.evaluation.intervals import difference, intervals
+from hf_finetune.evaluation.metrics import score_rows
 from hf_finetune.evaluation.run_folder import Answers, read_answers
-from hf_finetune.tasks.outputs.targets import SingleLabel
 
 
 def compare_runs(folders: list[Path], metric: str | None = None) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def compare_runs(folders: list[Path], metric: str | None = None) -> dict[str, An
     for other in runs[1:]:
         _align(first, other)
     metric = metric or first.metric
-    known = first.target.METRICS
+    known = first.output.METRICS
     if metric not in known:
         raise UserError(
             f"there is no metric {metric!r} here", where="--metric", fix=f"choose one of {', '.join(known)}."
@@ -47,15 +47,13 @@ def compare_runs(folders: list[Path], metric: str | None = None) -> dict[str, An
 
 
 def _alone(run: Answers, metric: str) -> dict[str, Any]:
-    value = run.target.metrics(run.logits, run.labels)[metric]
-    bounds = intervals(run.target, run.logits, run.labels, run.groups)
+    value = score_rows(run.output, run.statistics)[metric]
+    bounds = intervals(run.output, run.statistics, run.groups)
     return {"run": str(run.folder), "value": value, "interval": bounds.get(metric)}
 
 
 def _beside(first: Answers, other: Answers, metric: str) -> dict[str, Any]:
-    gap = difference(
-        other.target, other.logits, first.logits, first.labels, first.groups, metric=metric, b_target=first.target
-    )
+    gap = difference(first.output, other.statistics, first.statistics, first.groups, metric=metric)
     if gap is None:
         raise UserError(
             f"{len(first.ids)} rows are too few to compare {metric} on",
@@ -63,8 +61,8 @@ def _beside(first: Answers, other: Answers, metric: str) -> dict[str, Any]:
             fix="judge both on more rows: hf-finetune evaluate RUN --test_file FILE.",
         )
     found: dict[str, Any] = {"run": str(other.folder), "with": str(first.folder), "difference": asdict(gap)}
-    if isinstance(first.target, SingleLabel):
-        right = [np.asarray(each.target.decide(each.logits) == first.labels) for each in (other, first)]
+    if first.output.ONE_CLASS:
+        right = [~each.output.wrong(each.raw, first.truth) for each in (other, first)]
         found["mcnemar"] = asdict(mcnemar(*right))
     found["verdict"] = verdict(gap, other.folder.name, first.folder.name)
     return found
@@ -85,23 +83,15 @@ def _align(first: Answers, other: Answers) -> None:
     """
     where = f"{first.folder} and {other.folder}"
     fix = "judge both on the same rows: hf-finetune evaluate RUN --test_file FILE, or train with --splits_file."
-    if type(first.target) is not type(other.target) or set(first.target.names) != set(other.target.names):
+    if first.output.NAME != other.output.NAME or set(first.output.names) != set(other.output.names):
         raise UserError("the runs have other labels", where=where, fix=fix)
     # Row numbers are the same of any two files; runs that read other columns of the same rows may be compared.
     other_texts = first.columns == other.columns and first.texts != other.texts
     if first.ids != other.ids or other_texts:
         what = _told_apart(first, other)
         raise UserError(f"the runs were judged on other rows ({what})", where=where, fix=fix)
-    order = [other.target.names.index(name) for name in first.target.names]
-    other.logits = other.logits[:, order]
-    if getattr(other.target, "thresholds", None):
-        other.target.thresholds = [other.target.thresholds[i] for i in order]  # type: ignore[attr-defined]
-    if other.labels.ndim == 2:
-        other.labels = other.labels[:, order]
-    else:
-        other.labels = np.argsort(order)[other.labels]
-    other.target.names = list(first.target.names)
-    wrong = np.flatnonzero((other.labels != first.labels).reshape(len(first.ids), -1).any(axis=1))
+    other.output, other.raw, other.truth = other.output.in_order(first.output.names, other.raw, other.truth)
+    wrong = [row for row, pair in enumerate(zip(other.truth, first.truth, strict=True)) if not np.array_equal(*pair)]
     if len(wrong):
         raise UserError(
             f"{len(wrong)} rows have other labels in the two runs (the first: {first.ids[wrong[0]]})",

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from hf_finetune.activations import CachedRows
-from hf_finetune.evaluation.prediction.forward import predict_logits
+from hf_finetune.evaluation.prediction.forward import predict_rows
 from hf_finetune.models import logit_layer
 
 
@@ -31,7 +31,7 @@ def head_inputs(model: nn.Module, width: int, kept: CachedRows, split: str, batc
     if not isinstance(layer, nn.Linear):
         return None
     with _left_out(model, layer), kept.replaying():
-        return predict_logits(model, kept.rows[split], kept.collate, batch_size)
+        return predict_rows(model, kept.rows[split], kept.collate, batch_size)
 
 
 @contextmanager

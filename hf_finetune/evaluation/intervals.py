@@ -12,18 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from hf_finetune.tasks.outputs.targets import Target
-from hf_finetune.tasks.outputs.weighted import WeightedMetrics
+from hf_finetune.tasks.outputs import Output
 
 MANY_ROWS, FEWER = 50_000, 200  # so many resamples above so many rows, where a few more or less hardly move the ends
-CLASS_MEANS = {"balanced_accuracy", "f1_macro", "precision_macro", "recall_macro", "auroc"}  # each class counts alike
-SHARES = CLASS_MEANS | {
-    "accuracy", "f1_weighted", "f1_micro", "f1_samples", "precision_micro", "recall_micro", "average_precision",
-    "hamming_loss",
-}  # fmt: skip
 
 _NO_WIDTH = 1e-12
 _WEIGHTS_AT_ONCE = 8_000_000  # 64 MB
@@ -59,20 +54,13 @@ class Difference:
 
 
 def intervals(
-    target: Target,
-    logits: np.ndarray,
-    labels: np.ndarray,
-    groups: np.ndarray | None = None,
-    *,
-    seed: int = 0,
-    resamples: int = 1000,
+    output: Output, statistics: Any, groups: np.ndarray | None = None, *, seed: int = 0, resamples: int = 1000
 ) -> dict[str, list[float]]:
-    """A 95 % interval of each built-in metric.
+    """Return a 95 % interval of each metric of the output.
 
     Args:
-        target: the kind of label.
-        logits: shape (rows, labels).
-        labels: true ids, shape (rows,), or numbers, shape (rows, labels).
+        output: the kind of label.
+        statistics: of the rows.
         groups: names, shape (rows,); rows of a group are drawn together, since they are not independent.
         seed: of the draws.
         resamples: how many; 200 at most above 50,000 rows.
@@ -83,18 +71,17 @@ def intervals(
         Where resamples do not differ, as when no row is wrong, the bootstrap would be sure of what it cannot know:
         a metric that is a share then has the exact binomial (Clopper-Pearson) interval, and others have none.
     """
-    units = len(labels) if groups is None else len(np.unique(groups))
+    units = _units(len(statistics), groups)
     if units < 2:
         return {}
-    function = target.weighted(logits, labels)
-    (drawn,) = _resampled([function], labels, groups, seed, resamples)
+    (drawn,) = _resampled(output, [statistics], groups, seed, resamples)
     found: dict[str, list[float]] = {}
-    for name, (value,) in function(np.ones((1, len(labels)))).items():
+    for name, (value,) in output.score(statistics, np.ones((1, len(statistics)))).items():
         values = _defined(drawn[name])
         if np.isnan(value) or not len(values):
             continue
-        if name in SHARES:
-            found[name] = _share(float(value), values, units, _independent(name, labels, units))
+        if name in output.SHARES:
+            found[name] = _share(float(value), values, units, _independent(output, name, statistics, units))
             continue
         low, high = _middle(values, units)
         if high - low > _NO_WIDTH:
@@ -104,7 +91,7 @@ def intervals(
 
 def interval_of(
     score: Callable[[np.ndarray], float],
-    labels: np.ndarray,
+    rows: int,
     groups: np.ndarray | None = None,
     *,
     seed: int = 0,
@@ -114,7 +101,7 @@ def interval_of(
 
     Args:
         score: the metric of some rows, by their numbers; a row that was drawn twice comes twice.
-        labels: see :func:`intervals`.
+        rows: their number.
         groups: see :func:`intervals`.
         seed: of the draws.
         resamples: how many; fewer than of built-in metrics, for each is computed by itself.
@@ -122,64 +109,60 @@ def interval_of(
     Returns:
         [low, high]; None of one row or group, and where resamples do not differ.
     """
-    units = len(labels) if groups is None else len(np.unique(groups))
+    units = _units(rows, groups)
     if units < 2:
         return None
-    rows = np.arange(len(labels))
-    drawn = (np.repeat(rows, each) for some in _weights(labels, groups, seed, resamples) for each in some.astype(int))
+    weights = _weights(rows, rows, groups, seed, resamples)
+    drawn = (np.repeat(np.arange(rows), each) for some in weights for each in some.astype(int))
     low, high = _middle(np.array([score(each) for each in drawn]), units)
     return [low, high] if high - low > _NO_WIDTH else None
 
 
 def difference(
-    target: Target,
-    a_logits: np.ndarray,
-    b_logits: np.ndarray,
-    labels: np.ndarray,
+    output: Output,
+    a: Any,
+    b: Any,
     groups: np.ndarray | None = None,
     *,
     metric: str,
-    b_target: Target | None = None,
     seed: int = 0,
     resamples: int = 1000,
 ) -> Difference | None:
-    """A built-in metric of model a less that of model b, with the interval of the paired bootstrap: both see the same resamples.
+    """Return a metric of model a less that of model b, with the interval of the paired bootstrap: both see the same resamples.
 
     Args:
-        target: the kind of label, as a answers it.
-        a_logits: shape (rows, labels).
-        b_logits: same shape.
-        labels: see :func:`intervals`.
+        output: the kind of label.
+        a: statistics of the first model.
+        b: statistics of the second model on the same rows.
         groups: see :func:`intervals`.
         metric: its name.
-        b_target: how b answers, where its thresholds or temperature are others.
         seed: of the draws.
         resamples: see :func:`intervals`.
 
     Returns:
-        None where the metric is none of the built-in ones or is undefined, or where there is one row or group only. Where
+        None where the metric is not one of the output's or is undefined, or where there is one row or group only. Where
         resamples do not differ, the ends are as far from the difference of two shares as the exact binomial bound of
         an event that was never seen; of other metrics there is then a difference only if it is 0.
     """
-    units = len(labels) if groups is None else len(np.unique(groups))
-    if units < 2 or metric not in target.METRICS:
+    units = _units(len(a), groups)
+    if units < 2 or metric not in output.METRICS:
         return None
-    functions = [target.weighted(a_logits, labels), (b_target or target).weighted(b_logits, labels)]
-    whole = [function(np.ones((1, len(labels))))[metric][0] for function in functions]
-    a_drawn, b_drawn = _resampled(functions, labels, groups, seed, resamples)
+    whole = [output.score(each, np.ones((1, len(each))))[metric][0] for each in (a, b)]
+    a_drawn, b_drawn = _resampled(output, [a, b], groups, seed, resamples)
     drawn, value = _defined(a_drawn[metric] - b_drawn[metric]), float(whole[0] - whole[1])
     if np.isnan(value) or not len(drawn):
         return None
     low, high = _middle(drawn, units)
     if high - low <= _NO_WIDTH:
-        if metric not in SHARES and value:
+        shares = metric in output.SHARES
+        if not shares and value:
             return None
-        unseen = _binomial(0.0, _independent(metric, labels, units))[1] if metric in SHARES else 0.0
+        unseen = _binomial(0.0, _independent(output, metric, a, units))[1] if shares else 0.0
         low, high = max(-1.0, value - unseen), min(1.0, value + unseen)
     turned = int((drawn * np.sign(value) <= 0).sum())
     return Difference(
         metric=metric,
-        greater_is_better=target.METRICS[metric],
+        greater_is_better=output.METRICS[metric],
         value=value,
         low=low,
         high=high,
@@ -190,23 +173,32 @@ def difference(
     )
 
 
+def _units(rows: int, groups: np.ndarray | None) -> int:
+    """The number of rows, or of groups of them."""
+    return rows if groups is None else len(np.unique(groups))
+
+
 def _resampled(
-    functions: Sequence[WeightedMetrics], labels: np.ndarray, groups: np.ndarray | None, seed: int, resamples: int
+    output: Output, models: Sequence[Any], groups: np.ndarray | None, seed: int, resamples: int
 ) -> list[dict[str, np.ndarray]]:
-    """The metrics of each function in the same resamples: metric → shape (resamples,)."""
-    parts: list[list[dict[str, np.ndarray]]] = [[] for _ in functions]
-    for weights in _weights(labels, groups, seed, resamples if len(labels) <= MANY_ROWS else min(resamples, FEWER)):
-        for found, function in zip(parts, functions, strict=True):
-            found.append(function(weights))
+    """The metrics of each model in the same resamples: metric → shape (resamples,)."""
+    rows, size = len(models[0]), models[0].size
+    parts: list[list[dict[str, np.ndarray]]] = [[] for _ in models]
+    for weights in _weights(rows, size, groups, seed, resamples if rows <= MANY_ROWS else min(resamples, FEWER)):
+        for found, statistics in zip(parts, models, strict=True):
+            found.append(output.score(statistics, weights))
     return [{name: np.concatenate([part[name] for part in found]) for name in found[0]} for found in parts]
 
 
-def _weights(labels: np.ndarray, groups: np.ndarray | None, seed: int, resamples: int) -> Iterator[np.ndarray]:
-    """How often each row is drawn, shape (some resamples, rows), until there are so many resamples."""
+def _weights(rows: int, size: int, groups: np.ndarray | None, seed: int, resamples: int) -> Iterator[np.ndarray]:
+    """How often each row is drawn, shape (some resamples, rows), until there are so many resamples.
+
+    ``size`` is how many numbers a resample touches, which bounds how many are made at once.
+    """
     random = np.random.default_rng(seed)
-    names, own = (labels, None) if groups is None else np.unique(groups, return_inverse=True)
+    names, own = (np.arange(rows), None) if groups is None else np.unique(groups, return_inverse=True)
     units = len(names)
-    at_once = min(resamples, max(_FEWEST_AT_ONCE, _WEIGHTS_AT_ONCE // labels.size))
+    at_once = min(resamples, max(_FEWEST_AT_ONCE, _WEIGHTS_AT_ONCE // size))
     for start in range(0, resamples, at_once):
         count = min(at_once, resamples - start)
         places = random.integers(units, size=(count, units)) * count + np.arange(count)[:, None]
@@ -256,13 +248,13 @@ def _binomial(share: float, count: float) -> list[float]:
     return [low, high]
 
 
-def _independent(metric: str, labels: np.ndarray, units: int) -> float:
+def _independent(output: Output, metric: str, statistics: Any, units: int) -> float:
     """As many independent rows as a metric stands on: of a mean over classes fewer, where some of them are rare.
 
     The variance of the mean of C shares of n_1 … n_C rows is that of one share of C² / (1/n_1 + … + 1/n_C) rows.
     """
-    if metric not in CLASS_MEANS:
+    if metric not in output.CLASS_MEANS:
         return units
-    counts = np.bincount(labels) if labels.ndim == 1 else labels.sum(axis=0)
+    counts = statistics.class_rows
     counts = counts[counts > 0]
-    return units * min(1.0, len(counts) ** 2 / (1 / counts).sum() / len(labels))
+    return units * min(1.0, len(counts) ** 2 / (1 / counts).sum() / len(statistics))

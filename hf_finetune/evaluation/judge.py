@@ -10,21 +10,14 @@ from typing import Any
 import numpy as np
 
 from hf_finetune.data.rows.row_metadata import SLICE
-from hf_finetune.data.splits.splits import spaced
 from hf_finetune.evaluation.baseline import Baseline
 from hf_finetune.evaluation.intervals import difference, interval_of, intervals
+from hf_finetune.evaluation.metrics import floor_of, score_rows
 from hf_finetune.evaluation.show_rows import shown
-from hf_finetune.tasks.outputs.calibration import calibration
-from hf_finetune.tasks.outputs.confident_learning import suspicious
-from hf_finetune.tasks.outputs.targets import MultiLabel, Regression, SingleLabel, Target
+from hf_finetune.tasks.outputs import Output, Section
 
 MOST_SHOWN = 24  # rows among the top losses, and among the likely label errors
-MOST_PAIRS = 10  # of classes that are taken for each other
-MOST_CLASSES = 200  # of a confusion matrix
-MOST_POINTS = 2000  # of a scatter plot
 MOST_VALUES = 30  # of a column that rows are judged by
-FEWEST_FOR_ERRORS = 50
-Section = dict[str, Any]
 
 
 @dataclass
@@ -33,20 +26,25 @@ class Judged:
 
     Args:
         split: its rows, with ``id``, the input, and ``group`` and ``slice: NAME`` where there are such.
-        target: what logits mean.
-        logits: shape (rows, labels).
-        labels: ids, shape (rows,), or numbers, shape (rows, labels).
+        output: what raw outputs mean.
+        raw: raw outputs, the first axis of which is rows.
+        truth: the labels of the rows in numbers.
     """
 
     split: Any
-    target: Target
-    logits: np.ndarray
-    labels: np.ndarray
+    output: Output
+    raw: np.ndarray
+    truth: np.ndarray
 
     @cached_property
     def groups(self) -> np.ndarray | None:
         """What rows belong together by, shape (rows,)."""
         return np.asarray(self.split["group"][:]) if "group" in self.split.column_names else None
+
+    @cached_property
+    def statistics(self) -> Any:
+        """What every metric, interval and comparison is computed from."""
+        return self.output.statistics(self.raw, self.truth)
 
 
 def judge(
@@ -56,7 +54,7 @@ def judge(
     baseline: Baseline | None,
     extra: tuple[str, Callable[[np.ndarray], float]] | None = None,
 ) -> Section:
-    """All that the report shows of a split: the part of ``evaluation.json`` that depends on the answers.
+    """Return all that the report shows of a split: the part of ``evaluation.json`` that depends on the answers.
 
     Args:
         judged: rows and answers.
@@ -65,73 +63,62 @@ def judge(
         baseline: what a simple model answers on the same rows.
         extra: name of a metric of the Hub, and what gives it of some rows, by their numbers.
     """
-    target, logits, labels = judged.target, judged.logits, judged.labels
-    bounds = intervals(target, logits, labels, judged.groups)
+    output, raw, truth = judged.output, judged.raw, judged.truth
+    bounds = intervals(output, judged.statistics, judged.groups)
     if extra is not None:
-        between = interval_of(extra[1], labels, judged.groups)
+        between = interval_of(extra[1], len(truth), judged.groups)
         bounds |= {} if between is None else {extra[0]: between}
-    compared = {} if baseline is None else baseline.target.metrics(baseline.logits, labels)
-    losses = target.losses(logits, labels)
+    simple = None if baseline is None else baseline.output.statistics(baseline.raw, truth)
+    compared = {} if baseline is None else score_rows(baseline.output, simple)
+    losses = output.row_losses(raw, truth)
     order = np.argsort(-losses, kind="stable")
-    wrong = np.ones(len(labels), dtype=bool) if isinstance(target, Regression) else _wrong(target, logits, labels)
-    return {
-        "rows": len(labels),
-        "headline": _headline(judged, scores, metric, bounds, baseline, compared),
+    found: Section = {
+        "rows": len(truth),
+        "headline": _headline(judged, scores, metric, bounds),
         "metrics": [
             {"name": name, "value": scores[name], "interval": bounds.get(name), "baseline": compared.get(name)}
             for name in scores
-            if name in target.METRICS or (extra is not None and name == extra[0])
+            if name in output.METRICS or (extra is not None and name == extra[0])
         ],
-        "per_label": target.by_label(logits, labels),
-        "confusion": confusion(target, logits, labels) if isinstance(target, SingleLabel) else None,
-        "calibration": _calibration(target, logits, labels),
-        "numbers": _numbers(target, logits, labels) if isinstance(target, Regression) else None,
-        "top_losses": _rows(judged, losses, order[wrong[order]][:MOST_SHOWN]),
+        "per_label": output.per_label(judged.statistics),
+        **output.sections(raw, truth),
+        "top_losses": _rows(judged, losses, order[output.wrong(raw, truth)[order]][:MOST_SHOWN]),
         "label_errors": _label_errors(judged),
         "slices": slices(judged),
     }
+    if baseline is not None and metric in compared:
+        found["headline"]["baseline"] = _beside_baseline(judged, scores, metric, baseline, simple, compared[metric])
+    found["headline"]["verdict"] = verdict(found["headline"], greater=output.METRICS.get(metric, True))
+    return found
 
 
-def _wrong(target: Target, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    missed = target.decide(logits) != labels
-    return missed.any(axis=1) if missed.ndim == 2 else missed
-
-
-def _headline(
-    judged: Judged,
-    scores: dict[str, float],
-    metric: str,
-    bounds: dict[str, list[float]],
-    baseline: Baseline | None,
-    compared: dict[str, float],
-) -> Section:
-    target, labels = judged.target, judged.labels
-    always = target.metrics(target.constant(labels), labels)
-    kind = "mean" if isinstance(target, Regression) else "majority"
-    found: Section = {
+def _headline(judged: Judged, scores: dict[str, float], metric: str, bounds: dict[str, list[float]]) -> Section:
+    always = floor_of(judged.output, judged.truth)
+    floor = {"name": f"{judged.output.FLOOR.kind}_{metric}", "value": always[metric]} if metric in always else None
+    return {
         "metric": metric,
         "value": scores[metric],
         "interval": bounds.get(metric),
-        "floor": {"name": f"{kind}_{metric}", "value": always[metric]} if metric in always else None,
+        "floor": floor,
         "baseline": None,
     }
-    if baseline is not None and metric in compared:
-        gap = difference(
-            target, judged.logits, baseline.logits, labels, judged.groups, metric=metric, b_target=baseline.target
-        )
-        own = intervals(baseline.target, baseline.logits, labels, judged.groups)
-        found["baseline"] = {
-            "name": baseline.name,
-            "value": compared[metric],
-            "interval": own.get(metric),
-            "difference": scores[metric] - compared[metric],
-            "difference_interval": None if gap is None else [gap.low, gap.high],
-        }
-    return found | {"verdict": verdict(found, greater=target.METRICS.get(metric, True))}
+
+
+def _beside_baseline(
+    judged: Judged, scores: dict[str, float], metric: str, baseline: Baseline, simple: Any, value: float
+) -> Section:
+    gap = difference(judged.output, judged.statistics, simple, judged.groups, metric=metric)
+    return {
+        "name": baseline.name,
+        "value": value,
+        "interval": intervals(baseline.output, simple, judged.groups).get(metric),
+        "difference": scores[metric] - value,
+        "difference_interval": None if gap is None else [gap.low, gap.high],
+    }
 
 
 def verdict(headline: Section, *, greater: bool) -> str:
-    """Whether the model beats answering always the same, and the baseline, in words.
+    """Say whether the model beats answering always the same, and the baseline, in words.
 
     Args:
         headline: with ``metric``, ``interval``, ``floor`` and ``baseline``.
@@ -165,53 +152,12 @@ def verdict(headline: Section, *, greater: bool) -> str:
     return " ".join(sentences)
 
 
-def confusion(target: SingleLabel, logits: np.ndarray, labels: np.ndarray) -> Section:
-    """How often each class (row) was answered as each other (column), and the pairs that are most often confused."""
-    classes = len(target.names)
-    matrix = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(matrix, (labels, target.decide(logits)), 1)
-    missed = matrix - np.diag(np.diag(matrix))
-    pairs = [divmod(int(cell), classes) for cell in np.argsort(-missed, axis=None, kind="stable")[:MOST_PAIRS]]
-    return {
-        "matrix": matrix.tolist() if classes <= MOST_CLASSES else [],
-        "pairs": [
-            {
-                "label": target.names[true],
-                "prediction": target.names[answered],
-                "rows": int(missed[true, answered]),
-                "share": float(missed[true, answered] / matrix[true].sum()),
-            }
-            for true, answered in pairs
-            if missed[true, answered]
-        ],
-    }
-
-
-def _calibration(target: Target, logits: np.ndarray, labels: np.ndarray) -> Section | None:
-    if isinstance(target, SingleLabel):
-        before, after = (calibration(each(logits), labels) for each in (target.values, target.calibrated))
-        return {"temperature": target.temperature, "before": before, "after": after}
-    if isinstance(target, MultiLabel):
-        return {"temperature": None, "before": calibration(target.values(logits), labels), "after": None}
-    return None
-
-
-def _numbers(target: Regression, logits: np.ndarray, labels: np.ndarray) -> list[Section]:
-    rows = spaced(len(labels), MOST_POINTS)
-    values = target.values(logits)
-    return [
-        {"name": name, "labels": labels[rows, i].tolist(), "predictions": values[rows, i].tolist()}
-        for i, name in enumerate(target.names)
-    ]
-
-
 def _rows(judged: Judged, losses: np.ndarray, rows: np.ndarray) -> list[Section]:
     """The rows as the report shows them."""
     if not len(rows):
         return []
-    target, logits, labels = judged.target, judged.logits[rows], judged.labels[rows]
-    answers = target.answers(logits)
-    truth = target.truth(labels)
+    answers = judged.output.answers(judged.raw[rows])
+    truth = judged.output.truth(judged.truth[rows])
     return [
         {
             "id": one["id"],
@@ -226,26 +172,20 @@ def _rows(judged: Judged, losses: np.ndarray, rows: np.ndarray) -> list[Section]
 
 
 def _label_errors(judged: Judged) -> list[Section]:
-    """Rows whose label the model, which never saw them, speaks against: confident learning (arXiv 1911.00068)."""
-    target, labels = judged.target, judged.labels
-    if not isinstance(target, SingleLabel) or len(labels) < FEWEST_FOR_ERRORS:
+    """Rows whose label is probably wrong, the most suspicious first."""
+    found = judged.output.label_errors(judged.raw, judged.truth)
+    if found is None or not len(found[0]):
         return []
-    rows, suggested, margin = suspicious(target.calibrated(judged.logits), labels)
-    rows = rows[:MOST_SHOWN]
+    rows, suggested, margin = (each[:MOST_SHOWN] for each in found)
+    given = judged.output.truth(judged.truth[rows])
     return [
-        {
-            "id": one["id"],
-            "label": target.names[int(labels[row])],
-            "suggested": target.names[int(other)],
-            "margin": float(ahead),
-            **shown(one),
-        }
-        for row, other, ahead, one in zip(rows, suggested, margin, judged.split.select(rows), strict=False)
+        {"id": one["id"], "label": label, "suggested": other, "margin": float(ahead), **shown(one)}
+        for label, other, ahead, one in zip(given, suggested, margin, judged.split.select(rows), strict=True)
     ]
 
 
 def slices(judged: Judged) -> list[Section]:
-    """The metrics of the rows that have each value of each ``--slice_column``; the most frequent values first."""
+    """Return the metrics of the rows that have each value of each ``--slice_column``; the most frequent values first."""
     found = []
     for column in (name for name in judged.split.column_names if name.startswith(SLICE)):
         cells = np.asarray(judged.split[column][:])
@@ -259,11 +199,11 @@ def slices(judged: Judged) -> list[Section]:
 
 
 def _slice(judged: Judged, value: str, rows: np.ndarray) -> Section:
-    target, logits, labels = judged.target, judged.logits[rows], judged.labels[rows]
+    output, statistics = judged.output, judged.statistics[rows]
     groups = None if judged.groups is None else judged.groups[rows]
     return {
         "value": value,
         "rows": len(rows),
-        "metrics": target.metrics(logits, labels),
-        "intervals": intervals(target, logits, labels, groups),
+        "metrics": score_rows(output, statistics),
+        "intervals": intervals(output, statistics, groups),
     }

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,13 @@ from hf_finetune.data import Splits
 from hf_finetune.data.rows.problem import REGRESSION
 from hf_finetune.evaluation.baseline import Baseline, make_baseline
 from hf_finetune.evaluation.judge import Judged, judge
-from hf_finetune.evaluation.prediction.forward import predict_logits
+from hf_finetune.evaluation.metrics import floor_of, hub_metric_value, load_hub_metric, metric_key, score_rows
+from hf_finetune.evaluation.prediction.forward import predict_rows
 from hf_finetune.files import public_name, write_json
 from hf_finetune.models import Checkpoint, Stage, is_adapter, load_artifact, read_stages
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task
-from hf_finetune.tasks.outputs.calibration import fit_temperature
-from hf_finetune.tasks.outputs.metrics import hub_metric_value, load_hub_metric, metric_key
-from hf_finetune.tasks.outputs.multi_label import tune_thresholds
-from hf_finetune.tasks.outputs.targets import MultiLabel, SingleLabel, Target, target_of
+from hf_finetune.tasks.outputs import output_of
 
 
 @dataclass
@@ -66,15 +64,17 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
     kept = _keep(
         config, plan, model, processor, Workload("the evaluation", rows, task.collator(processor), 1, None, size)
     )
-    target = target_of(model.config)
+    output = output_of(model.config)
     answers: dict[str, Judged] = {}
     for name, split in held_out.items():
         with kept.replaying():
-            logits = predict_logits(model, kept.rows[name], kept.collate, size)
-        answers[name] = Judged(split, target, logits, np.asarray(split["label"][:]))
+            raw = predict_rows(model, kept.rows[name], kept.collate, size, predict=output.predict, pool=output.pool)
+        answers[name] = Judged(split, output, raw, np.asarray(split["label"][:]))
     if "validation" in answers:
-        tune(target, answers["validation"], config.run.metric)
-        keep_in_settings(folder, **target.tuned())
+        judged = answers["validation"]
+        output = output.tune(judged.raw, judged.truth, config.run.metric)
+        answers = {name: replace(each, output=output) for name, each in answers.items()}
+        keep_in_settings(folder, **output.tuned())
     results = Results(
         {name: score(each, config.run.metric) for name, each in answers.items()}, next(reversed(answers), "")
     )
@@ -90,15 +90,6 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
         write_json(config.output_dir / "metrics.json", results.metrics)
     show_results(results)
     return results
-
-
-def tune(target: Target, answers: Judged, metric: str | None) -> None:
-    """What is chosen on the validation rows once training is done: thresholds of several classes, temperature of one."""
-    if isinstance(target, MultiLabel):
-        each = metric == "f1_macro"
-        target.thresholds = tune_thresholds(target.values(answers.logits), answers.labels, each=each)
-    elif isinstance(target, SingleLabel):
-        target.temperature = fit_temperature(answers.logits, answers.labels)
 
 
 def keep_judgement(
@@ -119,10 +110,10 @@ def keep_judgement(
         baseline: what a simple model answers on the same rows.
         about: what the report shows beside: data, strategy, names.
     """
-    name, target = results.judged, answers.target
-    chosen = metric if metric in target.METRICS else next(iter(target.METRICS))
+    name, output = results.judged, answers.output
+    chosen = metric if metric in output.METRICS else next(iter(output.METRICS))
     found = judge(answers, results.metrics[name], chosen, baseline, _hub_metric(answers, metric))
-    results.details = about | {"judged": name, "tuned": target.tuned(), "texts": hash_texts(answers.split)} | found
+    results.details = about | {"judged": name, "tuned": output.tuned(), "texts": hash_texts(answers.split)} | found
     results.metrics |= {
         f"{name}_intervals": {each["name"]: each["interval"] for each in found["metrics"] if each["interval"]},
         f"{name}_per_class": _flat(found["per_label"]),
@@ -132,7 +123,7 @@ def keep_judgement(
         results.metrics[f"{name}_by_{column['column']}"] = _flat(figures)
     if baseline is not None:
         results.metrics["baseline"] = {e["name"]: e["baseline"] for e in found["metrics"] if e["baseline"] is not None}
-    if found["calibration"]:
+    if "calibration" in found:
         results.metrics["calibration"] = _calibration(found["calibration"])
     write_json(folder / "evaluation.json", results.details)
     write_predictions(folder / "predictions.parquet", answers)
@@ -140,11 +131,11 @@ def keep_judgement(
 
 def _hub_metric(answers: Judged, name: str | None) -> tuple[str, Callable[[np.ndarray], float]] | None:
     """A metric of the Hub: what it is called, and what gives it of some rows; None of a built-in one."""
-    if name is None or name in answers.target.METRICS:
+    if name is None or name in answers.output.METRICS:
         return None
-    module, key = load_hub_metric(name, answers.target.METRICS), metric_key(name)
-    decided = answers.target.decide(answers.logits)
-    return key, lambda rows: hub_metric_value(module, name, decided[rows], answers.labels[rows])[key]
+    module, key = load_hub_metric(name, answers.output.METRICS), metric_key(name)
+    decided = answers.output.decide(answers.raw)
+    return key, lambda rows: hub_metric_value(module, name, decided[rows], answers.truth[rows])[key]
 
 
 def hash_texts(split: Any) -> str | None:
@@ -247,12 +238,14 @@ def score(answers: Judged, extra: str | None = None) -> dict[str, float]:
         answers: of the split.
         extra: a metric of the Hub to compute as well.
     """
-    target, logits, labels = answers.target, answers.logits, answers.labels
-    metrics = target.metrics(logits, labels)
-    if extra and extra not in target.METRICS:
-        module = load_hub_metric(extra, target.METRICS)
-        metrics |= hub_metric_value(module, extra, target.decide(logits), labels)
-    return metrics | target.floor(labels) | {"rows": float(len(labels))}
+    output, raw, truth = answers.output, answers.raw, answers.truth
+    metrics = score_rows(output, answers.statistics)
+    if extra and extra not in output.METRICS:
+        module = load_hub_metric(extra, output.METRICS)
+        metrics |= hub_metric_value(module, extra, output.decide(raw), truth)
+    floor = output.FLOOR
+    metrics[f"{floor.kind}_{floor.metric}"] = floor_of(output, truth)[floor.metric]
+    return metrics | {"rows": float(len(truth))}
 
 
 def keep_in_settings(folder: Path, **values: Any) -> None:
@@ -263,15 +256,20 @@ def keep_in_settings(folder: Path, **values: Any) -> None:
 
 
 def write_predictions(path: Path, answers: Judged) -> None:
-    """One row an example, in the order of the file: ``id``, ``label``, what the target answers, ``logits``, ``group``."""
+    """Write one row an example, in the order of the file: ``id``, ``label``, the answers, ``logits``, ``group``."""
     import pandas as pd
 
-    target, logits = answers.target, answers.logits
-    columns: dict[str, Any] = {"id": answers.split["id"][:], "label": target.truth(answers.labels)}
-    columns |= {**target.answers(logits), "logits": list(logits)}
+    output, raw = answers.output, answers.raw
+    columns: dict[str, Any] = {"id": answers.split["id"][:], "label": output.truth(answers.truth)}
+    columns |= {**output.answers(raw), "logits": [_cell(row) for row in raw]}
     if answers.groups is not None:
         columns["group"] = answers.groups.tolist()
     pd.DataFrame(columns).to_parquet(path, index=False)
+
+
+def _cell(row: np.ndarray) -> Any:
+    """An array as Parquet takes it: a list of arrays where it has several axes."""
+    return row if row.ndim == 1 else [_cell(part) for part in row]
 
 
 def show_results(results: Results) -> None:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hf_finetune.errors import UserError
-from hf_finetune.tasks.outputs.targets import Target, make_target
+from hf_finetune.tasks.outputs import Output, restore_output
 
 
 @dataclass
 class Answers:
-    """``predictions.parquet`` of a run, and what its logits mean.
+    """``predictions.parquet`` of a run, and what its raw outputs mean.
 
     Args:
         folder: the run.
         ids: of the rows.
-        target: with the run's thresholds and temperature.
-        logits: shape (rows, labels).
-        labels: ids, shape (rows,), or numbers, shape (rows, labels).
+        output: with the run's thresholds and temperature.
+        raw: raw outputs, the first axis of which is rows.
+        truth: the labels of the rows in numbers.
         groups: what rows belong together by, where the run was told.
         metric: the one that its headline shows.
         texts: what tells the texts from others; None of images.
@@ -31,13 +32,18 @@ class Answers:
 
     folder: Path
     ids: list[str]
-    target: Target
-    logits: np.ndarray
-    labels: np.ndarray
+    output: Output
+    raw: np.ndarray
+    truth: np.ndarray
     groups: np.ndarray | None
     metric: str
     texts: str | None = None
     columns: dict[str, list[str]] = field(default_factory=dict)
+
+    @cached_property
+    def statistics(self) -> Any:
+        """What metrics and comparisons are computed from."""
+        return self.output.statistics(self.raw, self.truth)
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
@@ -69,27 +75,15 @@ def read_answers(folder: Path) -> Answers:
     if not (folder / "predictions.parquet").is_file():
         raise UserError("the run held no rows out", where=str(folder), fix="train it with --test_file or --test_split.")
     rows = pd.read_parquet(folder / "predictions.parquet")
-    names = about["labels"]
+    output = restore_output(about["problem"], about["labels"], about["tuned"])
     return Answers(
         folder,
         rows["id"].tolist(),
-        make_target(about["problem"], names, **about["tuned"]),
-        np.stack(rows["logits"].to_list()),
-        _labels(rows["label"].tolist(), names, about["problem"]),
+        output,
+        output.read_raw(rows["logits"].tolist()),
+        output.read_truth(rows["label"].tolist()),
         rows["group"].to_numpy() if "group" in rows else None,
         about["headline"]["metric"],
         about["texts"],
         about["columns"],
     )
-
-
-def _labels(cells: list[Any], names: list[str], problem: str) -> np.ndarray:
-    ids = {name: index for index, name in enumerate(names)}
-    if problem == "regression":
-        return np.array(cells, dtype=np.float64).reshape(len(cells), -1) if len(names) == 1 else np.stack(cells)
-    if problem == "multi_label_classification":
-        found = np.zeros((len(cells), len(names)))
-        for row, cell in enumerate(cells):
-            found[row, [ids[name] for name in cell]] = 1
-        return found
-    return np.array([ids[cell] for cell in cells])

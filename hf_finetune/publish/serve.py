@@ -7,17 +7,14 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from hf_finetune.data.images.decode import decode_fault
 from hf_finetune.data.rows.unlabelled import text_rows
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.prediction.labeller import Labeller, has_classes
-from hf_finetune.tasks.outputs.targets import MultiLabel
+from hf_finetune.evaluation.prediction.labeller import Labeller
+from hf_finetune.tasks.outputs import Answer
 
 SHOWN = 10  # classes that are shown, the most probable first
 MAX_FILE_SIZE = "20mb"
@@ -56,25 +53,6 @@ CSS = """
 """
 
 
-@dataclass(frozen=True)
-class Bar:
-    """A class: its probability, whether it is answered, and from which probability on (several classes a row)."""
-
-    name: str
-    value: float
-    chosen: bool
-    threshold: float | None = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the page shows: the answer in words, the most probable classes, and how many more there are."""
-
-    prediction: str
-    bars: list[Bar]
-    more: int = 0
-
-
 def text_boxes(labeller: Labeller) -> dict[str, str]:
     """The user's name of each text → ``text`` or ``text_pair``: a box each. Empty for images."""
     if labeller.task.KIND == "image":
@@ -110,25 +88,8 @@ def answer_image(labeller: Labeller, path: str) -> Answer:
 
 
 def _answer(labeller: Labeller, rows: Any) -> Answer:
-    logits = labeller.logits(labeller.encode(rows), batch_size=64, progress=lambda share: None)
-    target = labeller.target
-    if not has_classes(target):
-        return Answer("; ".join(_numbers(target.names, target.values(logits)[0])), [])
-    values = target.calibrated(logits)[0]
-    decided = target.decide(logits)[0]
-    several = isinstance(target, MultiLabel)
-    chosen = decided.astype(bool) if several else np.arange(len(values)) == decided
-    thresholds = (target.thresholds or [0.5] * len(values)) if isinstance(target, MultiLabel) else [None] * len(values)
-    order = np.argsort(-values, kind="stable")
-    bars = [Bar(target.names[i], float(values[i]), bool(chosen[i]), thresholds[i]) for i in order[:SHOWN]]
-    answered = ", ".join(target.names[i] for i in order if chosen[i])
-    return Answer(answered, bars, len(values) - len(bars))
-
-
-def _numbers(names: list[str], values: np.ndarray) -> list[str]:
-    return [
-        f"{value:.6g}" if len(names) == 1 else f"{name}: {value:.6g}" for name, value in zip(names, values, strict=True)
-    ]
+    raw = labeller.predict(labeller.encode(rows), batch_size=64, progress=lambda share: None)
+    return labeller.output.answer(raw[0], SHOWN)
 
 
 def render(answer: Answer | None) -> str:

@@ -12,9 +12,9 @@ from transformers import TrainingArguments
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.errors import UserError, first_line
+from hf_finetune.evaluation.metrics import metric_key
 from hf_finetune.models.precision import precision
 from hf_finetune.strategies import Phase
-from hf_finetune.tasks.outputs.metrics import metric_key
 
 # Ours to do. The Trainer would push every checkpoint, and find a batch size by taking smaller steps.
 _NOT_FOR_THE_TRAINER = frozenset(

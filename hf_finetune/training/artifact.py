@@ -7,23 +7,22 @@ from typing import Any
 
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say
-from hf_finetune.models import Checkpoint, is_adapter, merge, rescale_head
+from hf_finetune.models import Checkpoint, is_adapter, merge
 from hf_finetune.models.checkpoint import save_mlp_head_code
-from hf_finetune.tasks.outputs.targets import Regression, Target
+from hf_finetune.tasks.outputs import Output
 
 
-def save_artifact(trainer: Any, checkpoint: Checkpoint, config: Config, target: Target) -> None:
+def save_artifact(trainer: Any, checkpoint: Checkpoint, config: Config, output: Output) -> None:
     """Save weights, configuration and preprocessing; built beside ``model/`` and renamed when it is whole.
 
-    A model that was trained on standardised numbers is given its units back, so that it says what the labels say.
+    The output finishes the model first: one that was trained on standardised numbers gets the units of the labels.
     """
     folder = config.output_dir / "model"
     partial = config.output_dir / "model.partial"
     if is_main_process():
         shutil.rmtree(partial, ignore_errors=True)
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if isinstance(target, Regression):
-        rescale_head(model, target.mean, target.std)
+    output.finish(model)
     if config.strategy.merge_adapter and is_adapter(model):
         model = merge(model)
         if is_main_process():

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import EarlyStoppingCallback
 
@@ -21,14 +22,14 @@ from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.data.splits.split_file import refuse_other_rows, write_split_file
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import Interrupted, UserError
+from hf_finetune.evaluation.metrics import metric_function
 from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint, is_adapter, load_weights
 from hf_finetune.models.precision import half_precision
 from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
 from hf_finetune.tasks import Task
 from hf_finetune.tasks.long_texts import say_long_texts
-from hf_finetune.tasks.outputs.losses import begin_at_prior, make_loss, sampling_classes, training_target
-from hf_finetune.tasks.outputs.targets import metric_function
+from hf_finetune.tasks.outputs import restore_output
 from hf_finetune.training.arguments import is_sharded, training_arguments
 from hf_finetune.training.artifact import save_artifact
 from hf_finetune.training.callbacks import StopOnSignal, TellEpoch
@@ -36,6 +37,7 @@ from hf_finetune.training.fitting import FitInMemory
 from hf_finetune.training.history import keep_history
 from hf_finetune.training.progress import without_library_bars
 from hf_finetune.training.run import open_run, wants_resume
+from hf_finetune.training.sampling import sampling_classes
 from hf_finetune.training.trainer import PhaseTrainer, rows_as_evaluated
 
 
@@ -57,13 +59,13 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     if splits.split_table is not None and wants_resume(config.training.get("resume_from_checkpoint")):
         refuse_other_rows(config.output_dir, splits.split_table)
     keep = config.cache.image_cache
-    target = training_target(splits)
+    output = restore_output(splits.problem, splits.labels, {}).for_training(np.asarray(splits.train["label"][:]))
     remember_inputs(checkpoint.model, splits.inputs)
-    begin_at_prior(checkpoint.model, config, splits)
+    output.start(checkpoint.model, config, splits)
     validation = None if splits.validation is None else task.encode(splits.validation, checkpoint.processor, None, keep)
     arguments = [
         training_arguments(
-            config, phase, phase_folder(folder, number, phase), target.METRICS, validates=validation is not None
+            config, phase, phase_folder(folder, number, phase), output.METRICS, validates=validation is not None
         )
         for number, phase in enumerate(plan.phases)
     ]
@@ -71,10 +73,10 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     collate = task.collator(checkpoint.processor)
     shared: dict[str, Any] = {
         "compute_metrics": metric_function(
-            target, config.run.metric, rows_as_evaluated(validation, arguments[0].length_column_name)
+            output, config.run.metric, rows_as_evaluated(validation, arguments[0].length_column_name)
         ),
         "preprocess_logits_for_metrics": _logits_only,
-        "compute_loss_func": make_loss(config, splits, target),
+        "compute_loss_func": output.loss(config, splits),
         "balance": sampling_classes(config, splits),
         "mix": _mixup(config, task, splits),
         "stages": checkpoint.stages,
@@ -125,7 +127,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     }
     if isinstance(splits.train, Stream):
         splits.notes += splits.train.notes()
-    save_artifact(trainer, checkpoint, config, target)
+    save_artifact(trainer, checkpoint, config, output)
     return timing
 
 

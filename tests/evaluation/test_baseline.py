@@ -12,7 +12,9 @@ from hf_finetune.config import parse
 from hf_finetune.data import load_splits
 from hf_finetune.evaluation import baseline as module
 from hf_finetune.evaluation.baseline import make_baseline
+from hf_finetune.evaluation.metrics import metrics_of
 from hf_finetune.tasks import get_task
+from hf_finetune.tasks.outputs import SingleLabel
 
 TEXT, IMAGE = get_task("text-classification"), get_task("image-classification")
 
@@ -44,25 +46,25 @@ def test_texts_are_tf_idf_and_logistic_regression(text_files):
     model = LogisticRegression(C=1.0, max_iter=300, tol=1e-3)
     model.fit(vectorizer.transform(splits.train["text"][:]), splits.train["label"][:])
     expected = model.predict_log_proba(vectorizer.transform(splits.test["text"][:]))
-    assert found.logits == pytest.approx(expected, abs=1e-6)
-    assert found.target.metrics(found.logits, np.asarray(splits.test["label"][:]))["accuracy"] > 0.9
+    assert found.raw == pytest.approx(expected, abs=1e-6)
+    assert metrics_of(found.output, found.raw, np.asarray(splits.test["label"][:]))["accuracy"] > 0.9
 
 
 def test_the_strength_is_the_better_one_on_the_validation_rows(text_files, monkeypatch):
     config, splits = of_files(text_files, "train", "validation", "test")
     tried = []
-    linear = module._linear
-    monkeypatch.setattr(module, "_linear", lambda *args: tried.append(args[2]) or linear(*args))
+    fit = SingleLabel.fit_linear
+    monkeypatch.setattr(SingleLabel, "fit_linear", lambda *args: tried.append(args[3]) or fit(*args))
     found = make_baseline(config, TEXT, splits, "test")
     assert tried == [1.0, 10.0]
     labels = np.asarray(splits.validation["label"][:])
     alone = {}
     for strength in tried:
-        monkeypatch.setattr(module, "_linear", lambda *args, s=strength: linear(args[0], args[1], s, *args[3:]))
+        monkeypatch.setattr(SingleLabel, "fit_linear", lambda *args, s=strength: fit(*args[:3], s))
         each = make_baseline(config, TEXT, splits, "validation")
-        alone[strength] = each.target.metrics(each.logits, labels)["loss"], make_baseline(config, TEXT, splits, "test")
+        alone[strength] = metrics_of(each.output, each.raw, labels)["loss"], make_baseline(config, TEXT, splits, "test")
     best = min(alone.values(), key=lambda pair: pair[0])[1]
-    assert found.logits == pytest.approx(best.logits)
+    assert found.raw == pytest.approx(best.raw)
 
 
 def test_a_class_without_training_rows_is_never_answered():
@@ -73,8 +75,8 @@ def test_a_class_without_training_rows_is_never_answered():
     splits.labels = ["x", "y", "never"]
     splits.validation = None
     found = make_baseline(config, TEXT, splits, "test")
-    assert found.logits.shape == (2, 3)
-    assert (found.logits[:, 2] < -20).all()
+    assert found.raw.shape == (2, 3)
+    assert (found.raw[:, 2] < -20).all()
 
 
 def test_pairs_bring_their_cosine():
@@ -89,15 +91,15 @@ def test_pairs_bring_their_cosine():
     splits.validation = None
     found = make_baseline(config, TEXT, splits, "test")
     assert found.name == "tf-idf and ridge regression"
-    assert found.target.metrics(found.logits, np.asarray(splits.test["label"][:]))["pearson"] > 0.8
+    assert metrics_of(found.output, found.raw, np.asarray(splits.test["label"][:]))["pearson"] > 0.8
 
 
 def test_several_classes_get_thresholds_of_their_own():
     rows = {"text": ["red", "blue", "red blue", "green"] * 10, "label": [["r"], ["b"], ["r", "b"], []] * 10}
     config, splits = in_memory(train=rows, validation=rows, test=rows)
     found = make_baseline(config, TEXT, splits, "test")
-    assert len(found.target.thresholds) == 2
-    assert found.target.metrics(found.logits, np.asarray(splits.test["label"][:]))["f1_micro"] == 1.0
+    assert len(found.output.thresholds) == 2
+    assert metrics_of(found.output, found.raw, np.asarray(splits.test["label"][:]))["f1_micro"] == 1.0
 
 
 @pytest.mark.parametrize("model", ["resnet", "timm-resnet"])
@@ -110,8 +112,8 @@ def test_images_are_a_linear_probe_of_the_untouched_backbone(model, checkpoints,
     splits = load_splits(config.data, "image")
     found = make_baseline(config, IMAGE, splits, "test")
     assert found.name == "logistic regression on the untouched backbone"
-    assert found.logits.shape == (13, 3)
-    assert found.target.metrics(found.logits, np.asarray(splits.test["label"][:]))["accuracy"] > 0.8
+    assert found.raw.shape == (13, 3)
+    assert metrics_of(found.output, found.raw, np.asarray(splits.test["label"][:]))["accuracy"] > 0.8
     # The features are what the checkpoint's own pooling gives.
     checkpoint = IMAGE.load_model(config, splits.labels)
     rows = IMAGE.encode(splits.test, checkpoint.processor)

@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hf_finetune.tasks.outputs.targets import MultiLabel, Regression, SingleLabel, metric_function
+from hf_finetune.evaluation.metrics import metric_function
+from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 
 ROWS = np.array([2, 0, 1, 2, 0])  # of the chunks, in the order of evaluation
 
 
-def evaluated(target, logits, labels, rows=ROWS):
-    return metric_function(target, rows=rows)(SimpleNamespace(predictions=np.array(logits), label_ids=np.array(labels)))
+def evaluated(output, logits, labels, rows=ROWS):
+    return metric_function(output, rows=rows)(SimpleNamespace(predictions=np.array(logits), label_ids=np.array(labels)))
 
 
 def test_classes_are_decided_by_the_mean_of_the_logits():

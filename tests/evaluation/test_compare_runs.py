@@ -10,29 +10,29 @@ import pytest
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.compare_runs import _align
 from hf_finetune.evaluation.run_folder import Answers
-from hf_finetune.tasks.outputs.targets import MultiLabel, Regression, SingleLabel
+from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 
 
-def answers(name, target, logits, labels, ids=("x", "y"), texts=None, columns=None):
+def answers(name, output, logits, labels, ids=("x", "y"), texts=None, columns=None):
     logits, labels = np.array(logits, dtype=float), np.array(labels)
-    return Answers(Path(name), list(ids), target, logits, labels, None, "accuracy", texts, columns or {})
+    return Answers(Path(name), list(ids), output, logits, labels, None, "accuracy", texts, columns or {})
 
 
 def test_another_order_of_classes_is_brought_into_the_first():
     first = answers("a", SingleLabel(["cat", "dog", "eel"]), [[3, 2, 1], [1, 2, 3]], [0, 2])
     other = answers("b", SingleLabel(["eel", "cat", "dog"]), [[1, 3, 2], [3, 1, 2]], [1, 0])
     _align(first, other)
-    assert other.logits.tolist() == first.logits.tolist()
-    assert other.labels.tolist() == [0, 2]
-    assert other.target.names == ["cat", "dog", "eel"]
+    assert other.raw.tolist() == first.raw.tolist()
+    assert other.truth.tolist() == [0, 2]
+    assert other.output.names == ["cat", "dog", "eel"]
 
 
 def test_thresholds_and_columns_come_along():
     first = answers("a", MultiLabel(["p", "q"], [0.1, 0.9]), [[1, 2], [3, 4]], [[1.0, 0.0], [0.0, 0.0]])
     other = answers("b", MultiLabel(["q", "p"], [0.8, 0.2]), [[2, 1], [4, 3]], [[0.0, 1.0], [0.0, 0.0]])
     _align(first, other)
-    assert other.target.thresholds == [0.2, 0.8]
-    assert other.labels.tolist() == first.labels.tolist()
+    assert other.output.thresholds == [0.2, 0.8]
+    assert other.truth.tolist() == first.truth.tolist()
 
 
 def test_other_columns_of_the_same_rows_may_be_compared():

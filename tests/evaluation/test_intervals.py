@@ -6,10 +6,20 @@ import numpy as np
 import pytest
 
 from hf_finetune.evaluation import intervals as module
-from hf_finetune.evaluation.intervals import difference, interval_of, intervals
-from hf_finetune.tasks.outputs.targets import MultiLabel, Regression, SingleLabel
+from hf_finetune.evaluation.intervals import interval_of
+from hf_finetune.evaluation.metrics import metrics_of
+from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 
 TWO = SingleLabel(["a", "b"])
+
+
+def intervals(output, raw, labels, *groups, **options):
+    return module.intervals(output, output.statistics(raw, labels), *groups, **options)
+
+
+def difference(output, a, b, labels, *groups, b_output=None, **options):
+    statistics = output.statistics(a, labels), (b_output or output).statistics(b, labels)
+    return module.difference(output, *statistics, *groups, **options)
 
 
 def answers(right: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -23,7 +33,7 @@ def test_accuracy_has_the_interval_of_a_binomial_share():
     right = np.arange(400) < 320  # 80 %, whose standard error is 0.02
     found = intervals(TWO, answers(right, labels), labels)
     assert found["accuracy"] == pytest.approx([0.76, 0.84], abs=0.006)
-    assert set(found) == set(TWO.metrics(answers(right, labels), labels))
+    assert set(found) == set(metrics_of(TWO, answers(right, labels), labels))
     assert all(low < high for low, high in found.values())
     assert found == intervals(TWO, answers(right, labels), labels)
     assert found != intervals(TWO, answers(right, labels), labels, seed=1)
@@ -38,9 +48,9 @@ def test_near_one_the_interval_reaches_further_down_than_up():
 
 def test_few_rows_have_wider_intervals_than_the_bare_percentiles():
     numbers = np.random.default_rng(0).normal(size=(10, 1))
-    target = Regression(["x"])
-    low, high = intervals(target, numbers, np.zeros((10, 1)), resamples=20_000)["mae"]
-    (drawn,) = module._resampled([target.weighted(numbers, np.zeros((10, 1)))], np.zeros((10, 1)), None, 0, 20_000)
+    output = Regression(["x"])
+    low, high = intervals(output, numbers, np.zeros((10, 1)), resamples=20_000)["mae"]
+    (drawn,) = module._resampled(output, [output.statistics(numbers, np.zeros((10, 1)))], None, 0, 20_000)
     # Student's t with 9 degrees of freedom and the variance of n - 1: 2.262 × √(10 / 9) deviations, not 1.96.
     assert (low, high) == pytest.approx(tuple(np.quantile(drawn["mae"], [0.00856, 0.99144])), abs=1e-3)
 
@@ -77,49 +87,49 @@ def test_two_rows_of_a_class_say_little_about_it_however_many_the_others_are():
 
 def test_one_row_or_group_has_no_interval():
     labels = np.array([0, 1, 1])
-    logits = answers(labels > 0, labels)
-    assert intervals(TWO, logits[:1], labels[:1]) == {}
-    assert intervals(TWO, logits, labels, np.array(["a", "a", "a"])) == {}
-    assert difference(TWO, logits, logits, labels, np.array(["a", "a", "a"]), metric="accuracy") is None
+    raw = answers(labels > 0, labels)
+    assert intervals(TWO, raw[:1], labels[:1]) == {}
+    assert intervals(TWO, raw, labels, np.array(["a", "a", "a"])) == {}
+    assert difference(TWO, raw, raw, labels, np.array(["a", "a", "a"]), metric="accuracy") is None
 
 
 def test_metrics_that_are_undefined_have_no_interval():
     three = SingleLabel(["a", "b", "c"])
     random = np.random.default_rng(0)
-    logits, labels = random.normal(size=(60, 3)), np.arange(60) % 2
-    assert set(intervals(three, logits, labels)) == set(three.metrics(logits, labels)) >= {"accuracy"}
-    assert "auroc" not in intervals(three, logits, labels)
+    raw, labels = random.normal(size=(60, 3)), np.arange(60) % 2
+    assert set(intervals(three, raw, labels)) == set(metrics_of(three, raw, labels)) >= {"accuracy"}
+    assert "auroc" not in intervals(three, raw, labels)
     labels[0] = 2  # the class is in 63 % of the resamples, and these count
-    assert "auroc" in intervals(three, logits, labels)
+    assert "auroc" in intervals(three, raw, labels)
 
 
 @pytest.mark.parametrize(
-    "target", [MultiLabel(["a", "b"], [0.4, 0.6]), Regression(["x", "y"])], ids=["multi", "numbers"]
+    "output", [MultiLabel(["a", "b"], [0.4, 0.6]), Regression(["x", "y"])], ids=["multi", "numbers"]
 )
-def test_other_labels_have_an_interval_around_every_metric(target):
+def test_other_labels_have_an_interval_around_every_metric(output):
     random = np.random.default_rng(0)
     labels = random.normal(size=(300, 2))
-    logits = labels + random.normal(size=labels.shape)
-    if isinstance(target, MultiLabel):
+    raw = labels + random.normal(size=labels.shape)
+    if isinstance(output, MultiLabel):
         labels = (labels > 0.3).astype(float)
-    values, found = target.metrics(logits, labels), intervals(target, logits, labels)
+    values, found = metrics_of(output, raw, labels), intervals(output, raw, labels)
     assert set(found) == set(values)
     assert all(found[name][0] < value < found[name][1] for name, value in values.items())
 
 
 def test_chunks_of_resamples_change_nothing(monkeypatch):
     random = np.random.default_rng(0)
-    logits, labels = random.normal(size=(50, 2)), random.integers(0, 2, 50)
-    whole = intervals(TWO, logits, labels, resamples=100)
+    raw, labels = random.normal(size=(50, 2)), random.integers(0, 2, 50)
+    whole = intervals(TWO, raw, labels, resamples=100)
     monkeypatch.setattr(module, "_WEIGHTS_AT_ONCE", 50 * 30)
-    chunks = intervals(TWO, logits, labels, resamples=100)
+    chunks = intervals(TWO, raw, labels, resamples=100)
     assert all(chunks[name] == pytest.approx(whole[name]) for name in whole)
 
 
 def test_many_rows_take_fewer_resamples(monkeypatch):
     monkeypatch.setattr(module, "MANY_ROWS", 49)
     labels = np.arange(50) % 2
-    drawn = module._resampled([TWO.weighted(answers(labels > 0, labels), labels)], labels, None, 0, 1000)
+    drawn = module._resampled(TWO, [TWO.statistics(answers(labels > 0, labels), labels)], None, 0, 1000)
     assert len(drawn[0]["accuracy"]) == 200
 
 
@@ -156,22 +166,21 @@ def test_models_that_answer_alike_may_still_differ_on_other_rows():
 
 def test_models_may_have_thresholds_of_their_own():
     labels = np.array([[1.0], [0.0]] * 50)
-    logits = np.where(labels > 0, -1.0, -2.0)  # probabilities of 0.27 and 0.12
-    found = difference(MultiLabel(["a"], [0.2]), logits, logits, labels, metric="f1_micro", b_target=MultiLabel(["a"]))
+    raw = np.where(labels > 0, -1.0, -2.0)  # probabilities of 0.27 and 0.12
+    found = difference(MultiLabel(["a"], [0.2]), raw, raw, labels, metric="f1_micro", b_output=MultiLabel(["a"]))
     assert found.value == 1
-    assert difference(MultiLabel(["a"]), logits, logits, labels, metric="a metric of the Hub") is None
+    assert difference(MultiLabel(["a"]), raw, raw, labels, metric="a metric of the Hub") is None
 
 
 def test_any_other_metric_is_resampled_row_by_row():
-    labels = np.arange(400) % 2
     right = np.random.default_rng(0).random(400) < 0.7
-    low, high = interval_of(lambda rows: float(right[rows].mean()), labels)
+    low, high = interval_of(lambda rows: float(right[rows].mean()), 400)
     assert low < right.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.7 * 0.3 / 400), rel=0.2)
     groups = np.repeat(np.arange(20), 20)
     alike = groups % 2 == 0  # whole groups are right or wrong
-    wide = interval_of(lambda rows: float(alike[rows].mean()), labels, groups)
-    narrow = interval_of(lambda rows: float(alike[rows].mean()), labels)
+    wide = interval_of(lambda rows: float(alike[rows].mean()), 400, groups)
+    narrow = interval_of(lambda rows: float(alike[rows].mean()), 400)
     assert wide[1] - wide[0] > 3 * (narrow[1] - narrow[0])
-    assert interval_of(lambda rows: 1.0, labels) is None
-    assert interval_of(lambda rows: float(len(rows)), labels[:1]) is None
+    assert interval_of(lambda rows: 1.0, 400) is None
+    assert interval_of(lambda rows: float(len(rows)), 1) is None

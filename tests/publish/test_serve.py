@@ -14,8 +14,6 @@ from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.labeller import load_labeller
 from hf_finetune.evaluation.prediction.predict_file import predict_file
 from hf_finetune.publish.serve import (
-    Answer,
-    Bar,
     answer_image,
     answer_texts,
     import_gradio,
@@ -24,6 +22,7 @@ from hf_finetune.publish.serve import (
     render,
     text_boxes,
 )
+from hf_finetune.tasks.outputs.output import Answer, Bar
 
 
 def predicted(model, source, tmp_path):

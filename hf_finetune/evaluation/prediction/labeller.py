@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_finetune.config.options import ModelConfig
-from hf_finetune.evaluation.prediction.forward import predict_logits
+from hf_finetune.evaluation.prediction.forward import predict_rows
 from hf_finetune.models import load_artifact, load_settings, task_name
 from hf_finetune.tasks import Task, get_task
-from hf_finetune.tasks.outputs.targets import Regression, Target, target_of
+from hf_finetune.tasks.outputs import Output, output_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -28,13 +28,13 @@ class Labeller:
         task: what its rows are.
         model: in evaluation mode, in float32.
         processor: its tokenizer or image processor.
-        target: what its logits mean.
+        output: what its raw outputs mean.
     """
 
     task: Task
     model: Any
     processor: Any
-    target: Target
+    output: Output
 
     @property
     def input_columns(self) -> dict[str, list[str]] | None:
@@ -46,9 +46,10 @@ class Labeller:
         with without_bars():
             return self.task.encode(rows, self.processor)
 
-    def logits(self, inputs: Any, batch_size: int, progress: Callable[[float], Any] | None = None) -> np.ndarray:
-        """Shape (rows, labels), float32; ``progress`` is told the share of the rows that each batch is."""
-        return predict_logits(self.model, inputs, self.task.collator(self.processor), batch_size, progress)
+    def predict(self, inputs: Any, batch_size: int, progress: Callable[[float], Any] | None = None) -> np.ndarray:
+        """Return raw outputs of encoded rows; ``progress`` is told the share of the rows that each batch is."""
+        collate, predict, pool = self.task.collator(self.processor), self.output.predict, self.output.pool
+        return predict_rows(self.model, inputs, collate, batch_size, progress, predict=predict, pool=pool)
 
 
 @contextmanager
@@ -91,23 +92,4 @@ def load_labeller(name: str, *, trust_remote_code: bool = False) -> Labeller:
     folder = model_folder(name)
     model = load_artifact(folder, task.AUTO_CLASS, trust_remote_code=trust_remote_code)
     processor = task.load_processor(folder, trust_remote_code=trust_remote_code)
-    return Labeller(task, model, processor, target_of(model.config))
-
-
-def has_classes(target: Target) -> bool:
-    """Whether there are probabilities of classes, and not numbers."""
-    return not isinstance(target, Regression)
-
-
-def top_classes(target: Target, logits: np.ndarray, count: int) -> dict[str, list[Any]]:
-    """The most probable classes of every row, the first of equals first.
-
-    Returns:
-        ``top_labels`` and ``top_probabilities``: lists of ``count``, or as many as there are classes.
-    """
-    values = target.calibrated(logits)
-    order = np.argsort(-values, axis=1, kind="stable")[:, :count]
-    return {
-        "top_labels": [[target.names[i] for i in row] for row in order],
-        "top_probabilities": np.take_along_axis(values, order, axis=1).tolist(),
-    }
+    return Labeller(task, model, processor, output_of(model.config))

@@ -20,10 +20,8 @@ from hf_finetune.data.rows.unlabelled import Fault, Unlabelled, find_faults, ope
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.labeller import (
     Labeller,
-    has_classes,
     load_labeller,
     task_of,
-    top_classes,
     without_bars,
 )
 from hf_finetune.evaluation.prediction.unfinished import Unfinished, find_unfinished
@@ -95,7 +93,7 @@ def predict_file(
     with without_bars():
         given = open_unlabelled(source, task.KIND, columns, getattr(settings, "input_columns", None))
         labeller = load_labeller(model, trust_remote_code=trust_remote_code)
-        if top_k and not has_classes(labeller.target):
+        if top_k and not labeller.output.HAS_CLASSES:
             raise UserError("the model predicts numbers, not classes", where="--top_k", fix="leave it out.")
         size = _piece_rows(labeller, top_k)
         flags = {"columns": dataclasses.asdict(columns), "batch_size": batch_size, "top_k": top_k, "piece": size}
@@ -124,7 +122,7 @@ def _refuse_output(output: Path, source: Path) -> None:
 
 
 def _piece_rows(labeller: Labeller, top_k: int | None) -> int:
-    names = len(labeller.target.names)
+    names = len(labeller.output.names)
     lists = min(top_k, names) if top_k else 1
     return min(PIECE_ROWS[labeller.task.KIND], max(64, min(_MOST_LOGITS // names, _MOST_ANSWERS // lists)))
 
@@ -195,9 +193,9 @@ def _predict(
             if kept:
                 with _refusing_changes(rows, given.source):
                     inputs = labeller.encode(rows)
-                    logits = labeller.logits(inputs, batch_size, _share_of(bar, len(piece)))
+                    raw = labeller.predict(inputs, batch_size, _share_of(bar, len(piece)))
                 long.add(inputs)
-                columns = {"id": rows["id"][:]} | _answers(labeller, logits, top_k)
+                columns = {"id": rows["id"][:]} | _answers(labeller, raw, top_k)
             if is_main_process():
                 unfinished.write(number, _table(columns, schema))
             bar.n = begin + len(piece)
@@ -208,9 +206,8 @@ def _share_of(bar: Any, rows: int) -> Callable[[float], Any]:
     return lambda share: bar.update(share * rows)
 
 
-def _answers(labeller: Labeller, logits: Any, top_k: int | None) -> dict[str, list[Any]]:
-    top = top_classes(labeller.target, logits, top_k) if top_k else {}
-    return labeller.target.answers(logits) | top
+def _answers(labeller: Labeller, raw: Any, top_k: int | None) -> dict[str, list[Any]]:
+    return labeller.output.answers(raw) | (labeller.output.top(raw, top_k) if top_k else {})
 
 
 def _schema(labeller: Labeller, top_k: int | None) -> pa.Schema:
@@ -218,7 +215,7 @@ def _schema(labeller: Labeller, top_k: int | None) -> pa.Schema:
     import numpy as np
     import pyarrow as pa
 
-    answer = _answers(labeller, np.full((1, len(labeller.target.names)), 50.0), top_k)
+    answer = _answers(labeller, np.full((1, len(labeller.output.names)), 50.0), top_k)
     return pa.table({"id": ["0"], **answer}).schema
 
 

@@ -14,11 +14,12 @@ import torch
 from hf_finetune.console import show_table
 from hf_finetune.data.splits.splits import spaced
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.prediction.forward import predict_logits
+from hf_finetune.evaluation.metrics import metrics_of
+from hf_finetune.evaluation.prediction.forward import predict_rows
 from hf_finetune.publish.export.judged_rows import JudgedRows
 from hf_finetune.publish.export.onnx_model import OnnxClassifier
 from hf_finetune.tasks import Task
-from hf_finetune.tasks.outputs.targets import Regression, target_of
+from hf_finetune.tasks.outputs import output_of
 
 BATCH = 16
 TIMED = 50  # rows that are timed one by one
@@ -65,20 +66,20 @@ def compare(model: Any, path: Path, task: Task, processor: Any, judged: JudgedRo
     """
     exported = OnnxClassifier(path)
     rows, collate = task.encode(judged.rows, processor), task.collator(processor)
-    logits = predict_logits(model, rows, collate, BATCH)
+    logits = predict_rows(model, rows, collate, BATCH)
     _refuse_other_model(logits, judged)
-    answers = predict_logits(exported, rows, collate, BATCH)
+    answers = predict_rows(exported, rows, collate, BATCH)
     difference = float(np.abs(logits - answers).max())
     if task.KIND == "text":
         longest = _longest(next(batches(task, processor, rows, 1)), processor.model_max_length)
         with torch.inference_mode():
             apart = model(**longest).logits - exported(**longest).logits
         difference = max(difference, float(apart.abs().max()))
-    target = target_of(model.config)
+    output = output_of(model.config)
     labels = np.asarray(judged.rows["label"][:])
-    metric, greater = next(iter(target.METRICS.items()))
-    before, after = (target.metrics(values, labels)[metric] for values in (logits, answers))
-    different = np.asarray(target.decide(logits) != target.decide(answers)).reshape(len(logits), -1).any(axis=1)
+    metric, greater = next(iter(output.METRICS.items()))
+    before, after = (metrics_of(output, values, labels)[metric] for values in (logits, answers))
+    different = np.asarray(output.decide(logits) != output.decide(answers)).reshape(len(logits), -1).any(axis=1)
     milliseconds = time_pairs(
         model, exported, [next(batches(task, processor, [rows[int(i)]], 1)) for i in spaced(len(rows), TIMED)]
     )
@@ -88,7 +89,7 @@ def compare(model: Any, path: Path, task: Task, processor: Any, judged: JudgedRo
         rows=len(judged.rows),
         largest_logit=float(np.abs(logits).max()),
         largest_difference=difference,
-        changed=None if isinstance(target, Regression) else float(different.mean()),
+        changed=float(different.mean()) if output.HAS_CLASSES else None,
         metric=metric,
         torch={metric: before, "bytes": weights, "milliseconds": milliseconds[0]},
         onnx={metric: after, "bytes": files, "milliseconds": milliseconds[1]},

@@ -9,105 +9,66 @@ import torch
 from torch.nn import functional
 
 from hf_finetune.config import Config
-from hf_finetune.config.options import RunConfig
 from hf_finetune.console import say
 from hf_finetune.data import Splits
-from hf_finetune.data.rows.problem import MULTI, REGRESSION, SINGLE
-from hf_finetune.data.splits.splits import strata
-from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
-from hf_finetune.models import set_head_bias
-from hf_finetune.tasks.outputs.targets import Regression, Target, make_target
 
 
-def training_target(splits: Splits) -> Target:
-    """The kind of label while the model trains: numbers are standardised, so that rates suit every unit.
-
-    Raises:
-        UserError: a number is the same in every training row.
-    """
-    target = make_target(splits.problem, splits.labels)
-    if isinstance(target, Regression):
-        labels = np.asarray(splits.train["label"][:])
-        target.mean, target.std = labels.mean(axis=0).tolist(), labels.std(axis=0).tolist()
-        constant = [name for name, std in zip(splits.labels, target.std, strict=True) if std == 0]
-        if constant:
-            raise UserError(
-                f"all training rows hold {target.mean[splits.labels.index(constant[0])]:g}: there is nothing to learn",
-                where=f"column {constant[0]!r}",
-                fix="name another column with --label_column or --label_columns.",
-            )
-    return target
-
-
-def make_loss(config: Config, splits: Splits, target: Target) -> Any:
-    """The Trainer's ``compute_loss_func`` for the kind of label.
-
-    Raises:
-        UserError: an option that this kind of label does not have.
-    """
-    run = config.run
-    smoothing = float(config.training.get("label_smoothing_factor", 0.0))
-    _check_labels_suit(run, smoothing, splits.problem)
-    if isinstance(target, Regression):
-        return RegressionLoss(target.mean, target.std)
-    counts, weights, offsets = splits.class_counts("train"), None, None
-    if run.class_weights == "balanced":
-        weights = positive_weights(counts, len(splits.train)) if splits.problem == MULTI else balanced_weights(counts)
-        say(f"Class weights: {_by_name(splits.labels, weights)}.")
+def single_label_loss(names: list[str], config: Config, splits: Splits) -> ClassificationLoss:
+    """Return cross-entropy for one class a row, as the options ask for it; what they do is said."""
+    run, counts, offsets = config.run, splits.class_counts("train"), None
+    weights = _said("Class weights", names, balanced_weights(counts)) if run.class_weights == "balanced" else None
     if run.focal_gamma:
         say(f"Focal loss with gamma {run.focal_gamma:g}.")
-    if splits.problem == MULTI:
-        return MultiLabelLoss(weights, run.focal_gamma)
     if run.logit_adjustment:
-        offsets = logit_offsets(counts, run.logit_adjustment)
-        say(f"Logit adjustment in training, tau {run.logit_adjustment:g}: {_by_name(splits.labels, offsets)}.")
+        title = f"Logit adjustment in training, tau {run.logit_adjustment:g}"
+        offsets = _said(title, names, logit_offsets(counts, run.logit_adjustment))
+    smoothing = float(config.training.get("label_smoothing_factor", 0.0))
     return ClassificationLoss(weights, smoothing, run.focal_gamma, offsets)
 
 
-def _check_labels_suit(run: RunConfig, smoothing: float, problem: str) -> None:
-    if problem == REGRESSION:
-        asked = {
-            "--class_weights": run.class_weights == "balanced",
-            "--balanced_sampling": run.balanced_sampling,
-            "--focal_gamma": run.focal_gamma,
-            "--logit_adjustment": run.logit_adjustment,
-        }
-        for flag in (flag for flag, value in asked.items() if value):
-            raise UserError("the labels are numbers, which have no classes", where=flag, fix="leave the flag out.")
+def multi_label_loss(names: list[str], config: Config, splits: Splits) -> MultiLabelLoss:
+    """Return binary cross-entropy for several classes a row, as the options ask for it; what they do is said.
+
+    Raises:
+        UserError: an option for one class a row.
+    """
+    refuse_one_class_options(config)
+    run, weights = config.run, None
+    if run.class_weights == "balanced":
+        weights = _said("Class weights", names, positive_weights(splits.class_counts("train"), len(splits.train)))
+    if run.focal_gamma:
+        say(f"Focal loss with gamma {run.focal_gamma:g}.")
+    return MultiLabelLoss(weights, run.focal_gamma)
+
+
+def refuse_class_options(config: Config) -> None:
+    """Refuse what needs classes, where labels are numbers."""
+    run = config.run
+    asked = {
+        "--class_weights": run.class_weights == "balanced",
+        "--balanced_sampling": run.balanced_sampling,
+        "--focal_gamma": run.focal_gamma,
+        "--logit_adjustment": run.logit_adjustment,
+    }
+    for flag in (flag for flag, value in asked.items() if value):
+        raise UserError("the labels are numbers, which have no classes", where=flag, fix="leave the flag out.")
+    refuse_one_class_options(config)
+
+
+def refuse_one_class_options(config: Config) -> None:
+    """Refuse what needs one class a row."""
     for flag, value, what in (
-        ("--label_smoothing_factor", smoothing, "labels are smoothed"),
-        ("--logit_adjustment", run.logit_adjustment, "logits are adjusted"),
+        ("--label_smoothing_factor", float(config.training.get("label_smoothing_factor", 0.0)), "labels are smoothed"),
+        ("--logit_adjustment", config.run.logit_adjustment, "logits are adjusted"),
     ):
-        if problem != SINGLE and value:
+        if value:
             raise UserError(f"{what} where a row has one class", where=flag, fix="leave the flag out.")
 
 
-def sampling_classes(config: Config, splits: Splits) -> np.ndarray | None:
-    """The class of each training row that ``--balanced_sampling`` draws by, shape (rows,); None without it.
-
-    Of several classes a row counts as its rarest; rows of none are a class of their own.
-    """
-    if not config.run.balanced_sampling:
-        return None
-    if isinstance(splits.train, Stream):
-        raise UserError(
-            "rows of a stream come in their own order",
-            where="--balanced_sampling",
-            fix="give --class_weights balanced, or train without --streaming.",
-        )
-    classes = np.unique(strata(splits.train["label"][:]), return_inverse=True)[1]
-    each = len(classes) / (classes.max() + 1)
-    counts = np.bincount(classes)
-    say(
-        f"Balanced sampling: each class gives {each:.0f} of the {len(classes)} rows of an epoch; classes have "
-        f"{counts.min()} to {counts.max()} training rows."
-    )
-    return classes
-
-
-def _by_name(names: list[str], values: np.ndarray) -> str:
-    return ", ".join(f"{name} {value:.2f}" for name, value in zip(names, values, strict=True))
+def _said(title: str, names: list[str], values: np.ndarray) -> np.ndarray:
+    say(f"{title}: {', '.join(f'{name} {value:.2f}' for name, value in zip(names, values, strict=True))}.")
+    return values
 
 
 class MultiLabelLoss:
@@ -234,14 +195,6 @@ def balanced_weights(counts: np.ndarray) -> np.ndarray:
     weights = np.zeros(len(counts))
     weights[present] = counts.sum() / (present.sum() * counts[present])
     return weights
-
-
-def begin_at_prior(model: Any, config: Config, splits: Splits) -> None:
-    """Where a row has several classes, let the fresh head begin at how frequent each of them is."""
-    if splits.problem == MULTI:
-        counts, rows = splits.class_counts("train"), len(splits.train)
-        weights = positive_weights(counts, rows) if config.run.class_weights == "balanced" else None
-        set_head_bias(model, prior_logits(counts, rows, weights))
 
 
 def prior_logits(counts: np.ndarray, rows: int, weights: np.ndarray | None = None) -> np.ndarray:

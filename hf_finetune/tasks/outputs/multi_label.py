@@ -1,90 +1,304 @@
-"""Metrics where a row has several classes, and the thresholds from which on a class is answered."""
+"""Several classes a row, or none: sigmoid probabilities, F1 and average precision, a threshold for each class."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-# name → greater is better. The first needs no threshold, so that it can choose the epoch that thresholds are tuned on.
-BUILT_IN = {
-    "average_precision": True,
-    "f1_micro": True,
-    "f1_macro": True,
-    "f1_samples": True,
-    "precision_micro": True,
-    "recall_micro": True,
-    "accuracy": True,
-    "hamming_loss": False,
-    "auroc": True,
-    "loss": False,
-}
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from hf_finetune.tasks.outputs import ranking
+from hf_finetune.tasks.outputs.calibration import calibration
+from hf_finetune.tasks.outputs.linear_models import one_vs_rest
+from hf_finetune.tasks.outputs.logits import gather_rows, pool_chunks, predict_logits
+from hf_finetune.tasks.outputs.output import Answer, Bar, Floor, Section
+from hf_finetune.tasks.outputs.single_label import top_classes
+
+if TYPE_CHECKING:
+    from hf_finetune.config import Config
+    from hf_finetune.data import Splits
+
+
+@dataclass(frozen=True)
+class MultiLabelStatistics:
+    """What the metrics need of each row; all of shape (rows, classes).
+
+    Args:
+        probabilities: of each class on its own.
+        chosen: 0 and 1, which classes are answered.
+        labels: 0 and 1, the true classes.
+    """
+
+    probabilities: np.ndarray
+    chosen: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: np.ndarray) -> MultiLabelStatistics:
+        return MultiLabelStatistics(self.probabilities[rows], self.chosen[rows], self.labels[rows])
+
+    @property
+    def size(self) -> int:
+        """The number of rows times classes."""
+        return self.labels.size
+
+    @cached_property
+    def class_rows(self) -> np.ndarray:
+        """Rows of each class, shape (classes,)."""
+        return self.labels.sum(axis=0)
+
+    @cached_property
+    def by_row(self) -> np.ndarray:
+        """F1, whether all is right, share of wrong classes, loss, hits, answered and true classes; shape (7, rows)."""
+        labels, chosen = self.labels, self.chosen
+        clipped = np.clip(self.probabilities, 1e-12, 1 - 1e-12)
+        hits, answered, present = (labels * chosen).sum(axis=1), chosen.sum(axis=1), labels.sum(axis=1)
+        return np.stack(
+            [
+                np.where(answered + present, 2 * hits / np.maximum(answered + present, 1), 1),
+                (labels == chosen).all(axis=1),
+                (labels != chosen).mean(axis=1),
+                -(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped)).mean(axis=1),
+                hits, answered, present,
+            ]
+        )  # fmt: skip
+
+    @cached_property
+    def by_class(self) -> tuple[csr_matrix, csr_matrix, csr_matrix]:
+        """Which rows are of each class, which are answered as it, and which are both; each of shape (classes, rows)."""
+        parts = (self.labels, self.chosen, self.labels * self.chosen)
+        labels, chosen, both = (csr_matrix(part.T, dtype=float) for part in parts)
+        return labels, chosen, both
+
+    @cached_property
+    def decisions(self) -> ranking.Ranked:
+        """The order of the probabilities of all classes of all rows."""
+        rows, classes = self.labels.shape
+        own = np.repeat(np.arange(rows), classes)
+        return ranking.rank_scores(self.probabilities.ravel(), self.labels.ravel() > 0, own, rows)
+
+    @cached_property
+    def ranked(self) -> list[ranking.Ranked]:
+        """The order of each class's probabilities; none where a class has no row, or all rows."""
+        if not (self.class_rows.all() and (self.class_rows < len(self)).all()):
+            return []
+        return [ranking.rank_scores(p, t > 0) for p, t in zip(self.probabilities.T, self.labels.T, strict=True)]
+
+
+@dataclass(frozen=True)
+class MultiLabel:
+    """Several classes a row; raw outputs are logits, truth holds 0 and 1, both of shape (rows, classes).
+
+    Args:
+        names: the classes.
+        thresholds: probability from which on a class is answered, of each class; 0.5 where there are none.
+    """
+
+    names: list[str]
+    thresholds: list[float] = field(default_factory=list)
+
+    NAME: ClassVar[str] = "multi_label_classification"
+    # The first needs no threshold, so that it can choose the epoch that thresholds are tuned on.
+    METRICS: ClassVar[dict[str, bool]] = {
+        "average_precision": True, "f1_micro": True, "f1_macro": True, "f1_samples": True, "precision_micro": True,
+        "recall_micro": True, "accuracy": True, "hamming_loss": False, "auroc": True, "loss": False,
+    }  # fmt: skip
+    CLASS_MEANS: ClassVar[frozenset[str]] = frozenset({"f1_macro", "auroc"})
+    SHARES: ClassVar[frozenset[str]] = frozenset(METRICS) - {"loss"}
+    CARD_METRICS: ClassVar[tuple[str, ...]] = ("accuracy", "f1_macro", "f1_micro", "average_precision", "auroc")
+    HUB_METRICS: ClassVar[dict[str, str]] = {"accuracy": "accuracy", "f1_macro": "f1"}
+    FLOOR: ClassVar[Floor] = Floor("majority", "f1_micro", "micro F1 of always answering the most frequent class")
+    HAS_CLASSES: ClassVar[bool] = True
+    ONE_CLASS: ClassVar[bool] = False
+    SMALLEST_SCALE: ClassVar[float] = 1.0
+    LINEAR_MODEL: ClassVar[str] = "logistic regression"
+    PIPELINE_OPTIONS: ClassVar[dict[str, Any]] = {"top_k": None}
+    ONNX_CODE: ClassVar[str] = """\
+probabilities = 1 / (1 + np.exp(-logits))
+thresholds = np.array(getattr(config, "thresholds", None) or [0.5] * logits.shape[1])
+for row in probabilities:
+    print([(config.id2label[int(i)], row[i]) for i in np.flatnonzero(row >= thresholds)])"""
+
+    @classmethod
+    def restore(cls, names: list[str], tuned: dict[str, Any]) -> Self:
+        """Return the output of a saved model."""
+        return cls(names, list(tuned.get("thresholds") or []))
+
+    # Training
+
+    def for_training(self, truth: np.ndarray) -> Self:
+        """Return the output itself."""
+        return self
+
+    def start(self, model: Any, config: Config, splits: Splits) -> None:
+        """Let a fresh head begin at how frequent each class is."""
+        from hf_finetune.models import set_head_bias
+        from hf_finetune.tasks.outputs.losses import positive_weights, prior_logits
+
+        counts, rows = splits.class_counts("train"), len(splits.train)
+        weights = positive_weights(counts, rows) if config.run.class_weights == "balanced" else None
+        set_head_bias(model, prior_logits(counts, rows, weights))
+
+    def loss(self, config: Config, splits: Splits) -> Any:
+        """Return binary cross-entropy, with the weights and focus that the options ask for."""
+        from hf_finetune.tasks.outputs.losses import multi_label_loss
+
+        return multi_label_loss(self.names, config, splits)
+
+    def finish(self, model: Any) -> None:
+        """Leave the model as it is."""
+
+    # Raw outputs
+
+    predict = staticmethod(predict_logits)
+    pool = staticmethod(pool_chunks)
+    read_raw = staticmethod(np.stack)
+    gather = staticmethod(gather_rows)
+
+    def probabilities(self, raw: np.ndarray) -> np.ndarray:
+        """Return the probability of each class on its own, shape (rows, classes)."""
+        return sigmoid(raw.astype(np.float64))
+
+    @property
+    def cuts(self) -> np.ndarray:
+        """The probability from which on each class is answered, shape (classes,)."""
+        return np.array(self.thresholds or [0.5] * len(self.names))
+
+    # Scores
+
+    def statistics(self, raw: np.ndarray, truth: np.ndarray) -> MultiLabelStatistics:
+        """Return probabilities, answers and labels."""
+        return MultiLabelStatistics(self.probabilities(raw), self.decide(raw), truth.astype(np.int64))
+
+    def score(self, statistics: MultiLabelStatistics, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return every metric of weighted rows.
+
+        ``average_precision`` is micro-averaged. ``accuracy`` is the share of rows whose classes are all right. ``auroc`` is
+        averaged over the classes, and not defined where one has no row, or all rows.
+        """
+        weights = ranking.by_row(weights)
+        total = weights.sum(axis=0)
+        f1_samples, all_right, wrong, loss, hits, answered, present = statistics.by_row @ weights
+        in_class, of_class, both = (matrix @ weights for matrix in statistics.by_class)
+        areas = [ranking.area_under_roc(ranked, weights, total) for ranked in statistics.ranked]
+        return {
+            "average_precision": ranking.average_precision(statistics.decisions, weights),
+            "f1_micro": ranking.ratio(2 * hits, answered + present),
+            "f1_macro": ranking.ratio(2 * both, in_class + of_class).mean(axis=0),
+            "f1_samples": f1_samples / total,
+            "precision_micro": ranking.ratio(hits, answered),
+            "recall_micro": ranking.ratio(hits, present),
+            "accuracy": all_right / total,
+            "hamming_loss": wrong / total,
+            "auroc": np.mean(areas, axis=0) if areas else np.full(len(total), np.nan),
+            "loss": loss / total,
+        }
+
+    def per_label(self, statistics: MultiLabelStatistics) -> dict[str, dict[str, float]]:
+        """Return ``precision``, ``recall``, ``f1``, rows (``support``) and ``threshold`` of each class."""
+        rows = np.ones(len(statistics))
+        in_class, of_class, both = (matrix @ rows for matrix in statistics.by_class)
+        figures = {
+            "precision": ranking.ratio(both, of_class),
+            "recall": ranking.ratio(both, in_class),
+            "f1": ranking.ratio(2 * both, in_class + of_class),
+            "support": in_class,
+            "threshold": self.cuts,
+        }
+        return {name: {key: float(f[i]) for key, f in figures.items()} for i, name in enumerate(self.names)}
+
+    def row_losses(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """Return the binary cross-entropy of each row, averaged over the classes."""
+        each = np.logaddexp(0, raw.astype(np.float64)) - truth * raw
+        return each.mean(axis=1)
+
+    def wrong(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """Return which rows have a class too many or too few."""
+        return (self.decide(raw) != truth).any(axis=1)
+
+    def constant(self, truth: np.ndarray) -> np.ndarray:
+        """Return logits of the most frequent class, and no other."""
+        raw = np.full(truth.shape, -20.0)
+        raw[:, truth.sum(axis=0).argmax()] = 20
+        return raw
+
+    def label_errors(self, raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray] | None:
+        """Return None: confident learning needs one class a row."""
+        return None
+
+    def sections(self, raw: np.ndarray, truth: np.ndarray) -> dict[str, Section]:
+        """Return ``calibration``, of every class of every row."""
+        before = calibration(self.probabilities(raw), truth)
+        return {"calibration": {"temperature": None, "before": before, "after": None}}
+
+    def fit_linear(self, features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
+        """Fit logistic regression of each class on its own."""
+        return one_vs_rest(features, truth, strength)
+
+    # Answers
+
+    def tune(self, raw: np.ndarray, truth: np.ndarray, metric: str | None) -> Self:
+        """Return the output with the thresholds that suit these rows: of each class its own where ``metric`` is ``f1_macro``."""
+        return replace(self, thresholds=tune_thresholds(self.probabilities(raw), truth, each=metric == "f1_macro"))
+
+    def tuned(self) -> dict[str, Any]:
+        """Return the thresholds."""
+        return {"thresholds": self.thresholds}
+
+    def decide(self, raw: np.ndarray) -> np.ndarray:
+        """Return 0 and 1 of each class, shape (rows, classes)."""
+        return (self.probabilities(raw) >= self.cuts).astype(np.int64)
+
+    def answers(self, raw: np.ndarray) -> dict[str, list[Any]]:
+        """Return ``prediction``, a list of names, and ``probability``, of each of them."""
+        chosen = self.decide(raw) > 0
+        return {
+            "prediction": self.truth(chosen),
+            "probability": [p[row].tolist() for p, row in zip(self.probabilities(raw), chosen, strict=True)],
+        }
+
+    def top(self, raw: np.ndarray, count: int) -> dict[str, list[Any]]:
+        """Return the most probable classes of each row, the first of equals first."""
+        return top_classes(self.names, self.probabilities(raw), count)
+
+    def answer(self, raw: np.ndarray, most: int) -> Answer:
+        """Return all classes that reach their thresholds, and the most probable ones."""
+        values, chosen = self.probabilities(raw[None])[0], self.decide(raw[None])[0] > 0
+        order = np.argsort(-values, kind="stable")
+        bars = [Bar(self.names[i], float(values[i]), bool(chosen[i]), float(self.cuts[i])) for i in order[:most]]
+        return Answer(", ".join(self.names[i] for i in order if chosen[i]), bars, len(values) - len(bars))
+
+    def truth(self, truth: np.ndarray) -> list[Any]:
+        """Return lists of class names."""
+        return [[self.names[i] for i in np.flatnonzero(row)] for row in truth]
+
+    def read_truth(self, cells: list[Any]) -> np.ndarray:
+        """Return 0.0 and 1.0 from lists of class names, shape (rows, classes)."""
+        ids = {name: index for index, name in enumerate(self.names)}
+        found = np.zeros((len(cells), len(ids)))
+        for row, cell in enumerate(cells):
+            found[row, [ids[name] for name in cell]] = 1
+        return found
+
+    def in_order(self, names: list[str], raw: np.ndarray, truth: np.ndarray) -> tuple[Self, np.ndarray, np.ndarray]:
+        """Return the same answers with the classes in another order."""
+        order = [self.names.index(name) for name in names]
+        thresholds = [self.thresholds[i] for i in order] if self.thresholds else []
+        return replace(self, names=list(names), thresholds=thresholds), raw[:, order], truth[:, order]
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of logits, element by element."""
+    """Return the probabilities of logits, element by element."""
     return np.exp(-np.logaddexp(0, -logits))
 
 
-def multi_label_metrics(probabilities: np.ndarray, chosen: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The built-in metrics.
-
-    Args:
-        probabilities: shape (rows, classes).
-        chosen: 0 and 1, which classes are answered; same shape.
-        labels: 0 and 1, the true classes; same shape.
-
-    Returns:
-        ``average_precision`` is micro-averaged. ``accuracy`` is the share of rows whose classes are all right. ``auroc`` is
-        averaged over the classes, and left out where one has no row or all rows.
-    """
-    from sklearn.metrics import (
-        average_precision_score,
-        f1_score,
-        hamming_loss,
-        precision_score,
-        recall_score,
-        roc_auc_score,
-    )
-
-    clipped = np.clip(probabilities, 1e-12, 1 - 1e-12)
-    found = {
-        "average_precision": average_precision_score(labels, probabilities, average="micro"),
-        "f1_micro": f1_score(labels, chosen, average="micro", zero_division=0),
-        "f1_macro": f1_score(labels, chosen, average="macro", zero_division=0),
-        "f1_samples": f1_score(labels, chosen, average="samples", zero_division=1),
-        "precision_micro": precision_score(labels, chosen, average="micro", zero_division=0),
-        "recall_micro": recall_score(labels, chosen, average="micro", zero_division=0),
-        "accuracy": (labels == chosen).all(axis=1).mean(),
-        "hamming_loss": hamming_loss(labels, chosen),
-        "loss": -(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped)).mean(),
-    }
-    present = labels.sum(axis=0)
-    if present.all() and (present < len(labels)).all():
-        found["auroc"] = roc_auc_score(labels, probabilities, average="macro")
-    return {name: float(value) for name, value in found.items()}
-
-
-def per_class(chosen: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and rows (``support``) of each class."""
-    from sklearn.metrics import precision_recall_fscore_support
-
-    scores = precision_recall_fscore_support(labels, chosen, average=None, zero_division=0)
-    keys = ("precision", "recall", "f1", "support")
-    return {
-        name: {key: float(column[i]) for key, column in zip(keys, scores, strict=True)} for i, name in enumerate(names)
-    }
-
-
-def majority_floor(labels: np.ndarray) -> dict[str, float]:
-    """Micro F1 of answering the most frequent class for every row."""
-    from sklearn.metrics import f1_score
-
-    always = np.zeros_like(labels)
-    always[:, labels.sum(axis=0).argmax()] = 1
-    return {"majority_f1_micro": float(f1_score(labels, always, average="micro", zero_division=0))}
-
-
 def tune_thresholds(probabilities: np.ndarray, labels: np.ndarray, *, each: bool = False) -> list[float]:
-    """The threshold of each class that gives the best F1 on held-out rows.
+    """Return the threshold of each class that gives the best F1 on held-out rows.
 
     One threshold for all classes gives the best micro F1; ``each`` gives every class its own, which is best for macro F1 and
     answers rare classes more often. A class with fewer than five rows is not worth one: it takes that of all classes

@@ -1,43 +1,272 @@
-"""Metrics of predicted numbers."""
+"""Numbers: errors, explained variance and correlations; standardised while the model trains."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
 import numpy as np
 
-# name → greater is better
-BUILT_IN = {"rmse": False, "mae": False, "r2": True, "pearson": True, "spearman": True, "mse": False, "loss": False}
+from hf_finetune.data.splits.splits import spaced
+from hf_finetune.errors import UserError
+from hf_finetune.tasks.outputs import ranking
+from hf_finetune.tasks.outputs.linear_models import ridge_regression
+from hf_finetune.tasks.outputs.logits import gather_rows, pool_chunks, predict_logits
+from hf_finetune.tasks.outputs.output import Answer, Floor
+
+if TYPE_CHECKING:
+    from hf_finetune.config import Config
+    from hf_finetune.data import Splits
+
+MOST_POINTS = 2000  # of a scatter plot
 
 
-def regression_metrics(values: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The built-in metrics, each the mean over the targets.
+@dataclass(frozen=True)
+class RegressionStatistics:
+    """What the metrics need of each row; both of shape (rows, targets).
 
     Args:
-        values: predicted numbers, shape (rows, targets).
-        labels: true numbers, same shape.
-
-    Returns:
-        ``rmse``, ``mae``, ``mse`` and ``loss`` (the same as ``mse``) in the units of the labels. ``r2`` is left out where a
-        target has one value only, ``pearson`` and ``spearman`` also where all predictions are equal.
+        values: predicted numbers.
+        labels: true numbers.
     """
-    errors = values - labels
-    mse = np.square(errors).mean(axis=0)
-    spread = labels.var(axis=0)
-    found = {"rmse": np.sqrt(mse).mean(), "mae": np.abs(errors).mean(), "mse": mse.mean(), "loss": mse.mean()}
-    if (spread > 0).all():
-        found["r2"] = (1 - mse / spread).mean()
-        if (np.ptp(values, axis=0) > 0).all():  # the variance of equal numbers may be a rounding error
-            found["pearson"] = np.mean([_correlation(v, t) for v, t in zip(values.T, labels.T, strict=True)])
-            found["spearman"] = np.mean(
-                [_correlation(_ranks(v), _ranks(t)) for v, t in zip(values.T, labels.T, strict=True)]
-            )
-    return {name: float(value) for name, value in found.items()}
+
+    values: np.ndarray
+    labels: np.ndarray
+    class_rows: ClassVar[None] = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: np.ndarray) -> RegressionStatistics:
+        return RegressionStatistics(self.values[rows], self.labels[rows])
+
+    @property
+    def size(self) -> int:
+        """The number of rows times targets."""
+        return self.labels.size
+
+    @cached_property
+    def errors(self) -> np.ndarray:
+        """Predicted less true numbers, shape (targets, rows)."""
+        return (self.values - self.labels).T
+
+    @cached_property
+    def products(self) -> list[tuple[Any, Any, Any]]:
+        """Of each target the sums of products of labels, of values, and of both."""
+        pairs = zip(self.values.T, self.labels.T, strict=True)
+        return [tuple(ranking.centred_products(*pair) for pair in ((t, t), (v, v), (v, t))) for v, t in pairs]  # type: ignore[misc]
+
+    @cached_property
+    def ranks(self) -> list[tuple[Any, Any]]:
+        """Of each target the ranks of values and labels."""
+        pairs = zip(self.values.T, self.labels.T, strict=True)
+        return [(ranking.mid_ranks(v), ranking.mid_ranks(t)) for v, t in pairs]
 
 
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.corrcoef(one, other)[0, 1])
+@dataclass(frozen=True)
+class Regression:
+    """Numbers; raw outputs and truth have the shape (rows, targets).
+
+    Args:
+        names: of the targets.
+        mean: of each target over the training rows, where the head's numbers are standardised (while it trains).
+        std: their standard deviations.
+    """
+
+    names: list[str]
+    mean: list[float] = field(default_factory=list)
+    std: list[float] = field(default_factory=list)
+
+    NAME: ClassVar[str] = "regression"
+    METRICS: ClassVar[dict[str, bool]] = {
+        "rmse": False, "mae": False, "r2": True, "pearson": True, "spearman": True, "mse": False, "loss": False,
+    }  # fmt: skip
+    CLASS_MEANS: ClassVar[frozenset[str]] = frozenset()
+    SHARES: ClassVar[frozenset[str]] = frozenset()
+    CARD_METRICS: ClassVar[tuple[str, ...]] = ("rmse", "mae", "r2", "pearson", "spearman")
+    HUB_METRICS: ClassVar[dict[str, str]] = {"pearson": "pearsonr", "spearman": "spearmanr", "rmse": "rmse"}
+    FLOOR: ClassVar[Floor] = Floor("mean", "rmse", "RMSE of always answering the mean")
+    HAS_CLASSES: ClassVar[bool] = False
+    ONE_CLASS: ClassVar[bool] = False
+    SMALLEST_SCALE: ClassVar[float] = 0.0  # numbers have units of their own
+    LINEAR_MODEL: ClassVar[str] = "ridge regression"
+    PIPELINE_OPTIONS: ClassVar[dict[str, Any]] = {"function_to_apply": "none"}
+    ONNX_CODE: ClassVar[str] = """\
+for row in logits:
+    print({config.id2label[i]: float(number) for i, number in enumerate(row)})"""
+
+    @classmethod
+    def restore(cls, names: list[str], tuned: dict[str, Any]) -> Self:
+        """Return the output of a saved model, whose numbers have the units of the labels."""
+        return cls(names)
+
+    # Training
+
+    def for_training(self, truth: np.ndarray) -> Self:
+        """Return the output with standardised numbers, so that learning rates suit every unit.
+
+        Raises:
+            UserError: a number is the same in every training row.
+        """
+        mean, std = truth.mean(axis=0).tolist(), truth.std(axis=0).tolist()
+        for name, middle, spread in zip(self.names, mean, std, strict=True):
+            if spread == 0:
+                raise UserError(
+                    f"all training rows hold {middle:g}: there is nothing to learn",
+                    where=f"column {name!r}",
+                    fix="name another column with --label_column or --label_columns.",
+                )
+        return replace(self, mean=mean, std=std)
+
+    def start(self, model: Any, config: Config, splits: Splits) -> None:
+        """Leave the head as it is: the mean of standardised numbers is 0."""
+
+    def loss(self, config: Config, splits: Splits) -> Any:
+        """Return the mean squared error of standardised numbers."""
+        from hf_finetune.tasks.outputs.losses import RegressionLoss, refuse_class_options
+
+        refuse_class_options(config)
+        return RegressionLoss(self.mean, self.std)
+
+    def finish(self, model: Any) -> None:
+        """Give the head the units of the labels.
+
+        Raises:
+            UserError: it does not end in a linear layer with a bias.
+        """
+        from hf_finetune.models import rescale_head
+
+        rescale_head(model, self.mean, self.std)
+
+    # Raw outputs
+
+    predict = staticmethod(predict_logits)
+    pool = staticmethod(pool_chunks)
+    read_raw = staticmethod(np.stack)
+    gather = staticmethod(gather_rows)
+
+    def values(self, raw: np.ndarray) -> np.ndarray:
+        """Return the numbers in the units of the labels, shape (rows, targets)."""
+        return raw.astype(np.float64) * np.array(self.std or 1.0) + np.array(self.mean or 0.0)
+
+    # Scores
+
+    def statistics(self, raw: np.ndarray, truth: np.ndarray) -> RegressionStatistics:
+        """Return predicted and true numbers."""
+        return RegressionStatistics(self.values(raw), truth)
+
+    def score(self, statistics: RegressionStatistics, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return every metric of weighted rows, each the mean over the targets.
+
+        ``rmse``, ``mae``, ``mse`` and ``loss`` (the same as ``mse``) are in the units of the labels. ``r2`` is not defined where
+        a target has one value only, ``pearson`` and ``spearman`` also where all predictions are equal.
+        """
+        return {name: each.mean(axis=0) for name, each in _by_target(statistics, weights).items()}
+
+    def per_label(self, statistics: RegressionStatistics) -> dict[str, dict[str, float]]:
+        """Return the same figures of each target; those that are not defined are left out."""
+        found = _by_target(statistics, np.ones((1, len(statistics))))
+        return {
+            name: {key: float(each[i, 0]) for key, each in found.items() if not np.isnan(each[i, 0])}
+            for i, name in enumerate(self.names)
+        }
+
+    def row_losses(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """Return the absolute error of each row in standard deviations of the labels, averaged over the targets."""
+        spread = truth.std(axis=0)
+        return (np.abs(self.values(raw) - truth) / np.where(spread > 0, spread, 1)).mean(axis=1)
+
+    def wrong(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """Return True for every row: no number is met exactly."""
+        return np.ones(len(truth), dtype=bool)
+
+    def constant(self, truth: np.ndarray) -> np.ndarray:
+        """Return the mean."""
+        return np.tile((truth.mean(axis=0) - np.array(self.mean or 0.0)) / np.array(self.std or 1.0), (len(truth), 1))
+
+    def label_errors(self, raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray] | None:
+        """Return None: confident learning needs classes."""
+        return None
+
+    def sections(self, raw: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+        """Return ``numbers``: true and predicted ones of each target, of at most 2,000 rows."""
+        rows, values = spaced(len(truth), MOST_POINTS), self.values(raw)
+        return {
+            "numbers": [
+                {"name": name, "labels": truth[rows, i].tolist(), "predictions": values[rows, i].tolist()}
+                for i, name in enumerate(self.names)
+            ]
+        }
+
+    def fit_linear(self, features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
+        """Fit ridge regression."""
+        return ridge_regression(features, truth, strength)
+
+    # Answers
+
+    def tune(self, raw: np.ndarray, truth: np.ndarray, metric: str | None) -> Self:
+        """Return the output itself: there is nothing to tune."""
+        return self
+
+    def tuned(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def decide(self, raw: np.ndarray) -> np.ndarray:
+        """Return the numbers, shape (rows, targets)."""
+        return self.values(raw)
+
+    def answers(self, raw: np.ndarray) -> dict[str, list[Any]]:
+        """Return ``prediction``: a number, or a list of as many as there are targets."""
+        return {"prediction": self.truth(self.values(raw))}
+
+    def top(self, raw: np.ndarray, count: int) -> dict[str, list[Any]]:
+        """Raise: there are no classes.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("the model predicts numbers, not classes", where="--top_k", fix="leave it out.")
+
+    def answer(self, raw: np.ndarray, most: int) -> Answer:
+        """Return the numbers; of several ones each with its name."""
+        values = self.values(raw)
+        if len(self.names) == 1:
+            return Answer(f"{values[0]:.6g}", [])
+        return Answer("; ".join(f"{n}: {v:.6g}" for n, v in zip(self.names, values, strict=True)), [])
+
+    def truth(self, truth: np.ndarray) -> list[Any]:
+        """Return numbers, or lists of them."""
+        return truth[:, 0].tolist() if len(self.names) == 1 else truth.tolist()
+
+    def read_truth(self, cells: list[Any]) -> np.ndarray:
+        """Return the numbers, shape (rows, targets)."""
+        numbers: np.ndarray = np.array(list(cells), dtype=np.float64) if len(self.names) == 1 else np.stack(cells)
+        return numbers.reshape(len(cells), -1)
+
+    def in_order(self, names: list[str], raw: np.ndarray, truth: np.ndarray) -> tuple[Self, np.ndarray, np.ndarray]:
+        """Return the same answers with the targets in another order."""
+        order = [self.names.index(name) for name in names]
+        mean, std = ([values[i] for i in order] if values else [] for values in (self.mean, self.std))
+        return replace(self, names=list(names), mean=mean, std=std), raw[:, order], truth[:, order]
 
 
-def _ranks(numbers: np.ndarray) -> np.ndarray:
-    from scipy.stats import rankdata
-
-    return rankdata(numbers)
+def _by_target(statistics: RegressionStatistics, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The metrics of each target: name → shape (targets, resamples)."""
+    weights = ranking.by_row(weights)
+    total = weights.sum(axis=0)
+    mse = np.square(statistics.errors) @ weights / total
+    found: dict[str, list[np.ndarray]] = {"r2": [], "pearson": [], "spearman": []}
+    for error, products, (rank_value, rank_label) in zip(mse, statistics.products, statistics.ranks, strict=True):
+        (places, one_value), (true_places, one_label) = rank_value(weights), rank_label(weights)
+        spread, spread_of_values, both = (product(weights, total) for product in products)
+        spread = np.where(one_label | (spread <= 0), np.nan, spread)
+        flat = one_value | one_label
+        product = np.where(flat | (spread_of_values <= 0), np.nan, spread * spread_of_values)
+        found["r2"].append(1 - error * total / spread)
+        found["pearson"].append(both / np.sqrt(product))
+        found["spearman"].append(np.where(flat, np.nan, ranking.rank_correlation(places, true_places, weights, total)))
+    errors = {"rmse": np.sqrt(mse), "mae": np.abs(statistics.errors) @ weights / total, "mse": mse, "loss": mse}
+    return errors | {name: np.stack(values) for name, values in found.items()}

@@ -10,8 +10,8 @@ import torch
 from datasets import Dataset
 from torch import nn
 
-from hf_finetune.evaluation.prediction.forward import predict_logits, scatter_rows
-from hf_finetune.tasks.outputs.chunks import pool_chunks
+from hf_finetune.evaluation.prediction.forward import predict_rows, scatter_rows
+from hf_finetune.tasks.outputs.logits import pool_chunks
 
 
 def part(*rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -73,27 +73,27 @@ SUMS = [5.0 * len(ids) for ids in TOKENS]
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 100])
 def test_logits_come_in_the_order_of_the_rows_whatever_the_batch(batch_size):
     rows = Dataset.from_dict({"input_ids": TOKENS, "length": [len(ids) for ids in TOKENS]})
-    found = predict_logits(Echo(), rows, collate, batch_size)
+    found = predict_rows(Echo(), rows, collate, batch_size)
     assert found[:, 0].tolist() == SUMS
     assert found.dtype == np.float32
 
 
 def test_texts_are_batched_by_length():
     model = Echo()
-    predict_logits(model, Dataset.from_dict({"input_ids": TOKENS, "length": [len(t) for t in TOKENS]}), collate, 3)
+    predict_rows(model, Dataset.from_dict({"input_ids": TOKENS, "length": [len(t) for t in TOKENS]}), collate, 3)
     assert model.widths == [3, 8, 9]
 
 
 def test_rows_without_a_length_are_taken_as_they_come():
     model = Echo()
-    found = predict_logits(model, [{"input_ids": ids} for ids in TOKENS], collate, 3)
+    found = predict_rows(model, [{"input_ids": ids} for ids in TOKENS], collate, 3)
     assert model.widths == [9, 8, 7]
     assert found[:, 0].tolist() == SUMS
 
 
 def test_the_model_predicts_in_evaluation_mode_and_sees_no_labels():
     model = Echo().train()
-    found = predict_logits(model, [{"input_ids": ids} for ids in TOKENS], collate, 3)
+    found = predict_rows(model, [{"input_ids": ids} for ids in TOKENS], collate, 3)
     assert found[:, 1].tolist() == [0.0] * 7
     assert model.keys == {"input_ids"}
 
@@ -103,7 +103,7 @@ def test_half_precision_logits_become_float32():
         def forward(self, input_ids):
             return SimpleNamespace(logits=torch.full((len(input_ids), 2), 0.1, dtype=torch.bfloat16))
 
-    assert predict_logits(Half(), [{"input_ids": [1]}], collate, 1).dtype == np.float32
+    assert predict_rows(Half(), [{"input_ids": [1]}], collate, 1).dtype == np.float32
 
 
 def test_the_logits_of_chunks_are_averaged_row_by_row():
@@ -116,6 +116,6 @@ def test_the_logits_of_chunks_are_averaged_row_by_row():
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_chunks_come_back_as_rows(batch_size):
     columns = {"input_ids": TOKENS, "length": [len(ids) for ids in TOKENS], "row": [0, 0, 1, 2, 2, 2, 3]}
-    found = predict_logits(Echo(), Dataset.from_dict(columns), collate, batch_size)
+    found = predict_rows(Echo(), Dataset.from_dict(columns), collate, batch_size)
     expected = [(SUMS[0] + SUMS[1]) / 2, SUMS[2], sum(SUMS[3:6]) / 3, SUMS[6]]
     assert found[:, 0].tolist() == pytest.approx(expected)

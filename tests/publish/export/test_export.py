@@ -30,7 +30,7 @@ from hf_finetune.publish.export.judged_rows import JudgedRows
 from hf_finetune.publish.export.onnx_model import OnnxClassifier, write_onnx
 from hf_finetune.publish.export.onnx_readme import usage
 from hf_finetune.tasks import image_classification, text_classification
-from hf_finetune.tasks.outputs.targets import MultiLabel
+from hf_finetune.tasks.outputs import MultiLabel
 
 FAST = {"num_train_epochs": 1, "bf16": False}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hf_finetune.tasks.outputs import SingleLabel
 from hf_finetune.tasks.outputs.calibration import calibration, fit_temperature
-from hf_finetune.tasks.outputs.targets import SingleLabel
 
 
 def calibrated(logits, temperature):

@@ -12,16 +12,14 @@ from hf_finetune.config import parse
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.problem import MULTI, REGRESSION, SINGLE
 from hf_finetune.errors import UserError
+from hf_finetune.tasks.outputs import restore_output
 from hf_finetune.tasks.outputs.losses import (
     ClassificationLoss,
     MultiLabelLoss,
     balanced_weights,
-    begin_at_prior,
     logit_offsets,
-    make_loss,
-    sampling_classes,
-    training_target,
 )
+from hf_finetune.training.sampling import sampling_classes
 
 ROWS, CLASSES = 8, 3
 
@@ -232,10 +230,15 @@ SPLITS = {
 }
 
 
+def output_for(splits):
+    output = restore_output(splits.problem, splits.labels, {})
+    return output.for_training(np.asarray(splits.train["label"][:]))
+
+
 def from_flags(problem, *flags):
     splits = some_splits(*SPLITS[problem])
     config = parse(["--model_name_or_path", "m", "--train_file", "a.csv", *flags])
-    return make_loss(config, splits, training_target(splits)), sampling_classes(config, splits)
+    return output_for(splits).loss(config, splits), sampling_classes(config, splits)
 
 
 @pytest.mark.parametrize(
@@ -278,19 +281,19 @@ def test_the_head_of_several_classes_begins_at_how_frequent_they_are():
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 2))
     before = model[0].bias.tolist()
     config = parse(["--model_name_or_path", "m", "--train_file", "a.csv"])
-    begin_at_prior(model, config, splits)
+    output_for(splits).start(model, config, splits)
     assert model[1].bias.tolist() == pytest.approx([np.log(4 / 2), np.log(2 / 4)])
     assert model[0].bias.tolist() == before
     weighted = parse(["--model_name_or_path", "m", "--train_file", "a.csv", "--class_weights", "balanced"])
-    begin_at_prior(model, weighted, splits)
+    output_for(splits).start(model, weighted, splits)
     assert model[1].bias.tolist() == pytest.approx([np.log(4 / 2 / 3), np.log(2 / 4 * 3)])
 
 
 def test_a_head_without_a_bias_and_one_class_a_row_stay_as_they_are():
     bare = torch.nn.Linear(3, 2, bias=False)
     config = parse(["--model_name_or_path", "m", "--train_file", "a.csv"])
-    begin_at_prior(bare, config, some_splits(*SPLITS[MULTI]))
+    output_for(some_splits(*SPLITS[MULTI])).start(bare, config, some_splits(*SPLITS[MULTI]))
     single = torch.nn.Linear(3, 2)
     before = single.bias.tolist()
-    begin_at_prior(single, config, some_splits(*SPLITS[SINGLE]))
+    output_for(some_splits(*SPLITS[SINGLE])).start(single, config, some_splits(*SPLITS[SINGLE]))
     assert single.bias.tolist() == before

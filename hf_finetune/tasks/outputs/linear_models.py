@@ -1,0 +1,100 @@
+"""Linear models on fixed features: what the baseline fits."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hf_finetune.console import say
+
+MOST_STEPS = 300
+_SURE = 1e-9  # a probability of several classes a row is this far from 0 and 1 at least
+
+
+def logistic_regression(
+    features: Any, labels: np.ndarray, strength: float, classes: int
+) -> Callable[[Any], np.ndarray]:
+    """Fit multinomial logistic regression.
+
+    Args:
+        features: array or sparse matrix of shape (rows, features).
+        labels: ids, shape (rows,).
+        strength: inverse of the regularisation.
+        classes: number of columns of the answer; the probability of those without a row is 1e-12.
+
+    Returns:
+        A function from features to logarithms of probabilities, shape (rows, classes).
+    """
+    model = _fit(features, labels.astype(np.int64), strength)
+
+    def answer(features: Any) -> np.ndarray:
+        logits = np.full((features.shape[0], classes), np.log(1e-12))
+        logits[:, model.classes_] = np.log(np.maximum(model.predict_proba(features), 1e-12))
+        return logits
+
+    return answer
+
+
+def one_vs_rest(features: Any, labels: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
+    """Fit logistic regression of each class on its own.
+
+    Args:
+        features: array or sparse matrix of shape (rows, features).
+        labels: 0 and 1, shape (rows, classes); a class that all rows have, or none, is always answered so.
+        strength: inverse of the regularisation.
+
+    Returns:
+        A function from features to logits, shape (rows, classes).
+    """
+    shares = labels.mean(axis=0)
+    models = {
+        index: _fit(features, labels[:, index].astype(np.int64), strength)
+        for index in np.flatnonzero((shares > 0) & (shares < 1))
+    }
+
+    def answer(features: Any) -> np.ndarray:
+        probabilities = np.tile(shares, (features.shape[0], 1))
+        for index, model in models.items():
+            probabilities[:, index] = model.predict_proba(features)[:, 1]
+        clipped = np.clip(probabilities, _SURE, 1 - _SURE)
+        return np.log(clipped / (1 - clipped))
+
+    return answer
+
+
+def ridge_regression(features: Any, numbers: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
+    """Fit ridge regression; returns a function from features to numbers of shape (rows, targets)."""
+    from sklearn.linear_model import Ridge
+
+    model = Ridge(alpha=1 / strength).fit(features, numbers)
+    return lambda features: model.predict(features).reshape(-1, numbers.shape[1])
+
+
+def tolerance(labels: np.ndarray) -> float:
+    """Return the partial derivative at which L-BFGS may stop: 1e-3, and less of more than ten classes.
+
+    scikit-learn divides the loss by the rows, so the derivatives of a class shrink with its share of them: with 1e-3 and 1,000
+    classes of three rows they are small before the first step, and the model would stay at equal probabilities.
+    """
+    return min(1e-3, 1e-2 / len(np.unique(labels)))
+
+
+def _fit(features: Any, labels: np.ndarray, strength: float) -> Any:
+    """Logistic regression; it is said where it did not converge."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=tolerance(labels))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # said below, in a line of ours
+        model.fit(features, labels)
+    steps = int(np.max(model.n_iter_))
+    if not 0 < steps < MOST_STEPS:
+        say(
+            f"Warning: the logistic regression of the baseline did not converge ({steps} of {MOST_STEPS} steps); "
+            "a better one may be possible."
+        )
+    return model
