@@ -82,7 +82,7 @@ def values(sample: Sample) -> dict[str, float]:
 
 
 def ends(sample: Sample, seed: int) -> dict[str, tuple[float, float]]:
-    """The intervals of the same."""
+    """Return the ends of the intervals of these metrics or differences."""
     if sample.other is not None:
         models = [sample.output.statistics(logits, sample.labels) for logits in (sample.logits, sample.other)]
         found = {name: difference(sample.output, *models, metric=name, seed=seed) for name in sample.metrics}
