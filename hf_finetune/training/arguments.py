@@ -1,4 +1,4 @@
-"""TrainingArguments of a phase: what the user set or the plan filled in, over what every run needs."""
+"""TrainingArguments of a phase: the user's values and the plan's, on top of what every run needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hf_finetune.evaluation.metrics import metric_key
 from hf_finetune.models.precision import precision
 from hf_finetune.strategies import Phase
 
-# Ours to do. The Trainer would push every checkpoint, and find a batch size by taking smaller steps.
+# We do these ourselves: the Trainer would push every checkpoint, and change the steps to find a batch size.
 _NOT_FOR_THE_TRAINER = frozenset(
     {
         "push_to_hub",
@@ -35,17 +35,17 @@ _NOT_FOR_THE_TRAINER = frozenset(
 def training_arguments(
     config: Config, phase: Phase, folder: Path, metrics: dict[str, bool], *, validates: bool
 ) -> TrainingArguments:
-    """The arguments of one phase.
+    """Return the arguments of one phase.
 
     Args:
-        config: its ``training`` fields win.
+        config: its ``training`` values take precedence.
         phase: gives epochs and learning rate.
         folder: where the checkpoints of the phase go.
-        metrics: the built-in ones of the kind of label → whether greater is better; the first chooses the best epoch.
+        metrics: built-in metric → whether greater is better; the first one chooses the best epoch.
         validates: whether there are validation rows.
 
     Raises:
-        UserError: values that exclude each other, or that this machine cannot do.
+        UserError: the values contradict each other, or the hardware does not support them.
     """
     asked = {key: value for key, value in config.training.items() if key not in _NOT_FOR_THE_TRAINER}
     needed: dict[str, Any] = {
@@ -69,12 +69,12 @@ def training_arguments(
             fix="change the value that the message names.",
         ) from error
     if config.data.streaming:
-        # Else the first process would encode the batches of all, and could not join those that are padded differently.
+        # Else the first process would encode the batches of all, and could not join those of different lengths.
         arguments.accelerator_config.dispatch_batches = False
     _refuse_scheduler(arguments)
     if config.training.get("auto_find_batch_size") and is_sharded(arguments):
         raise UserError(
-            "a batch cannot be divided while the weights are spread over processes",
+            "batches cannot be split while the weights are sharded over processes",
             where="--auto_find_batch_size",
             fix="give --per_device_train_batch_size and --gradient_accumulation_steps instead.",
         )
@@ -82,34 +82,32 @@ def training_arguments(
 
 
 def is_sharded(arguments: TrainingArguments) -> bool:
-    """Whether weights, gradients or optimiser state are spread over processes, by the arguments or the launcher."""
+    """Return whether FSDP or DeepSpeed shards the training, by the arguments or the launcher."""
     launched = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
     return bool(arguments.fsdp or arguments.deepspeed or any(os.environ.get(name) == "true" for name in launched))
 
 
 def _watching(config: Config, metrics: dict[str, bool], validates: bool) -> dict[str, Any]:
-    """Evaluate and save together, once an epoch, and keep the best."""
+    """Return the arguments that evaluate and save once per epoch and keep the best model, unless the user asked otherwise."""
     asked = config.training
     strategy = str(getattr(asked.get("eval_strategy"), "value", asked.get("eval_strategy", "epoch")))
     if not validates or strategy == "no":
         if config.run.early_stopping_patience:
             raise UserError(
-                "early stopping needs validation rows that are evaluated",
+                "early stopping needs an evaluation on validation rows",
                 where="--early_stopping_patience",
-                fix="give a validation split, and leave --eval_strategy as it is.",
+                fix="give a validation split, and do not set --eval_strategy to no.",
             )
         return {"eval_strategy": "no", "save_strategy": "epoch"}
     saves = str(getattr(asked.get("save_strategy"), "value", asked.get("save_strategy", strategy)))
     if saves not in (strategy, "best"):
         if config.run.early_stopping_patience:
             raise UserError(
-                f"early stopping needs checkpoints of what it evaluates; --save_strategy is {saves}",
+                f"early stopping needs a checkpoint for each evaluation; --save_strategy is {saves}",
                 where="--early_stopping_patience",
-                fix=f"leave --save_strategy out, or give {strategy}.",
+                fix=f"remove --save_strategy, or set it to {strategy}.",
             )
-        say(
-            f"Checkpoints are saved by {saves} and evaluations run by {strategy}: the last model is kept, not the best."
-        )
+        say(f"--save_strategy is {saves} and --eval_strategy {strategy}: the last model is kept, not the best one.")
         return {"eval_strategy": strategy}
     metric = config.run.metric or next(iter(metrics))
     watching: dict[str, Any] = {"eval_strategy": strategy, "save_strategy": saves}
@@ -130,12 +128,12 @@ def _refuse_absent_trackers(report_to: Any) -> None:
     if absent:
         name = sorted(absent)[0]
         raise UserError(
-            f"{name} is not installed", where="--report_to", fix=f"pip install {name}, or name another tracker."
+            f"{name} is not installed", where="--report_to", fix=f"pip install {name}, or choose another tracker."
         )
 
 
 def _refuse_scheduler(arguments: TrainingArguments) -> None:
-    """Make the learning-rate schedule once, of a weight that is thrown away: its arguments are checked nowhere else."""
+    """Try the learning-rate schedule on a dummy weight: transformers checks its arguments only after the data is read."""
     if not arguments.lr_scheduler_kwargs:
         return
     from transformers import get_scheduler
@@ -151,15 +149,15 @@ def _refuse_scheduler(arguments: TrainingArguments) -> None:
         )
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"the schedule {arguments.lr_scheduler_type.value} does not take them ({first_line(error)})",
+            f"the schedule {arguments.lr_scheduler_type.value} does not accept these arguments ({first_line(error)})",
             where="--lr_scheduler_kwargs",
-            fix="give what its function in transformers.optimization takes, or leave the flag out.",
+            fix="give arguments of its function in transformers.optimization, or remove the flag.",
         ) from error
 
 
 def _refuse_impossible(values: dict[str, Any]) -> None:
     fp16 = values.get("fp16") or os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp16"
     if fp16 and values.get("use_cpu"):
-        raise UserError("fp16 needs a GPU, and there is none", where="--fp16", fix="use --bf16, or leave the flag out.")
+        raise UserError("fp16 needs a GPU, and none was found", where="--fp16", fix="use --bf16, or remove the flag.")
     if values.get("fp16") and values.get("bf16"):
         values["bf16"] = False

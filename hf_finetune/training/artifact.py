@@ -13,9 +13,9 @@ from hf_finetune.tasks.outputs import Output
 
 
 def save_artifact(trainer: Any, checkpoint: Checkpoint, config: Config, output: Output) -> None:
-    """Save weights, configuration and preprocessing; built beside ``model/`` and renamed when it is whole.
+    """Save weights, configuration and processor to a temporary folder, and rename it to ``model/`` when it is complete.
 
-    The output finishes the model first: one that was trained on standardised numbers gets the units of the labels.
+    The output finishes the model first: a regression model is rescaled from standardised numbers to the labels' units.
     """
     folder = config.output_dir / "model"
     partial = config.output_dir / "model.partial"
@@ -31,21 +31,21 @@ def save_artifact(trainer: Any, checkpoint: Checkpoint, config: Config, output: 
     else:
         trainer.save_model(str(partial))
     if is_main_process():
-        _save_surroundings(model, checkpoint.processor, partial)
+        _save_config_and_processor(model, checkpoint.processor, partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     trainer.accelerator.wait_for_everyone()
     say(f"Saved {folder}")
 
 
-def _save_surroundings(model: Any, processor: Any, folder: Any) -> None:
+def _save_config_and_processor(model: Any, processor: Any, folder: Any) -> None:
     if is_adapter(model):
-        # The labels stand in the configuration, which an adapter alone does not have.
+        # An adapter is saved without the configuration, which names the labels.
         model.get_base_model().config.save_pretrained(folder)
     else:
         save_mlp_head_code(model, folder)
     if not hasattr(processor, "data_config"):  # timm's processor is saved within config.json
         processor.save_pretrained(folder)
-    # A pickle of the arguments and a generic card are no part of a model.
+    # A pickle of the arguments, and a generic model card.
     for name in ("training_args.bin", "README.md"):
         (folder / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A run that is told to stop writes a checkpoint first."""
+"""Trainer callbacks: a checkpoint before a signal stops the run, and the epoch for random views."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from hf_finetune.data.splits.stream import Stream
 
 
-class TellEpoch(TrainerCallback):
-    """Tell the training rows which epoch it is; their random views depend on it."""
+class SetEpoch(TrainerCallback):
+    """Sets the epoch of the training rows, on which their random views depend."""
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """The Trainer counts epochs in fractions; on resuming, an epoch that was begun goes on."""
+        """Set the epoch; a resumed stream starts at the row where it stopped."""
         loader = kwargs["train_dataloader"]
         epoch = int((state.epoch or 0) + 1e-6)
         if hasattr(loader.dataset, "set_epoch"):
@@ -31,21 +31,21 @@ class TellEpoch(TrainerCallback):
 
 
 class StopOnSignal(TrainerCallback):
-    """On SIGINT or SIGTERM: finish the step, write a checkpoint, stop. A second signal stops at once."""
+    """On SIGINT or SIGTERM, finishes the step, writes a checkpoint and stops. A second signal stops at once."""
 
     def __init__(self) -> None:
         self.received = 0
         self._before: dict[int, Any] = {}
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Take the signals over; only the main thread of a process may."""
+        """Install the signal handlers, which only the main thread may do."""
         if threading.current_thread() is threading.main_thread():
             self._before = {n: signal.signal(n, self._receive) for n in (signal.SIGINT, signal.SIGTERM)}
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        """All processes stop after the same step, whichever of them was signalled."""
+        """Stop all processes after the same step, whichever of them got the signal."""
         received = self.received
         if args.world_size > 1:
             flag = torch.tensor(received, device=args.device)
@@ -54,7 +54,7 @@ class StopOnSignal(TrainerCallback):
         if received:
             control.should_save = True
             control.should_training_stop = True
-            # At its end the Trainer would load the best model, and remove the checkpoint that was just written.
+            # Else the Trainer would load the best model, and delete the checkpoint that was just written.
             args.load_best_model_at_end = False
             args.save_total_limit = None
         return control
@@ -62,14 +62,14 @@ class StopOnSignal(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        """Leaving the loop early looks like the end of an epoch: half an epoch must not be judged, or kept as best."""
+        """Skip the evaluation when the epoch was interrupted: half an epoch must not become the best one."""
         half = abs((state.epoch or 0) - round(state.epoch or 0)) > 1e-6
         if self.received and half:
             control.should_evaluate = control.should_save = control.should_log = False
         return control
 
     def restore(self) -> None:
-        """Give the signals back."""
+        """Restore the earlier signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}

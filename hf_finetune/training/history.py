@@ -12,13 +12,13 @@ from hf_finetune.files import write_json
 FILE = "history.json"
 
 
-def keep_history(folder: Path, phase: str, entries: list[dict[str, Any]]) -> None:
-    """Put the entries of a phase behind those of the phases before it; what an earlier try left of it is replaced.
+def save_history(folder: Path, phase: str, entries: list[dict[str, Any]]) -> None:
+    """Append the entries of a phase to the history of the run, or replace those that are already there.
 
     Args:
-        folder: the run's.
-        phase: its name.
-        entries: the Trainer's ``log_history``; of a resumed phase it begins before the interruption.
+        folder: the run folder.
+        phase: the name of the phase.
+        entries: the Trainer's ``log_history``; after resuming it includes the entries before the interruption.
     """
     if not is_main_process():
         return

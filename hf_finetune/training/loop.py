@@ -32,13 +32,13 @@ from hf_finetune.tasks.long_texts import say_long_texts
 from hf_finetune.tasks.outputs import restore_output
 from hf_finetune.training.arguments import is_sharded, training_arguments
 from hf_finetune.training.artifact import save_artifact
-from hf_finetune.training.callbacks import StopOnSignal, TellEpoch
-from hf_finetune.training.fitting import FitInMemory
-from hf_finetune.training.history import keep_history
+from hf_finetune.training.callbacks import SetEpoch, StopOnSignal
+from hf_finetune.training.fit_in_memory import FitInMemory
+from hf_finetune.training.history import save_history
 from hf_finetune.training.progress import without_library_bars
 from hf_finetune.training.run import open_run, wants_resume
 from hf_finetune.training.sampling import sampling_classes
-from hf_finetune.training.trainer import PhaseTrainer, rows_as_evaluated
+from hf_finetune.training.trainer import PhaseTrainer, evaluation_order
 
 
 @without_library_bars()
@@ -73,7 +73,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     collate = task.collator(checkpoint.processor)
     shared: dict[str, Any] = {
         "compute_metrics": metric_function(
-            output, config.run.metric, rows_as_evaluated(validation, arguments[0].length_column_name)
+            output, config.run.metric, evaluation_order(validation, arguments[0].length_column_name)
         ),
         "preprocess_logits_for_metrics": _logits_only,
         "compute_loss_func": output.loss(config, splits),
@@ -114,7 +114,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         here = resume if number == start else None
         with kept.replaying():
             trainer = _train_phase(config, phase, arguments[number], here, checkpoint.model, kept, shared)
-        keep_history(config.output_dir, phase.name, trainer.state.log_history)
+        save_history(config.output_dir, phase.name, trainer.state.log_history)
         timing[f"train_{phase.name.replace('-', '_')}_seconds"] = time.perf_counter() - began
         if number + 1 < len(plan.phases):
             _finish_phase(trainer, phase_folder(folder, number, phase))
@@ -245,7 +245,7 @@ def _train_phase(
         kept.rows["train"].batched(arguments)
         collate = kept.rows["train"].collator(collate)
     stopper = StopOnSignal()
-    callbacks: list[Any] = [stopper, TellEpoch()]
+    callbacks: list[Any] = [stopper, SetEpoch()]
     if config.run.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.run.early_stopping_patience))
     trainer = PhaseTrainer(

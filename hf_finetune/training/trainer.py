@@ -1,4 +1,4 @@
-"""The Hugging Face Trainer with a phase's learning rates, and mixup on the batch."""
+"""The Hugging Face Trainer with the learning rates and samplers of a phase, and mixup."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from transformers import PrinterCallback, ProgressCallback, Trainer
 from hf_finetune.data.batching import BalancedSampler, LengthGroupedSampler, LongestFirstSampler
 from hf_finetune.models import Stage, is_adapter, load_weights
 from hf_finetune.strategies import Phase, parameter_groups
-from hf_finetune.training.fitting import FitInMemory
+from hf_finetune.training.fit_in_memory import FitInMemory
 from hf_finetune.training.progress import Progress
 
 
 class PhaseTrainer(Trainer):
-    """Trains one phase.
+    """A Trainer for one phase.
 
     Args:
         stages: the model's stages.
-        phase: what trains, at which rates.
-        mix: timm's ``Mixup``, called with a batch of images and their labels; returns both, the labels as
-            probabilities.
-        fit: what divides batches that do not fit into memory; None: they end the run.
-        balance: class of each training row, of which all are to be seen equally often; None: rows come as they are.
+        phase: what trains, at which learning rates.
+        mix: timm's ``Mixup``: from a batch of images and labels to mixed images and label probabilities.
+        fit: splits batches that do not fit into memory; with None they end the run.
+        balance: class of each training row, for sampling all classes equally often; None samples rows as they are.
     """
 
     def __init__(
@@ -50,11 +49,10 @@ class PhaseTrainer(Trainer):
             self.remove_callback(chatty)
         self.progress = Progress(phase.name, bar=False if self.args.disable_tqdm else None)
         self.add_callback(self.progress)
-        # The loss is ours: the models need not be told how many rows a step has.
-        self.model_accepts_loss_kwargs = False
+        self.model_accepts_loss_kwargs = False  # the loss is computed outside the model
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Beside a loss, the rate of the head (the Trainer logs that of the first group) and the training rows a second."""
+        """Add the learning rate of the head (the Trainer logs that of the first group) and the rows per second."""
         if "loss" in logs:
             groups = self.optimizer.param_groups if self.optimizer is not None else []
             if len(groups) > 1 and "learning_rate" in logs:
@@ -63,11 +61,11 @@ class PhaseTrainer(Trainer):
         super().log(logs, start_time)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Any optimiser of the Trainer, over groups with a learning rate a stage."""
+        """Make any optimiser of the Trainer, with one learning rate per stage."""
         if self.optimizer is None and self.optimizer_cls_and_kwargs is None:
             target = self.model if model is None else model
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, target)
-            # Optimisers that bring parameter groups of their own (GaLore, LOMO, …) keep them.
+            # Some optimisers come with their own parameter groups (GaLore, LOMO, …).
             if isinstance(kind, type) and not options.keys() & {"params", "model", "optimizer_dict"}:
                 decayed = set(self.get_decay_parameter_names(target))
                 options["params"] = parameter_groups(target, self.stages, self.phase, self.args.weight_decay, decayed)
@@ -75,7 +73,7 @@ class PhaseTrainer(Trainer):
         return super().create_optimizer(model)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """The Trainer reads weights by the model's own names, and passes over what was saved under others."""
+        """Load weights with ``from_pretrained``: the Trainer ignores those that were saved under older names."""
         if self._is_plain():
             load_weights(self.model, resume_from_checkpoint)
         else:
@@ -88,7 +86,7 @@ class PhaseTrainer(Trainer):
             super()._load_best_model()
 
     def _is_plain(self) -> bool:
-        """Whether checkpoints hold what ``save_pretrained`` wrote: no adapter alone, no shards."""
+        """Return whether checkpoints contain the whole model as ``save_pretrained`` writes it."""
         return not (is_adapter(self.model) or self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler | None:
@@ -98,7 +96,7 @@ class PhaseTrainer(Trainer):
         step_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         if self.balance is not None:
-            # Of a text that is read in chunks every chunk is a row.
+            # Each chunk of a long text is a row here.
             balance = self.balance[rows["row"][:]] if "row" in getattr(rows, "column_names", ()) else self.balance
             return BalancedSampler(balance, seed, rows[column][:] if grouped else None, step_rows)
         if grouped:
@@ -106,14 +104,14 @@ class PhaseTrainer(Trainer):
         return super()._get_train_sampler(train_dataset)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> torch.utils.data.Sampler | None:
-        """Labels are gathered with the logits, so the order changes no metric; what processes repeat is cut off as ever."""
+        """Evaluate long rows first: labels are gathered with the logits, so the order does not change the metrics."""
         column = self.args.length_column_name
         if column in getattr(eval_dataset, "column_names", ()):
             return LongestFirstSampler(eval_dataset[column][:])
         return super()._get_eval_sampler(eval_dataset)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """One batch, on mixed images where mixup or CutMix is on, in parts where memory is short."""
+        """Train on one batch: with mixup or CutMix where they are on, and in parts if memory requires it."""
         if self.mix is not None:
             inputs = self._prepare_inputs(inputs)
             inputs["pixel_values"], inputs["labels"] = mix_batch(self.mix, inputs["pixel_values"], inputs["labels"])
@@ -124,11 +122,11 @@ class PhaseTrainer(Trainer):
         return self.fit.step(model, inputs, lambda alone, part: whole(alone, part, num_items_in_batch), closes=closes)
 
 
-def rows_as_evaluated(chunks: Any, length_column: str) -> np.ndarray | None:
-    """The row of each chunk of longer texts, in the order in which the Trainer evaluates them and hands their logits on.
+def evaluation_order(chunks: Any, length_column: str) -> np.ndarray | None:
+    """Return the row of each chunk of long texts, in the order in which the Trainer evaluates chunks; None without chunks.
 
-    That is the order of the sampler, in any number of processes: accelerate deals whole batches out in turn, and gathers
-    them in the same turn. None where rows are no chunks.
+    It is the sampler's order for any number of processes: accelerate distributes whole batches in turn, and gathers them
+    in the same order.
     """
     if "row" not in getattr(chunks, "column_names", ()):
         return None
@@ -137,7 +135,11 @@ def rows_as_evaluated(chunks: Any, length_column: str) -> np.ndarray | None:
 
 
 def mix_batch(mix: Any, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """timm's Mixup needs an even number of rows: the last row of an odd batch stays as it is."""
+    """Apply timm's Mixup, which needs an even number of rows: the last row of an odd batch is not mixed.
+
+    Returns:
+        Images, and label probabilities of shape (rows, classes).
+    """
     even = len(labels) - len(labels) % 2
     mixed, targets = (
         mix(pixels[:even].clone(), labels[:even]) if even else (pixels[:0], labels.new_zeros(0, mix.num_classes))

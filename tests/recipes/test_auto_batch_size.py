@@ -139,7 +139,7 @@ def test_all_processes_divide_their_batches_when_one_must(checkpoints, text_file
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(argv, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("Out of memory with 4 rows at once: 2 from here on.") == 1
+    assert done.stdout.count("Out of memory with 4 rows at once: 2 from now on.") == 1
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-3)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-4
@@ -155,5 +155,5 @@ def test_sharded_weights_are_refused(checkpoints, text_files, tmp_path, monkeypa
     phase = Phase("full", frozenset(), 1e-3, 1e-3, 1.0, 1.0)
     assert not training_arguments(config, phase, tmp_path, {"accuracy": True}, validates=True).auto_find_batch_size
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(UserError, match="cannot be divided"):
+    with pytest.raises(UserError, match="cannot be split"):
         training_arguments(config, phase, tmp_path, {"accuracy": True}, validates=True)

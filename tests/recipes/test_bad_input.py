@@ -105,17 +105,17 @@ FLAGS = {
     "unknown flag of demo": (lambda c: ["demo", "--out=x"], "unrecognized arguments: --out", "hf-finetune demo --help"),
     "early stopping on nothing": (
         lambda c: c.text("--early_stopping_patience", "2", "--validation_split", "0"),
-        "early stopping needs validation rows",
+        "early stopping needs an evaluation",
         "validation",
     ),
     "early stopping without evaluation": (
         lambda c: c.text("--early_stopping_patience", "2", "--eval_strategy", "no"),
-        "early stopping needs validation rows",
+        "early stopping needs an evaluation",
         "--eval_strategy",
     ),
     "early stopping without checkpoints": (
         lambda c: c.text("--early_stopping_patience", "2", "--save_strategy", "no"),
-        "early stopping needs checkpoints of what it evaluates; --save_strategy is no",
+        "early stopping needs a checkpoint for each evaluation; --save_strategy is no",
         "--save_strategy",
     ),
     "fp16 without a GPU": (lambda c: c.text("--fp16"), "fp16 needs a GPU", "bf16"),
@@ -219,8 +219,8 @@ SETTINGS = {
     ),
     "arguments that the scheduler does not take": (
         lambda c: yaml(c, "lr_scheduler_kwargs: {cycles: 2}"),
-        "--lr_scheduler_kwargs: the schedule linear does not take them",
-        "leave the flag out",
+        "--lr_scheduler_kwargs: the schedule linear does not accept",
+        "remove the flag",
     ),
     "arguments that are no mapping": (lambda c: c.text("--lr_scheduler_kwargs", "{"), "", ""),
     "unknown accelerate configuration": (

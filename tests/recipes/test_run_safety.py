@@ -65,7 +65,7 @@ def test_mistakes_of_training_arguments_are_explained(flags, argv):
 @pytest.mark.parametrize("flags", [["--save_strategy", "no"], ["--save_strategy", "steps", "--save_steps", "3"]])
 def test_saving_apart_from_evaluating_is_said(flags, argv, capsys):
     assert hf_finetune(argv(*flags)) == 0
-    assert "the last model is kept, not the best" in capsys.readouterr().out
+    assert "the last model is kept, not the best one." in capsys.readouterr().out
 
 
 def test_the_text_recipe_does_not_train_on_file_names(checkpoints, image_folder, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from transformers import TrainerControl, TrainerState
 
-from hf_finetune.training.progress import Progress, in_words, without_library_bars
+from hf_finetune.training.progress import Progress, format_seconds, without_library_bars
 
 ARGS = SimpleNamespace(eval_strategy="epoch", metric_for_best_model="eval_accuracy")
 CONTROL = TrainerControl()
@@ -108,7 +108,7 @@ def test_a_stream_of_unknown_length_has_no_number_of_epochs(capsys):
     ("seconds", "words"), [(0.2, "1 s"), (40, "40 s"), (90, "2 min"), (5000, "83 min"), (12_600, "3.5 h")]
 )
 def test_time_in_words(seconds, words):
-    assert in_words(seconds) == words
+    assert format_seconds(seconds) == words
 
 
 def test_bars_of_libraries_come_back(monkeypatch):

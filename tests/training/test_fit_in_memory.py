@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hf_finetune.errors import UserError
-from hf_finetune.training.fitting import FitInMemory, is_out_of_memory, parts
+from hf_finetune.training.fit_in_memory import FitInMemory, is_out_of_memory, split_batch
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def gradients(model, batches, fit, capacity, seen=None):
 
 
 def test_parts_keep_the_rows_and_their_order():
-    found = parts(batch_of(7), 4)
+    found = split_batch(batch_of(7), 4)
     assert [part["labels"].tolist() for part in found] == [[0, 1, 2, 3], [4, 5, 6]]
-    assert parts(found[0], 4)[0] is found[0]
+    assert split_batch(found[0], 4)[0] is found[0]
 
 
 @pytest.mark.parametrize(("capacity", "found"), [(100, None), (8, 8), (5, 4), (1, 1)])
@@ -84,7 +84,7 @@ def test_what_was_found_is_kept_for_the_next_steps(model):
 def test_what_was_found_is_said_in_a_line(model, capsys):
     gradients(model, [batch_of(16)], FitInMemory(), 8)
     said = capsys.readouterr().out
-    assert said == "Out of memory with 16 rows at once: 8 from here on. A step has as many rows as before.\n"
+    assert said == "Out of memory with 16 rows at once: 8 from now on. A step still has the same number of rows.\n"
 
 
 def test_a_single_row_that_does_not_fit_is_told(model):

@@ -1,8 +1,8 @@
-"""``--auto_find_batch_size``: a batch that does not fit into memory goes through the model in parts.
+"""``--auto_find_batch_size``: a batch that does not fit into memory is computed in parts.
 
-The Trainer's own search starts the phase again with a smaller batch, from weights that have already moved, and takes
-smaller steps from there. Here the optimiser step that failed is taken again in parts, and every step keeps its rows: the
-sampler, the schedule, the number of steps and, but for rounding, the gradients are those of a run with more memory.
+The Trainer's own search restarts the phase with a smaller batch, from weights that have already changed. Here the
+optimiser step that failed is repeated in parts, and no step loses rows: sampler, schedule, number of steps and, up to
+rounding, gradients are those of a run with more memory.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ UNLIMITED = 1 << 30
 
 
 class FitInMemory(TrainerCallback, ExportableState):
-    """How many rows go through the model at once; halved whenever memory does not hold them.
+    """Computes batches in parts, and halves the largest part whenever memory is full.
 
-    One object serves all phases: a phase that trains more needs more memory than the one before, so what did not fit
-    there is not tried again. Checkpoints hold the number, so a resumed run goes on in the same parts.
+    One object serves all phases: later phases train more, and need no less memory. Checkpoints store the size of a
+    part, so a resumed run continues with it.
 
     Args:
         at_once: rows of the largest part.
@@ -40,41 +40,41 @@ class FitInMemory(TrainerCallback, ExportableState):
         self._accumulated: list[Batch] = []
 
     def state(self) -> dict[str, Any]:
-        """What the Trainer writes into ``trainer_state.json``."""
+        """Return what the Trainer writes into ``trainer_state.json``."""
         return {"args": {}, "attributes": {"at_once": self.at_once}}
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Take over what the checkpoint that is gone on from had found."""
+        """Restore the size of a part from the checkpoint of a resumed run."""
         stored: Any = state.stateful_callbacks or {}
         if type(self).__name__ in stored:
             self.at_once = stored[type(self).__name__]["attributes"]["at_once"]
         self._accumulated = []
 
     def save(self, folder: Path) -> None:
-        """Leave the number beside the weights of a finished phase."""
+        """Write the size of a part into the folder of a finished phase."""
         (folder / "rows_at_once.json").write_text(json.dumps(self.at_once))
 
     def load(self, folder: Path) -> None:
-        """Go on with the number of the phase before, where it was looked for."""
+        """Read the size of a part that an earlier phase wrote, if any."""
         path = folder / "rows_at_once.json"
         if path.exists():
             self.at_once = json.loads(path.read_text())
 
     def step(self, model: nn.Module, batch: Batch, backward: Backward, *, closes: bool) -> torch.Tensor:
-        """Accumulate the gradients of a batch, in parts where it must be.
+        """Accumulate the gradients of a batch, in parts if memory requires it.
 
-        An error in the middle of a backward pass leaves some of the gradients summed and some not, so everything that
-        was accumulated since the last optimiser step is done again. Processes exchange nothing until all of them are
-        through: one that fails must not leave the others waiting.
+        An error during a backward pass leaves only some of the gradients accumulated, so all batches since the last
+        optimiser step are computed again. Processes exchange gradients only after all of them have succeeded, so that
+        none waits for one that failed.
 
         Args:
             model: the model, which may be wrapped for several processes.
             batch: tensors whose first dimension is the rows.
-            backward: forward and backward pass of a part through the model; returns its share of the loss of the step.
-            closes: whether the optimiser steps after this batch; processes then share their gradients.
+            backward: runs the forward and backward pass of a part; returns its share of the step's loss.
+            closes: whether an optimiser step follows this batch; processes then average their gradients.
 
         Returns:
-            The batch's share of the loss of the step.
+            The batch's share of the step's loss.
 
         Raises:
             UserError: a single row does not fit.
@@ -88,15 +88,15 @@ class FitInMemory(TrainerCallback, ExportableState):
             loss = self._try(batches, alone, backward)
         self._accumulated = [] if closes else batches
         if closes and several:
-            _exchange(alone)
+            _synchronize(alone)
         return loss
 
     def _try(self, batches: list[Batch], model: nn.Module, backward: Backward) -> torch.Tensor | None:
-        """Loss of the last of the batches; None, and fewer rows at once, where they did not fit in some process."""
+        """Return the loss of the last batch; None, with smaller parts from now on, if memory was full in some process."""
         loss: torch.Tensor | None = None
         try:
             for batch in batches:
-                loss = torch.stack([backward(model, part) for part in parts(batch, self.at_once)]).sum()
+                loss = torch.stack([backward(model, part) for part in split_batch(batch, self.at_once)]).sum()
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -121,11 +121,11 @@ class FitInMemory(TrainerCallback, ExportableState):
         clear_device_cache(garbage_collection=True)
         tried = min(rows, self.at_once)
         self.at_once = agreed
-        say(f"Out of memory with {tried} rows at once: {agreed} from here on. A step has as many rows as before.")
+        say(f"Out of memory with {tried} rows at once: {agreed} from now on. A step still has the same number of rows.")
 
 
-def parts(batch: Batch, at_once: int) -> list[Batch]:
-    """A batch as batches of at most so many rows, in their order."""
+def split_batch(batch: Batch, at_once: int) -> list[Batch]:
+    """Split a batch into batches of at most ``at_once`` rows, in order."""
     rows = _rows(batch)
     if rows <= at_once:
         return [batch]
@@ -134,7 +134,7 @@ def parts(batch: Batch, at_once: int) -> list[Batch]:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that an accelerator's memory is full. (A CPU's is not reported: the process is killed.)"""
+    """Return whether an error means that an accelerator's memory is full. (On a CPU the process is killed instead.)"""
     from accelerate.utils.memory import should_reduce_batch_size
 
     return isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
@@ -145,12 +145,12 @@ def _rows(batch: Batch) -> int:
 
 
 def _half(rows: int) -> int:
-    """0 for a single row: there is nothing left to divide."""
+    """Return half of the rows, rounded up; 0 for a single row, which cannot be split."""
     return 0 if rows == 1 else (rows + 1) // 2
 
 
-def _exchange(model: nn.Module) -> None:
-    """What DistributedDataParallel does: gradients are averaged, and the first process's BatchNorm statistics go round."""
+def _synchronize(model: nn.Module) -> None:
+    """Average gradients and broadcast buffers of the first process, as DistributedDataParallel does."""
     for parameter in model.parameters():
         if parameter.grad is not None:
             torch.distributed.all_reduce(parameter.grad)
