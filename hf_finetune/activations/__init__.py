@@ -1,4 +1,4 @@
-"""The activation cache: what is frozen is computed once, kept on disk, and the rest of the model trains from there."""
+"""The activation cache: the output of the frozen stages is computed once and stored, and training starts from it."""
 
 from hf_finetune.activations.cache import CachedRows, Workload, cache_activations
 

@@ -1,4 +1,4 @@
-"""The activation cache of a phase: find the cut, weigh it, fill the stores, and hand out rows that bring activations."""
+"""The activation cache of a phase: find the cut, decide whether it pays, fill the stores, return rows with activations."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from hf_finetune.console import is_main_process, say
 from hf_finetune.files import cache_dir
 from hf_finetune.models import Checkpoint
 
-_SAMPLE = 64  # rows at most that the estimate is measured on
+_SAMPLE = 64  # at most so many rows for the time measurement
 
 
 @dataclass
 class Workload:
-    """What a phase, or an evaluation, is about to do.
+    """What a phase or an evaluation is about to compute.
 
     Args:
-        name: what it is called in what is said: ``phase head``.
-        rows: encoded splits by name.
+        name: its name in messages, e.g. ``phase head``.
+        rows: split → encoded rows.
         collate: makes batches of them.
         passes: how often each row is read.
-        half: bfloat16 or float16 where the forward pass runs in it; else None.
+        half: bfloat16 or float16 if the forward pass uses autocast; else None.
         batch_size: rows of a forward pass without gradients.
-        views: what the random views of the training rows are, seed included; None where inputs do not change.
-        obstacle: why activations cannot be read, where the caller knows one.
+        views: describes the random views of the training rows, seed included; None if inputs do not change.
+        obstacle: why activations cannot be cached, if the caller knows a reason.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Workload:
 
 @dataclass
 class CachedRows:
-    """Rows, their collator, and the context in which the model reads them."""
+    """Rows, cached or not, with their collator and the context in which the model reads them."""
 
     rows: dict[str, Any]
     collate: Collate
@@ -64,9 +64,9 @@ class CachedRows:
 
 
 def cache_activations(cache: CacheConfig, checkpoint: Checkpoint, work: Workload) -> CachedRows:
-    """Rows that bring the activations of the frozen stages, where that is possible and pays; else the rows as they are.
+    """Return rows with the activations of the frozen stages if that is possible and pays; else the rows unchanged.
 
-    What was decided, and why, is said in one line. The model must be in the state of the phase, and is moved to its
+    The decision and its reason are printed. The stages of the phase must be frozen already; the model is moved to its
     device.
     """
     plain = CachedRows(work.rows, work.collate)
@@ -85,7 +85,7 @@ def cache_activations(cache: CacheConfig, checkpoint: Checkpoint, work: Workload
     except CannotCut as error:
         say(f"Activation cache: off in {work.name}: {error}.")
     except OSError as error:
-        say(f"Warning: activations cannot be kept ({error}); {work.name} computes its frozen stages every time.")
+        say(f"Warning: activations cannot be cached ({error}); {work.name} computes its frozen stages in every epoch.")
     return plain
 
 
@@ -93,12 +93,12 @@ def _obstacle(cache: CacheConfig, work: Workload) -> str:
     if work.obstacle:
         return work.obstacle
     if work.views is not None and not cache.activation_views:
-        return "its views are random (--activation_views K keeps K of them, --augmentation none makes inputs fixed)"
+        return "its views are random (--activation_views K caches K of them, --augmentation none turns them off)"
     return "there are too few rows" if len(_first(work)) < 2 else ""
 
 
 def _keep(cache: CacheConfig, checkpoint: Checkpoint, work: Workload, cut: Cut, depth: int) -> CachedRows:
-    """Fill the stores of all splits, unless that is not worth it."""
+    """Fill the stores of all splits if that pays; return the rows to train on."""
     root = Path(cache.activation_cache_dir or cache_dir() / "activations").expanduser()
     views = cache.activation_views if work.views is not None else 1
     prefix = hash_prefix(cut, checkpoint.stages, depth)
@@ -107,9 +107,9 @@ def _keep(cache: CacheConfig, checkpoint: Checkpoint, work: Workload, cut: Cut, 
         for split in work.rows
     }
     decision = _weigh(root, cache, [store for each in stores.values() for store in each], cut, work)
-    if decision.keep or work.passes > 1:
-        say(f"Activation cache: {'on' if decision.keep else 'off'} in {work.name}: {decision.why}.")
-    if not decision.keep:
+    if decision.cache or work.passes > 1:
+        say(f"Activation cache: {'on' if decision.cache else 'off'} in {work.name}: {decision.why}.")
+    if not decision.cache:
         return CachedRows(work.rows, work.collate)
     facts = {"model": checkpoint.name, "boundary": cut.boundary, "shape": cut.cached_shape}
     for split, rows in work.rows.items():
@@ -119,14 +119,14 @@ def _keep(cache: CacheConfig, checkpoint: Checkpoint, work: Workload, cut: Cut, 
             fill(store, cut, rows, work.collate, work.batch_size)
             if is_main_process():
                 store.finish(facts | {"dtype": str(store.dtype), "rows": len(store), "bytes": store.bytes})
-    kept = {split: ActivationDataset(rows, stores[split], cut, work.collate) for split, rows in work.rows.items()}
-    return CachedRows(kept, pass_through, cut.replaying)
+    cached = {split: ActivationDataset(rows, stores[split], cut, work.collate) for split, rows in work.rows.items()}
+    return CachedRows(cached, pass_through, cut.replaying)
 
 
 def _stores(
     root: Path, processor: Any, work: Workload, cut: Cut, prefix: str, split: str, views: int
 ) -> list[ActivationStore]:
-    """The stores of a split: one, or one a random view."""
+    """Return the stores of a split: one, or one per random view."""
     rows = work.rows[split]
     dtype = cut.dtype if work.half is None else work.half
     content = hash_rows(rows if cut.pixels is None else rows.split)
@@ -142,7 +142,7 @@ def _stores(
 
 
 def _weigh(root: Path, cache: CacheConfig, stores: list[ActivationStore], cut: Cut, work: Workload) -> Decision:
-    """What the main process finds: the others would measure other times. A place that cannot be written is a decision too."""
+    """Return the decision of the main process, so that all processes do the same."""
     answer = [Decision(True, "found from an earlier run")]
     if is_main_process():
         missing = sum(store.missing_bytes() for store in stores)
@@ -153,24 +153,24 @@ def _weigh(root: Path, cache: CacheConfig, stores: list[ActivationStore], cut: C
                 cost = _measure(stores[0], cut, work) if missing <= room else Cost(0, 0, 0)
                 answer = [decide(cost, work.passes / views, missing, room)]
         except OSError as error:
-            answer = [Decision(False, f"nothing can be kept there ({error})", impossible=True)]
+            answer = [Decision(False, f"the folder cannot be written ({error})", impossible=True)]
     if PartialState().num_processes > 1:
         broadcast_object_list(answer)
     decision = answer[0]
-    return replace(decision, keep=decision.keep or (cache.activation_cache == "on" and not decision.impossible))
+    return replace(decision, cache=decision.cache or (cache.activation_cache == "on" and not decision.impossible))
 
 
 def _measure(store: ActivationStore, cut: Cut, work: Workload) -> Cost:
-    """Seconds a row of computing, writing and reading the first missing file, which stays, or some rows of it."""
+    """Measure the seconds per row of computing, writing and reading the first missing file, or some rows of it."""
     missing = store.missing()
     whole = store.rows_of(missing[0] if missing else 0)
     indices = whole[:_SAMPLE]
     rows = _first(work)
-    compute_seconds, kept = _timed(lambda: next(compute(cut, rows, work.collate, [indices], work.batch_size)))
+    compute_seconds, activations = _timed(lambda: next(compute(cut, rows, work.collate, [indices], work.batch_size)))
     stays = bool(missing) and len(indices) == len(whole)
-    trial = store if stays else store.beside(np.diff(store.offsets)[indices])
+    trial = store if stays else store.trial(np.diff(store.offsets)[indices])
     try:
-        write_seconds, _ = _timed(lambda: trial.write(missing[0] if stays else 0, kept))
+        write_seconds, _ = _timed(lambda: trial.write(missing[0] if stays else 0, activations))
         read_seconds, _ = _timed(lambda: trial.read(indices if stays else np.arange(len(indices))))
     finally:
         if not stays:
@@ -185,13 +185,13 @@ def _timed(act: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _make_room(root: Path, needed: int, max_gb: float | None, keep: set[Path]) -> int:
-    """Bytes that may be written, after the least recently used stores were removed where that makes enough room."""
+    """Return the bytes that may be written; remove least recently used stores if that makes enough room."""
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free
     limit = free // 2 if max_gb is None else int(max_gb * 1e9)
     if max_gb is None:
         return limit
-    # Whatever else lies in a folder that a user named is none of ours.
+    # The user's folder may contain other files.
     stores = [folder for folder in root.iterdir() if folder.is_dir() and is_store_name(folder.name)]
     sizes = {folder: sum(path.stat().st_size for path in folder.glob("*.npy")) for folder in stores}
     used = sum(sizes.values())
@@ -204,7 +204,7 @@ def _make_room(root: Path, needed: int, max_gb: float | None, keep: set[Path]) -
 
 
 def _probes(work: Workload) -> list[dict[str, torch.Tensor]]:
-    """Two batches without labels, of five and three rows where there are so many; of texts, long and short ones."""
+    """Return two batches without labels, of up to five and three rows: long and short texts."""
     rows = _first(work)
     indices = np.unique(np.linspace(0, len(rows) - 1, 8).astype(np.int64))
     if "length" in getattr(rows, "column_names", ()):
@@ -216,13 +216,13 @@ def _probes(work: Workload) -> list[dict[str, torch.Tensor]]:
 
 
 def _first(work: Workload) -> Any:
-    """The rows that estimates are made from: the training rows, where there are any."""
+    """Return the rows to measure times on: the training rows, if there are any."""
     return next(iter(work.rows.values()))
 
 
 @contextmanager
 def _computing(model: torch.nn.Module, half: torch.dtype | None) -> Iterator[None]:
-    """In evaluation mode and in the precision of the run; the mode of every module is put back."""
+    """Set evaluation mode and the precision of the run; restore the mode of every module afterwards."""
     modes = {module: module.training for module in model.modules()}
     for module in modes:
         module.training = False

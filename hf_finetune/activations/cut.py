@@ -1,9 +1,8 @@
-"""A model cut in two where its frozen stages end: the first part is computed once, the rest trains from what it gave.
+"""A model that is cut where its frozen stages end: their output is computed once, and the rest trains from it.
 
-Nothing here knows an architecture, and the forward pass stays the model's own. The frozen modules are watched once on
-a few rows. In a replay they hand on what was kept instead of computing it: the last one the kept tensor, those before
-it anything of the right shape. Whatever else the forward pass does (masks, positions, tables that later blocks read)
-is done as ever.
+This works for any architecture, with the model's own forward pass. The outputs of the frozen modules are recorded once
+on a few rows. In a replay these modules do not compute: the last one returns the cached tensor, those before it return
+zeros of the right shape. Everything else in the forward pass (masks, positions, tables of later blocks) runs as usual.
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from hf_finetune.models import Stage, is_adapter, stage_lookup
 
-KEY = "activations"  # what a batch calls them
+KEY = "activations"  # their name in a batch
 _PIXELS = "pixel_values"
 
 
 class CannotCut(Exception):
-    """The model computes something across the boundary that a replay would not repeat; the message says what."""
+    """The model cannot be cut there, because a replay would give other logits; the message says why."""
 
 
 class _Reached(Exception):
-    """Carries the boundary's output out of a forward pass whose rest is not needed."""
+    """Ends a forward pass at the boundary, and carries its output."""
 
-    def __init__(self, kept: torch.Tensor) -> None:
+    def __init__(self, output: torch.Tensor) -> None:
         super().__init__()
-        self.kept = kept
+        self.output = output
 
 
 @dataclass(frozen=True)
 class _Output:
-    """What a module gave: its tree, with shapes (without rows) and dtypes in the place of tensors."""
+    """The output of a module as a pytree, with a shape (without rows) and dtype in place of each tensor."""
 
     leaves: tuple[Any, ...]
     tree: TreeSpec
@@ -51,17 +50,18 @@ class _Shape:
 
 @dataclass
 class Cut:
-    """Where the frozen stages of a model end, and how to go on from there.
+    """Where the frozen stages of a model end, and how to run the rest.
 
     Args:
-        model: the model itself, without the wrapper of adapters.
-        boundary: dotted name of the module whose output is kept.
-        shape: of that output on the probe, without the rows.
-        dtype: of that output.
-        per_token: whether its first dimension runs over the tokens of a text, one a token.
-        first_only: whether the rest reads nothing but its first position (a class token).
-        channels_last: whether it is an image in that memory order.
-        pixels: shape and dtype of an image; None for texts.
+        model: the model without the ``peft`` wrapper.
+        boundary: full name of the module whose output is cached.
+        shape: shape of that output without the rows, on the rows that it was found with.
+        dtype: dtype of that output.
+        per_token: whether its first dimension is the tokens of a text.
+        first_only: whether the rest of the model reads its first position only (a class token).
+        channels_last: whether it is an image in channels-last memory order.
+        pixels: shape and dtype of an input image; None for texts.
+        outputs: output of each module that a replay replaces.
     """
 
     model: nn.Module
@@ -76,18 +76,18 @@ class Cut:
 
     @property
     def cached_shape(self) -> tuple[int, ...]:
-        """Shape of what is kept of a row, or of a token of it where ``tokens`` is true."""
+        """Shape of the cached tensor of a row, or of a token if ``tokens`` is true."""
         if self.first_only or self.tokens:
             return self.shape[1:]
         return (*self.shape[1:], self.shape[0]) if self.channels_last else self.shape
 
     @property
     def tokens(self) -> bool:
-        """Whether a row keeps as many vectors as it has tokens."""
+        """Whether one vector per token is cached."""
         return self.per_token and not self.first_only
 
     def capture(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Run the frozen part: shape (rows, *shape) or (rows, tokens, width); the rest of the model does not run."""
+        """Run the frozen stages only; return their output, shape (rows, *shape) or (rows, tokens, width)."""
 
         def stop(module: nn.Module, args: Any, output: Any) -> None:
             raise _Reached(_first_tensor(output, len(next(iter(batch.values())))))
@@ -96,13 +96,13 @@ class Cut:
         try:
             self.model(**batch)
         except _Reached as reached:
-            return reached.kept
+            return reached.output
         finally:
             hook.remove()
         raise CannotCut(f"{self.boundary} did not run")
 
     def compact(self, output: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """What of an output is kept: (rows, *cached_shape), or (tokens of all rows, width)."""
+        """Return the part of an output that is cached: (rows, *cached_shape), or (tokens of all rows, width)."""
         if self.first_only:
             return output[:, 0]
         if self.tokens:
@@ -110,18 +110,18 @@ class Cut:
             return output[mask.bool()]
         return output.permute(0, 2, 3, 1) if self.channels_last else output
 
-    def restore(self, kept: torch.Tensor, length: int) -> torch.Tensor:
-        """The boundary's output again: (rows, *shape); ``length`` is the number of tokens of a padded text."""
+    def restore(self, cached: torch.Tensor, length: int) -> torch.Tensor:
+        """Return the boundary's output from what is cached: (rows, *shape); ``length`` is that of padded texts."""
         if self.first_only:
             size = length if self.per_token else self.shape[0]
-            whole = kept.new_zeros(len(kept), size, *self.shape[1:], dtype=self.dtype)
-            whole[:, 0] = kept
+            whole = cached.new_zeros(len(cached), size, *self.shape[1:], dtype=self.dtype)
+            whole[:, 0] = cached
             return whole
-        return (kept.permute(0, 3, 1, 2) if self.channels_last else kept).to(self.dtype)
+        return (cached.permute(0, 3, 1, 2) if self.channels_last else cached).to(self.dtype)
 
     @contextmanager
     def replaying(self) -> Iterator[None]:
-        """Within: batches with ``activations`` go through the rest of the model only; others through all of it."""
+        """Let batches that have ``activations`` skip the frozen stages; other batches run through the whole model."""
         modules = {name: self.model.get_submodule(name) for name in self.outputs}
         before = {name: module.__dict__.get("forward") for name, module in modules.items()}
         replay = _Replay(self)
@@ -133,28 +133,28 @@ class Cut:
         finally:
             hook.remove()
             for name, module in modules.items():
-                del module.forward  # an attribute of the instance: the class has its own
+                del module.forward  # that of the instance; the class keeps its own
                 if before[name] is not None:
                     module.forward = before[name]
 
 
 class _Replay:
-    """The tensor that a running forward pass goes on from."""
+    """Holds the boundary's output during a forward pass."""
 
     def __init__(self, cut: Cut) -> None:
         self.cut = cut
-        self.kept: torch.Tensor | None = None
+        self.output: torch.Tensor | None = None
 
     def take(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Before a forward pass: take the activations out of its arguments."""
-        kept = kwargs.pop(KEY, None)
-        if kept is None:
-            self.kept = None
+        """Before a forward pass, take the activations out of its arguments."""
+        cached = kwargs.pop(KEY, None)
+        if cached is None:
+            self.output = None
             return args, kwargs
         length = kwargs["input_ids"].shape[1] if self.cut.pixels is None else 0
-        self.kept = self.cut.restore(kept, length)
-        if self.cut.pixels is not None:  # asked for, and looked at by nobody
-            kwargs[_PIXELS] = _blank(self.cut.pixels, self.kept)
+        self.output = self.cut.restore(cached, length)
+        if self.cut.pixels is not None:  # a required argument that nothing reads
+            kwargs[_PIXELS] = _blank(self.cut.pixels, self.output)
         return args, kwargs
 
     def stand_in(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -162,46 +162,46 @@ class _Replay:
         shape = tuple(self.cut.shape)
         last = name == self.cut.boundary
 
-        def hand_on(*args: Any, **kwargs: Any) -> Any:
-            kept = self.kept
-            if kept is None:
+        def forward_from_cache(*args: Any, **kwargs: Any) -> Any:
+            restored = self.output
+            if restored is None:
                 return forward(*args, **kwargs)
             leaves, given = [], False
             for leaf in output.leaves:
                 if isinstance(leaf, _Shape):
                     fits = leaf.size == shape and not (last and given)
                     given = given or fits
-                    leaf = kept if fits else _blank(leaf, kept)
+                    leaf = restored if fits else _blank(leaf, restored)
                 leaves.append(leaf)
             return tree_unflatten(leaves, output.tree)
 
-        return hand_on
+        return forward_from_cache
 
 
 def frozen_depth(model: nn.Module, stages: list[Stage]) -> int:
-    """Number of leading stages in which nothing trains, adapters included."""
+    """Return the number of leading stages in which nothing trains, adapters included."""
     owner = stage_lookup(stages)
     return min(owner(name) for name, parameter in model.named_parameters() if parameter.requires_grad)
 
 
 def find_cut(model: nn.Module, stages: list[Stage], depth: int, batches: list[dict[str, torch.Tensor]]) -> Cut:
-    """Cut a model behind its first ``depth`` stages, and check that a replay gives the model's own logits.
+    """Cut a model after its first ``depth`` stages, and check that a replay gives the same logits.
 
     Args:
-        model: on its device; ``peft`` may be around it. It is left in the mode that it was in.
+        model: the model on its device, possibly wrapped by ``peft``. Its training mode is restored.
         stages: its stages.
         depth: number of frozen stages.
-        batches: two batches of inputs without labels, of different numbers of rows, and of different lengths.
+        batches: two batches of inputs without labels, with different numbers of rows and different lengths.
 
     Raises:
-        CannotCut: it is no chain at that point.
+        CannotCut: the rest of the model needs more than the output of the frozen stages.
     """
     base: Any = model.get_base_model() if is_adapter(model) else model
     modes = {module: module.training for module in base.modules()}
     for module in modes:
         module.training = False
     try:
-        cut = _watch(base, stages, depth, batches[0])
+        cut = _locate(base, stages, depth, batches[0])
         cut.first_only = _reads_first_only(cut, batches[0])
         _check(cut, batches[1])
         _refuse_padding(cut, batches)
@@ -211,22 +211,22 @@ def find_cut(model: nn.Module, stages: list[Stage], depth: int, batches: list[di
     return cut
 
 
-def _watch(base: nn.Module, stages: list[Stage], depth: int, batch: dict[str, torch.Tensor]) -> Cut:
-    """Run the model once, and note what its modules give before the first that trains."""
+def _locate(base: nn.Module, stages: list[Stage], depth: int, batch: dict[str, torch.Tensor]) -> Cut:
+    """Run the model once, and find the boundary: the last frozen module before the first one that trains."""
     rows = len(next(iter(batch.values())))
     frozen = [name for stage in stages[:depth] for name in _outermost(stage.modules)]
     calls, late = _calls(base, frozen, batch)
-    ours = [index for index, (name, output) in enumerate(calls) if name in frozen and _of_rows(output, rows)]
-    if not ours:
-        raise CannotCut("no frozen module gives one value a row")
-    calls = calls[: ours[-1] + 1]
+    usable = [index for index, (name, output) in enumerate(calls) if name in frozen and _of_rows(output, rows)]
+    if not usable:
+        raise CannotCut("no frozen module has one output per row")
+    calls = calls[: usable[-1] + 1]
     boundary, output = calls[-1]
     tensor = _first_tensor(output, rows)
     _refuse_dropout(base, {name for name, _ in calls} - set(frozen))
     tokens = batch.get("attention_mask")
     per_token = tokens is not None and tensor.ndim == 3 and tensor.shape[1] == tokens.shape[1]
     if _PIXELS not in batch and not per_token:
-        raise CannotCut("what the frozen stages give does not run over the tokens")
+        raise CannotCut("the output of the frozen stages is not one vector per token")
     pixels = batch.get(_PIXELS)
     return Cut(
         base,
@@ -243,7 +243,7 @@ def _watch(base: nn.Module, stages: list[Stage], depth: int, batch: dict[str, to
 def _calls(
     base: nn.Module, frozen: list[str], batch: dict[str, torch.Tensor]
 ) -> tuple[list[tuple[str, Any]], set[str]]:
-    """Calls of the frozen modules, and of those without weights, before the first weight that trains; names seen later."""
+    """Return (name, output) of each frozen or weightless module before the first that trains; and names called later."""
     calls: list[tuple[str, Any]] = []
     late: set[str] = set()
     begun: list[str] = []
@@ -270,14 +270,14 @@ def _calls(
 
 
 def _refuse_dropout(base: nn.Module, names: set[str]) -> None:
-    """Dropout that belongs to a stage that trains, but drops what the frozen stages read."""
+    """Refuse dropout of a stage that trains if it acts before the boundary."""
     for name in names:
         if any(getattr(module, "p", 0) for module in base.get_submodule(name).modules()):
             raise CannotCut(f"there is dropout among the frozen stages ({name})")
 
 
 def _reads_first_only(cut: Cut, batch: dict[str, torch.Tensor]) -> bool:
-    """Whether the logits depend on the first position of the boundary alone; their gradient tells."""
+    """Return whether the logits depend on the first position of the boundary only, by their gradient."""
     if len(cut.shape) != 2 or cut.shape[0] == 1:
         return False
     leaf: list[torch.Tensor] = []
@@ -297,33 +297,32 @@ def _reads_first_only(cut: Cut, batch: dict[str, torch.Tensor]) -> bool:
     finally:
         hook.remove()
     if slope is None or not slope.any():
-        raise CannotCut("the logits do not depend on what the frozen stages give")
+        raise CannotCut("the logits do not depend on the output of the frozen stages")
     return not slope[:, 1:].any()
 
 
 def _check(cut: Cut, batch: dict[str, torch.Tensor]) -> None:
-    """Compare the logits of a replay with the model's own, on rows and lengths that the cut was not made from."""
+    """Compare the logits of a replay with the model's, on other rows and lengths than the cut was found with."""
     mask = batch.get("attention_mask")
     with torch.no_grad():
         expected = cut.model(**batch).logits.float()
-        kept = cut.compact(cut.capture(batch), mask)
+        cached = cut.compact(cut.capture(batch), mask)
         if cut.tokens:
-            kept = unflatten(kept, mask)
+            cached = unflatten(cached, mask)
         rest = {key: value for key, value in batch.items() if key != _PIXELS}
         try:
             with cut.replaying():
-                found = cut.model(**rest, **{KEY: kept}).logits.float()
+                found = cut.model(**rest, **{KEY: cached}).logits.float()
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise CannotCut(f"it does not go on from {cut.boundary} ({error})".splitlines()[0]) from error
-    off = (found - expected).abs().max() / expected.abs().max().clamp(min=1e-6)
-    if not off <= (3e-2 if _autocast() else 1e-4):
-        raise CannotCut(f"going on from {cut.boundary} changes the logits by {float(off):.1e}")
+            raise CannotCut(f"the model cannot continue from {cut.boundary} ({error})".splitlines()[0]) from error
+    if not _close(found, expected):
+        raise CannotCut(f"continuing from {cut.boundary} changes the logits by {_difference(found, expected):.1e}")
 
 
 def _refuse_padding(cut: Cut, batches: list[dict[str, torch.Tensor]]) -> None:
-    """Refuse vectors of a text that depend on its padding: they are kept from one batch, and read in another.
+    """Refuse outputs that depend on the padding of a text, which differs between batches.
 
-    Positions that are counted from the left do so where texts are padded on the left.
+    Example: positions that are counted from the left, with padding on the left.
     """
     if cut.pixels is not None:
         return
@@ -334,25 +333,30 @@ def _refuse_padding(cut: Cut, batches: list[dict[str, torch.Tensor]]) -> None:
     bare = {key: value[:, mask] for key, value in padded.items()}
     with torch.no_grad():
         found, expected = (cut.compact(cut.capture(each), each["attention_mask"]).float() for each in (padded, bare))
-    off = (found - expected).abs().max() / expected.abs().max().clamp(min=1e-6)
-    if not off <= (3e-2 if _autocast() else 1e-4):
-        raise CannotCut(f"what {cut.boundary} gives depends on the padding of a text")
+    if not _close(found, expected):
+        raise CannotCut(f"the output of {cut.boundary} depends on the padding of a text")
 
 
-def unflatten(kept: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Vectors of all tokens, (tokens of all rows, width), as a padded batch, (rows, tokens, width)."""
+def unflatten(vectors: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Return the vectors of all tokens, (tokens of all rows, width), as a padded batch, (rows, tokens, width)."""
     assert mask is not None
-    whole = kept.new_zeros(*mask.shape, kept.shape[-1])
-    whole[mask.bool()] = kept
+    whole = vectors.new_zeros(*mask.shape, vectors.shape[-1])
+    whole[mask.bool()] = vectors
     return whole
 
 
-def _autocast() -> bool:
-    return torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+def _difference(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the largest difference, relative to the largest expected value."""
+    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
+
+
+def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    autocast = torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+    return _difference(found, expected) <= (3e-2 if autocast else 1e-4)
 
 
 def _outermost(names: tuple[str, ...]) -> list[str]:
-    """Those of the modules that are in no other of them."""
+    """Return the modules that are not inside another one of them."""
     found: list[str] = []
     for name in sorted(names, key=lambda each: each.count(".")):
         if not any(name.startswith(outer + ".") for outer in found):
@@ -381,5 +385,5 @@ def _in_channels_last(tensor: torch.Tensor) -> bool:
 
 
 def _blank(shape: _Shape, like: torch.Tensor) -> torch.Tensor:
-    """Zeros that take no memory."""
+    """Return zeros that share one element in memory."""
     return torch.zeros((), dtype=shape.dtype, device=like.device).expand(len(like), *shape.size)

@@ -1,21 +1,21 @@
-"""Whether keeping activations pays: a measured estimate, and the sentence that says so."""
+"""Decide from measured times whether caching activations pays."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Keeping what costs next to nothing serves later runs: another head, another rate, another seed.
-_NEXT_TO_NOTHING = 0.02
+# A cache that costs so little compared with one pass is written for later runs: another head, rate or seed.
+_NEGLIGIBLE = 0.02
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds a row, measured on a few rows.
+    """Seconds per row, measured on a few rows.
 
     Args:
-        compute: reading a row and running the frozen stages.
-        write: keeping what they gave.
-        read: getting it back.
+        compute: loading a row and running the frozen stages.
+        write: writing its activations.
+        read: reading them back.
     """
 
     compute: float
@@ -25,35 +25,35 @@ class Cost:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether activations are kept, and why; ``impossible`` where they cannot be."""
+    """Whether to cache activations, and why; ``impossible`` if they cannot be cached even on request."""
 
-    keep: bool
+    cache: bool
     why: str
     impossible: bool = False
 
 
 def decide(cost: Cost, passes: float, size: int, room: int) -> Decision:
-    """Weigh the passes that are saved against writing and reading.
+    """Compare the time of the passes that are saved with the time of writing and reading.
 
     Args:
-        cost: of a row.
+        cost: seconds per row.
         passes: how often each row is read in this run.
-        size: bytes that are to be written.
-        room: bytes that may be.
+        size: bytes to write.
+        room: bytes that may be written.
     """
-    figures = f"the frozen stages take {_ms(cost.compute)} a row, reading what they gave {_ms(cost.read)}"
+    figures = f"the frozen stages take {_ms(cost.compute)} per row, reading their output {_ms(cost.read)}"
     if size > room:
         return Decision(
-            False, f"{_gb(size)} would be needed and {_gb(max(room, 0))} may be used (--activation_cache_max_gb)", True
+            False, f"{_gb(size)} are needed and {_gb(max(room, 0))} are available (--activation_cache_max_gb)", True
         )
     times = f"over {passes:g} epochs" if passes > 1 else "once"
     without = passes * cost.compute
     with_store = cost.compute + cost.write + passes * cost.read
     if with_store < without:
         return Decision(True, f"{figures}, {times}; {_gb(size)}")
-    if cost.write + passes * cost.read < _NEXT_TO_NOTHING * cost.compute:
-        return Decision(True, f"{figures}, so that later runs get them for nothing; {_gb(size)}")
-    return Decision(False, f"{figures}, writing it {_ms(cost.write)}: {times} nothing is gained")
+    if cost.write + passes * cost.read < _NEGLIGIBLE * cost.compute:
+        return Decision(True, f"{figures}, so later runs save this time; {_gb(size)}")
+    return Decision(False, f"{figures}, writing it {_ms(cost.write)}: {times} this saves no time")
 
 
 def _ms(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Filling a store: each process its share of the files, each row once."""
+"""Fill a store: each process computes its share of the files."""
 
 from __future__ import annotations
 
@@ -17,28 +17,27 @@ from hf_finetune.activations.cut import Cut
 from hf_finetune.activations.rows import Collate
 from hf_finetune.activations.store import ActivationStore
 
-_AHEAD = 2  # batches that are read before they are asked for
+_AHEAD = 2  # batches that are loaded in advance
 
 
 def fill(store: ActivationStore, cut: Cut, rows: Any, collate: Collate, batch_size: int) -> None:
-    """Compute the files that are missing, and check that every row is there.
+    """Compute and write the missing files of a store.
 
-    The caller sets precision and mode; the model is on its device.
+    The caller sets precision and evaluation mode; the model is on its device.
 
     Raises:
-        OSError: some process could not write, a full disk for example.
+        OSError: a process could not write, for example because the disk is full.
         RuntimeError: a file is still missing although nothing failed.
     """
     state = PartialState()
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    # The second round is for machines that do not share a disk: what others wrote is not seen there.
+    # The second round is for machines that do not share a disk, and so lack the files of the others.
     for share, shares in ((state.process_index, state.num_processes), (state.local_process_index, local)):
-        # By their numbers: what is missing changes while the others write.
+        # By number, because the list of missing files changes while other processes write.
         mine = [number for number in store.missing() if number % shares == share]
-        trouble = _fill_share(store, cut, rows, collate, batch_size, mine)
-        found = [each for each in gather_object([trouble]) if each]
-        if found:
-            raise OSError(found[0])
+        failures = [each for each in gather_object([_fill_share(store, cut, rows, collate, batch_size, mine)]) if each]
+        if failures:
+            raise OSError(failures[0])
         if not any(gather_object([bool(store.missing())])):
             return
     raise RuntimeError(f"{len(store.missing())} of {store.files} files of activations are missing in {store.folder}")
@@ -47,8 +46,8 @@ def fill(store: ActivationStore, cut: Cut, rows: Any, collate: Collate, batch_si
 def _fill_share(
     store: ActivationStore, cut: Cut, rows: Any, collate: Collate, batch_size: int, files: list[int]
 ) -> str | None:
-    """Compute and write some files; what the system says if it cannot."""
-    quiet = None if PartialState().is_main_process and len(files) > 1 else True  # None: shown on a terminal only
+    """Compute and write some files; return the error message if writing fails."""
+    quiet = None if PartialState().is_main_process and len(files) > 1 else True  # None: a bar on a terminal only
     groups = [store.rows_of(number) for number in files]
     results = zip(files, compute(cut, rows, collate, groups, batch_size), strict=True)
     try:
@@ -60,7 +59,7 @@ def _fill_share(
 
 
 def compute(cut: Cut, rows: Any, collate: Collate, groups: list[np.ndarray], batch_size: int) -> Iterator[torch.Tensor]:
-    """What is kept of each group of rows, in their order: (rows, *shape), or all their tokens one after the other."""
+    """Yield the cached tensor of each group of rows: (rows, *cached_shape), or (tokens of all rows, width)."""
     orders = [np.argsort(_lengths(rows, group), kind="stable") for group in groups]  # little padding
     batches = _batches(rows, collate, [g[o] for g, o in zip(groups, orders, strict=True)], batch_size)
     device = next(cut.model.parameters()).device
@@ -79,7 +78,7 @@ def compute(cut: Cut, rows: Any, collate: Collate, groups: list[np.ndarray], bat
 def _batches(
     rows: Any, collate: Collate, groups: list[np.ndarray], batch_size: int
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Batches of inputs, each of one group; the next is read and decoded while the model computes."""
+    """Yield batches of inputs, each from one group; the next ones are loaded while the model computes."""
     jobs = [group[start : start + batch_size] for group in groups for start in range(0, len(group), batch_size)]
     with ThreadPoolExecutor(max_workers=1) as pool:
         ahead = [pool.submit(_load, rows, collate, job) for job in jobs[:_AHEAD]]

@@ -1,4 +1,4 @@
-"""The name of a store: a hash of everything that its content depends on, and of nothing else."""
+"""The name of a store: a hash of everything that its content depends on."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from hf_finetune.activations.cut import Cut
 from hf_finetune.models import Stage
 
-_FORMAT = 2  # raised when stores are written in another way
-# Settings of a configuration that speak of the head, or of where the model came from.
+_FORMAT = 2  # raised when the format of stores changes
+# Settings of a configuration that concern the head, or the origin of the model.
 _NOT_THE_BACKBONE = frozenset(
     {
         "id2label",
@@ -31,39 +31,39 @@ _NOT_THE_BACKBONE = frozenset(
         "auto_map",
         "head_hidden_size",
         "mlp_head_on",
-        "model_type",  # an MLP head has one of its own; the class tells the backbone
+        "model_type",  # an MLP head changes it; the class identifies the backbone
         "_name_or_path",
         "name_or_path",
         "transformers_version",
         "dtype",
         "torch_dtype",
         "pretrained_cfg",
-        "use_cache",  # of generated text; the Trainer turns it off
+        "use_cache",  # for text generation; the Trainer turns it off
     }
 )
 
 
 def name_store(prefix: str, rows: str, inputs: str, dtype: torch.dtype, precision: str) -> str:
-    """Hex name of the store of these rows.
+    """Return the name of a store, a hexadecimal hash.
 
     Args:
         prefix: :func:`hash_prefix` of the frozen stages.
-        rows: :func:`hash_rows` of the split.
-        inputs: what the preprocessing and the random views are.
-        dtype: of what is kept.
-        precision: of the computation, e.g. ``cpu bf16``.
+        rows: the hash of the split's rows.
+        inputs: describes the preprocessing and the random views.
+        dtype: dtype of the activations.
+        precision: precision of the computation, e.g. ``cpu bf16``.
     """
     parts = [_FORMAT, prefix, rows, inputs, str(dtype), precision, torch.__version__]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def is_store_name(name: str) -> bool:
-    """Whether a folder of this name is a store."""
+    """Return whether a name is that of a store."""
     return re.fullmatch("[0-9a-f]{32}", name) is not None
 
 
 def hash_prefix(cut: Cut, stages: list[Stage], depth: int) -> str:
-    """Weights and buffers of the frozen stages, the settings that shape them, and where they are cut."""
+    """Return a hash of the weights, buffers and settings of the frozen stages, and of the cut."""
     digest = hashlib.sha256()
     settings = cut.model.config.to_dict()
     plain = {key: value for key, value in settings.items() if key not in _NOT_THE_BACKBONE}

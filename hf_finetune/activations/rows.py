@@ -1,4 +1,4 @@
-"""Rows of a split that bring their activations instead of what the frozen stages would read."""
+"""Rows of a split with cached activations in place of the inputs of the frozen stages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Collate = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 
 class ActivationDataset(torch.utils.data.Dataset):
-    """Whole batches by their indices: inputs of texts, labels, and ``activations`` of shape (rows, *kept shape).
+    """A dataset that returns whole batches: inputs of texts, labels, and ``activations`` of shape (rows, *cached_shape).
 
     Args:
-        rows: the split as the task encodes it.
-        stores: one; or one a random view, of which each epoch takes the next.
-        cut: where the model goes on.
-        collate: the task's, for the inputs of texts.
+        rows: the encoded split.
+        stores: one store; or one per random view, and each epoch uses the next one.
+        cut: where the model continues.
+        collate: the task's collator, for the inputs of texts.
     """
 
     def __init__(self, rows: Any, stores: list[ActivationStore], cut: Cut, collate: Collate) -> None:
@@ -30,17 +30,17 @@ class ActivationDataset(torch.utils.data.Dataset):
         self.stores = stores
         self.cut = cut
         self.collate = collate
-        # In memory that workers share: they may outlive the epoch in which they were started.
+        # In shared memory, because persistent workers must see a new epoch.
         self.epoch = torch.frombuffer(mmap.mmap(-1, 8), dtype=torch.int64)
         self.labels = None if cut.pixels is None or rows.labels is None else np.asarray(rows.labels)
 
     @property
     def column_names(self) -> list[str]:
-        """Those of texts: their lengths are grouped by."""
+        """Columns of encoded texts; the sampler groups rows by their length."""
         return list(getattr(self.rows, "column_names", []))
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the next view from now on."""
+        """Use the next random view from now on."""
         self.epoch[0] = epoch
 
     def __len__(self) -> int:
@@ -50,15 +50,15 @@ class ActivationDataset(torch.utils.data.Dataset):
         return self.rows[key] if isinstance(key, str) else self.__getitems__([key])
 
     def __getitems__(self, indices: list[int]) -> dict[str, torch.Tensor]:
-        """A batch; torch's loader asks for it in one go."""
-        kept = self.stores[int(self.epoch) % len(self.stores)].read(np.asarray(indices))
+        """Return a batch; the data loader of torch calls this with all its indices."""
+        cached = self.stores[int(self.epoch) % len(self.stores)].read(np.asarray(indices))
         if self.cut.pixels is not None:
             labels = {} if self.labels is None else {"labels": torch.from_numpy(self.labels[indices])}
-            return labels | {KEY: kept}
+            return labels | {KEY: cached}
         batch = self.collate([self.rows[int(index)] for index in indices])
-        return batch | {KEY: unflatten(kept, batch["attention_mask"]) if self.cut.tokens else kept}
+        return batch | {KEY: unflatten(cached, batch["attention_mask"]) if self.cut.tokens else cached}
 
 
 def pass_through(batch: Any) -> Any:
-    """The collator of rows that come as batches."""
+    """Return a batch unchanged: the collator of a dataset that returns whole batches."""
     return batch

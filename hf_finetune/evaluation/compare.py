@@ -1,4 +1,4 @@
-"""Which of two models is better on the same rows, in numbers and in words."""
+"""Compare two models on the same rows: McNemar's test, and a sentence that says which is better."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 
 from hf_finetune.evaluation.intervals import Difference
 
-_POWER = (1.96 + 0.84) / 1.96  # half-widths by which the truth must lie off zero to be seen in 80 % of samples
+_POWER = (1.96 + 0.84) / 1.96  # true difference in half-widths of the interval that is found with a power of 80 %
 _TOO_MANY = 10_000_000
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """Rows that one model has right and the other wrong, and how probable so uneven a split is between equal models.
+    """The result of McNemar's test.
 
     Args:
-        both: rows that both have right.
-        only_a: rows that the first alone has right.
-        only_b: rows that the second alone has right.
-        neither: rows that both have wrong.
-        p: two-sided exact binomial p-value; 1 where the models never differ.
+        both: number of rows that both models predict correctly.
+        only_a: number of rows that only the first model predicts correctly.
+        only_b: number of rows that only the second model predicts correctly.
+        neither: number of rows that no model predicts correctly.
+        p: two-sided exact binomial p-value; 1 if the models never differ.
     """
 
     both: int
@@ -33,11 +33,11 @@ class McNemar:
 
 
 def mcnemar(a_right: np.ndarray, b_right: np.ndarray) -> McNemar:
-    """McNemar's exact test (1947) of two models on the same rows, which must be independent of each other.
+    """Run McNemar's exact test (1947) on two models and the same rows, which must be independent.
 
     Args:
-        a_right: whether the first has each row right, shape (rows,).
-        b_right: likewise the second.
+        a_right: whether the first model is right, shape (rows,).
+        b_right: whether the second model is right, shape (rows,).
     """
     from scipy.stats import binomtest
 
@@ -48,12 +48,12 @@ def mcnemar(a_right: np.ndarray, b_right: np.ndarray) -> McNemar:
 
 
 def verdict(difference: Difference, a: str, b: str) -> str:
-    """One or two sentences: which model is better and by how much, or that the rows cannot tell.
+    """Return one or two sentences: which model is better and by how much, or that the rows do not show a difference.
 
     Args:
-        difference: the metric of a less that of b.
-        a: what the first model is called.
-        b: what the second is called.
+        difference: metric of the first model minus that of the second.
+        a: name of the first model.
+        b: name of the second model.
     """
     found, ends = difference, (difference.low, difference.high)
     if ends[0] > 0 or ends[1] < 0:
@@ -76,7 +76,7 @@ def verdict(difference: Difference, a: str, b: str) -> str:
 
 
 def _needed(found: Difference) -> str:
-    """About how many rows show a difference of this size in four samples of five: the width shrinks with their root."""
+    """Return about how many rows show such a difference with a power of 80 %, as the width shrinks with their root."""
     count = max(found.units + 1, found.units * (_POWER * (found.high - found.low) / 2 / abs(found.value)) ** 2)
     if count > _TOO_MANY:
         return f"More than {_TOO_MANY:,}"

@@ -1,4 +1,4 @@
-"""Runs that differ by their seed alone: mean and spread of what they reached."""
+"""Mean and spread of the metrics of runs that differ only in their seed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ FILE = "seeds.json"
 
 
 def summarise_seeds(folder: Path, metrics: dict[int, dict[str, dict[str, float]]]) -> dict[str, Any]:
-    """Write ``seeds.json`` beside the runs, and print the table.
+    """Write ``seeds.json``, and print a table.
 
     Args:
-        folder: that holds the run folders.
-        metrics: the content of ``metrics.json`` by seed.
+        folder: the folder that contains the run folders.
+        metrics: seed → the content of ``metrics.json``.
 
     Returns:
-        For each held-out split, of each metric: ``mean``, ``std`` (with n - 1; 0 of one run), ``min``, ``max``, and
-        ``values`` in the order of ``seeds``.
+        ``seeds``; and for each held-out split and metric ``mean``, ``std`` (with n - 1; 0 for one run), ``min``, ``max``,
+        and ``values`` in the order of ``seeds``.
     """
     found: dict[str, Any] = {"seeds": list(metrics)}
     for split in ("validation", "test"):

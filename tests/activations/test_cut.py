@@ -289,8 +289,8 @@ class Skips(nn.Module):
 @pytest.mark.parametrize(
     ("reads", "message"),
     [
-        ("both", "going on from upper changes the logits"),
-        ("pixels", "going on from upper changes the logits"),
+        ("both", "continuing from upper changes the logits"),
+        ("pixels", "continuing from upper changes the logits"),
         ("nothing", "changes the logits|do not depend"),
         ("dropout", "there is dropout among the frozen stages"),
         ("last", None),

@@ -107,7 +107,7 @@ def test_a_damaged_file_counts_as_missing_and_can_be_written_again(damage, tmp_p
     damage(sorted(store.folder.glob("*.npy"))[1])
     again = make(tmp_path)
     assert again.missing() == [1]
-    with pytest.raises(RuntimeError, match=r"000001\.npy is gone"):
+    with pytest.raises(RuntimeError, match=r"000001\.npy was removed"):
         again.read(again.rows_of(1))
     again.write(1, part(again, 1, values))
     assert again.missing() == []
@@ -151,7 +151,7 @@ def test_a_failed_write_leaves_no_file(when, tmp_path, monkeypatch):
 
 def test_rows_with_another_shape_are_refused(tmp_path):
     store = make(tmp_path)
-    with pytest.raises(RuntimeError, match=re.escape("activations of shape (1, 5) came for rows that have")):
+    with pytest.raises(RuntimeError, match=re.escape("activations have shape (1, 5), expected")):
         store.write(0, torch.zeros(1, 5))
 
 

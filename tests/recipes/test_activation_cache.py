@@ -223,10 +223,10 @@ def test_a_full_disk_costs_time_and_nothing_else(files, checkpoints, image_folde
     monkeypatch.setattr(ActivationStore, "write", full)
     assert_same(run(IMAGE, model, "freeze:1", tmp_path / "on", data, "on"), plain, 0.0)
     sentence = (
-        "Warning: activations cannot be kept ([Errno 28] No space left on device); "
-        "phase above-{} computes its frozen stages every time."
+        "Warning: activations cannot be cached ([Errno 28] No space left on device); "
+        "phase above-{} computes its frozen stages in every epoch."
     )
-    off = "Activation cache: off in phase above-block1: nothing can be kept there ([Errno 28] No space left on device)."
+    off = "Activation cache: off in phase above-block1: the folder cannot be written ([Errno 28] No space left on device)."
     lines = said(capsys)
     assert len(lines) == (1 if files == 0 else 2)
     assert lines[-1] == (off if files == 0 else sentence.format("block1"))
@@ -237,15 +237,15 @@ def test_a_full_disk_costs_time_and_nothing_else(files, checkpoints, image_folde
     [
         (
             {"activation_cache_max_gb": 0.001, "image_size": 128},
-            r"2.0 MB would be needed and 1.0 MB may be used \(--activation_cache_max_gb\)",
+            r"2.0 MB are needed and 1.0 MB are available \(--activation_cache_max_gb\)",
         ),
         (
             {"activation_cache_dir": "/dev/null/activations"},
-            r"nothing can be kept there \(\[Errno 20\] Not a directory: .*\)",
+            r"the folder cannot be written \(\[Errno 20\] Not a directory: .*\)",
         ),
         (
             {"augmentation": "light"},
-            r"its views are random \(--activation_views K keeps K of them, --augmentation none makes inputs fixed\)",
+            r"its views are random \(--activation_views K caches K of them, --augmentation none turns them off\)",
         ),
         ({"mixup": 0.2}, "images are mixed"),
         ({"cutmix": 0.2, "augmentation": "light", "activation_views": 2}, "images are mixed"),
@@ -264,10 +264,10 @@ def test_where_nothing_can_be_kept_that_is_said_once(flags, why, checkpoints, im
 def test_auto_measures_and_says_in_one_line_what_it_does(checkpoints, image_folder, tmp_path, capsys):
     run(IMAGE, checkpoints("vit"), "lp_ft", tmp_path, {"dataset_name": image_folder}, "auto")
     (line,) = said(capsys)
-    figures = r"the frozen stages take [\d.e-]+ ms a row, reading what they gave [\d.e-]+ ms"
+    figures = r"the frozen stages take [\d.e-]+ ms per row, reading their output [\d.e-]+ ms"
     on, off = (
         rf"on in phase head: {figures}, over 4 epochs; [\d.]+ MB",
-        rf"off in phase head: {figures}, writing it .* is gained",
+        rf"off in phase head: {figures}, writing it .* saves no time",
     )
     assert re.fullmatch(f"Activation cache: ({on}|{off})\\.", line), line
 
