@@ -364,11 +364,11 @@ def test_push_commands_parse(monkeypatch):
 
 def test_push_page_lists_every_flag_and_what_is_busy():
     from hf_finetune.cli.push import build_parser as build_push_parser
-    from hf_finetune.publish.hub.answers import BUSY, LONGEST, WAITS
+    from hf_finetune.publish.hub.responses import BUSY, LONGEST_WAIT, RETRY_SECONDS
 
     text = text_of(ROOT / "docs" / "push.md")
     flags = {action.dest for action in build_push_parser()._actions} - {"hub_token", "help", "run"}
     assert set(re.findall(r"^\| `--(\w+)` \|", text, flags=re.MULTILINE)) == flags
     assert ", ".join(map(str, BUSY[:-1])) + f" or {BUSY[-1]}" in text
-    assert (WAITS, LONGEST) == ((1, 2, 4), 60)
+    assert (RETRY_SECONDS, LONGEST_WAIT) == ((1, 2, 4), 60)
     assert "after 1, 2 and 4 seconds" in text

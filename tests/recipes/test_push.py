@@ -122,9 +122,9 @@ def test_a_push_that_fails_leaves_the_run_whole_and_its_command_finishes_it(chec
         assert done.returncode == 2, done.stderr[-2000:]
         error, fix = done.stderr.splitlines()[-2:]
         images = "figures/confusion_matrix.png, figures/reliability.png"
-        kept = f"uploaded, and kept by the Hub: adapter_model.safetensors, {images}; not yet: adapter_config.json"
+        kept = f"uploaded: adapter_model.safetensors, {images}; not yet: adapter_config.json"
         assert kept in error
-        assert f"the run in {run} is whole" in error
+        assert f"the run in {run} is complete" in error
         command = fix.split("then run: ")[1]
         flags = "--hub_model_id alice/films --hub_private_repo true --hub_revision dev"
         assert command == f"hf-finetune push '{run}' {flags}"
@@ -204,15 +204,15 @@ def test_everything_is_checked_before_training(checkpoints, text_files, monkeypa
     users = {"hf_secret_token": "alice", "hf_reader": "alice"}
     with HubServer(users=users, read_only=["hf_reader"]) as hub, hub.client(monkeypatch):
         hub.add_repo("model", "alice/mine")
-        assert "may only read" in refused(hub_model_id="films", hub_token="hf_reader").what
-        assert "alice is no member of it" in refused(hub_model_id="bob/films").what
+        assert "has read access only" in refused(hub_model_id="films", hub_token="hf_reader").what
+        assert "alice is not a member" in refused(hub_model_id="bob/films").what
         assert "the repository is public" in refused(hub_model_id="mine", hub_private_repo=True).what
         assert '"license" must be one of' in refused(hub_model_id="films", license="my own").what
         hub.fail("POST", "/validate-yaml", 400)
-        assert "does not take the card's metadata: Injected failure" in refused(hub_model_id="films").what
-        assert "does not take this name" in refused(hub_model_id="films", hub_revision="refs/x").what
-        assert "no such repository to propose" in refused(hub_model_id="bob/films", create_pr=True).what
-        assert "names of at most 96" in refused(hub_model_id="no good").what
+        assert "rejects the card's metadata: Injected failure" in refused(hub_model_id="films").what
+        assert "does not allow this name" in refused(hub_model_id="films", hub_revision="refs/x").what
+        assert "a pull request needs an existing repository" in refused(hub_model_id="bob/films", create_pr=True).what
+        assert "a name on the Hub has at most 96" in refused(hub_model_id="no good").what
         rows = tmp_path / "rows.csv"
         folder = tmp_path / "run"
         rows.write_text("text,label\n" + "".join(f"film {i},{(folder, 'x')[i % 2]}\n" for i in range(20)))

@@ -1,4 +1,4 @@
-"""Where a run is pushed to, in the words of the flags, and the command that pushes it there."""
+"""Where a run is pushed: the values of the flags, and the command that pushes it there."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ MESSAGE = "Fine-tuned with hf-finetune"
 
 @dataclass(frozen=True)
 class Destination:
-    """A repository and how the run comes into it.
+    """A repository, and how to push to it.
 
     Args:
-        hub_model_id: ``NAMESPACE/NAME``; a bare ``NAME`` until the token has said whose it is.
-        hub_private_repo: whether the repository is private; None leaves it to the Hub.
+        hub_model_id: ``NAMESPACE/NAME``; or ``NAME`` until the token's user is known.
+        hub_private_repo: whether the repository is private; None uses the Hub's default.
         hub_revision: the branch; None is ``main``.
-        create_pr: propose the commit as a pull request instead of writing the branch.
-        merged: push the adapter folded into its base.
+        create_pr: whether to open a pull request instead of a commit on the branch.
+        merged: whether to merge the adapter into its base first.
         commit_message: first line of the commit.
-        hub_token: a token of the Hub; None takes ``HF_TOKEN``, or the token of ``hf auth login``.
+        hub_token: a token of the Hub; None uses ``HF_TOKEN``, or the token of ``hf auth login``.
     """
 
     hub_model_id: str
@@ -35,11 +35,7 @@ class Destination:
     hub_token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse what excludes each other, and names that the Hub does not take; nothing is asked of it.
-
-        Raises:
-            UserError: such a name or such flags.
-        """
+        """Raise a ``UserError`` if flags contradict each other or a name is invalid; the Hub is not contacted."""
         from huggingface_hub.errors import HFValidationError
         from huggingface_hub.utils import validate_repo_id
 
@@ -48,19 +44,19 @@ class Destination:
             validate_repo_id(self.hub_model_id)
         except HFValidationError as error:
             raise UserError(
-                "the Hub takes names of at most 96 letters, digits, '-', '_' and '.', which neither begin nor end with "
-                "'-' or '.', nor hold '--' or '..', nor end in '.git'",
+                "a name on the Hub has at most 96 letters, digits, '-', '_' and '.'; it does not start or end with "
+                "'-' or '.', contain '--' or '..', or end in '.git'",
                 where=where,
-                fix="give NAME or NAMESPACE/NAME of such letters with --hub_model_id.",
+                fix="give such a NAME or NAMESPACE/NAME with --hub_model_id.",
             ) from error
         if self.create_pr and self.hub_revision:
             raise UserError(
-                "a pull request proposes a change of the main branch, and --hub_revision names another",
+                "a pull request goes to the main branch, and --hub_revision names another branch",
                 where="--create_pr",
-                fix="leave one of them out.",
+                fix="remove one of the two flags.",
             )
         if not self.commit_message.strip():
-            raise UserError("the commit has no message", where="--commit_message", fix="give one, or leave it out.")
+            raise UserError("the message is empty", where="--commit_message", fix="give one, or remove the flag.")
 
     @property
     def namespace(self) -> str:
@@ -68,7 +64,7 @@ class Destination:
         return self.hub_model_id.partition("/")[0]
 
     def command(self, run: Path) -> str:
-        """The command that pushes a run folder here; the token is no part of it."""
+        """Return the command that pushes a run folder here, without the token."""
         words = ["hf-finetune", "push", str(run), "--hub_model_id", self.hub_model_id]
         if self.hub_private_repo is not None:
             words += ["--hub_private_repo", str(self.hub_private_repo).lower()]
@@ -80,8 +76,8 @@ class Destination:
         return shlex.join(words)
 
 
-def destination_of(config: Config) -> Destination:
-    """Where ``--push_to_hub`` pushes to; without ``--hub_model_id`` the repository is called as the run folder is."""
+def configured_destination(config: Config) -> Destination:
+    """Return where ``--push_to_hub`` pushes; the repository is named after the run folder by default."""
     asked = config.training
     return Destination(
         hub_model_id=asked.get("hub_model_id") or config.output_dir.resolve().name,

@@ -1,4 +1,4 @@
-"""An adapter folded into its base for publishing; the run folder stays as it is."""
+"""An adapter merged into its base for publishing; the run folder is not changed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 from hf_finetune.errors import UserError
 
-TOLERANCE = 1e-3  # of the largest logit: folding rounds each weight once
+TOLERANCE = 1e-3  # of the largest logit: merging rounds each weight once
 
 
 @contextmanager
 def merged_model(run: Path) -> Iterator[Path]:
-    """A temporary folder with the run's adapter folded into its base, and the processor beside it.
+    """Yield a temporary folder with the merged model and its processor.
 
     Raises:
-        UserError: the run holds no adapter, its base cannot be loaded, or the folded model answers differently.
+        UserError: the run has no adapter, its base cannot be loaded, or the merged model predicts differently.
     """
     from hf_finetune.evaluation.prediction.labeller import load_labeller
     from hf_finetune.models import load_artifact, merge
@@ -27,7 +27,7 @@ def merged_model(run: Path) -> Iterator[Path]:
     adapter = run / "model"
     if not (adapter / "adapter_config.json").exists():
         raise UserError(
-            "the run holds no adapter to merge", where="--merged", fix="leave it out, and the model is pushed as it is."
+            "the run has no adapter to merge", where="--merged", fix="remove the flag: the model is already complete."
         )
     labeller = load_labeller(str(run))
     inputs = _probe(labeller.task, labeller.model, labeller.processor)
@@ -65,11 +65,7 @@ def _logits(model: Any, inputs: dict[str, Any]) -> Any:
 
 
 def _compare(wanted: Any, found: Any) -> None:
-    """Refuse a folded model that answers differently.
-
-    Raises:
-        UserError: logits differ by more than rounding.
-    """
+    """Raise a ``UserError`` if logits differ by more than rounding."""
     difference = float((wanted - found).abs().max())
     if not difference <= TOLERANCE * max(1.0, float(wanted.abs().max())):
         raise UserError(

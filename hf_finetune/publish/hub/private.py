@@ -1,4 +1,4 @@
-"""Nothing private is published: what may not stand in a pushed file, and what is done where it does."""
+"""Local paths, user names and tokens are removed from the files that are pushed, or the push is refused."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
 
 @dataclass(frozen=True)
 class Private:
-    """What may not be published of a run.
+    """What must not be published of a run.
 
     Args:
-        folders: each folder and file → what it is. One at the top of the file system (``/root``) counts only where a
-            path below it is named: it may be an ordinary word of a vocabulary.
-        given: paths as the user gave them, from where the command was run; taken out of pages, and no reason to refuse.
+        folders: folder or file → what it is. A folder at the top of the file system (``/root``) counts only where a path
+            below it is named, because it may also be a word of a vocabulary.
+        given: relative paths as the user gave them; they are removed from pages, but are no reason to refuse.
         token: the token that pushes.
     """
 
@@ -34,14 +34,8 @@ class Private:
     token: str | None
 
 
-def private_of(run: Path, settings: Mapping[str, Any], token: str | None) -> Private:
-    """The run's folder, the home folder, and whatever local paths the run's settings name.
-
-    Args:
-        run: the run folder.
-        settings: the content of its ``config.yaml``.
-        token: the token that pushes.
-    """
+def find_private(run: Path, settings: Mapping[str, Any], token: str | None) -> Private:
+    """Return the run folder, the home folder, and the local paths in ``settings``, the content of ``config.yaml``."""
     user = os.environ.get("USER") or os.environ.get("LOGNAME") or os.environ.get("USERNAME")
     folders = {f"{root}{user}": "the user's name" for root in ("/home/", "/Users/", "C:\\Users\\") if user}
     folders[str(Path.home())] = "the home folder"
@@ -59,46 +53,44 @@ def private_of(run: Path, settings: Mapping[str, Any], token: str | None) -> Pri
 
 
 def is_local(name: str) -> bool:
-    """Whether a name that stands where a path may stand is one, and no Hub id."""
+    """Return whether a value that may be a path or a Hub id is a path."""
     return name.startswith(("/", ".", "~")) or "\\" in name or name.count("/") > 1 or Path(name).exists()
 
 
-def leak(text: str, private: Private) -> str | None:
-    """What of the private stands in a text; None where nothing does."""
+def find_leak(text: str, private: Private) -> str | None:
+    """Return what a text would publish, such as "the home folder"; None if it has nothing private."""
     if (private.token and private.token in text) or TOKEN.search(text):
         return "a token of the Hub"
     innermost_first = sorted(private.folders, key=len, reverse=True)
     return next((private.folders[folder] for folder in innermost_first if _pattern(folder).search(text)), None)
 
 
-def taken_out(text: str, private: Private) -> str:
-    """The text with private folders taken off the paths that it names; of a folder itself the last part stays."""
+def remove_private(text: str, private: Private) -> str:
+    """Return the text with private folders removed from paths; a folder itself is reduced to its last part."""
     for folder in sorted(private.folders.keys() | private.given, key=len, reverse=True):
         text = _pattern(folder).sub(lambda found: "" if found["below"] else Path(folder).name, text)  # noqa: B023
     return text
 
 
 def refuse_leaks(files: Mapping[str, str], private: Private) -> None:
-    """Refuse to publish texts that name something private.
+    """Raise a ``UserError`` for the first text with something private in it.
 
     Args:
         files: name in the repository → text.
-
-    Raises:
-        UserError: the first that does, and what it names.
+        private: what must not be published.
     """
     for name, text in files.items():
-        what = leak(text, private)
+        what = find_leak(text, private)
         if what is not None:
             raise UserError(
                 f"this file would publish {what}",
                 where=name,
-                fix="take it out of the file in the run folder, or rename the label or column that brought it there.",
+                fix="remove it from the file in the run folder, or rename the label or column that it comes from.",
             )
 
 
 def _pattern(folder: str) -> re.Pattern[str]:
-    """Finds a folder however JSON, HTML and addresses write it; the group ``below`` is the separator to what is in it."""
+    """Return a pattern for a folder as text, JSON, HTML or URL; the group ``below`` is the separator before its content."""
     forms = {folder, json.dumps(folder)[1:-1], html.escape(folder), quote(folder)}
     names = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
     below = r"(?P<below>(?:/|\\{1,2})(?=\w))"

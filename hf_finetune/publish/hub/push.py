@@ -1,4 +1,4 @@
-"""Push a run to the Hub: checked before training, in one commit, and whole on disk whatever happens on the way."""
+"""Push a run to the Hub in one commit, after checks before training; a failed push leaves the run folder complete."""
 
 from __future__ import annotations
 
@@ -19,85 +19,86 @@ from hf_finetune.data import Splits
 from hf_finetune.errors import Stopped, UserError
 from hf_finetune.evaluation.results import Results
 from hf_finetune.publish.card import TIMING, model_card
-from hf_finetune.publish.hub.access import open_repository
-from hf_finetune.publish.hub.answers import client_errors, explain, patiently
-from hf_finetune.publish.hub.contents import contents, named_card, run_settings
-from hf_finetune.publish.hub.destination import Destination, destination_of
+from hf_finetune.publish.hub.access import prepare_repository
+from hf_finetune.publish.hub.contents import files_to_push, final_card, run_settings
+from hf_finetune.publish.hub.destination import Destination, configured_destination
 from hf_finetune.publish.hub.merged import merged_model
-from hf_finetune.publish.hub.private import private_of, refuse_leaks
+from hf_finetune.publish.hub.private import find_private, refuse_leaks
+from hf_finetune.publish.hub.responses import client_errors, to_user_error, with_retries
 from hf_finetune.publish.verify.verify import verify_before_use
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks import Task
 
 LARGE = 10 * 1024 * 1024  # bytes; the Hub takes larger texts through LFS too
-# Weights of an earlier push: beside those of another kind they would be loaded instead, or as well.
+# Weights of an earlier push would be loaded instead of new ones in another format, or in addition to them.
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "pytorch_model*.bin")
 
 
 def check_hub(config: Config, task: Task, splits: Splits, plan: Plan) -> None:
-    """Make sure, before an hour of training, that the run may be pushed, and make the repository and the branch.
+    """Check before training that the run may be pushed, and create the repository and the branch.
 
     Raises:
-        UserError: whatever :func:`open_repository` refuses, or a label that would publish a local path.
+        UserError: see :func:`prepare_repository`; or a label would publish a local path.
     """
     if not config.training.get("push_to_hub") or not is_main_process():
         return
     nothing_yet = Results({"timing": dict.fromkeys(TIMING, 0.0)}, judged="test")
     card = model_card(config, task, splits, plan, nothing_yet)
-    to = destination_of(config)
-    private = private_of(config.output_dir, config.to_flat(), to.hub_token or get_token())
+    to = configured_destination(config)
+    private = find_private(config.output_dir, config.to_flat(), to.hub_token or get_token())
     refuse_leaks({f"the label {label!r}": label for label in splits.labels}, private)
-    to = open_repository(to, card)
+    to = prepare_repository(to, card)
     config.training["hub_model_id"] = to.hub_model_id
     say(f"The model will be pushed to {_place(to)}.")
 
 
 def push_run(config: Config) -> str | None:
-    """Push the run that has just ended, where ``--push_to_hub`` asked for it.
+    """Push a run that has just ended, if ``--push_to_hub`` is set.
 
     Returns:
-        The address of the commit or of the pull request; None where nothing was to be pushed.
+        The URL of the commit or pull request; None without ``--push_to_hub``.
 
     Raises:
-        UserError: the Hub refused; the run folder is whole, and the message says how to go on.
-        Stopped: a signal came while the run was pushed.
+        UserError: the Hub refused the push; the message has the command that repeats it.
+        Stopped: a signal came during the push.
     """
     if not config.training.get("push_to_hub") or not is_main_process():
         return None
-    to, run = destination_of(config), config.output_dir
+    to, run = configured_destination(config), config.output_dir
     try:
-        files = contents(run, to)
+        files = files_to_push(run, to)
     except UserError:
-        say(f"Nothing was pushed; the run in {run} is whole. Once that is mended: {to.command(run)}")
+        say(f"Nothing was pushed; the run in {run} is complete. Fix the error, then run: {to.command(run)}")
         raise
     _warn_of_local_base(run, to)
     return upload(files, run, to)
 
 
 def push_folder(run: Path, to: Destination) -> str:
-    """Push the run that stands in a folder: check what is pushed, verify it, ask whether it may be pushed, and push it.
+    """Check, verify and push the run in a folder.
 
     Returns:
-        The address of the commit or of the pull request.
+        The URL of the commit or pull request.
 
     Raises:
-        UserError: no finished run, something private in it, a model that does not give what was measured, or the Hub refused.
-        Stopped: a signal came while the run was pushed.
+        UserError: the run is not finished, has something private in its files, fails the verification, or the Hub
+            refused the push.
+        Stopped: a signal came during the push.
     """
     with merged_model(run) if to.merged else nullcontext() as model:
-        files = contents(run, to, model)
+        files = files_to_push(run, to, model)
         verify_before_use(run, trust_remote_code=bool(run_settings(run).get("trust_remote_code")))
         card = files["README.md"]
         text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
-        to = open_repository(to, text)
-        files["README.md"] = named_card(run, to)  # its code names the repository, now with its namespace
+        to = prepare_repository(to, text)
+        files["README.md"] = final_card(run, to)
         _warn_of_local_base(run, to)
         return upload(files, run, to)
 
 
 @dataclass
 class _Sent:
-    """How far a push came: the large files that the Hub has, those that it has not, and the small ones of the commit."""
+    """The progress of a push: the large files, those of them that are uploaded, and the small files of the commit."""
 
     large: list[str]
     small: list[str]
@@ -105,51 +106,49 @@ class _Sent:
     committing: bool = False
 
     def state(self, run: Path, to: Destination) -> str:
-        """What was uploaded and what was not, as the tail of a sentence."""
+        """Return what was uploaded and what was not, as the end of a sentence."""
         waiting = [name for name in self.large if name not in self.done] + self.small
-        kept = f"uploaded, and kept by the Hub: {', '.join(self.done)}" if self.done else "nothing was uploaded"
-        if self.committing:
-            seen = f"nothing shows in {to.hub_model_id} unless the commit came through before the answer was lost"
-        else:
-            seen = f"nothing of it shows in {to.hub_model_id}"
-        return f"{kept}; not yet: {', '.join(waiting)}; {seen}; the run in {run} is whole"
+        uploaded = f"uploaded: {', '.join(self.done)}" if self.done else "nothing was uploaded"
+        unless = ", unless it succeeded before the connection was lost" if self.committing else ""
+        commit = f"no commit was made to {to.hub_model_id}{unless}"
+        return f"{uploaded}; not yet: {', '.join(waiting)}; {commit}; the run in {run} is complete"
 
 
 def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str:
-    """Upload files in one commit: large ones first, one after the other, which the Hub keeps; then all show at once.
+    """Upload large files one by one, then commit all files at once.
 
-    Large files that the Hub has from an earlier try are not sent again.
+    Large files that an earlier try has uploaded are not sent again.
 
     Args:
         files: name in the repository → file or content.
-        run: the run folder, for the command that goes on.
-        to: where they go.
+        run: the run folder, for the command that repeats the push.
+        to: where to push.
 
     Returns:
-        The address of the commit or of the pull request.
+        The URL of the commit or pull request.
 
     Raises:
-        UserError: the Hub refused, or could not be reached.
+        UserError: the Hub refused the push, or could not be reached.
         Stopped: SIGINT or SIGTERM came.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi(token=to.hub_token)
-    # The model before the images of its card, and small files before large ones.
+    # The model before the figures of its card, and smaller files before larger ones.
     large = sorted((n for n, c in files.items() if _is_large(c)), key=lambda n: ("/" in n, _size(files[n])))
     sent = _Sent(large, [name for name in files if name not in large])
     command = to.command(run)
     try:
         with _signals_raise():
             adds = {name: CommitOperationAdd(name, content) for name, content in files.items()}
-            head = patiently(lambda: api.model_info(to.hub_model_id, revision=to.hub_revision))
+            head = with_retries(lambda: api.model_info(to.hub_model_id, revision=to.hub_revision))
             for group in ([name] for name in large):
                 _preupload(api, to, [adds[name] for name in group])
                 sent.done += group
             _preupload(api, to, [adds[name] for name in sent.small])
             stale = [s.rfilename for s in head.siblings or [] if _is_stale(s.rfilename, files)]
             sent.committing = True
-            commit = patiently(
+            commit = with_retries(
                 lambda: api.create_commit(
                     to.hub_model_id,
                     operations=[*adds.values(), *map(CommitOperationDelete, stale)],
@@ -163,9 +162,9 @@ def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str
         number = stop.args[0] if stop.args else signal.SIGINT
         raise Stopped(int(number), sent.state(run, to), command) from None
     except client_errors() as error:
-        raise explain(error, to, state="; " + sent.state(run, to), command=command) from error
+        raise to_user_error(error, to, state="; " + sent.state(run, to), command=command) from error
     for name in stale:
-        say(f"Removed from {to.hub_model_id}, for it belongs to other weights: {name}")
+        say(f"Removed from {to.hub_model_id}, because it belongs to other weights: {name}")
     address = commit.pr_url if to.create_pr else commit.commit_url
     say(f"Pushed {len(files)} files to {_place(to)}: {address}")
     return str(address)
@@ -178,7 +177,7 @@ def _preupload(api: Any, to: Destination, additions: list[Any]) -> None:
 
 
 def _is_large(content: Path | bytes) -> bool:
-    """Whether the Hub keeps a file through LFS, apart from the commit: what is no text, or a very long one."""
+    """Return whether a file goes to LFS before the commit: a binary file, or a very long text."""
     if isinstance(content, bytes):
         return len(content) > LARGE
     with content.open("rb") as file:
@@ -201,7 +200,7 @@ def _place(to: Destination) -> str:
 
 
 def _warn_of_local_base(run: Path, to: Destination) -> None:
-    """Whoever loads an adapter needs its base, which a local folder is to nobody else."""
+    """Warn that an adapter whose base is a local folder cannot be loaded elsewhere."""
     import json
 
     path = run / "model" / "adapter_config.json"
@@ -210,13 +209,14 @@ def _warn_of_local_base(run: Path, to: Destination) -> None:
     base = Path(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
     if base.exists():
         say(
-            f"The adapter's base is the local folder {base.name}, which nobody else has; --merged pushes a whole model."
+            f"Warning: the adapter's base is the local folder {base.name}, which others do not have; "
+            "--merged pushes the full model."
         )
 
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, and both say which of them it was."""
+    """Raise ``KeyboardInterrupt(signal)`` in the block on SIGINT or SIGTERM."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt(number)

@@ -1,4 +1,4 @@
-"""What the Hub answers: asked again while it is busy, and said in the words of a user's mistake."""
+"""Responses of the Hub: requests are repeated while it is busy, and errors become a ``UserError``."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from hf_finetune.publish.hub.destination import Destination
 
 T = TypeVar("T")
 BUSY = (408, 429, 500, 502, 503, 504)
-WAITS = (1.0, 2.0, 4.0)  # seconds before the second, third and fourth try
-LONGEST = 60.0  # who is told to wait for longer is told so
+RETRY_SECONDS = (1.0, 2.0, 4.0)  # seconds before the second, third and fourth try
+LONGEST_WAIT = 60.0  # seconds; if the Hub asks for more, the push ends with an error
 
 
-def patiently(call: Callable[[], T]) -> T:
-    """Call, and call again where the Hub is busy: four times at most, with longer waits, or as ``Retry-After`` asks.
+def with_retries(call: Callable[[], T]) -> T:
+    """Call a function up to four times while the Hub is busy, with growing waits or as ``Retry-After`` asks.
 
-    The stock client does this for uploads alone (six times), and not for the questions before or the commit.
+    ``huggingface_hub`` repeats uploads only (six times), neither other requests nor the commit.
     """
     from huggingface_hub.errors import HfHubHTTPError
 
-    for wait in WAITS:
+    for wait in RETRY_SECONDS:
         try:
             return call()
         except HfHubHTTPError as error:
             status = error.response.status_code
-            seconds = max(wait, asked_to_wait(error))
-            if status not in BUSY or seconds > LONGEST:
+            seconds = max(wait, seconds_to_wait(error))
+            if status not in BUSY or seconds > LONGEST_WAIT:
                 raise
             say(f"The Hub answered {status}; trying again in {seconds:g} s.")
             time.sleep(seconds)
     return call()
 
 
-def asked_to_wait(error: BaseException) -> float:
-    """Seconds that the answer asks to wait: ``Retry-After``, or the ``t`` of ``RateLimit``; else 0."""
+def seconds_to_wait(error: BaseException) -> float:
+    """Return the seconds to wait, by the headers ``Retry-After`` or ``RateLimit`` of a response; 0 without them."""
     response = getattr(error, "response", None)
     headers = getattr(response, "headers", None) or {}
     limit = re.search(r"\bt=(\d+)", headers.get("ratelimit", ""))
@@ -47,21 +47,21 @@ def asked_to_wait(error: BaseException) -> float:
 
 
 def client_errors() -> tuple[type[Exception], ...]:
-    """What the stock client raises: answers and lost connections, files that it cannot read, malformed answers."""
+    """Return the exceptions that ``huggingface_hub`` raises for responses, lost connections and unreadable files."""
     from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
-    # It wraps the errors of uploads in RuntimeError, and answers that it cannot read in ValueError or KeyError.
+    # Errors of uploads are wrapped in RuntimeError; malformed responses raise ValueError or KeyError.
     return (HfHubHTTPError, HTTPError, OSError, RuntimeError, ValueError, KeyError)
 
 
-def explain(error: Exception, to: Destination, *, state: str = "", command: str = "") -> UserError:
-    """What went wrong, as a mistake that the user can mend.
+def to_user_error(error: Exception, to: Destination, *, state: str = "", command: str = "") -> UserError:
+    """Return an exception of ``huggingface_hub`` as a mistake that the user can fix.
 
     Args:
-        error: what the client raised.
-        to: where the run was to go.
-        state: what was uploaded, and what was not; empty before training.
-        command: finishes the push; empty before training.
+        error: the exception.
+        to: where the run was pushed.
+        state: what was uploaded and what was not; empty before training.
+        command: the command that finishes the push; empty before training.
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
@@ -77,36 +77,38 @@ def explain(error: Exception, to: Destination, *, state: str = "", command: str 
         )
     if status == 403:
         return UserError(
-            f"the token may not write there ({first_line(error)}){state}",
+            f"the token has no write access ({first_line(error)}){state}",
             where=where,
-            fix=f"make a token that may write in {to.namespace}, or name another --hub_model_id{then}",
+            fix=f"create a token with write access to {to.namespace}, or choose another --hub_model_id{then}",
         )
     if status == 404:
         return UserError(
-            f"there is no such namespace, repository or branch, or the token may not see it{state}",
+            f"there is no such namespace, repository or branch, or the token has no access to it{state}",
             where=where,
             fix=f"check --hub_model_id and --hub_revision{then}",
         )
     if status in (409, 412):
         return UserError(
-            f"the repository changed meanwhile{state}", where=where, fix=f"see what else writes there{then}"
+            f"the repository was changed during the push{state}",
+            where=where,
+            fix=f"find out what else writes to it{then}",
         )
     if status == 429:
-        seconds = asked_to_wait(error)
-        pause = f"{seconds:g} s" if seconds else "some minutes"
-        return UserError(f"the Hub asks to slow down{state}", where=where, fix=f"wait {pause}{then}")
+        seconds = seconds_to_wait(error)
+        pause = f"{seconds:g} s" if seconds else "a few minutes"
+        return UserError(f"the Hub's rate limit is reached{state}", where=where, fix=f"wait {pause}{then}")
     if status in BUSY:
         return UserError(
-            f"the Hub has a fault of its own (status {status}){state}", where=where, fix=f"wait some minutes{then}"
+            f"the Hub is not available (status {status}){state}", where=where, fix=f"wait a few minutes{then}"
         )
     if isinstance(error, OfflineModeIsEnabled):
-        return UserError(f"HF_HUB_OFFLINE keeps the Hub away{state}", where=where, fix=f"set HF_HUB_OFFLINE=0{then}")
+        return UserError(f"HF_HUB_OFFLINE is set{state}", where=where, fix=f"set HF_HUB_OFFLINE=0{then}")
     if status is None and isinstance(error, HTTPError | ConnectionError):
         return UserError(
             f"the connection to {constants.ENDPOINT} was lost ({first_line(error)}){state}",
             where=where,
-            fix=f"check the network, and set HF_HUB_DISABLE_XET=1 where only plain LFS is served{then}",
+            fix=f"check the network; if the endpoint supports only Git LFS, set HF_HUB_DISABLE_XET=1{then}",
         )
     return UserError(
-        f"the Hub did not take it ({first_line(error)}){state}", where=where, fix=f"mend what the message names{then}"
+        f"the Hub refused the push ({first_line(error)}){state}", where=where, fix=f"fix what the message names{then}"
     )

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from hf_finetune.errors import UserError
-from hf_finetune.publish.hub.contents import contents
+from hf_finetune.publish.hub.contents import files_to_push
 from hf_finetune.publish.hub.destination import Destination
-from hf_finetune.publish.hub.private import Private, is_local, leak, private_of, taken_out
+from hf_finetune.publish.hub.private import Private, find_leak, find_private, is_local, remove_private
 
 TO = Destination("alice/films", hub_token="hf_secret")
 PRIVATE = Private(
@@ -33,7 +33,7 @@ def settings_of(run):
 
 
 def published(run):
-    files = contents(run, TO)
+    files = files_to_push(run, TO)
     return {name: c if isinstance(c, bytes) else c.read_bytes() for name, c in files.items()}
 
 
@@ -56,7 +56,7 @@ def published(run):
     ],
 )
 def test_what_is_found(text, what):
-    assert leak(text, PRIVATE) == what
+    assert find_leak(text, PRIVATE) == what
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_what_is_found(text, what):
     ],
 )
 def test_what_is_taken_out_of_pages(text, public):
-    assert taken_out(text, PRIVATE) == public
+    assert remove_private(text, PRIVATE) == public
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_what_is_a_local_path(name, local, monkeypatch):
 
 def test_a_run_names_what_is_private_of_it(run):
     settings = settings_of(run)
-    private = private_of(run, settings, None)
+    private = find_private(run, settings, None)
     assert private.folders[str(run)] == "the run folder"
     assert private.folders[settings["train_file"]] == "the path of --train_file"
     assert private.folders[str(Path(settings["train_file"]).parent)].startswith("the folder of --")
@@ -147,7 +147,7 @@ def test_what_cannot_be_mended_is_refused(file, secret, what, run):
     content = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
     path.write_text(json.dumps(content | {"note": f"from {found}/x"}), encoding="utf-8")
     with pytest.raises(UserError) as caught:
-        contents(run, TO)
+        files_to_push(run, TO)
     assert caught.value.where == path.name
     assert caught.value.what.startswith(f"this file would publish {what}")
     assert "hf_secret" not in str(caught.value)
