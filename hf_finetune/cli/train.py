@@ -74,7 +74,8 @@ def _several_seeds(
     from hf_finetune.config import parse
     from hf_finetune.console import say
     from hf_finetune.evaluation.seeds import summarise_seeds
-    from hf_finetune.training.run import default_folder, wants_resume
+    from hf_finetune.training.resume import wants_resume
+    from hf_finetune.training.run import default_folder
 
     seeds = _seeds(asked)
     config = parse(rest, program="hf-finetune train")

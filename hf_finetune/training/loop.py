@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from dataclasses import replace
@@ -16,7 +15,7 @@ from transformers import EarlyStoppingCallback
 from hf_finetune.activations import CachedRows, Workload, cache_activations
 from hf_finetune.config import Config
 from hf_finetune.config.options import InputConfig
-from hf_finetune.console import is_main_process, say
+from hf_finetune.console import is_main_process
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.data.splits.split_file import refuse_other_rows, write_split_file
@@ -36,7 +35,8 @@ from hf_finetune.training.callbacks import SetEpoch, StopOnSignal
 from hf_finetune.training.fit_in_memory import FitInMemory
 from hf_finetune.training.history import save_history
 from hf_finetune.training.progress import without_library_bars
-from hf_finetune.training.run import open_run, wants_resume
+from hf_finetune.training.resume import find_resume, phase_folder, refuse_other_settings, wants_resume
+from hf_finetune.training.run import open_run
 from hf_finetune.training.sampling import sampling_classes
 from hf_finetune.training.trainer import PhaseTrainer, evaluation_order
 
@@ -55,9 +55,11 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         Interrupted: a signal came; a checkpoint was written.
     """
     folder = config.output_dir / "checkpoints"
+    if wants_resume(config.training.get("resume_from_checkpoint")):
+        refuse_other_settings(config)
+        if splits.split_table is not None:
+            refuse_other_rows(config.output_dir, splits.split_table)
     start, resume = find_resume(folder, plan.phases, config.training.get("resume_from_checkpoint"))
-    if splits.split_table is not None and wants_resume(config.training.get("resume_from_checkpoint")):
-        refuse_other_rows(config.output_dir, splits.split_table)
     keep = config.cache.image_cache
     output = restore_output(splits.problem, splits.labels, {}).for_training(np.asarray(splits.train["label"][:]))
     remember_inputs(checkpoint.model, splits.inputs)
@@ -156,56 +158,6 @@ def training_views(inputs: InputConfig, phase: Phase) -> InputConfig | None:
     return inputs if inputs.augmentation != "none" or inputs.rotation_degrees else None
 
 
-def phase_folder(folder: Path, number: int, phase: Phase) -> Path:
-    """Checkpoints of a phase: ``checkpoints/1-head``, ``checkpoints/2-full``."""
-    return folder / f"{number + 1}-{phase.name}"
-
-
-def find_resume(folder: Path, phases: list[Phase], asked: Any) -> tuple[int, str | None]:
-    """Index of the phase to go on with, and the checkpoint in it (None: from the end of the phase before).
-
-    Args:
-        folder: the run's ``checkpoints``.
-        phases: the phases of the strategy.
-        asked: ``--resume_from_checkpoint``: nothing, ``auto`` (or ``true``), or the path of a checkpoint.
-
-    Raises:
-        UserError: the path is no checkpoint of this run.
-    """
-    if not wants_resume(asked):
-        return 0, None
-    if str(asked).lower() not in ("auto", "true"):
-        return _explicit_resume(Path(str(asked)), phases)
-    for number in reversed(range(len(phases))):
-        here = phase_folder(folder, number, phases[number])
-        last = last_checkpoint(here)
-        if (here / "finished").is_dir():
-            say(f"Going on after phase {phases[number].name!r}.")
-            return number + 1, None
-        if last:
-            say(f"Going on from {last}.")
-            return number, last
-    say("There is no checkpoint yet: starting from the beginning.")
-    return 0, None
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint of a phase: its state is written last, so one without it was cut short."""
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
-
-
-def _explicit_resume(path: Path, phases: list[Phase]) -> tuple[int, str | None]:
-    match = re.match(r"(\d+)-", path.resolve().parent.name)
-    if not path.is_dir() or not (path / "trainer_state.json").exists() or not match or int(match[1]) > len(phases):
-        raise UserError(
-            "this is no checkpoint of a run with this strategy",
-            where=f"--resume_from_checkpoint {path}",
-            fix="give RUN/checkpoints/PHASE/checkpoint-N, or auto.",
-        )
-    return int(match[1]) - 1, str(path)
-
-
 def _work(
     config: Config, phase: Phase, arguments: Any, rows: dict[str, Any], collate: Any, views: InputConfig | None
 ) -> Workload:
@@ -272,6 +224,7 @@ def _finish_phase(trainer: PhaseTrainer, folder: Path) -> None:
     """Keep the phase's best weights, which the next phase starts from; its checkpoints are needed no more."""
     trainer.save_model(str(folder / "partial"))
     if is_main_process():
+        (folder / "partial" / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nothing reads
         if trainer.fit:
             trainer.fit.save(folder / "partial")
         shutil.rmtree(folder / "finished", ignore_errors=True)

@@ -25,6 +25,7 @@ from hf_finetune.data.rows.skipped import write_skipped
 from hf_finetune.errors import UserError
 from hf_finetune.files import write_json
 from hf_finetune.strategies import check_name
+from hf_finetune.training.resume import refuse_other_run, wants_resume
 
 # Any of these says that a run stands in a folder; all of them are a run's own.
 TRACES = (
@@ -85,6 +86,7 @@ def start_run(config: Config) -> Config:
         config.training["output_dir"] = str(default_folder(config))
     check_name(config.strategy.strategy)
     _check_folder(config)
+    refuse_other_run(config)
     set_seed(int(config.training.get("seed", 42)))
     state.wait_for_everyone()  # nobody writes before everybody has looked
     return config
@@ -121,11 +123,6 @@ def open_run(config: Config, skipped: list[dict[str, Any]] | None = None) -> Non
         logger.handlers = [file]
     PartialState().wait_for_everyone()
     say(f"Run folder: {folder}")
-
-
-def wants_resume(asked: Any) -> bool:
-    """Whether ``--resume_from_checkpoint`` asks for anything."""
-    return asked not in (None, False) and str(asked).lower() != "false"
 
 
 def _keep_log() -> None:

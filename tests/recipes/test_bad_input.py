@@ -302,14 +302,18 @@ PLANS = {
     ),
     "resuming from nothing": (
         lambda c: c.text("--resume_from_checkpoint", "no/such"),
-        "no checkpoint of a run",
+        "not a checkpoint of a run",
         "auto",
     ),
-    "resuming from a file": (lambda c: c.text("--resume_from_checkpoint", c.good), "no checkpoint of a run", "auto"),
-    "resuming from a model": (lambda c: c.text("--resume_from_checkpoint", c.bert), "no checkpoint of a run", "auto"),
+    "resuming from a file": (lambda c: c.text("--resume_from_checkpoint", c.good), "not a checkpoint of a run", "auto"),
+    "resuming from a model": (
+        lambda c: c.text("--resume_from_checkpoint", c.bert),
+        "not a checkpoint of a run",
+        "auto",
+    ),
     "resuming from a phase that is not there": (
         lambda c: c.text("--resume_from_checkpoint", c.above(1, "9-full/checkpoint-1/trainer_state.json", "{}")),
-        "no checkpoint of a run",
+        "not a checkpoint of a run",
         "auto",
     ),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from hf_finetune.cli.status import run_as_script
+from hf_finetune.errors import Interrupted, UserError
 from hf_finetune.packaged import load_recipe, recipe_path
-from hf_finetune.training import Interrupted
 
 
 @pytest.fixture
@@ -173,9 +174,52 @@ def test_resuming_where_there_is_nothing_starts_from_the_beginning(checkpoints, 
     assert (tmp_path / "metrics.json").exists()
 
 
-def test_a_path_that_is_no_checkpoint_is_refused(checkpoints, text_files, tmp_path):
-    from hf_finetune.errors import UserError
+def refused(main, flags) -> UserError:
+    with pytest.raises(UserError) as caught:
+        main(flags)
+    return caught.value
 
+
+def test_a_path_that_is_not_a_checkpoint_is_refused(checkpoints, text_files, tmp_path):
     main = load_recipe(recipe_path("text-classification"))
-    with pytest.raises(UserError, match="no checkpoint of a run"):
-        main(flags_of(checkpoints, text_files, tmp_path, "--resume_from_checkpoint", str(tmp_path / "nothing")))
+    error = refused(
+        main, flags_of(checkpoints, text_files, tmp_path, "--resume_from_checkpoint", str(tmp_path / "nothing"))
+    )
+    assert error.what == "this is not a checkpoint of a run"
+
+
+def test_checkpoints_of_other_runs_and_other_settings_are_refused(checkpoints, text_files, tmp_path, stop_after):
+    main = load_recipe(recipe_path("text-classification"))
+    run, fresh = tmp_path / "run", tmp_path / "fresh"
+    begun = ["--strategy", "lp_ft", "--seed", "1"]
+    stop_after(34)
+    with pytest.raises(Interrupted):
+        main(flags_of(checkpoints, text_files, run, *begun))
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    (checkpoint,) = (run / "checkpoints" / "2-full").glob("checkpoint-*")
+    assert not list((run / "checkpoints" / "1-head" / "finished").glob("*.bin"))
+
+    resume = ["--resume_from_checkpoint", str(checkpoint)]
+    error = refused(main, flags_of(checkpoints, text_files, fresh, "--strategy", "full", *resume))
+    assert error.what.startswith(
+        f"this checkpoint belongs to another run than --output_dir {fresh}; its settings differ: "
+    )
+    assert "strategy (lp_ft, not full)" in error.what
+    assert error.fix == f"go on with that run: --output_dir {run} --resume_from_checkpoint auto."
+    assert not fresh.exists()
+    # the same settings, but a folder of its own
+    assert refused(main, flags_of(checkpoints, text_files, fresh, *begun, *resume)).what.endswith(
+        f"--output_dir {fresh}"
+    )
+    assert not fresh.exists()
+
+    error = refused(main, flags_of(checkpoints, text_files, run, "--strategy", "lp_ft", "--seed", "2", *resume))
+    assert error.what == "the run was started with other settings: seed (1, not 2)"
+    for asked in (resume, ["--resume_from_checkpoint", "auto"]):
+        error = refused(main, flags_of(checkpoints, text_files, run, "--seed", "1", "--strategy", "full", *asked))
+        assert error.what == "the run was started with other settings: strategy (lp_ft, not full)"
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+    shutil.rmtree(run / "checkpoints" / "1-head" / "finished")
+    error = refused(main, flags_of(checkpoints, text_files, run, *begun, *resume))
+    assert error.what == "the weights that phase 'full' starts from are gone"

@@ -122,7 +122,7 @@ def test_the_checkpoint_of_an_interruption_is_not_deleted(argv, tmp_path, monkey
 def test_a_checkpoint_that_was_half_written_is_passed_over(tmp_path):
     """A kill during saving leaves a folder without trainer_state.json, which is written last."""
     from hf_finetune.strategies import Phase
-    from hf_finetune.training.loop import find_resume
+    from hf_finetune.training.resume import find_resume
 
     for name in ("checkpoint-5", "checkpoint-7"):
         (tmp_path / "1-full" / name).mkdir(parents=True)
