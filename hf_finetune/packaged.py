@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,13 +32,21 @@ def fine_tune(task: str, dataset: DatasetDict | Dataset | None = None, **flags: 
     Raises:
         UserError: as on the command line.
     """
-    argv: list[str] = []
-    for key, value in flags.items():
-        if value is None:
-            continue
-        values = value if isinstance(value, (list, tuple)) else [value]
-        argv += [f"--{key}", *(str(item).lower() if isinstance(item, bool) else str(item) for item in values)]
+    argv = [word for key, value in flags.items() if value is not None for word in _flag(key, value)]
     return load_recipe(recipe_path(task))(argv, dataset)
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    """A flag with a value of Python, as the command line spells it."""
+    if isinstance(value, (list, tuple)):
+        return [f"--{name}", *map(_word, value)]
+    return [f"--{name}={_word(value)}"]
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, (dict, bool)):
+        return json.dumps(value)
+    return str(getattr(value, "value", value))  # a member of an enumeration by its value
 
 
 def recipe_path(task: str) -> Path:
