@@ -19,7 +19,7 @@ from hf_finetune.evaluation.results import evaluate
 from hf_finetune.publish import check_hub, push_run, verify, write_model_card
 from hf_finetune.report import write_report
 from hf_finetune.strategies import make_plan
-from hf_finetune.tasks import text_classification as task
+from hf_finetune.tasks.inputs.text import encoding as task
 from hf_finetune.training import start_run, train
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from hf_finetune.models import Checkpoint
 
 TASKS = {
-    "text-classification": "hf_finetune.tasks.text_classification",
-    "image-classification": "hf_finetune.tasks.image_classification",
+    "text-classification": "hf_finetune.tasks.inputs.text.encoding",
+    "image-classification": "hf_finetune.tasks.inputs.image.encoding",
 }
 
 

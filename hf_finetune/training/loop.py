@@ -27,7 +27,7 @@ from hf_finetune.models import Checkpoint, is_adapter, load_weights
 from hf_finetune.models.precision import half_precision
 from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
 from hf_finetune.tasks import Task
-from hf_finetune.tasks.long_texts import say_long_texts
+from hf_finetune.tasks.inputs.text.long_texts import say_long_texts
 from hf_finetune.tasks.outputs import restore_output
 from hf_finetune.training.arguments import is_sharded, training_arguments
 from hf_finetune.training.artifact import save_artifact

@@ -16,7 +16,8 @@ from hf_finetune.config.options import ModelConfig, StrategyConfig
 from hf_finetune.models import Checkpoint, Stage, add_lora, load_checkpoint, read_stages
 from hf_finetune.strategies import apply_phase, make_phases
 from hf_finetune.strategies.phases import Rates
-from hf_finetune.tasks import image_classification, text_classification
+from hf_finetune.tasks.inputs.image import encoding as image_classification
+from hf_finetune.tasks.inputs.text import encoding as text_classification
 
 TEXTS = ("bert", "bert-without-dropout", "distilbert", "roberta", "deberta", "modernbert")
 CLASS_TOKEN_HEADS = {*TEXTS, "vit"}  # dinov2 also reads the mean of the patches; timm pools in the last frozen stage

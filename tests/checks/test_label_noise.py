@@ -12,7 +12,8 @@ from hf_finetune.checks import label_noise
 from hf_finetune.checks.label_noise import backbone_features, check_label_noise, find_suspicious
 from hf_finetune.config import parse
 from hf_finetune.data.splits.splits import Splits
-from hf_finetune.tasks import image_classification, text_classification
+from hf_finetune.tasks.inputs.image import encoding as image_classification
+from hf_finetune.tasks.inputs.text import encoding as text_classification
 
 
 def clusters(rows: int, classes: int = 3, seed: int = 0):

@@ -12,7 +12,8 @@ from hf_finetune.config.options import ModelConfig, StrategyConfig
 from hf_finetune.errors import UserError
 from hf_finetune.models.adapters import add_lora, is_adapter, lora_targets, merge, plain_name
 from hf_finetune.models.checkpoint import Checkpoint, load_artifact, load_checkpoint
-from hf_finetune.tasks import image_classification, text_classification
+from hf_finetune.tasks.inputs.image import encoding as image_classification
+from hf_finetune.tasks.inputs.text import encoding as text_classification
 
 IDS = torch.tensor([[2, 5, 6, 7, 3], [2, 8, 9, 10, 3]])
 NAMES = ("bert", "distilbert", "deberta", "vit", "swin", "resnet", "mobilenet", "convnext", "timm-resnet", "timm-vit")

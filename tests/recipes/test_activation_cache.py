@@ -295,7 +295,7 @@ def test_nothing_is_said_or_kept_where_everything_trains(checkpoints, image_fold
 def test_epochs_take_the_views_in_turn(
     model, strategy, checkpoints, image_folder, tmp_path, monkeypatch, capsys, written, no_baseline
 ):
-    from hf_finetune.tasks.image_classification import Images
+    from hf_finetune.tasks.inputs.image.encoding import Images
 
     data, model = {"dataset_name": image_folder}, checkpoints(model)
     flags = {"augmentation": "light", "rotation_degrees": 5, "num_train_epochs": 4, "activation_views": 2}

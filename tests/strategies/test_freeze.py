@@ -12,7 +12,8 @@ from hf_finetune.config.options import ModelConfig, StrategyConfig
 from hf_finetune.models import Checkpoint, add_lora, load_checkpoint, plain_name
 from hf_finetune.strategies import apply_phase, make_phases
 from hf_finetune.strategies.phases import Rates
-from hf_finetune.tasks import image_classification, text_classification
+from hf_finetune.tasks.inputs.image import encoding as image_classification
+from hf_finetune.tasks.inputs.text import encoding as text_classification
 
 RATES = Rates(
     learning_rate=0.1, head_learning_rate=0.1, probe_learning_rate=0.1, layer_decay=1.0, epochs=1, probe_epochs=1

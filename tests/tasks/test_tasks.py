@@ -107,7 +107,7 @@ def test_an_unknown_task_lists_those_there_are():
 
 
 def test_timms_own_names_are_found_on_the_hub():
-    from hf_finetune.tasks.image_classification import _hub_name
+    from hf_finetune.tasks.inputs.image.encoding import _hub_name
 
     assert _hub_name("resnet50.a1_in1k") == "timm/resnet50.a1_in1k"
     assert _hub_name("microsoft/resnet-50") == "microsoft/resnet-50"

@@ -25,7 +25,7 @@ from hf_finetune.evaluation.prediction.labeller import (
     without_bars,
 )
 from hf_finetune.evaluation.prediction.unfinished import Unfinished, find_unfinished
-from hf_finetune.tasks.long_texts import LongTexts
+from hf_finetune.tasks.inputs.text.long_texts import LongTexts
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -22,7 +22,7 @@ from hf_finetune.files import write_json
 from hf_finetune.models import Checkpoint
 from hf_finetune.publish.verify.fresh_process import input_facts, processor_facts
 from hf_finetune.tasks import Task
-from hf_finetune.tasks.long_texts import TRUNCATE, long_text_of
+from hf_finetune.tasks.inputs.text.long_texts import TRUNCATE, long_text_of
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -18,7 +18,7 @@ from hf_finetune.data.images import image_cache
 from hf_finetune.data.images.decode import open_image, open_reduced
 from hf_finetune.data.images.image_cache import PixelStore, choose_place, open_store, source_shapes
 from hf_finetune.data.readers.image_folder import read_image_folder
-from hf_finetune.tasks import image_classification as task
+from hf_finetune.tasks.inputs.image import encoding as task
 
 LIGHT = InputConfig(augmentation="light")
 SHAPES = np.array([[2, 3, 3], [0, 0, 0], [1, 1, 3]])

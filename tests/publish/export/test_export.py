@@ -29,7 +29,8 @@ from hf_finetune.publish.export.export import export_run
 from hf_finetune.publish.export.judged_rows import JudgedRows
 from hf_finetune.publish.export.onnx_model import OnnxClassifier, write_onnx
 from hf_finetune.publish.export.onnx_readme import usage
-from hf_finetune.tasks import image_classification, text_classification
+from hf_finetune.tasks.inputs.image import encoding as image_classification
+from hf_finetune.tasks.inputs.text import encoding as text_classification
 from hf_finetune.tasks.outputs import MultiLabel
 
 FAST = {"num_train_epochs": 1, "bf16": False}

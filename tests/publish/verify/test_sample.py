@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from safetensors.torch import save_file
 
 from hf_finetune.publish.verify.sample import ROWS, _choose, _odd_images, _spread, model_facts
-from hf_finetune.tasks import image_classification
+from hf_finetune.tasks.inputs.image import encoding as image_classification
 
 
 def test_labels_and_predictions_take_turns():

@@ -8,8 +8,8 @@ from datasets import Dataset
 
 from hf_finetune.config.options import InputConfig
 from hf_finetune.errors import UserError
-from hf_finetune.tasks import text_classification as task
-from hf_finetune.tasks.long_texts import encode_pieces, long_text_of, pieces, say_long_texts, set_long_text
+from hf_finetune.tasks.inputs.text import encoding as task
+from hf_finetune.tasks.inputs.text.long_texts import encode_pieces, long_text_of, pieces, say_long_texts, set_long_text
 
 CLS, SEP = 2, 3
 WORDS = ("good", "great", "lovely", "bright", "happy", "bad", "awful", "gloomy", "dull", "sad", "the", "film", "was")

@@ -6,7 +6,7 @@ import pytest
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data import load_splits
-from hf_finetune.tasks import text_classification as task
+from hf_finetune.tasks.inputs.text import encoding as task
 
 
 @pytest.fixture

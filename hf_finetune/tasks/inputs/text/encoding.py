@@ -13,7 +13,7 @@ from hf_finetune.data.rows.texts import in_users_cache
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_checkpoint, load_settings, refuse_code
-from hf_finetune.tasks.long_texts import CHUNK, TRUNCATE, encode_pieces, long_text_of, set_long_text
+from hf_finetune.tasks.inputs.text.long_texts import CHUNK, TRUNCATE, encode_pieces, long_text_of, set_long_text
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -1,0 +1,1 @@
+"""What a row of a task holds: one folder an input."""

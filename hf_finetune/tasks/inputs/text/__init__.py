@@ -1,0 +1,1 @@
+"""One text a row, or a pair of them."""
