@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_finetune.errors import UserError
+from hf_finetune.tasks import module_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from datasets import Dataset, DatasetDict
-
-RECIPES = {
-    "text-classification": "text_classification.py",
-    "image-classification": "image_classification.py",
-}
 
 
 def fine_tune(task: str, dataset: DatasetDict | Dataset | None = None, **flags: Any) -> dict[str, dict[str, float]]:
@@ -55,11 +51,7 @@ def recipe_path(task: str) -> Path:
     Raises:
         UserError: there is no such task.
     """
-    if task not in RECIPES:
-        raise UserError(
-            f"there is no task {task!r}", where="hf-finetune train", fix=f"choose one of {', '.join(RECIPES)}."
-        )
-    return packaged("recipes") / RECIPES[task]
+    return packaged("recipes") / f"{module_name(task)}.py"
 
 
 def accelerate_config_path(name: str) -> Path:

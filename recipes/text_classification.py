@@ -19,22 +19,22 @@ from hf_finetune.evaluation.results import evaluate
 from hf_finetune.publish import check_hub, push_run, verify, write_model_card
 from hf_finetune.report import write_report
 from hf_finetune.strategies import make_plan
-from hf_finetune.tasks.inputs.text import encoding as task
+from hf_finetune.tasks.text_classification import TASK
 from hf_finetune.training import start_run, train
 
 
 def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[str, float]]:
     """Train as the flags say, or on a ``DatasetDict`` that is already in memory; returns ``metrics.json``."""
     config = start_run(parse(argv, program="text_classification.py"))
-    splits = audit(load_splits(config.data, task.KIND, dataset), config.data.on_bad_image)
-    checkpoint = task.load_model(config, splits.labels, splits.problem)
+    splits = audit(load_splits(config.data, TASK.input.name, dataset), config.data.on_bad_image)
+    checkpoint = TASK.load_model(config, splits.labels, splits.problem)
     plan = make_plan(config, checkpoint, splits)
-    check_hub(config, task, splits, plan)
-    timing = train(config, task, splits, checkpoint, plan)
-    results = evaluate(config, task, splits, plan, timing)
+    check_hub(config, TASK, splits, plan)
+    timing = train(config, TASK, splits, checkpoint, plan)
+    results = evaluate(config, TASK, splits, plan, timing)
     write_report(config.output_dir)
-    verify(config, task, splits, checkpoint)
-    write_model_card(config, task, splits, plan, results)
+    verify(config, TASK, splits, checkpoint)
+    write_model_card(config, TASK, splits, plan, results)
     push_run(config)
     return results.metrics
 

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "hf_finetune"
 LEVELS = {
-    "errors": 0, "console": 0, "files": 0, "memory": 0, "config": 1, "packaged": 1,
+    "errors": 0, "console": 0, "files": 0, "memory": 0, "config": 1, "packaged": 7,
     "data": 2, "models": 2,
     "tasks": 3, "strategies": 3, "activations": 3, "evaluation": 4, "report": 5, "training": 5, "checks": 6, "publish": 6,
     "demo": 7, "cli": 8,
@@ -30,7 +30,9 @@ def test_nothing_imports_what_stands_above_it(path):
             other = node.module.split(".")[1]
             assert LEVELS[other] <= LEVELS[own], f"{own} imports {node.module}"
             if other != own and LEVELS[other] == LEVELS[own]:
-                assert (own, other) in {("models", "data"), ("tasks", "strategies")} or LEVELS[own] < 2
+                assert (own, other) in {("models", "data"), ("tasks", "strategies"), ("demo", "packaged")} or LEVELS[
+                    own
+                ] < 2
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -14,8 +14,9 @@ from transformers import get_linear_schedule_with_warmup
 from hf_finetune.data.batching import LengthGroupedSampler
 from hf_finetune.models.precision import has_fast_bf16
 from hf_finetune.strategies import apply_phase, make_plan, parameter_groups
+from hf_finetune.tasks import get_task
 from hf_finetune.training import start_run
-from measure.rows import read, task_module
+from measure.rows import read
 from measure.sides import now
 
 
@@ -29,13 +30,15 @@ def inference_pass(**flags: Any) -> dict[str, Any]:
         ``seconds`` of the pass, ``decode_seconds`` for reading and preprocessing the rows before it, one by one, and
         the number of ``rows``. One batch is passed before the timing starts.
     """
-    task = task_module("image-classification")
+    task = get_task("image-classification")
     config, splits = read("image-classification", flags)
     config = start_run(config)
     checkpoint = task.load_model(config, splits.labels)
     plan = make_plan(config, checkpoint, splits)
     began = now()
-    sets = [task.encode(rows, checkpoint.processor) for rows in (splits.train, splits.validation) if rows is not None]
+    sets = [
+        task.input.encode(rows, checkpoint.processor) for rows in (splits.train, splits.validation) if rows is not None
+    ]
     pixels = torch.stack([rows[index]["pixel_values"] for rows in sets for index in range(len(rows))])
     decode = now() - began
     model = checkpoint.model.eval().to(device())
@@ -59,15 +62,15 @@ def bare_loop(**flags: Any) -> dict[str, Any]:
     Returns:
         ``seconds`` of the loop, and the numbers of ``rows``, ``tokens`` (without padding) and ``steps``.
     """
-    task = task_module("text-classification")
+    task = get_task("text-classification")
     config, splits = read("text-classification", flags)
     config = start_run(config)
     checkpoint = task.load_model(config, splits.labels)
     (phase,) = make_plan(config, checkpoint, splits).phases
     model, settings = checkpoint.model.to(device()), config.training
     apply_phase(model, checkpoint.stages, phase)
-    rows = task.encode(splits.train, checkpoint.processor)
-    batches = batches_of(rows, task.collator(checkpoint.processor), settings["per_device_train_batch_size"])
+    rows = task.input.encode(splits.train, checkpoint.processor)
+    batches = batches_of(rows, task.input.collator(checkpoint.processor), settings["per_device_train_batch_size"])
     groups = parameter_groups(model, checkpoint.stages, phase, settings["weight_decay"])
     optimizer = torch.optim.AdamW(groups, fused=True)
     schedule = get_linear_schedule_with_warmup(

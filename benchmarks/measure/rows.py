@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from hf_finetune.config import Config, parse
 from hf_finetune.data import Splits, audit, load_splits
+from hf_finetune.tasks import get_task
 
 
 def read(task: str, flags: dict[str, Any]) -> tuple[Config, Splits]:
     """Return the parsed configuration of these flags, and the rows that they name."""
     argv = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
     config = parse([*argv, "--output_dir", "nowhere"])
-    kind = task_module(task).KIND
+    kind = get_task(task).input.name
     return config, audit(load_splits(config.data, kind), config.data.on_bad_image)
-
-
-def task_module(task: str) -> Any:
-    """Return the module of a task: ``text-classification`` is ``hf_finetune.tasks.text_classification``."""
-    return importlib.import_module(f"hf_finetune.tasks.{task.replace('-', '_')}")

@@ -20,7 +20,7 @@ from hf_finetune.data import Splits
 from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint
 from hf_finetune.strategies import Phase, Plan, apply_phase, count_weights
-from hf_finetune.tasks import Task
+from hf_finetune.tasks.task import Task
 
 _STEPS, _WARM_UP = 4, 1
 _MOST_SECONDS = 20.0  # of measuring in a phase
@@ -102,11 +102,11 @@ def _phase_cost(
     model = checkpoint.model.to(_device())
     apply_phase(model, checkpoint.stages, phase)
     sizes, trains = count_weights(model, checkpoint.stages)
-    views = settings.views(config.inputs, phase) if task.KIND == "image" else None
+    views = settings.views(config.inputs, phase) if task.input.name == "image" else None
     sample = _sample(splits.train, _POOL * _batch_size(config))
-    collate = task.collator(checkpoint.processor)
+    collate = task.input.collator(checkpoint.processor)
     began = time.perf_counter()
-    rows = task.encode(sample, checkpoint.processor, views, "off")
+    rows = task.input.encode(sample, checkpoint.processor, views, "off")
     encoding = (time.perf_counter() - began) / len(sample)
     reset_peak_memory()
     read, step, steps = _time_steps(model, rows, collate, _chosen_batches(rows, _batch_size(config)), settings.half)

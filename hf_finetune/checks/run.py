@@ -20,14 +20,14 @@ from hf_finetune.console import say
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.strategies import make_plan
-from hf_finetune.tasks import Task
+from hf_finetune.tasks.task import Task
 
 
 def check_data(config: Config, task: Task, splits: Splits) -> tuple[list[Section], Splits]:
     """What the rows alone tell; and the splits without the images that cannot be read."""
     sections = [check_columns(config.data, splits), check_counts(splits)]
     looks = None
-    if task.KIND == "image":
+    if task.input.name == "image":
         say("Looking at the images.")
         looks = look_at(splits)
         sections.append(check_images(splits, looks, config.data.on_bad_image))
@@ -49,13 +49,13 @@ def check_model(
     if not _trainable(splits):
         return []
     checkpoint = task.load_model(config, splits.labels, splits.problem)
-    if task.KIND == "text":
+    if task.input.name == "text":
         say("Counting tokens.")
         check_lengths(next(each for each in sections if each.key == "texts"), splits, checkpoint.processor)
     say("Looking for suspicious labels.")
-    encode = partial(task.encode, processor=checkpoint.processor)
+    encode = partial(task.input.encode, processor=checkpoint.processor)
     batch_size = int(config.training.get("per_device_eval_batch_size", 64))
-    noise = check_label_noise(splits, checkpoint, encode, task.collator(checkpoint.processor), batch_size)
+    noise = check_label_noise(splits, checkpoint, encode, task.input.collator(checkpoint.processor), batch_size)
     plan = make_plan(config, checkpoint, splits)
     say("Timing a few steps.")
     return [noise, check_cost(config, task, splits, checkpoint, plan, settings)]

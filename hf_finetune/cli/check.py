@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from hf_finetune.cli.status import VerbParser
 from hf_finetune.errors import UserError
-from hf_finetune.packaged import RECIPES, recipe_path
+from hf_finetune.packaged import recipe_path
+from hf_finetune.tasks import TASKS
 
 if TYPE_CHECKING:
     from hf_finetune.checks import Finding
@@ -24,7 +25,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("task", nargs="?")
     parser.add_argument("--strict", action="store_true")
     known, rest = parser.parse_known_args(argv)
-    if known.task in (None, "-h", "--help") or (known.task not in RECIPES and {"-h", "--help"} & set(rest)):
+    if known.task in (None, "-h", "--help") or (known.task not in TASKS and {"-h", "--help"} & set(rest)):
         print(_usage())
         return
     recipe_path(known.task)  # refuses a task that there is not
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> None:
         )
     settings = _prepare(config)
     task = get_task(known.task)
-    splits = load_splits(config.data, task.KIND)
+    splits = load_splits(config.data, task.input.name)
     title = f"Check of {splits.source} for {known.task}"
     sections, readable = check_data(config, task, splits)
     try:
@@ -113,5 +114,5 @@ def _usage() -> str:
         "usage: hf-finetune check TASK [--strict] [--config FILE] [flags]\n\n"
         "Checks the data of 'hf-finetune train TASK' with the same flags, and says what training would cost. Writes\n"
         "check.html and check.json into --output_dir. Errors give status 2; with --strict warnings do as well.\n\n"
-        f"tasks: {', '.join(RECIPES)}\n\nhf-finetune check TASK --help shows the flags."
+        f"tasks: {', '.join(TASKS)}\n\nhf-finetune check TASK --help shows the flags."
     )

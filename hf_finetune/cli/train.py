@@ -11,7 +11,8 @@ from pathlib import Path
 
 from hf_finetune.cli.status import VerbParser
 from hf_finetune.errors import UserError
-from hf_finetune.packaged import RECIPES, accelerate_config_path, load_recipe, recipe_path
+from hf_finetune.packaged import accelerate_config_path, load_recipe, recipe_path
+from hf_finetune.tasks import TASKS
 
 
 def main(argv: list[str]) -> None:
@@ -27,7 +28,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--seeds", metavar="N,N,…")
     parser.add_argument("--hub_token")
     known, rest = parser.parse_known_args(argv)
-    if known.task in (None, "-h", "--help") or (known.task not in RECIPES and {"-h", "--help"} & set(rest)):
+    if known.task in (None, "-h", "--help") or (known.task not in TASKS and {"-h", "--help"} & set(rest)):
         print(_usage())
         return
     recipe = recipe_path(known.task)
@@ -111,5 +112,5 @@ def _usage() -> str:
     return (
         "usage: hf-finetune train TASK [--accelerate_config NAME|PATH [--num_processes N]] [--seeds N,N,…] [--config FILE] "
         "[flags]\n\n"
-        f"tasks: {', '.join(RECIPES)}\n\nhf-finetune train TASK --help shows the flags."
+        f"tasks: {', '.join(TASKS)}\n\nhf-finetune train TASK --help shows the flags."
     )

@@ -51,11 +51,11 @@ def evaluate_again(
     if file or folder:
         data = replace(config.data, **_SOURCES | {"train_file": file, "train_dir": folder})
         name, source = "test", str(file or folder)
-        split = load_labelled(data, task.KIND, about["labels"], about["problem"])
-        split = audit_images(split, source) if task.KIND == "image" else split
+        split = load_labelled(data, task.input.name, about["labels"], about["problem"])
+        split = audit_images(split, source) if task.input.name == "image" else split
     else:
-        splits = load_splits(_same_rows(config, run), task.KIND)
-        if task.KIND == "image":
+        splits = load_splits(_same_rows(config, run), task.input.name)
+        if task.input.name == "image":
             splits = audit(splits, config.data.on_bad_image)
         name = "validation" if splits.test is None else "test"
         split, source = getattr(splits, name), about["source"]

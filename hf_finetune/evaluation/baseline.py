@@ -17,8 +17,8 @@ from hf_finetune.data.splits.stream import Stream
 from hf_finetune.evaluation.features import head_inputs
 from hf_finetune.evaluation.metrics import metrics_of
 from hf_finetune.models.precision import half_precision, precision
-from hf_finetune.tasks import Task
 from hf_finetune.tasks.outputs import Output, restore_output
+from hf_finetune.tasks.task import Task
 
 MOST_ROWS = 20_000  # training rows that it learns from
 _MOST_TERMS = 200_000
@@ -58,14 +58,14 @@ def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Ba
     if len(np.unique(labels[rows], axis=0)) < 2:
         return None
     parts = {"train": splits.train.select(rows)} | {n: s for n, s in splits.items() if n in ("validation", judged)}
-    make = _text_features if task.KIND == "text" else _image_features
+    make = _text_features if task.input.name == "text" else _image_features
     features = make(config, task, splits, parts)
     if features is None:
         return None
     some = "" if len(rows) == len(labels) else f" on {len(rows):,} of the {len(labels):,} training rows"
     output = restore_output(splits.problem, splits.labels, {})
     linear = output.LINEAR_MODEL
-    name = f"tf-idf and {linear}{some}" if task.KIND == "text" else f"{linear} on the untouched backbone{some}"
+    name = f"tf-idf and {linear}{some}" if task.input.name == "text" else f"{linear} on the untouched backbone{some}"
     held_out = "validation" if "validation" in parts else None
     output, answer = _fitted(output, splits, labels[rows], features, held_out)
     return Baseline(name, output, answer(features[judged]))
@@ -108,8 +108,8 @@ def _image_features(config: Config, task: Task, splits: Splits, parts: dict[str,
     asked = precision() | config.training
     half = half_precision(bf16=bool(asked.get("bf16")), fp16=bool(asked.get("fp16")))
     size = int(config.training["per_device_eval_batch_size"])
-    rows = {name: task.encode(split, checkpoint.processor) for name, split in parts.items()}
-    work = Workload("the baseline", rows, task.collator(checkpoint.processor), 1, half, size)
+    rows = {name: task.input.encode(split, checkpoint.processor) for name, split in parts.items()}
+    work = Workload("the baseline", rows, task.input.collator(checkpoint.processor), 1, half, size)
     kept = cache_activations(config.cache, checkpoint, work)
     found = {name: head_inputs(checkpoint.model, len(splits.labels), kept, name, size) for name in parts}
     if any(each is None for each in found.values()):

@@ -24,8 +24,8 @@ from hf_finetune.evaluation.prediction.forward import predict_rows
 from hf_finetune.files import public_name, write_json
 from hf_finetune.models import Checkpoint, Stage, is_adapter, load_artifact, read_stages
 from hf_finetune.strategies import Plan
-from hf_finetune.tasks import Task
 from hf_finetune.tasks.outputs import output_of
+from hf_finetune.tasks.task import Task
 
 
 @dataclass
@@ -56,13 +56,13 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
     began = time.perf_counter()
     folder = config.output_dir / "model"
     trust = config.model.trust_remote_code
-    model = load_artifact(folder, task.AUTO_CLASS, trust_remote_code=trust)
-    processor = task.load_processor(str(folder), trust_remote_code=trust)
+    model = load_artifact(folder, task.auto_class, trust_remote_code=trust)
+    processor = task.input.load_processor(str(folder), trust_remote_code=trust)
     held_out = {name: split for name, split in splits.items() if name != "train"}
-    rows = {name: task.encode(split, processor) for name, split in held_out.items()}
+    rows = {name: task.input.encode(split, processor) for name, split in held_out.items()}
     size = config.training["per_device_eval_batch_size"]
     kept = _keep(
-        config, plan, model, processor, Workload("the evaluation", rows, task.collator(processor), 1, None, size)
+        config, plan, model, processor, Workload("the evaluation", rows, task.input.collator(processor), 1, None, size)
     )
     output = output_of(model.config)
     answers: dict[str, Judged] = {}
@@ -170,7 +170,7 @@ def described_run(config: Config, task: Task, splits: Splits, plan: Plan, model:
     stages = read_stages(base)
     sizes = [_weights(base, stage) for stage in stages]
     return {
-        "task": task.NAME,
+        "task": task.name,
         "problem": splits.problem,
         "labels": splits.labels,
         "checkpoint": public_name(str(config.model.model_name_or_path)),

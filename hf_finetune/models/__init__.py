@@ -10,7 +10,6 @@ from hf_finetune.models.checkpoint import (
     logit_layer,
     rescale_head,
     set_head_bias,
-    task_name,
 )
 from hf_finetune.models.refusals import refuse_code
 from hf_finetune.models.stages import Stage, find_stage, read_stages, trunk_depth
@@ -33,6 +32,5 @@ __all__ = [
     "rescale_head",
     "set_head_bias",
     "stage_lookup",
-    "task_name",
     "trunk_depth",
 ]

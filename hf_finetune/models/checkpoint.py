@@ -256,24 +256,6 @@ def _wrong_kind(settings: PreTrainedConfig, auto_class: str, name: str) -> UserE
     )
 
 
-def task_name(settings: PreTrainedConfig) -> str:
-    """Return the task of a fine-tuned model, by the class that its configuration names.
-
-    Raises:
-        UserError: this package has no such task.
-    """
-    known = getattr(settings, "mlp_head_on", None) or " ".join(getattr(settings, "architectures", None) or [])
-    if "ForImageClassification" in known or hasattr(settings, "pretrained_cfg"):
-        return "image-classification"
-    if "ForSequenceClassification" in known:
-        return "text-classification"
-    raise UserError(
-        f"the model is not a text or image classifier ({known or settings.model_type})",
-        where="RUN_OR_MODEL",
-        fix="give a fine-tuned model.",
-    )
-
-
 def save_mlp_head_code(model: PreTrainedModel, folder: Path) -> None:
     """Write the Python module with which an MLP head loads without this package; do nothing for other models."""
     base_name = getattr(model.config, "mlp_head_on", None)

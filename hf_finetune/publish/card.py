@@ -16,7 +16,7 @@ from hf_finetune.evaluation.results import Results
 from hf_finetune.files import is_on_hub, public_name
 from hf_finetune.publish.card_figures import draw_figures
 from hf_finetune.strategies import Plan
-from hf_finetune.tasks import Task
+from hf_finetune.tasks.task import Task
 
 # Figures of the card, and what its metadata calls those that the Hub knows.
 SHOWN = (
@@ -56,7 +56,7 @@ def model_card(
     card = ModelCardData(
         license=config.run.license,
         library_name="peft" if _adapter_only(config) else "transformers",
-        pipeline_tag=task.NAME,
+        pipeline_tag=task.name,
         tags=["hf-finetune", *(["timm"] if base.startswith("timm/") else [])],
         base_model=base if is_on_hub(str(config.model.model_name_or_path)) else None,
         datasets=[data] if is_on_hub(str(config.data.dataset_name or "")) else None,
@@ -79,7 +79,7 @@ def _eval_results(task: Task, data: str, results: Results) -> list[Any]:
     scores = results.metrics.get(results.judged, {})
     return [
         EvalResult(
-            task_type=task.NAME,
+            task_type=task.name,
             dataset_type=data if "/" in data else data.lower().replace(" ", "-"),
             dataset_name=data,
             dataset_split=results.judged,
@@ -111,7 +111,7 @@ def _sections(
     link = f"[{base}](https://huggingface.co/{base})" if "/" in base else base
     sections = [
         f"# {name}",
-        f"{link} fine-tuned for {task.NAME} on {data}: {_labels(splits)}, {counts} rows.",
+        f"{link} fine-tuned for {task.name} on {data}: {_labels(splits)}, {counts} rows.",
         "## Results",
         _results_table(results),
         *(f"![{words}]({name})" for name, words in images.items()),
@@ -175,7 +175,7 @@ def _limits(splits: Splits, results: Results) -> list[str]:
 
 def _widget(task: Task, splits: Splits) -> list[dict[str, str]] | None:
     """Examples for the Hub's page; never rows of the user's."""
-    if task.KIND == "image":
+    if task.input.name == "image":
         return [{"src": SAMPLE_IMAGE, "example_title": "Tiger"}]
     if "text_pair" in splits.inputs.values():
         return None
@@ -247,21 +247,21 @@ def _usage(config: Config, task: Task, name: str, splits: Splits) -> str:
     if _adapter_only(config):
         return (
             "```python\nfrom peft import PeftModel\n"
-            f"from transformers import AutoConfig, {task.AUTO_CLASS}\n\n"
+            f"from transformers import AutoConfig, {task.auto_class}\n\n"
             f'config = AutoConfig.from_pretrained("{repo}")\n'
-            f'base = {task.AUTO_CLASS}.from_pretrained(\n    "{public_name(str(config.model.model_name_or_path))}", '
+            f'base = {task.auto_class}.from_pretrained(\n    "{public_name(str(config.model.model_name_or_path))}", '
             "config=config, ignore_mismatched_sizes=True\n)\n"
             f'model = PeftModel.from_pretrained(base, "{repo}").eval()\n```'
         )
     trust = ", trust_remote_code=True" if config.model.head_hidden_size else ""
     pairs = "text_pair" in splits.inputs.values()
     text = '{"text": "Some text.", "text_pair": "Another."}' if pairs else '"Some text."'
-    sample = f"{text}, truncation=True" if task.KIND == "text" else '"image.jpg"'
+    sample = f"{text}, truncation=True" if task.input.name == "text" else '"image.jpg"'
     if splits.problem == MULTI:
         sample += ", top_k=None"
     elif splits.problem == REGRESSION:
         sample += ', function_to_apply="none"'
     return (
-        f'```python\nfrom transformers import pipeline\n\nclassify = pipeline("{task.NAME}", model="{repo}"{trust})\n'
+        f'```python\nfrom transformers import pipeline\n\nclassify = pipeline("{task.name}", model="{repo}"{trust})\n'
         f"print(classify({sample}))\n```"
     )

@@ -55,7 +55,7 @@ CSS = """
 
 def text_boxes(labeller: Labeller) -> dict[str, str]:
     """The user's name of each text → ``text`` or ``text_pair``: a box each. Empty for images."""
-    if labeller.task.KIND == "image":
+    if labeller.task.input.name == "image":
         return {}
     columns = labeller.input_columns or {"text": ["text"]}
     return {name: standard for standard, names in columns.items() for name in names}
@@ -121,7 +121,7 @@ def build_page(labeller: Labeller, name: str) -> Any:
         except UserError as error:
             raise gradio.Error(error.what, print_exception=False) from error
 
-    title = f"{name}: {labeller.task.NAME.replace('-', ' ')}"
+    title = f"{name}: {labeller.task.name.replace('-', ' ')}"
     with gradio.Blocks(title=title, analytics_enabled=False, delete_cache=(60, KEEP_SECONDS)) as page:
         gradio.HTML(render_title(title), padding=False)
         if boxes:

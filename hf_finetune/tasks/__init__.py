@@ -1,60 +1,63 @@
-"""What a task is: preprocessing, collator, model class. One module a task; all have the shape of :class:`Task`."""
+"""The one table of tasks. It imports neither torch nor transformers: a task's module does, when it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any
 
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from hf_finetune.tasks.task import Task
 
-    from hf_finetune.config import Config
-    from hf_finetune.config.options import InputConfig
-    from hf_finetune.models import Checkpoint
-
-TASKS = {
-    "text-classification": "hf_finetune.tasks.inputs.text.encoding",
-    "image-classification": "hf_finetune.tasks.inputs.image.encoding",
-}
+# Pipeline tags of the Hub. The module and the recipe of "text-classification" are called text_classification.
+TASKS = ("text-classification", "image-classification")
 
 
-class Task(Protocol):
-    """The shape of a task module."""
+def module_name(task: str) -> str:
+    """Return what the module of a task and its recipe file are called, without ``.py``.
 
-    NAME: str  # the pipeline tag of the Hub
-    KIND: Literal["text", "image"]  # what a row holds
-    AUTO_CLASS: str  # the class of transformers that has the right head
-
-    def load_model(self, config: Config, labels: list[str], problem: str = "single_label_classification") -> Checkpoint:
-        """The checkpoint with a fresh head and its preprocessing."""
-
-    def load_processor(self, name: str, **options: Any) -> Any:
-        """The preprocessing of a checkpoint or of a saved model."""
-
-    def encode(
-        self, split: Dataset, processor: Any, views: InputConfig | None = None, image_cache: str | None = None
-    ) -> Any:
-        """Model inputs of a split, row by row: a map-style data set of dictionaries with ``labels`` where there are any.
-
-        Of a ``Stream`` it is the same stream, which knows how to encode its rows when they are read.
-
-        ``views`` asks for random views of the rows, in training; without it the inputs are those of ``pipeline()``.
-        ``image_cache`` says where the decoded images of rows that are read more than once are kept.
-        """
-
-    def collator(self, processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
-        """What makes a batch of such rows."""
+    Raises:
+        UserError: there is no such task.
+    """
+    if task not in TASKS:
+        raise UserError(f"there is no task {task!r}", where="TASK", fix=f"choose one of {', '.join(TASKS)}.")
+    return task.replace("-", "_")
 
 
 def get_task(name: str) -> Task:
-    """The task of this name.
+    """Return the task of this name.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such task.
     """
-    if name not in TASKS:
-        raise UserError(f"there is no task {name!r}", where="TASK", fix=f"choose one of {', '.join(TASKS)}.")
-    return cast(Task, import_module(TASKS[name]))
+    task: Task = import_module(f"hf_finetune.tasks.{module_name(name)}").TASK
+    return task
+
+
+def task_of_model(settings: Any) -> Task:
+    """Return the task of a fine-tuned model, by the class that its configuration names.
+
+    Args:
+        settings: the ``PreTrainedConfig`` of the model.
+
+    Raises:
+        UserError: it is a model of no task that this package has.
+    """
+    import transformers
+
+    own = getattr(settings, "mlp_head_on", None)
+    named = {own} if own else set(getattr(settings, "architectures", None) or [])
+    for task in map(get_task, TASKS):
+        listed = getattr(transformers, task.auto_class)._model_mapping._model_mapping
+        classes = {name for names in listed.values() for name in ([names] if isinstance(names, str) else names)}
+        if named & classes or task.auto_class in (getattr(settings, "auto_map", None) or {}):
+            return task
+        # A model of timm that was never fine-tuned here names no class.
+        if hasattr(settings, "pretrained_cfg") and settings.model_type in listed:
+            return task
+    raise UserError(
+        f"this is no classifier ({' '.join(named) or settings.model_type})",
+        where="RUN_OR_MODEL",
+        fix="name a fine-tuned model.",
+    )

@@ -26,9 +26,9 @@ from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint, is_adapter, load_weights
 from hf_finetune.models.precision import half_precision
 from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
-from hf_finetune.tasks import Task
 from hf_finetune.tasks.inputs.text.long_texts import say_long_texts
 from hf_finetune.tasks.outputs import restore_output
+from hf_finetune.tasks.task import Task
 from hf_finetune.training.arguments import is_sharded, training_arguments
 from hf_finetune.training.artifact import save_artifact
 from hf_finetune.training.callbacks import SetEpoch, StopOnSignal
@@ -64,7 +64,9 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     output = restore_output(splits.problem, splits.labels, {}).for_training(np.asarray(splits.train["label"][:]))
     remember_inputs(checkpoint.model, splits.inputs)
     output.start(checkpoint.model, config, splits)
-    validation = None if splits.validation is None else task.encode(splits.validation, checkpoint.processor, None, keep)
+    validation = (
+        None if splits.validation is None else task.input.encode(splits.validation, checkpoint.processor, None, keep)
+    )
     arguments = [
         training_arguments(
             config, phase, phase_folder(folder, number, phase), output.METRICS, validates=validation is not None
@@ -72,7 +74,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         for number, phase in enumerate(plan.phases)
     ]
     held_out = {} if validation is None else {"validation": validation}
-    collate = task.collator(checkpoint.processor)
+    collate = task.input.collator(checkpoint.processor)
     shared: dict[str, Any] = {
         "compute_metrics": metric_function(
             output, config.run.metric, evaluation_order(validation, arguments[0].length_column_name)
@@ -102,8 +104,10 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         began = time.perf_counter()
         apply_phase(checkpoint.model, checkpoint.stages, phase)
         show_phase(checkpoint.model, checkpoint.stages, phase)
-        views = training_views(config.inputs, phase) if task.KIND == "image" else None  # texts are read as they are
-        train_rows = task.encode(splits.train, checkpoint.processor, views, "off" if views is None else keep)
+        views = (
+            training_views(config.inputs, phase) if task.input.name == "image" else None
+        )  # texts are read as they are
+        train_rows = task.input.encode(splits.train, checkpoint.processor, views, "off" if views is None else keep)
         if number == start:
             for name, split in {"training": train_rows, **held_out}.items():
                 say_long_texts(name, split, checkpoint.processor)
@@ -111,8 +115,10 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         kept = cache_activations(
             config.cache, checkpoint, _work(config, phase, arguments[number], rows, collate, views)
         )
-        if task.KIND == "image" and views is None and kept.rows["train"] is train_rows:  # read more than once after all
-            kept.rows["train"] = task.encode(splits.train, checkpoint.processor, None, keep)
+        if (
+            task.input.name == "image" and views is None and kept.rows["train"] is train_rows
+        ):  # read more than once after all
+            kept.rows["train"] = task.input.encode(splits.train, checkpoint.processor, None, keep)
         here = resume if number == start else None
         with kept.replaying():
             trainer = _train_phase(config, phase, arguments[number], here, checkpoint.model, kept, shared)
@@ -242,8 +248,8 @@ def _logits_only(logits: Any, labels: Any) -> Any:
 def _mixup(config: Config, task: Task, splits: Splits) -> Any:
     if not (config.inputs.mixup or config.inputs.cutmix):
         return None
-    if task.KIND != "image" or splits.problem != SINGLE:
-        what = "texts" if task.KIND != "image" else "labels that are not one class a row"
+    if task.input.name != "image" or splits.problem != SINGLE:
+        what = "texts" if task.input.name != "image" else "labels that are not one class a row"
         raise UserError(f"{what} cannot be mixed", where="--mixup, --cutmix", fix="leave the flags out.")
     from timm.data import Mixup
 

@@ -16,8 +16,7 @@ from hf_finetune.config.options import ModelConfig, StrategyConfig
 from hf_finetune.models import Checkpoint, Stage, add_lora, load_checkpoint, read_stages
 from hf_finetune.strategies import apply_phase, make_phases
 from hf_finetune.strategies.phases import Rates
-from hf_finetune.tasks.inputs.image import encoding as image_classification
-from hf_finetune.tasks.inputs.text import encoding as text_classification
+from hf_finetune.tasks import image_classification, text_classification
 
 TEXTS = ("bert", "bert-without-dropout", "distilbert", "roberta", "deberta", "modernbert")
 CLASS_TOKEN_HEADS = {*TEXTS, "vit"}  # dinov2 also reads the mean of the patches; timm pools in the last frozen stage
@@ -33,10 +32,10 @@ def fresh(checkpoints):
 
     def get(name: str) -> Checkpoint:
         if name not in loaded:
-            task = text_classification if name in TEXTS else image_classification
+            task = text_classification.TASK if name in TEXTS else image_classification.TASK
             settings = ModelConfig(model_name_or_path=checkpoints(name))
             torch.manual_seed(0)
-            loaded[name] = load_checkpoint(settings, task.AUTO_CLASS, ["a", "b", "c"], None)
+            loaded[name] = load_checkpoint(settings, task.auto_class, ["a", "b", "c"], None)
             for module in loaded[name].model.modules():
                 if isinstance(
                     module, nn.Conv2d

@@ -15,11 +15,11 @@ from torch import nn
 from hf_finetune.activations.cache import Workload, _probes, _stores
 from hf_finetune.activations.cut import find_cut, frozen_depth
 from hf_finetune.activations.fingerprint import hash_prefix, hash_rows
+from hf_finetune.config.options import ModelConfig
 from hf_finetune.data.readers.image_folder import read_image_folder
 from hf_finetune.strategies import apply_phase, make_phases
 from hf_finetune.strategies.phases import Rates
-from hf_finetune.tasks.inputs.image import encoding as image_classification
-from hf_finetune.tasks.inputs.text import encoding as text_classification
+from hf_finetune.tasks import image_classification, text_classification
 
 RATES = Rates(
     learning_rate=0.1, head_learning_rate=0.1, probe_learning_rate=0.1, layer_decay=1.0, epochs=1, probe_epochs=1
@@ -29,9 +29,7 @@ SENTENCES = [f"the film was {word} and the plot {'very ' * (i % 4)}dull" for i, 
 
 def checkpoint_of(task, name: str, labels: tuple[str, ...] = ("a", "b", "c"), size: int | None = None, hidden=None):
     settings = SimpleNamespace(
-        model=SimpleNamespace(
-            model_name_or_path=name, model_revision="main", trust_remote_code=False, head_hidden_size=hidden
-        ),
+        model=ModelConfig(name, head_hidden_size=hidden),
         inputs=SimpleNamespace(image_size=size, max_length=None, long_text="truncate"),
     )
     return task.load_model(settings, list(labels))
@@ -42,8 +40,8 @@ def name_of(task, checkpoint, split, strategy: str = "freeze:1", half=None, view
     apply_phase(checkpoint.model, checkpoint.stages, make_phases(strategy, checkpoint.stages, RATES)[0])
     work = Workload(
         "test",
-        {"train": task.encode(split, checkpoint.processor)},
-        task.collator(checkpoint.processor),
+        {"train": task.input.encode(split, checkpoint.processor)},
+        task.input.collator(checkpoint.processor),
         1,
         half,
         8,
@@ -77,9 +75,9 @@ def folder(image_folder, tmp_path):
 def test_texts(checkpoints, texts):
     def name(model="bert", rows=None, change=lambda model: None, **options):
         labels, hidden = options.pop("names", ("a", "b", "c")), options.pop("hidden", None)
-        checkpoint = checkpoint_of(text_classification, checkpoints(model), labels, hidden=hidden)
+        checkpoint = checkpoint_of(text_classification.TASK, checkpoints(model), labels, hidden=hidden)
         change(checkpoint.model)
-        return name_of(text_classification, checkpoint, rows or texts(), **options)
+        return name_of(text_classification.TASK, checkpoint, rows or texts(), **options)
 
     def add(parameter: str):
         return lambda model: model.get_parameter(parameter).data.view(-1)[-1].add_(1e-3)
@@ -123,9 +121,9 @@ def test_images(model, checkpoints, folder):
             options.pop("size", None),
             options.pop("hidden", None),
         )
-        checkpoint = checkpoint_of(image_classification, checkpoints(model), labels, size, hidden)
+        checkpoint = checkpoint_of(image_classification.TASK, checkpoints(model), labels, size, hidden)
         change(checkpoint)
-        return name_of(image_classification, checkpoint, rows or read_image_folder(folder), **options)
+        return name_of(image_classification.TASK, checkpoint, rows or read_image_folder(folder), **options)
 
     def move_statistics(checkpoint):
         next(m for m in checkpoint.model.modules() if isinstance(m, nn.BatchNorm2d)).running_var[0] += 1e-3
@@ -166,12 +164,19 @@ def test_images(model, checkpoints, folder):
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_weight_and_buffer_of_the_frozen_stages_changes_the_name(name, checkpoints, folder, texts):
     is_text = (Path(checkpoints(name)) / "tokenizer.json").exists()
-    task, rows = (text_classification, texts()) if is_text else (image_classification, read_image_folder(folder))
+    task, rows = (
+        (text_classification.TASK, texts()) if is_text else (image_classification.TASK, read_image_folder(folder))
+    )
     checkpoint = checkpoint_of(task, checkpoints(name))
     apply_phase(checkpoint.model, checkpoint.stages, make_phases("freeze:1", checkpoint.stages, RATES)[0])
     depth = frozen_depth(checkpoint.model, checkpoint.stages)
     work = Workload(
-        "test", {"train": task.encode(rows, checkpoint.processor)}, task.collator(checkpoint.processor), 1, None, 8
+        "test",
+        {"train": task.input.encode(rows, checkpoint.processor)},
+        task.input.collator(checkpoint.processor),
+        1,
+        None,
+        8,
     )
     cut = find_cut(checkpoint.model, checkpoint.stages, depth, _probes(work))
     seen = {hash_prefix(cut, checkpoint.stages, depth)}

@@ -12,8 +12,7 @@ from hf_finetune.checks import label_noise
 from hf_finetune.checks.label_noise import backbone_features, check_label_noise, find_suspicious
 from hf_finetune.config import parse
 from hf_finetune.data.splits.splits import Splits
-from hf_finetune.tasks.inputs.image import encoding as image_classification
-from hf_finetune.tasks.inputs.text import encoding as text_classification
+from hf_finetune.tasks import image_classification, text_classification
 
 
 def clusters(rows: int, classes: int = 3, seed: int = 0):
@@ -59,10 +58,12 @@ def text_splits(words: list[str], labels: list[int]) -> Splits:
 
 def run(splits, checkpoints):
     config = parse(["--model_name_or_path", checkpoints("bert"), "--dataset_name", "x"])
-    checkpoint = text_classification.load_model(config, splits.labels)
+    checkpoint = text_classification.TASK.load_model(config, splits.labels)
     before = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
-    encode = lambda split: text_classification.encode(split, checkpoint.processor)  # noqa: E731
-    section = check_label_noise(splits, checkpoint, encode, text_classification.collator(checkpoint.processor), 8)
+    encode = lambda split: text_classification.TASK.input.encode(split, checkpoint.processor)  # noqa: E731
+    section = check_label_noise(
+        splits, checkpoint, encode, text_classification.TASK.input.collator(checkpoint.processor), 8
+    )
     assert all((before[name] == value).all() for name, value in checkpoint.model.state_dict().items())
     assert not any(module._forward_hooks for module in checkpoint.model.modules())
     return section
@@ -117,9 +118,9 @@ def test_features_of_images_are_a_vector_a_row(name, width, checkpoints, image_f
 
     rows = read_image_folder(Path(image_folder, "validation"))
     config = parse(["--model_name_or_path", checkpoints(name), "--dataset_name", "x"])
-    checkpoint = image_classification.load_model(config, ["a", "b", "c"])
-    inputs = image_classification.encode(rows, checkpoint.processor)
-    collate = image_classification.collator(checkpoint.processor)
+    checkpoint = image_classification.TASK.load_model(config, ["a", "b", "c"])
+    inputs = image_classification.TASK.input.encode(rows, checkpoint.processor)
+    collate = image_classification.TASK.input.collator(checkpoint.processor)
     one, other = (backbone_features(checkpoint, inputs, collate, size) for size in (5, 12))
     assert one.shape == (12, width)
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

@@ -12,8 +12,7 @@ from hf_finetune.config.options import ModelConfig, StrategyConfig
 from hf_finetune.errors import UserError
 from hf_finetune.models.adapters import add_lora, is_adapter, lora_targets, merge, plain_name
 from hf_finetune.models.checkpoint import Checkpoint, load_artifact, load_checkpoint
-from hf_finetune.tasks.inputs.image import encoding as image_classification
-from hf_finetune.tasks.inputs.text import encoding as text_classification
+from hf_finetune.tasks import image_classification, text_classification
 
 IDS = torch.tensor([[2, 5, 6, 7, 3], [2, 8, 9, 10, 3]])
 NAMES = ("bert", "distilbert", "deberta", "vit", "swin", "resnet", "mobilenet", "convnext", "timm-resnet", "timm-vit")
@@ -26,9 +25,9 @@ def fresh(checkpoints):
 
     def get(name: str, hidden: int | None = None) -> Checkpoint:
         if (name, hidden) not in loaded:
-            task = text_classification if name in ("bert", "distilbert", "deberta") else image_classification
+            task = text_classification.TASK if name in ("bert", "distilbert", "deberta") else image_classification.TASK
             settings = ModelConfig(model_name_or_path=checkpoints(name), head_hidden_size=hidden)
-            loaded[name, hidden] = load_checkpoint(settings, task.AUTO_CLASS, ["a", "b", "c"], None)
+            loaded[name, hidden] = load_checkpoint(settings, task.auto_class, ["a", "b", "c"], None)
             for module in loaded[name, hidden].model.modules():
                 if isinstance(
                     module, nn.Conv2d
@@ -232,10 +231,12 @@ def test_merging_gives_an_ordinary_model_with_the_same_logits(name, fresh):
     assert not is_adapter(merged)
 
 
-@pytest.mark.parametrize(("name", "task"), [("bert", text_classification), ("timm-resnet", image_classification)])
+@pytest.mark.parametrize(
+    ("name", "task"), [("bert", text_classification.TASK), ("timm-resnet", image_classification.TASK)]
+)
 def test_a_saved_adapter_includes_its_head_and_loads_unchanged(name, task, fresh, tmp_path):
     settings = ModelConfig(model_name_or_path=fresh(name).name)
-    checkpoint = load_checkpoint(settings, task.AUTO_CLASS, ["a", "b", "c"], None)
+    checkpoint = load_checkpoint(settings, task.auto_class, ["a", "b", "c"], None)
     model = add_lora(checkpoint, StrategyConfig()).model
     with torch.no_grad():
         for parameter in model.parameters():
@@ -244,7 +245,7 @@ def test_a_saved_adapter_includes_its_head_and_loads_unchanged(name, task, fresh
         want = model.eval()(**inputs_of(model)).logits
     model.save_pretrained(tmp_path)
     model.get_base_model().config.save_pretrained(tmp_path)
-    again = load_artifact(tmp_path, task.AUTO_CLASS)
+    again = load_artifact(tmp_path, task.auto_class)
     with torch.no_grad():
         torch.testing.assert_close(again(**inputs_of(again)).logits, want, rtol=1e-4, atol=1e-5)
     assert again.get_base_model().config.id2label == {0: "a", 1: "b", 2: "c"}

@@ -19,10 +19,9 @@ from torch import nn
 from hf_finetune.config.options import ModelConfig
 from hf_finetune.errors import UserError
 from hf_finetune.models.checkpoint import load_artifact, load_checkpoint, load_settings, save_mlp_head_code
-from hf_finetune.tasks.inputs.image import encoding as image_classification
-from hf_finetune.tasks.inputs.text import encoding as text_classification
+from hf_finetune.tasks import image_classification, text_classification
 
-TEXT, IMAGE = text_classification.AUTO_CLASS, image_classification.AUTO_CLASS
+TEXT, IMAGE = text_classification.TASK.auto_class, image_classification.TASK.auto_class
 TEXTS = ("bert", "distilbert", "roberta", "deberta", "modernbert")
 IMAGES = (
     "resnet",

@@ -73,8 +73,8 @@ def test_strategies_train_what_they_say(strategy, task, name, checkpoints, text_
         strategy = "freeze:layer2"
     data = text_flags if task == "text-classification" else image_flags
     run(task, checkpoints(name), data, tmp_path, "--strategy", strategy, "--merge_adapter")
-    trained = load_artifact(tmp_path / "model", get_task(task).AUTO_CLASS).state_dict()
-    original = load_artifact(checkpoints(name), get_task(task).AUTO_CLASS).state_dict() if name == "bert" else None
+    trained = load_artifact(tmp_path / "model", get_task(task).auto_class).state_dict()
+    original = load_artifact(checkpoints(name), get_task(task).auto_class).state_dict() if name == "bert" else None
     if original is None:
         from transformers import AutoModelForImageClassification
 

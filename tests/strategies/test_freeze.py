@@ -12,8 +12,7 @@ from hf_finetune.config.options import ModelConfig, StrategyConfig
 from hf_finetune.models import Checkpoint, add_lora, load_checkpoint, plain_name
 from hf_finetune.strategies import apply_phase, make_phases
 from hf_finetune.strategies.phases import Rates
-from hf_finetune.tasks.inputs.image import encoding as image_classification
-from hf_finetune.tasks.inputs.text import encoding as text_classification
+from hf_finetune.tasks import image_classification, text_classification
 
 RATES = Rates(
     learning_rate=0.1, head_learning_rate=0.1, probe_learning_rate=0.1, layer_decay=1.0, epochs=1, probe_epochs=1
@@ -31,9 +30,9 @@ def fresh(checkpoints):
 
     def get(name: str) -> Checkpoint:
         if name not in loaded:
-            task = text_classification if name == "bert" else image_classification
+            task = text_classification.TASK if name == "bert" else image_classification.TASK
             settings = ModelConfig(model_name_or_path=checkpoints(name))
-            checkpoint = load_checkpoint(settings, task.AUTO_CLASS, ["a", "b", "c"], None)
+            checkpoint = load_checkpoint(settings, task.auto_class, ["a", "b", "c"], None)
             for module in checkpoint.model.modules():
                 if isinstance(module, nn.Dropout):
                     module.p = 0.5

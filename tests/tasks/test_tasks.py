@@ -26,9 +26,9 @@ def test_texts_are_cut_where_the_positions_end(name, limit, checkpoints):
     """RoBERTa counts positions from behind the padding id: of 66 positions 64 can be read."""
     task = get_task("text-classification")
     checkpoint = task.load_model(config(checkpoints(name)), ["a", "b"])
-    rows = task.encode(TEXTS, checkpoint.processor)
+    rows = task.input.encode(TEXTS, checkpoint.processor)
     assert rows["length"] == [4, limit]
-    batch = task.collator(checkpoint.processor)([rows[0], rows[1]])
+    batch = task.input.collator(checkpoint.processor)([rows[0], rows[1]])
     assert batch["input_ids"].shape == (2, limit)
     assert batch["labels"].tolist() == [1, 0]
     assert "length" not in batch
@@ -48,7 +48,7 @@ def test_batches_are_padded_to_a_multiple_of_8(checkpoints):
     task = get_task("text-classification")
     checkpoint = task.load_model(config(checkpoints("bert")), ["a", "b"])
     short = TEXTS.select([0])
-    batch = task.collator(checkpoint.processor)(list(task.encode(short, checkpoint.processor)))
+    batch = task.input.collator(checkpoint.processor)(list(task.input.encode(short, checkpoint.processor)))
     assert batch["input_ids"].shape == (1, 8)
     assert batch["attention_mask"].sum() == 4
 
@@ -95,7 +95,7 @@ def test_validation_images_are_the_processors_own(checkpoints, image_folder):
     task = get_task("image-classification")
     checkpoint = task.load_model(config(checkpoints("vit")), ["a", "b", "c"])
     split = read_image_folder(Path(image_folder, "test"))
-    item = task.encode(split, checkpoint.processor)[3]
+    item = task.input.encode(split, checkpoint.processor)[3]
     expected = checkpoint.processor(images=open_image(split[3]["image"]), return_tensors="pt")["pixel_values"][0]
     assert torch.equal(item["pixel_values"], expected)
     assert item["labels"] == split[3]["label"]
@@ -107,8 +107,8 @@ def test_an_unknown_task_lists_those_there_are():
 
 
 def test_timms_own_names_are_found_on_the_hub():
-    from hf_finetune.tasks.inputs.image.encoding import _hub_name
+    from hf_finetune.tasks.inputs.image.encoding import checkpoint_name
 
-    assert _hub_name("resnet50.a1_in1k") == "timm/resnet50.a1_in1k"
-    assert _hub_name("microsoft/resnet-50") == "microsoft/resnet-50"
-    assert _hub_name("no-such-model") == "no-such-model"
+    assert checkpoint_name("resnet50.a1_in1k") == "timm/resnet50.a1_in1k"
+    assert checkpoint_name("microsoft/resnet-50") == "microsoft/resnet-50"
+    assert checkpoint_name("no-such-model") == "no-such-model"

@@ -12,9 +12,10 @@ import numpy as np
 
 from hf_finetune.config.options import ModelConfig
 from hf_finetune.evaluation.prediction.forward import predict_rows
-from hf_finetune.models import load_artifact, load_settings, task_name
-from hf_finetune.tasks import Task, get_task
+from hf_finetune.models import load_artifact, load_settings
+from hf_finetune.tasks import task_of_model
 from hf_finetune.tasks.outputs import Output, output_of
+from hf_finetune.tasks.task import Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,11 +45,11 @@ class Labeller:
     def encode(self, rows: Dataset) -> Any:
         """Model inputs of rows with ``text`` (and ``text_pair``) or ``image``."""
         with without_bars():
-            return self.task.encode(rows, self.processor)
+            return self.task.input.encode(rows, self.processor)
 
     def predict(self, inputs: Any, batch_size: int, progress: Callable[[float], Any] | None = None) -> np.ndarray:
         """Return raw outputs of encoded rows; ``progress`` is told the share of the rows that each batch is."""
-        collate, predict, pool = self.task.collator(self.processor), self.output.predict, self.output.pool
+        collate, predict, pool = self.task.input.collator(self.processor), self.output.predict, self.output.pool
         return predict_rows(self.model, inputs, collate, batch_size, progress, predict=predict, pool=pool)
 
 
@@ -79,7 +80,7 @@ def task_of(name: str, *, trust_remote_code: bool = False) -> tuple[Task, Any]:
         UserError: there is no model, or it is no classifier.
     """
     settings = load_settings(ModelConfig(model_name_or_path=model_folder(name), trust_remote_code=trust_remote_code))
-    return get_task(task_name(settings)), settings
+    return task_of_model(settings), settings
 
 
 def load_labeller(name: str, *, trust_remote_code: bool = False) -> Labeller:
@@ -90,6 +91,6 @@ def load_labeller(name: str, *, trust_remote_code: bool = False) -> Labeller:
     """
     task, _ = task_of(name, trust_remote_code=trust_remote_code)
     folder = model_folder(name)
-    model = load_artifact(folder, task.AUTO_CLASS, trust_remote_code=trust_remote_code)
-    processor = task.load_processor(folder, trust_remote_code=trust_remote_code)
+    model = load_artifact(folder, task.auto_class, trust_remote_code=trust_remote_code)
+    processor = task.input.load_processor(folder, trust_remote_code=trust_remote_code)
     return Labeller(task, model, processor, output_of(model.config))

@@ -91,7 +91,7 @@ def predict_file(
     _refuse_output(output, Path(source))
     task, settings = task_of(model, trust_remote_code=trust_remote_code)
     with without_bars():
-        given = open_unlabelled(source, task.KIND, columns, getattr(settings, "input_columns", None))
+        given = open_unlabelled(source, task.input.name, columns, getattr(settings, "input_columns", None))
         labeller = load_labeller(model, trust_remote_code=trust_remote_code)
         if top_k and not labeller.output.HAS_CLASSES:
             raise UserError("the model predicts numbers, not classes", where="--top_k", fix="leave it out.")
@@ -124,7 +124,7 @@ def _refuse_output(output: Path, source: Path) -> None:
 def _piece_rows(labeller: Labeller, top_k: int | None) -> int:
     names = len(labeller.output.names)
     lists = min(top_k, names) if top_k else 1
-    return min(PIECE_ROWS[labeller.task.KIND], max(64, min(_MOST_LOGITS // names, _MOST_ANSWERS // lists)))
+    return min(PIECE_ROWS[labeller.task.input.name], max(64, min(_MOST_LOGITS // names, _MOST_ANSWERS // lists)))
 
 
 def _made_of(labeller: Labeller, given: Unlabelled, flags: dict[str, Any]) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _hash_model(labeller: Labeller) -> str:
     for name, tensor in labeller.model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    if labeller.task.KIND == "image":
+    if labeller.task.input.name == "image":
         from hf_finetune.activations.fingerprint import describe_processor
 
         digest.update(describe_processor(labeller.processor).encode())

@@ -18,8 +18,8 @@ from hf_finetune.evaluation.metrics import metrics_of
 from hf_finetune.evaluation.prediction.forward import predict_rows
 from hf_finetune.publish.export.judged_rows import JudgedRows
 from hf_finetune.publish.export.onnx_model import OnnxClassifier
-from hf_finetune.tasks import Task
 from hf_finetune.tasks.outputs import output_of
+from hf_finetune.tasks.task import Task
 
 BATCH = 16
 TIMED = 50  # rows that are timed one by one
@@ -65,12 +65,12 @@ def compare(model: Any, path: Path, task: Task, processor: Any, judged: JudgedRo
         UserError: onnxruntime cannot run the file, or the original does not answer as when the run was judged.
     """
     exported = OnnxClassifier(path)
-    rows, collate = task.encode(judged.rows, processor), task.collator(processor)
+    rows, collate = task.input.encode(judged.rows, processor), task.input.collator(processor)
     logits = predict_rows(model, rows, collate, BATCH)
     _refuse_other_model(logits, judged)
     answers = predict_rows(exported, rows, collate, BATCH)
     difference = float(np.abs(logits - answers).max())
-    if task.KIND == "text":
+    if task.input.name == "text":
         longest = _longest(next(batches(task, processor, rows, 1)), processor.model_max_length)
         with torch.inference_mode():
             apart = model(**longest).logits - exported(**longest).logits
@@ -99,7 +99,7 @@ def compare(model: Any, path: Path, task: Task, processor: Any, judged: JudgedRo
 
 def batches(task: Task, processor: Any, rows: Any, size: int) -> Iterator[dict[str, torch.Tensor]]:
     """Inputs of encoded rows, ``size`` rows at once, without labels."""
-    collate = task.collator(processor)
+    collate = task.input.collator(processor)
     for start in range(0, len(rows), size):
         batch = collate([rows[index] for index in range(start, min(start + size, len(rows)))])
         yield {name: values for name, values in batch.items() if name != "labels"}

@@ -27,7 +27,7 @@ from hf_finetune.publish.export.onnx_model import (
     write_onnx,
 )
 from hf_finetune.publish.export.onnx_readme import onnx_readme, usage
-from hf_finetune.tasks import Task
+from hf_finetune.tasks.task import Task
 
 # Largest difference of a logit, as a share of the largest logit; and share of the headline metric that int8 may lose.
 TOLERANCES = {None: 1e-3, "int8": 0.01}
@@ -120,12 +120,12 @@ def _build(
     opset: int | None,
 ) -> None:
     """The ONNX file, and the files of ``model/`` that go with it."""
-    two = task.encode(judged.rows.select([0, len(judged.rows) - 1]), processor)
+    two = task.input.encode(judged.rows.select([0, len(judged.rows) - 1]), processor)
     write_onnx(model, next(batches(task, processor, two, 2)), folder / FILE, opset)
     if quantize and not is_convolutional(model):
         quantise_weights(folder / FILE, large=is_large(model))
     elif quantize:
-        seen = task.encode(judged.others.select(spaced(len(judged.others), MOST_CALIBRATED)), processor)
+        seen = task.input.encode(judged.others.select(spaced(len(judged.others), MOST_CALIBRATED)), processor)
         quantise_all(folder / FILE, batches(task, processor, seen, 8), large=is_large(model))
     for path in (run / "model").iterdir():
         if not path.name.endswith(_WEIGHTS) and path.name not in ("adapter_config.json", "README.md"):
@@ -144,7 +144,7 @@ def _finish(folder: Path, model: Any, task: Task, found: Comparison, kind: str, 
         settings = {key: value for key, value in settings.items() if key not in _OF_MLP_HEAD}
         write_json(path, settings | {"model_type": own})
     pairs = "text_pair" in (getattr(model.config, "input_columns", None) or {})
-    code = usage(task.KIND, getattr(model.config, "problem_type", None), pairs=pairs)
+    code = usage(task.input.name, getattr(model.config, "problem_type", None), pairs=pairs)
     (folder / "README.md").write_text(onnx_readme(found, kind, code), encoding="utf-8")
 
 

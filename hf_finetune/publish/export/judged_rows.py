@@ -15,7 +15,7 @@ from hf_finetune.data.splits.split_file import FILE as SPLITS
 from hf_finetune.data.splits.splits import spaced
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
-from hf_finetune.tasks import Task
+from hf_finetune.tasks.task import Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -72,7 +72,7 @@ def read_judged(run: Path, config: Config, task: Task, most: int, dataset: Any =
     if (run / SPLITS).exists():
         config.data.splits_file = str(run / SPLITS)
     try:
-        splits = load_splits(config.data, task.KIND, dataset)
+        splits = load_splits(config.data, task.input.name, dataset)
     except UserError as error:
         at = f"{error.where}: " if error.where else ""
         raise UserError(

@@ -38,7 +38,7 @@ def merged_model(run: Path) -> Iterator[Path]:
             if not path.name.startswith("adapter_") and path.suffix != ".safetensors":
                 shutil.copy2(path, folder)
         merge(labeller.model).save_pretrained(folder)
-        _compare(wanted, _logits(load_artifact(folder, labeller.task.AUTO_CLASS), inputs))
+        _compare(wanted, _logits(load_artifact(folder, labeller.task.auto_class), inputs))
         yield folder
 
 
@@ -49,7 +49,7 @@ def _probe(task: Any, model: Any, processor: Any) -> dict[str, Any]:
     from PIL import Image
 
     random = np.random.default_rng(0)
-    if task.KIND == "image":
+    if task.input.name == "image":
         noise = Image.fromarray(random.integers(0, 256, size=(256, 256, 3), dtype=np.uint8))
         return {"pixel_values": processor(images=[noise], return_tensors="pt")["pixel_values"]}
     length = min(32, getattr(model.config, "max_position_embeddings", 64) // 2)

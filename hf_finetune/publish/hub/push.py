@@ -27,7 +27,7 @@ from hf_finetune.publish.hub.private import find_private, refuse_leaks
 from hf_finetune.publish.hub.responses import client_errors, to_user_error, with_retries
 from hf_finetune.publish.verify.verify import verify_before_use
 from hf_finetune.strategies import Plan
-from hf_finetune.tasks import Task
+from hf_finetune.tasks.task import Task
 
 LARGE = 10 * 1024 * 1024  # bytes; the Hub takes larger texts through LFS too
 # Weights of an earlier push would be loaded instead of new ones in another format, or in addition to them.

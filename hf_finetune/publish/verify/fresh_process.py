@@ -13,10 +13,6 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-AUTO_CLASSES = {
-    "text-classification": "AutoModelForSequenceClassification",
-    "image-classification": "AutoModelForImageClassification",
-}
 # What of an image processor decides which pixels a model sees.
 IMAGES = (
     "do_resize", "size", "resample", "do_center_crop", "crop_size", "crop_pct", "do_rescale", "rescale_factor", "do_normalize",
@@ -40,8 +36,10 @@ def answer(job: dict[str, Any], reports: list[dict[str, Any]]) -> dict[str, Any]
     """What a saved model gives for some inputs.
 
     Args:
-        job: ``model`` (folder), ``task``, ``inputs`` (as ``pipeline()`` takes them), ``trust_remote_code``; ``dtype`` where the
-            weights are to be read in another type than their own, ``device`` where it is not to be a GPU if there is one.
+        job: ``model`` (folder), ``task``, ``auto_class``, ``inputs`` (as ``pipeline()`` takes them), ``call``, the keywords of a
+            call of the pipeline, ``processor``, the keyword of ``pipeline()`` for the preprocessing, ``trust_remote_code``;
+            ``dtype`` where the weights are to be read in another type than their own, ``device`` where it is not to be a GPU
+            if there is one.
         reports: where the reports of transformers on what it loaded arrive.
 
     Returns:
@@ -52,13 +50,13 @@ def answer(job: dict[str, Any], reports: list[dict[str, Any]]) -> dict[str, Any]
     try:
         classify, missing, unexpected = load(job, reports)
         labels = classify.model.config.id2label
-        cut = {"truncation": True} if job["task"] == "text-classification" else {}
-        options = {"function_to_apply": "none", "top_k": len(labels), **cut}
+        call = job["call"]
+        options = {"function_to_apply": "none", "top_k": len(labels), **call}
         processor = classify.tokenizer or classify.image_processor
         return {
             "failed": None,
             "labels": [labels[index] for index in range(len(labels))],
-            "inputs": [input_facts(classify.preprocess(item, **cut)) for item in job["inputs"]],
+            "inputs": [input_facts(classify.preprocess(item, **call)) for item in job["inputs"]],
             "logits": [{row["label"]: row["score"] for row in classify(item, **options)} for item in job["inputs"]],
             "processor": processor_facts(processor),
             "missing": sorted(missing),
@@ -91,7 +89,7 @@ def _load_adapter(job: dict[str, Any], reports: list[dict[str, Any]]) -> tuple[A
     folder = Path(job["model"])
     base_name = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     config = transformers.AutoConfig.from_pretrained(folder)
-    factory = getattr(transformers, AUTO_CLASSES[job["task"]])
+    factory = getattr(transformers, job["auto_class"])
     base = factory.from_pretrained(base_name, config=config, ignore_mismatched_sizes=True)
     model = PeftModel.from_pretrained(base, str(folder)).eval()
     with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
@@ -99,8 +97,7 @@ def _load_adapter(job: dict[str, Any], reports: list[dict[str, Any]]) -> tuple[A
     wanted = set(get_peft_model_state_dict(model))
     mismatched = {key if isinstance(key, str) else key[0] for key in reports[-1]["mismatched_keys"]}
     fresh = {f"base_model.model.{name}" for name in set(reports[-1]["missing_keys"]) | mismatched}
-    processor = "tokenizer" if job["task"] == "text-classification" else "image_processor"
-    where = {processor: str(folder)} | ({"device": job["device"]} if "device" in job else {})
+    where = {job["processor"]: str(folder)} | ({"device": job["device"]} if "device" in job else {})
     classify = transformers.pipeline(job["task"], model=model.get_base_model(), **where)
     return classify, (wanted | fresh) - held, held - wanted - fresh
 

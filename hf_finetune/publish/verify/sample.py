@@ -21,8 +21,8 @@ from hf_finetune.errors import UserError
 from hf_finetune.files import write_json
 from hf_finetune.models import Checkpoint
 from hf_finetune.publish.verify.fresh_process import input_facts, processor_facts
-from hf_finetune.tasks import Task
 from hf_finetune.tasks.inputs.text.long_texts import TRUNCATE, long_text_of
+from hf_finetune.tasks.task import Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -57,7 +57,7 @@ def keep_sample(folder: Path, task: Task, rows: Dataset | None, labels: list[str
     )
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     sample = {
-        "task": task.NAME,
+        "task": task.name,
         "device": accelerator.type if accelerator else "cpu",
         "labels": labels,
         "processor": processor_facts(checkpoint.processor),
@@ -135,8 +135,8 @@ def _choose(
     folder: Path, task: Task, rows: Dataset, strata: list[str], processor: Any
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The sample, and how many rows a pipeline cannot repeat, by the reason."""
-    keep = _keep_image if task.KIND == "image" else _keep_text
-    extremes = _odd_images(rows) if task.KIND == "image" else _extreme_texts(rows)
+    keep = _keep_image if task.input.name == "image" else _keep_text
+    extremes = _odd_images(rows) if task.input.name == "image" else _extreme_texts(rows)
     order = list(dict.fromkeys([*extremes, *_spread(strata)]))
     kept: list[dict[str, Any]] = []
     left_out: dict[str, int] = {}

@@ -25,7 +25,8 @@ from hf_finetune.models.mlp_head import MODULE_NAME
 from hf_finetune.publish.verify import fresh_process
 from hf_finetune.publish.verify.differences import find_differences, tolerance_of
 from hf_finetune.publish.verify.sample import FOLDER, keep_sample, model_facts, read_sample
-from hf_finetune.tasks import Task
+from hf_finetune.tasks import get_task
+from hf_finetune.tasks.task import Task
 
 SWITCH = "HF_FINETUNE_VERIFY"
 # What launchers tell their processes: with any of it the fresh process would wait for others.
@@ -141,12 +142,15 @@ def job(folder: Path, sample: dict[str, Any], *, trust_remote_code: bool = False
             where=str(model),
             fix="read the code, then add --trust_remote_code.",
         )
-    images = sample["task"] == "image-classification"
-    inputs = [str((folder / FOLDER / row["input"]).absolute()) if images else row["input"] for row in sample["rows"]]
+    task = get_task(sample["task"])
+    inputs = [task.input.pipeline_input(row["input"], folder / FOLDER) for row in sample["rows"]]
     halves = any(weight.startswith(("F16", "BF16")) for weight in sample["weights"].values())
     return {
         "model": str(model),
-        "task": sample["task"],
+        "task": task.name,
+        "auto_class": task.auto_class,
+        "call": task.input.call_options,
+        "processor": task.input.processor_name,
         "inputs": inputs,
         "trust_remote_code": own or trust_remote_code,
         # As it was judged; left to itself a pipeline would compute in the halves.

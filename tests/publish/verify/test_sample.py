@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from safetensors.torch import save_file
 
 from hf_finetune.publish.verify.sample import ROWS, _choose, _odd_images, _spread, model_facts
-from hf_finetune.tasks.inputs.image import encoding as image_classification
+from hf_finetune.tasks import image_classification
 
 
 def test_labels_and_predictions_take_turns():
@@ -67,7 +67,7 @@ def test_images_are_kept_byte_for_byte_but_for_those_that_a_pipeline_reads_other
 
     names, rows = images
     processor = ViTImageProcessor(size={"height": 8, "width": 8})
-    kept, left_out = _choose(tmp_path, image_classification, rows, ["x"] * len(names), processor)
+    kept, left_out = _choose(tmp_path, image_classification.TASK, rows, ["x"] * len(names), processor)
     assert len(kept) == ROWS
     assert sum(left_out.values()) == 1
     assert next(iter(left_out)).startswith("of a kind that a pipeline reads otherwise: more than 8 bits")

@@ -1,4 +1,4 @@
-"""Image classification: one image in, classes or numbers out."""
+"""Pixels of images: the image processor, the size at which they are read, random views, and batches."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from hf_finetune.config import Config
 from hf_finetune.config.options import InputConfig
 from hf_finetune.console import say
 from hf_finetune.data.images.augment import (
@@ -30,32 +29,30 @@ from hf_finetune.data.images.augment import (
 from hf_finetune.data.images.decode import open_image, open_reduced
 from hf_finetune.data.images.image_cache import PixelStore, open_store, read_through, source_store
 from hf_finetune.data.readers.image_folder import unreadable_images
-from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError, first_line
-from hf_finetune.models import Checkpoint, load_checkpoint, load_settings, refuse_code
+from hf_finetune.models import Checkpoint, refuse_code
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-NAME = "image-classification"
-KIND: Literal["text", "image"] = "image"
-AUTO_CLASS = "AutoModelForImageClassification"
+
+def checkpoint_name(name: str) -> str:
+    """Return ``timm/resnet50.a1_in1k`` for ``resnet50.a1_in1k``, as timm calls it; other names as they are."""
+    import timm
+
+    return f"timm/{name}" if "/" not in name and not Path(name).exists() and timm.is_model(name) else name
 
 
-def load_model(config: Config, labels: list[str], problem: str = SINGLE) -> Checkpoint:
-    """The vision model with an image-classification head, and its image processor, at ``--image_size`` if one is asked."""
-    model = config.model
-    model.model_name_or_path = _hub_name(str(model.model_name_or_path))
-    load_settings(model)  # says what is wrong with a checkpoint, where the processor says that it is missing
-    processor = load_processor(
-        model.model_name_or_path, revision=model.model_revision, trust_remote_code=model.trust_remote_code
-    )
-    checkpoint = load_checkpoint(model, AUTO_CLASS, labels, processor, problem)
-    if config.inputs.image_size:
-        checkpoint.processor = _resize(checkpoint, config.inputs.image_size)
-    _try_image(checkpoint, config.inputs.image_size)
-    return checkpoint
+def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
+    """Set the image processor to ``--image_size``, and send one image through processor and model.
+
+    Raises:
+        UserError: the model cannot read images of this size, or what its processor makes.
+    """
+    if inputs.image_size:
+        checkpoint.processor = _resize(checkpoint, inputs.image_size)
+    _try_image(checkpoint, inputs.image_size)
 
 
 def load_processor(name: str, **options: Any) -> Any:
@@ -258,13 +255,6 @@ def _collate(pixels: Preprocessing, rows: list[dict[str, Any]]) -> dict[str, Any
     if "labels" in rows[0]:
         batch["labels"] = torch.tensor([row["labels"] for row in rows])
     return batch
-
-
-def _hub_name(name: str) -> str:
-    """``resnet50.a1_in1k``, as timm says, is ``timm/resnet50.a1_in1k`` on the Hub."""
-    import timm
-
-    return f"timm/{name}" if "/" not in name and not Path(name).exists() and timm.is_model(name) else name
 
 
 def _resize(checkpoint: Checkpoint, side: int) -> Any:

@@ -1,26 +1,20 @@
-"""Text classification: one text or a pair in, classes or numbers out."""
+"""Token ids of texts: the tokenizer, the length at which they are cut, and batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from hf_finetune.config import Config
 from hf_finetune.config.options import InputConfig
-from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.data.rows.texts import in_users_cache
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError, first_line
-from hf_finetune.models import Checkpoint, load_checkpoint, load_settings, refuse_code
+from hf_finetune.models import Checkpoint, refuse_code
 from hf_finetune.tasks.inputs.text.long_texts import CHUNK, TRUNCATE, encode_pieces, long_text_of, set_long_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-NAME = "text-classification"
-KIND: Literal["text", "image"] = "text"
-AUTO_CLASS = "AutoModelForSequenceClassification"
 
 # Tokenizers of checkpoints without a limit of their own say 1e30; attention over more than this is rarely meant.
 LONGEST = 512
@@ -32,16 +26,20 @@ _ABOUT = frozenset({"length", "cut", "row"})
 VERSION = 1
 
 
-def load_model(config: Config, labels: list[str], problem: str = SINGLE) -> Checkpoint:
-    """The text encoder with a sequence-classification head, and its tokenizer."""
-    model = config.model
-    load_settings(model)  # says what is wrong with a checkpoint, where the tokenizer says that it is missing
-    tokenizer = load_processor(
-        str(model.model_name_or_path), revision=model.model_revision, trust_remote_code=model.trust_remote_code
-    )
-    checkpoint = load_checkpoint(model, AUTO_CLASS, labels, tokenizer, problem)
+def checkpoint_name(name: str) -> str:
+    """Return the name as it is: libraries of text models have no names of their own."""
+    return name
+
+
+def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
+    """Set the tokens of a text that are read, which the tokenizer carries: ``--max_length`` or what the model reads.
+
+    Raises:
+        UserError: the model reads fewer tokens than were asked for.
+    """
+    tokenizer = checkpoint.processor
     limit = _longest(tokenizer, checkpoint.model.config)
-    wanted = config.inputs.max_length
+    wanted = inputs.max_length
     if wanted and wanted > limit:
         raise UserError(
             f"the checkpoint reads at most {limit} tokens, not {wanted}",
@@ -50,8 +48,7 @@ def load_model(config: Config, labels: list[str], problem: str = SINGLE) -> Chec
         )
     # Saved with the tokenizer: pipeline(..., truncation=True) cuts long texts where training did.
     tokenizer.model_max_length = wanted or min(limit, LONGEST)
-    set_long_text(tokenizer, config.inputs.long_text)
-    return checkpoint
+    set_long_text(tokenizer, inputs.long_text)
 
 
 def load_processor(name: str, **options: Any) -> Any:

@@ -1,0 +1,6 @@
+"""Image classification: one image in, classes or numbers out."""
+
+from hf_finetune.tasks.inputs import image
+from hf_finetune.tasks.task import Task
+
+TASK = Task("image-classification", "AutoModelForImageClassification", image)

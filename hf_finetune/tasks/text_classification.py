@@ -1,0 +1,6 @@
+"""Text classification: one text or a pair in, classes or numbers out."""
+
+from hf_finetune.tasks.inputs import text
+from hf_finetune.tasks.task import Task
+
+TASK = Task("text-classification", "AutoModelForSequenceClassification", text)
