@@ -1,4 +1,4 @@
-"""What the pages say is so: their links, flags, commands and worked examples, and the names in a run folder."""
+"""The documentation is correct: links, flags, commands, worked examples, and the files and numbers of a run."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def text_of(page: Path) -> str:
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of a page that are marked with a language; with none for ``""``."""
+    """Return the fenced blocks of a page in this language; ``""`` for blocks without one."""
     fenced = re.findall(r"^```(\w*)\n(.*?)^```", text_of(page), flags=re.MULTILINE | re.DOTALL)
     return [block for marked, block in fenced if marked == language]
 
 
 def commands() -> list[tuple[str, list[str]]]:
-    """Every command of the pages' bash blocks and of the worked examples' comments, as (where, words)."""
+    """Return all commands in bash blocks of the pages and in comments of the worked examples, as (page, words)."""
     found = []
     for page in PAGES:
         lines = [line for block in blocks(page, "bash") for line in block.replace("\\\n", " ").splitlines()]
@@ -83,14 +83,14 @@ TRAINING = [
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
-def test_relative_links_lead_to_files(page):
+def test_relative_links_point_to_files(page):
     targets = [t for t in re.findall(r"\]\(([^)\s]+)\)", text_of(page)) if not t.startswith(("http://", "https://"))]
     missing = [t for t in targets if not (page.parent / t.partition("#")[0]).exists()]
     assert not missing
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
-def test_paths_of_the_repository_that_a_page_names_exist(page):
+def test_paths_on_a_page_exist(page):
     named = re.findall(r"`((?:hf_finetune|recipes|accelerate_configs|docs)/[\w./-]*)`", text_of(page))
     missing = [path for path in named if not (ROOT / path).exists()]
     assert not missing
@@ -119,7 +119,7 @@ def test_python_examples_are_python():
 # Commands
 
 
-def test_there_are_commands_of_every_kind():
+def test_every_verb_has_a_command():
     assert {words[1] for _, words in COMMANDS if words[0] == "hf-finetune"} == set(VERBS)
     assert len(TRAINING) >= 12
 
@@ -145,7 +145,7 @@ def test_training_commands_parse(words):
             assert _seeds(flags[at + 1]) == [0, 1, 2]
             del flags[at : at + 2]
     at = flags.index("--config") + 1 if "--config" in flags else 0
-    if at and flags[at].startswith("runs/"):  # the configuration that a run would leave
+    if at and flags[at].startswith("runs/"):  # the configuration that a run would write
         flags = [*flags[: at - 1], *flags[at + 1 :], *MODEL_AND_DATA]
     elif at:
         flags[at] = str(ROOT / flags[at])
@@ -153,7 +153,7 @@ def test_training_commands_parse(words):
     assert config.data.dataset_name or config.data.train_file
 
 
-def test_commands_of_the_small_verbs_parse(monkeypatch):
+def test_predict_serve_and_demo_commands_parse(monkeypatch):
     import signal
 
     from hf_finetune.cli import demo, predict, serve
@@ -204,7 +204,7 @@ def test_example_parses_and_its_comment_names_it(example):
         assert config.output_dir == Path("runs") / example.stem
 
 
-def test_the_demos_use_the_examples_that_say_so():
+def test_the_demos_use_their_examples():
     from hf_finetune.demo import DEMOS
 
     assert sorted(demo.config for demo in DEMOS.values()) == sorted(DEMO_EXAMPLES)
@@ -239,12 +239,12 @@ def test_mlp_example_is_adam_on_a_frozen_backbone():
     assert (config.inputs.augmentation, config.inputs.rotation_degrees) == ("light", 20)
 
 
-# What a run leaves behind
+# Files and numbers of a run
 
 
 @pytest.fixture(scope="module")
 def run(checkpoints, text_files, tmp_path_factory):
-    """The folder of a small run with two phases."""
+    """Return the folder of a small run with two phases."""
     from hf_finetune import fine_tune
 
     folder = tmp_path_factory.mktemp("documented") / "run"
@@ -257,7 +257,7 @@ def run(checkpoints, text_files, tmp_path_factory):
 
 
 def documented(heading: str) -> set[str]:
-    """Names in the first column of the tables between a heading of outputs.md and the next."""
+    """Return the names in the first column of the tables below a heading of outputs.md."""
     section = text_of(ROOT / "docs" / "outputs.md").split(f"\n{heading}\n")[1].split("\n## ")[0]
     return {
         name
@@ -309,7 +309,7 @@ def test_the_examples_in_the_readme_run_on_such_a_folder(run, tmp_path):
     assert (tmp_path / "labelled.csv").read_text().splitlines()[0] == "id,prediction,probability"
 
 
-# Lists that a page repeats
+# Lists that a page repeats from the code
 
 
 def test_strategies_page_and_readme_name_every_strategy():
@@ -362,7 +362,7 @@ def test_push_commands_parse(monkeypatch):
     assert len(seen) == len(ours) >= 4
 
 
-def test_push_page_lists_every_flag_and_what_is_busy():
+def test_push_page_lists_every_flag_and_retried_status():
     from hf_finetune.cli.push import build_parser as build_push_parser
     from hf_finetune.publish.hub.responses import BUSY, LONGEST_WAIT, RETRY_SECONDS
 

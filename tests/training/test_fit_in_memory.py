@@ -1,4 +1,4 @@
-"""A batch that does not fit goes through in parts, with the gradients of the whole."""
+"""A batch that does not fit into memory is split into parts that give the same gradients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def batch_of(rows, seed=0):
 
 
 def backward_in(capacity, seen=None):
-    """A backward pass that fails with more rows than ``capacity``, after the gradients of the last layer are summed."""
+    """Return a backward pass that fails with more than ``capacity`` rows, after it added the last layer's gradients."""
 
     def backward(model, part):
         loss = model(part["inputs"]).square().sum()
@@ -46,7 +46,7 @@ def gradients(model, batches, fit, capacity, seen=None):
     return [parameter.grad.clone() for parameter in model.parameters()], [float(loss) for loss in losses]
 
 
-def test_parts_keep_the_rows_and_their_order():
+def test_parts_contain_all_rows_in_order():
     found = split_batch(batch_of(7), 4)
     assert [part["labels"].tolist() for part in found] == [[0, 1, 2, 3], [4, 5, 6]]
     assert split_batch(found[0], 4)[0] is found[0]
@@ -64,7 +64,7 @@ def test_gradients_and_losses_are_those_of_the_whole_batch(model, capacity, foun
     assert found is None or fit.at_once == found
 
 
-def test_a_later_batch_that_fails_takes_nothing_twice(model):
+def test_a_failing_later_batch_does_not_count_earlier_ones_twice(model):
     batches = [batch_of(4, 1), batch_of(4, 2), batch_of(16, 3)]  # only the last is too large
     wanted, _ = gradients(model, batches, FitInMemory(), 100)
     seen = []
@@ -74,25 +74,25 @@ def test_a_later_batch_that_fails_takes_nothing_twice(model):
         torch.testing.assert_close(got, expected)
 
 
-def test_what_was_found_is_kept_for_the_next_steps(model):
+def test_the_number_of_rows_is_kept_for_the_next_steps(model):
     fit, seen = FitInMemory(), []
     for _ in range(2):
         gradients(model, [batch_of(16)], fit, 4, seen)
     assert seen == [16, 8, 4, 4, 4, 4, 4, 4, 4, 4]
 
 
-def test_what_was_found_is_said_in_a_line(model, capsys):
+def test_the_number_of_rows_is_printed_in_one_line(model, capsys):
     gradients(model, [batch_of(16)], FitInMemory(), 8)
     said = capsys.readouterr().out
     assert said == "Out of memory with 16 rows at once: 8 from now on. A step still has the same number of rows.\n"
 
 
-def test_a_single_row_that_does_not_fit_is_told(model):
+def test_a_single_row_that_does_not_fit_is_an_error(model):
     with pytest.raises(UserError, match="a single row does not fit into memory"):
         gradients(model, [batch_of(4)], FitInMemory(), 0)
 
 
-def test_other_errors_are_no_lack_of_memory(model):
+def test_other_errors_are_not_treated_as_out_of_memory(model):
     def backward(model, part):
         raise RuntimeError("shapes cannot be multiplied")
 
@@ -101,14 +101,14 @@ def test_other_errors_are_no_lack_of_memory(model):
     assert is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 20 MiB"))
 
 
-def test_the_number_is_handed_on_by_checkpoints_and_by_finished_phases(tmp_path):
+def test_checkpoints_and_finished_phases_save_the_number_of_rows(tmp_path):
     from transformers import TrainerControl, TrainerState
 
     found, resumed, following = FitInMemory(4), FitInMemory(), FitInMemory()
     TrainerState(stateful_callbacks=[found, TrainerControl()]).save_to_json(tmp_path / "state.json")
     resumed.on_train_begin(None, TrainerState.load_from_json(tmp_path / "state.json"), TrainerControl())
     assert resumed.at_once == 4
-    following.load(tmp_path)  # nothing was looked for
+    following.load(tmp_path)  # no file of an earlier phase
     assert following.at_once > 1_000_000
     found.save(tmp_path)
     following.load(tmp_path)

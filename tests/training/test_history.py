@@ -1,4 +1,4 @@
-"""history.json keeps the phases in their order, each once."""
+"""history.json contains each phase once, in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from hf_finetune.training.history import save_history
 
 
-def test_phases_follow_each_other_and_a_repeated_one_is_replaced(tmp_path):
+def test_phases_are_appended_and_a_repeated_one_is_replaced(tmp_path):
     save_history(tmp_path, "head", [{"epoch": 1, "loss": 0.9}])
     save_history(tmp_path, "full", [{"epoch": 1, "loss": 0.5}])
     save_history(tmp_path, "full", [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.4}])

@@ -1,4 +1,4 @@
-"""What is said while a phase trains: lines for a file, lines and a bar for a terminal, nothing by other processes."""
+"""Progress of a phase: lines in a file, lines and a bar on a terminal, nothing from other processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONTROL = TrainerControl()
 
 
 def train(progress: Progress, args=ARGS, epochs: int = 2, steps: int = 5) -> TrainerState:
-    """Call what the Trainer calls, in its order."""
+    """Call the callback in the order of the Trainer."""
     state = TrainerState(epoch=0.0, global_step=0, max_steps=epochs * steps, num_train_epochs=epochs)
     progress.on_train_begin(args, state, CONTROL, train_dataloader=SimpleNamespace(dataset=range(80)))
     for epoch in range(1, epochs + 1):
@@ -39,7 +39,7 @@ def train(progress: Progress, args=ARGS, epochs: int = 2, steps: int = 5) -> Tra
     return state
 
 
-def test_a_file_gets_one_line_an_epoch(capsys):
+def test_a_file_gets_one_line_per_epoch(capsys):
     train(Progress("head", bar=False))
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("head, epoch 1/2: loss 0.5, accuracy 0.8, ")
@@ -48,36 +48,36 @@ def test_a_file_gets_one_line_an_epoch(capsys):
     assert second.endswith(" rows/s")
 
 
-def test_without_an_evaluation_the_loss_is_said_at_once(capsys):
+def test_without_an_evaluation_the_loss_is_printed_immediately(capsys):
     progress = Progress("full", bar=False)
     train(progress, SimpleNamespace(eval_strategy="no", metric_for_best_model=None), epochs=1)
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("full, epoch 1/1: loss 0.5, ")
 
 
-def test_without_a_metric_the_loss_of_the_validation_rows_is_said(capsys):
+def test_without_a_metric_the_validation_loss_is_printed(capsys):
     train(Progress("full", bar=False), SimpleNamespace(eval_strategy="epoch", metric_for_best_model=None), epochs=1)
     assert "loss 0.5, validation loss 0.3, " in capsys.readouterr().out
 
 
-def test_throughput_leaves_evaluations_out():
+def test_throughput_excludes_evaluations():
     progress = Progress("head", bar=False)
     train(progress, epochs=3)
-    assert 80 / 0.05 < progress.rows_per_second < 80 / 0.01  # an epoch sleeps for 0.01 s, its evaluation for 0.05
+    assert 80 / 0.05 < progress.rows_per_second < 80 / 0.01  # an epoch takes 0.01 s, its evaluation 0.05 s
 
 
-def test_a_terminal_gets_a_bar_as_well(monkeypatch):
+def test_a_terminal_also_gets_a_bar(monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr("sys.stdout", screen)
     train(Progress("head", bar=True, console=Console(file=screen, force_terminal=True, width=100)))
     shown = screen.getvalue()
     assert "━" in shown
-    assert "\x1b[?25h" in shown  # the cursor is given back
+    assert "\x1b[?25h" in shown  # the cursor is shown again
     assert shown.count("head, epoch 1/2: loss 0.5, accuracy 0.8") == 1
     assert shown.count("head, epoch 2/2: loss 0.25, accuracy 0.9") == 1
 
 
-def test_the_bar_is_taken_away_after_an_error_too():
+def test_the_bar_is_removed_after_an_error():
     screen = io.StringIO()
     progress = Progress("head", bar=True, console=Console(file=screen, force_terminal=True, width=100))
     state = TrainerState(epoch=0.0, global_step=0, max_steps=4, num_train_epochs=1)
@@ -87,7 +87,7 @@ def test_the_bar_is_taken_away_after_an_error_too():
     assert screen.getvalue().endswith("\x1b[2K") or "\x1b[?25h" in screen.getvalue()
 
 
-def test_other_processes_say_nothing(capsys, monkeypatch):
+def test_other_processes_print_nothing(capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     progress = Progress("head", bar=True)
     train(progress)
@@ -107,14 +107,14 @@ def test_a_stream_of_unknown_length_has_no_number_of_epochs(capsys):
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.2, "1 s"), (40, "40 s"), (90, "2 min"), (5000, "83 min"), (12_600, "3.5 h")]
 )
-def test_time_in_words(seconds, words):
+def test_remaining_time_in_words(seconds, words):
     assert format_seconds(seconds) == words
 
 
-def test_bars_of_libraries_come_back(monkeypatch):
+def test_progress_bars_of_libraries_are_restored(monkeypatch):
     from transformers.utils import logging
 
-    monkeypatch.setattr(logging.hf_hub_utils, "enable_progress_bars", lambda: None)  # the tests' environment forbids it
+    monkeypatch.setattr(logging.hf_hub_utils, "enable_progress_bars", lambda: None)  # disabled in the test environment
     logging.enable_progress_bar()
     try:
         with without_library_bars():
