@@ -14,7 +14,7 @@ from hf_finetune.data import Splits
 from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.data.splits.splits import label_array
 from hf_finetune.models import Checkpoint
-from hf_finetune.tasks.outputs.confident_learning import find_label_errors
+from hf_finetune.tasks.outputs.confident_learning import suspicious
 
 MOST_ROWS, FEWEST_ROWS, FOLDS = 5000, 50, 5
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse regularisation that is tried
@@ -160,7 +160,7 @@ def find_suspicious(features: np.ndarray, labels: np.ndarray) -> Suspicion:
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=DRAW_SEED)
     model = _classifier(features, ids, next(folds.split(features, ids)))
     probabilities = cross_val_predict(model, features, ids, cv=folds, method="predict_proba")
-    rows, suggested, margin = find_label_errors(probabilities, ids)
+    rows, suggested, margin = suspicious(probabilities, ids)
     accuracy = float((probabilities.argmax(axis=1) == ids).mean())
     return Suspicion(rows, classes[suggested], margin, accuracy)
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 
 def render(template: Path, **values: Any) -> str:
     """The text of a page. Its template may include ``page.css.j2``, and files beside itself."""
+    return _environment(template.parent).get_template(template.name).render(values)
+
+
+@cache  # an environment keeps what it compiled
+def _environment(folder: Path) -> Any:
     import jinja2
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([template.parent, Path(__file__).parent]),
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template.name).render(values)
 
 
 def write_page(path: Path, text: str) -> None:

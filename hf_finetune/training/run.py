@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,7 @@ def keep_freed_memory() -> None:
     libc.mallopt(trim_threshold, 2**31 - 1)
 
 
+@cache  # to ask the collector whether it was done takes as long as a small step of training
 def pass_over_imports() -> None:
     """Take what the imports made out of the garbage collector's sight.
 
@@ -178,7 +180,7 @@ def pass_over_imports() -> None:
     they made before and drop later must still be found.
     """
     interactive = hasattr(sys, "ps1") or "ipykernel" in sys.modules
-    if not interactive and not gc.get_freeze_count():
+    if not interactive:
         gc.freeze()
         atexit.register(gc.unfreeze)  # libraries that count their own objects at the end would call them leaked
 
@@ -187,7 +189,7 @@ def environment() -> dict[str, Any]:
     """Versions, hardware, git revision and command line; no secret among them."""
     import torch
 
-    versions = {name: metadata.version(name) for name in PACKAGES if _installed(name)}
+    versions = {name: version for name in PACKAGES if (version := _version(name))}
     cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "python": platform.python_version(),
@@ -218,12 +220,12 @@ def default_folder(config: Config) -> Path:
     return Path("runs") / "-".join([Path(stem).stem, backbone, *([strategy] if strategy != "auto" else [])])
 
 
-def _installed(name: str) -> bool:
+@cache  # each is a file to be read and parsed
+def _version(name: str) -> str | None:
     try:
-        metadata.version(name)
+        return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return False
-    return True
+        return None
 
 
 def _git_revision() -> str | None:
