@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-all lint bench clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hf-finetune needs Python 3.11 or later: make PYTHON=python3.12 ...")'
@@ -14,9 +14,12 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	.venv/bin/hf-finetune demo
 
-# In several processes, each file of tests in one of them.
+# In several processes, each file of tests in one of them. Five minutes on two cores; test-all takes what is marked slow as well.
 test: lint
 	$(VENV) -m pytest -n auto --maxprocesses 4 --dist loadgroup
+
+test-all: lint
+	$(VENV) -m pytest -n auto --maxprocesses 4 --dist loadgroup --run-slow
 
 lint: $(READY)
 	$(VENV) -m ruff check .

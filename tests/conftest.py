@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sketch import Figures
+from warm_process import WarmProcess
 
 # Before anything imports the Hub client: no test may reach the network by accident.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -17,6 +20,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The start of a process for each of many small runs; the tests of verify switch it on.
 os.environ.setdefault("HF_FINETUNE_VERIFY", "0")
 
+WARM_PROCESS = pytest.StashKey[WarmProcess | None]()
+FIGURES = pytest.StashKey[Figures]()
 POSITIVE = ("good", "great", "lovely", "bright", "happy")
 NEGATIVE = ("bad", "awful", "gloomy", "dull", "sad")
 FILLER = ("the", "film", "was", "a", "and", "very", "plot", "it", "scene", "end")
@@ -36,6 +41,28 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(skip)
+
+
+def pytest_collection_finish(session):
+    """Fork the warm process while this one runs no threads but pytest's own; xdist's controller collects nothing."""
+    gc.freeze()  # the collector would walk through what torch and transformers are, again and again
+    session.config.stash[WARM_PROCESS] = None if session.config.option.collectonly else WarmProcess()
+
+
+def pytest_unconfigure(config):
+    if warm := config.stash.get(WARM_PROCESS, None):
+        warm.close()
+
+
+@pytest.hookimpl(tryfirst=True)  # before the fixtures of the test, of whatever scope
+def pytest_runtest_setup(item):
+    item.config.stash.setdefault(FIGURES, Figures()).switch(drawing=item.get_closest_marker("drawing") is not None)
+
+
+@pytest.fixture(scope="session")
+def python(request):
+    """``python(["-m", "hf_finetune", …], env=…, cwd=…, processes=2)``: a process of its own that need not import torch."""
+    return request.config.stash[WARM_PROCESS].run
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -23,7 +24,7 @@ LABELS = [
     "{{value}} ${1+1}",
     "a rather long name of a class, longer than a phone is wide",
 ]
-pytest.importorskip("gradio", reason="needs the extra serve")
+pytestmark = pytest.mark.skipif(find_spec("gradio") is None, reason="needs the extra serve")
 
 
 def free_port() -> int:

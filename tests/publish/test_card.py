@@ -12,6 +12,8 @@ from PIL import Image
 
 from hf_finetune.packaged import load_recipe, recipe_path
 
+pytestmark = pytest.mark.drawing
+
 
 @pytest.fixture(scope="module")
 def text_run(checkpoints, text_files, tmp_path_factory):

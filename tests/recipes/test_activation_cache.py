@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,22 +17,23 @@ from hf_finetune.training import Interrupted
 from hf_finetune.training.callbacks import StopOnSignal
 
 TEXT, IMAGE = "text-classification", "image-classification"
+SLOW = pytest.mark.slow  # test_cut.py cuts every kind of model at every stage
 CASES = [
     (TEXT, "bert", "head"),
     (TEXT, "bert", "freeze:1"),
-    (TEXT, "bert", "freeze:embeddings"),
+    pytest.param(TEXT, "bert", "freeze:embeddings", marks=SLOW),
     (TEXT, "bert", "lp_ft"),
     (TEXT, "modernbert", "freeze:1"),
     (TEXT, "deberta", "freeze:1"),
     (IMAGE, "resnet", "head"),
     (IMAGE, "resnet", "freeze:1"),
     (IMAGE, "resnet", "lp_ft"),
-    (IMAGE, "vit", "head"),
+    pytest.param(IMAGE, "vit", "head", marks=SLOW),
     (IMAGE, "vit", "freeze:1"),
-    (IMAGE, "vit", "lp_ft"),
-    (IMAGE, "timm-resnet", "head"),
+    pytest.param(IMAGE, "vit", "lp_ft", marks=SLOW),
+    pytest.param(IMAGE, "timm-resnet", "head", marks=SLOW),
     (IMAGE, "timm-resnet", "freeze:layer3"),
-    (IMAGE, "timm-resnet", "lp_ft"),
+    pytest.param(IMAGE, "timm-resnet", "lp_ft", marks=SLOW),
     (IMAGE, "timm-efficientnet", "freeze:2"),
 ]
 
@@ -81,15 +81,29 @@ def assert_same(one: dict, other: dict, bound: float) -> None:
         assert float((weight.float() - other["weights"][name].float()).abs().max()) <= bound * max(scale, 1.0), name
 
 
+@pytest.fixture(scope="module")
+def trained(checkpoints, text_files, image_folder, tmp_path_factory):
+    """``trained(task, model, strategy, cache, **flags)``: such a run, which is trained once, and what it ``printed``."""
+    root = tmp_path_factory.mktemp("trained")
+    runs: dict[str, dict] = {}
+
+    def get(task: str, model: str, strategy: str, cache: str, **flags) -> dict:
+        key = repr((task, model, strategy, cache, flags))
+        if key not in runs:
+            data, printed = data_of(task, text_files, image_folder), io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                found = run(task, checkpoints(model), strategy, root / str(len(runs)), data, cache, **flags)
+            runs[key] = found | {"printed": printed.getvalue()}
+        return runs[key]
+
+    return get
+
+
 @pytest.mark.parametrize(("task", "model", "strategy"), CASES)
-def test_cached_and_uncached_training_are_the_same(
-    task, model, strategy, checkpoints, text_files, image_folder, tmp_path, capsys
-):
-    data = data_of(task, text_files, image_folder)
-    plain = run(task, checkpoints(model), strategy, tmp_path / "off", data, "off")
-    assert "Activation cache" not in capsys.readouterr().out
-    kept = run(task, checkpoints(model), strategy, tmp_path / "on", data, "on")
-    assert "Activation cache: on" in capsys.readouterr().out
+def test_cached_and_uncached_training_are_the_same(task, model, strategy, trained):
+    plain, kept = (trained(task, model, strategy, cache) for cache in ("off", "on"))
+    assert "Activation cache" not in plain["printed"]
+    assert "Activation cache: on" in kept["printed"]
     assert_same(kept, plain, 1e-5)
 
 
@@ -213,12 +227,13 @@ def killed_after(write, files: int, error: BaseException | None = None):
 
 
 @pytest.mark.parametrize("files", [0, 2])
-def test_a_full_disk_costs_time_and_nothing_else(files, checkpoints, image_folder, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_costs_time_and_nothing_else(
+    files, trained, checkpoints, image_folder, tmp_path, monkeypatch, capsys
+):
     from hf_finetune.activations.store import ActivationStore
 
     data, model = {"dataset_name": image_folder}, checkpoints("vit")
-    plain = run(IMAGE, model, "freeze:1", tmp_path / "off", data, "off")
-    capsys.readouterr()
+    plain = trained(IMAGE, "vit", "freeze:1", "off")
     full = killed_after(ActivationStore.write, files, OSError(28, "No space left on device"))
     monkeypatch.setattr(ActivationStore, "write", full)
     assert_same(run(IMAGE, model, "freeze:1", tmp_path / "on", data, "on"), plain, 0.0)
@@ -338,12 +353,12 @@ def test_half_precision_is_near(task, model, strategy, bound, checkpoints, text_
     ],
 )
 def test_a_run_that_is_resumed_ends_with_the_same_weights(
-    task, model, strategy, step, checkpoints, text_files, image_folder, tmp_path, monkeypatch, capsys
+    task, model, strategy, step, trained, checkpoints, text_files, image_folder, tmp_path, monkeypatch, capsys
 ):
     data = data_of(task, text_files, image_folder)
     flags = {"activation_views": 2, "augmentation": "light"} if strategy == "freeze:layer3" else {}
-    whole = run(task, checkpoints(model), strategy, tmp_path / "whole", data, "on", **flags)
-    assert said(capsys)[0].startswith("Activation cache: on")
+    whole = trained(task, model, strategy, "on", **flags)
+    assert "Activation cache: on" in whole["printed"]
     with monkeypatch.context() as patch:
         patch.setattr(StopOnSignal, "on_step_end", stopping(StopOnSignal.on_step_end, step))
         with pytest.raises(Interrupted):
@@ -384,7 +399,7 @@ SHARED = [
 ]
 
 
-def test_two_processes_share_the_work_and_train_as_without(checkpoints, text_files, image_folder, tmp_path):
+def test_two_processes_share_the_work_and_train_as_without(python, checkpoints, text_files, image_folder, tmp_path):
     """Both sides run in two processes: one launch for all of them."""
     fixed = {
         "learning_rate": 1e-3,
@@ -404,22 +419,8 @@ def test_two_processes_share_the_work_and_train_as_without(checkpoints, text_fil
             jobs.append((task, str(folder), flags))
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
     (tmp_path / "both.py").write_text(IN_TWO_PROCESSES)
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--config_file"]
-    command += [
-        "accelerate_configs/cpu.yaml",
-        "--num_processes",
-        "2",
-        str(tmp_path / "both.py"),
-        str(tmp_path / "jobs.json"),
-    ]
-    done = subprocess.run(
-        command,
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": "."},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    argv = [str(tmp_path / "both.py"), str(tmp_path / "jobs.json")]
+    done = python(argv, cwd=Path(__file__).parents[2], processes=2)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(re.findall("Activation cache: on in phase", done.stdout)) == len(SHARED)
     for number, _ in enumerate(SHARED):

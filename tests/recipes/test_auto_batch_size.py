@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -127,17 +125,14 @@ def test_the_next_phase_starts_from_what_was_found(checkpoints, text_files, tmp_
     assert (tmp_path / "checkpoints" / "1-head" / "finished" / "rows_at_once.json").read_text() == "4"
 
 
-def test_all_processes_divide_their_batches_when_one_must(checkpoints, text_files, tmp_path):
+def test_all_processes_divide_their_batches_when_one_must(python, checkpoints, text_files, tmp_path):
     model = checkpoints("bert-without-dropout")
     whole = ["--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2"]
     load_recipe(recipe_path("text-classification"))(flags_of(model, text_files, tmp_path / "one", *whole))
     (tmp_path / "short.py").write_text(IN_ONE_OF_TWO)
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--num_processes", "2"]
-    command += ["--config_file", "accelerate_configs/cpu.yaml", str(tmp_path / "short.py")]
     flags = ["--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "2", "--auto_find_batch_size"]
-    argv = [*command, *flags_of(model, text_files, tmp_path / "two", *flags)]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(argv, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False)
+    argv = [str(tmp_path / "short.py"), *flags_of(model, text_files, tmp_path / "two", *flags)]
+    done = python(argv, cwd=REPOSITORY, processes=2)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("Out of memory with 4 rows at once: 2 from now on.") == 1
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-3)

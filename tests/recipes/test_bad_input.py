@@ -6,9 +6,6 @@ Bad rows, labels and images stand in ``test_bad_data.py``.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from bad_input import Case, assert_refused
@@ -43,11 +40,11 @@ FLAGS = {
     ),
     "unknown flag with dashes": (
         lambda c: c.text("--num-train-epoch", "1"),
-        "unknown key 'num-train-epoch'",
+        "unknown key 'num_train_epoch'",
         "did you mean num_train_epochs?",
     ),
     "unknown flag with a value": (lambda c: c.text("--sed=1"), "unknown key 'sed'", "did you mean seed?"),
-    "unknown flag like no other": (lambda c: c.text("--zzzzzz"), "unknown key 'zzzzzz'", "--help lists every key"),
+    "unknown flag like no other": (lambda c: c.text("--zzzzzz"), "unknown key 'zzzzzz'", "--help all lists every key"),
     "a value without a flag": (lambda c: c.text("reviews.csv"), "'reviews.csv' belongs to no flag", "behind the flag"),
     "a flag without its value": (lambda c: c.text("--seed"), "--seed: expected one argument", "--help"),
     "wrong type": (lambda c: c.text("--num_train_epochs", "many"), "invalid float value: 'many'", "--help"),
@@ -250,12 +247,12 @@ PLANS = {
     "unknown stage": (
         lambda c: c.text("--strategy", "freeze:layer9"),
         "no stage 'layer9'; the stages are embeddings, block1",
-        "stages",
+        "use one of these names",
     ),
     "freezing nothing that has a name": (
         lambda c: c.text("--strategy", "freeze:"),
         "no stage ''; the stages are",
-        "stages",
+        "use one of these names",
     ),
     "freezing everything": (lambda c: c.text("--strategy", "freeze:head"), "no stage would train", "below the head"),
     "too deep": (lambda c: c.text("--strategy", "freeze:5"), "has 2 blocks, not 5", "0 to 2"),
@@ -605,11 +602,8 @@ def test_bad_images_are_dropped_and_counted_when_that_is_asked_for(case, capfd):
     ],
     ids=["train", "predict"],
 )
-def test_the_shell_sees_status_2_and_two_lines(case, arguments, error):
-    command = [sys.executable, "-m", "hf_finetune", *arguments(case)]
-    done = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=case.folder, capture_output=True, text=True, check=False
-    )
+def test_the_shell_sees_status_2_and_two_lines(case, arguments, error, python):
+    done = python(["-m", "hf_finetune", *arguments(case)], cwd=case.folder)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     lines = done.stderr.splitlines()

@@ -14,23 +14,29 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 
 
-def launch(processes, recipe, *flags):
+@pytest.fixture(scope="session")
+def launch(python):
+    """``launch(processes, recipe, *flags)`` gives what was printed."""
+
+    def launch(processes, recipe, *flags):
+        done = python([f"recipes/{recipe}.py", *flags], cwd=REPOSITORY, processes=processes)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return launch
+
+
+def accelerate_launch(processes, recipe, *flags):
+    """The same with the real launcher, which imports torch once more than it starts processes."""
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
-    command += [
-        "--config_file",
-        "accelerate_configs/cpu.yaml",
-        "--num_processes",
-        str(processes),
-        f"recipes/{recipe}.py",
-    ]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, *flags], cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False)
+    config = ["--config_file", "accelerate_configs/cpu.yaml", "--num_processes", str(processes)]
+    whole = [*command, *config, f"recipes/{recipe}.py", *flags]
+    done = subprocess.run(whole, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 @pytest.mark.parametrize("extra", [(), ("--balanced_sampling", "--focal_gamma=2")], ids=["plain", "balanced"])
-def test_text_in_two_processes_equals_one(extra, checkpoints, text_files, tmp_path):
+def test_text_in_two_processes_equals_one(extra, launch, checkpoints, text_files, tmp_path):
     model = checkpoints("bert-without-dropout")
     data = [word for split, path in text_files.items() for word in (f"--{split}_file", path)]
     flags = [
@@ -57,7 +63,7 @@ def test_text_in_two_processes_equals_one(extra, checkpoints, text_files, tmp_pa
     assert list(frames[0]["prediction"]) == list(frames[1]["prediction"])
 
 
-def test_evaluation_between_the_epochs_counts_every_row_once(checkpoints, text_files, tmp_path):
+def test_evaluation_between_the_epochs_counts_every_row_once(launch, checkpoints, text_files, tmp_path):
     data = ["--train_file", text_files["train"], "--validation_file", text_files["test"]]  # 21 rows, by length
     fixed = ["--num_train_epochs", "2", "--learning_rate", "3e-3", "--bf16", "false", "--metric", "f1_macro"]
     judged = ["--per_device_eval_batch_size", "4", "--save_total_limit", "9"]
@@ -75,7 +81,7 @@ def test_evaluation_between_the_epochs_counts_every_row_once(checkpoints, text_f
         assert one["eval_accuracy"] * 21 == pytest.approx(round(one["eval_accuracy"] * 21))
 
 
-def test_chunks_of_long_texts_are_pooled_alike_in_two_processes(checkpoints, tmp_path):
+def test_chunks_of_long_texts_are_pooled_alike_in_two_processes(launch, checkpoints, tmp_path):
     import csv
 
     from conftest import make_texts
@@ -121,12 +127,13 @@ def test_chunks_of_long_texts_are_pooled_alike_in_two_processes(checkpoints, tmp
         assert one["eval_accuracy"] * 21 == pytest.approx(round(one["eval_accuracy"] * 21))
 
 
-def test_images_in_two_processes_equal_one(checkpoints, image_folder, tmp_path):
+def test_images_in_two_processes_equal_one(launch, checkpoints, image_folder, tmp_path):
     flags = ["--model_name_or_path", checkpoints("timm-resnet"), "--dataset_name", image_folder, "--strategy", "head"]
     flags += ["--num_train_epochs", "2", "--bf16", "false"]
     for processes in (1, 2):
         whole_steps = ["--per_device_train_batch_size", str(24 // processes)]
-        launch(processes, "image_classification", *flags, *whole_steps, "--output_dir", str(tmp_path / str(processes)))
+        start = launch if processes == 2 else accelerate_launch
+        start(processes, "image_classification", *flags, *whole_steps, "--output_dir", str(tmp_path / str(processes)))
     one, two = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("1", "2"))
     assert two["timing"]["processes"] == 2
     assert two["test"] == pytest.approx(one["test"], rel=1e-4)

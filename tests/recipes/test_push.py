@@ -44,16 +44,20 @@ print("ANSWER", open(path, "rb").read() == open(sys.argv[1], "rb").read())
 """
 
 
-def shell(hub, *argv, token=None):
-    env = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "0"} | hub.environ(token=token)
-    return subprocess.run([sys.executable, *argv], env=env, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def shell(python):
+    """``shell(hub, *argv)`` runs ``python ARGV`` as a client of the server."""
+    return lambda hub, *argv, token=None: python(argv, env=os.environ | hub.environ(token=token))
 
 
-def train(hub, checkpoints, text_files, output, *flags, token=None):
+@pytest.fixture(scope="module")
+def train(shell, checkpoints, text_files):
+    """``train(hub, output, *flags)`` trains and pushes."""
     data = [word for split, path in text_files.items() for word in (f"--{split}_file", path)]
     command = ["-m", "hf_finetune", "train", "text-classification", "--model_name_or_path", checkpoints("bert"), *data]
-    return shell(
-        hub, *command, "--num_train_epochs", "1", "--output_dir", str(output), "--push_to_hub", *flags, token=token
+    command += ["--num_train_epochs", "1", "--push_to_hub"]
+    return lambda hub, output, *flags, token=None: shell(
+        hub, *command, "--output_dir", str(output), *flags, token=token
     )
 
 
@@ -62,9 +66,9 @@ def text_of(folder: Path) -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in files)
 
 
-def test_the_pushed_model_is_whole_and_loads_from_the_hub(checkpoints, text_files, tmp_path):
+def test_the_pushed_model_is_whole_and_loads_from_the_hub(train, shell, text_files, tmp_path):
     with HubServer(users={"hf_secret_token": "alice"}) as hub:
-        done = train(hub, checkpoints, text_files, tmp_path, "--hub_model_id", "alice/films")
+        done = train(hub, tmp_path, "--hub_model_id", "alice/films")
         assert done.returncode == 0, done.stderr[-2000:]
         files = hub.repos["model", "alice/films"].files
         assert {
@@ -102,9 +106,9 @@ def local_score(run: Path) -> float:
     return pipeline("text-classification", model=str(run / "model"))("good film")[0]["score"]
 
 
-def test_what_may_not_be_pushed_is_refused_before_training(checkpoints, text_files, tmp_path):
+def test_what_may_not_be_pushed_is_refused_before_training(train, tmp_path):
     with HubServer(users={"hf_secret_token": "alice"}) as hub:
-        done = train(hub, checkpoints, text_files, tmp_path, "--hub_model_id", "alice/films", token="hf_wrong")
+        done = train(hub, tmp_path, "--hub_model_id", "alice/films", token="hf_wrong")
         assert done.returncode == 2, done.stderr[-2000:]
         error, fix = done.stderr.splitlines()[-2:]
         assert error == "error: --hub_model_id alice/films: there is no valid token"
@@ -113,12 +117,12 @@ def test_what_may_not_be_pushed_is_refused_before_training(checkpoints, text_fil
         assert not (tmp_path / "checkpoints").exists()
 
 
-def test_a_push_that_fails_leaves_the_run_whole_and_its_command_finishes_it(checkpoints, text_files, tmp_path):
+def test_a_push_that_fails_leaves_the_run_whole_and_its_command_finishes_it(train, shell, checkpoints, tmp_path):
     run = tmp_path / "two words"
     with HubServer(users={"hf_secret_token": "alice"}) as hub:
         hub.fail("POST", r"/commit/", 403)
         flags = ["--hub_model_id", "films", "--hub_private_repo", "--hub_revision", "dev", "--strategy", "lora"]
-        done = train(hub, checkpoints, text_files, run, *flags)
+        done = train(hub, run, *flags)
         assert done.returncode == 2, done.stderr[-2000:]
         error, fix = done.stderr.splitlines()[-2:]
         images = "figures/confusion_matrix.png, figures/reliability.png"
@@ -153,16 +157,22 @@ def adapter_score(run: Path) -> float:
     return model(**inputs).logits.softmax(-1).max().item()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_the_client_waits_ends_the_push(number, checkpoints, text_files, tmp_path):
-    """The client waits between its tries of an upload that is cut off again and again."""
+@pytest.fixture(scope="module")
+def run(checkpoints, text_files, tmp_path_factory) -> Path:
+    """A run that was not pushed."""
     from hf_finetune import fine_tune
 
     files = {f"{split}_file": path for split, path in text_files.items()}
-    run = tmp_path / "run"
+    folder = tmp_path_factory.mktemp("push") / "films"
     fine_tune(
-        "text-classification", model_name_or_path=checkpoints("bert"), **files, num_train_epochs=1, output_dir=run
+        "text-classification", model_name_or_path=checkpoints("bert"), **files, num_train_epochs=1, output_dir=folder
     )
+    return folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_client_waits_ends_the_push(number, run):
+    """The client waits between its tries of an upload that is cut off again and again."""
     with HubServer(users={"hf_secret_token": "alice"}) as hub:
         hub.cut("^/lfs/", after_bytes=1000, times=30)
         command = [sys.executable, "-m", "hf_finetune", "push", str(run), "--hub_model_id", "alice/films"]
@@ -221,27 +231,22 @@ def test_everything_is_checked_before_training(checkpoints, text_files, monkeypa
         assert error.where == f"the label {str(folder)!r}"
 
 
-def test_the_card_is_valid_and_names_no_folder(checkpoints, text_files, tmp_path):
+def test_the_card_is_valid_and_names_no_folder(run):
     from huggingface_hub import ModelCard
 
-    from hf_finetune.packaged import load_recipe, recipe_path
-
-    data = [word for split, path in text_files.items() for word in (f"--{split}_file", path)]
-    flags = ["--num_train_epochs", "1", "--output_dir", str(tmp_path / "films")]
-    main = load_recipe(recipe_path("text-classification"))
-    metrics = main(["--model_name_or_path", checkpoints("bert"), *data, *flags])
-    text = (tmp_path / "films" / "README.md").read_text()
+    text = (run / "README.md").read_text()
+    metrics = json.loads((run / "metrics.json").read_text())
     card = ModelCard(text).data
     assert card.pipeline_tag == "text-classification"
     results = {result.metric_name: result.metric_value for result in card.eval_results}
     assert results["accuracy"] == pytest.approx(metrics["test"]["accuracy"], abs=1e-4)
     assert card.eval_results[0].dataset_split == "test"
     assert "/tmp" not in text
-    assert str(tmp_path) not in text
+    assert str(run.parent) not in text
     assert 'pipeline("text-classification", model="films")' in text
 
 
-def test_checkpoint_and_rows_come_from_the_hub(checkpoints, text_files, tmp_path):
+def test_checkpoint_and_rows_come_from_the_hub(shell, checkpoints, text_files, tmp_path):
     model = {path.name: path.read_bytes() for path in Path(checkpoints("bert")).iterdir()}
     rows = {f"{split}.csv": Path(path).read_bytes() for split, path in text_files.items()}
     with HubServer(users={"hf_secret_token": "alice"}) as hub:

@@ -43,102 +43,65 @@ def flags_of(checkpoints, text_files, output, *extra):
     return ["--model_name_or_path", checkpoints("bert"), *data, *fixed, "--output_dir", str(output), *extra]
 
 
-@pytest.mark.parametrize(
-    ("strategy", "step"),
-    [
-        ("full", 5),
-        ("full", 8),
-        ("full", 13),
-        ("lp_ft", 3),
-        ("lp_ft", 32),
-        ("lp_ft", 45),
-        ("gradual", 37),
-        ("gradual", 48),
-        ("lora", 10),
-    ],
-)
-def test_resumed_runs_end_with_the_same_weights(strategy, step, checkpoints, text_files, tmp_path, stop_after):
-    main = load_recipe(recipe_path("text-classification"))
-    extra = ["--strategy", strategy, "--merge_adapter"]
-    main(flags_of(checkpoints, text_files, tmp_path / "whole", *extra))
-    stop_after(step)
-    with pytest.raises(Interrupted):
-        main(flags_of(checkpoints, text_files, tmp_path / "stopped", *extra))
-    assert not (tmp_path / "stopped" / "model").exists()
-    main(flags_of(checkpoints, text_files, tmp_path / "stopped", *extra, "--resume_from_checkpoint", "auto"))
-    whole, resumed = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "stopped"))
-    assert whole.keys() == resumed.keys()
-    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+@pytest.fixture(scope="module")
+def train(checkpoints, text_files, image_folder):
+    """``train(output, model, *flags)``: train on the texts or the images."""
 
-
-@pytest.mark.parametrize("step", [5, 8, 13])
-def test_resumed_runs_with_balanced_sampling_end_with_the_same_weights(
-    step, checkpoints, text_files, tmp_path, stop_after
-):
-    main = load_recipe(recipe_path("text-classification"))
-    extra = ["--balanced_sampling", "--focal_gamma", "2"]
-    main(flags_of(checkpoints, text_files, tmp_path / "whole", *extra))
-    stop_after(step)
-    with pytest.raises(Interrupted):
-        main(flags_of(checkpoints, text_files, tmp_path / "stopped", *extra))
-    main(flags_of(checkpoints, text_files, tmp_path / "stopped", *extra, "--resume_from_checkpoint", "auto"))
-    main(flags_of(checkpoints, text_files, tmp_path / "plain", "--focal_gamma", "2"))
-    names = ("whole", "stopped", "plain")
-    whole, resumed, plain = (load_file(tmp_path / name / "model" / "model.safetensors") for name in names)
-    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
-    assert [name for name in whole if not torch.equal(whole[name], plain[name])] != []
-
-
-@pytest.mark.parametrize("step", [4, 6, 20])
-def test_resumed_runs_on_random_views_end_with_the_same_weights(step, checkpoints, image_folder, tmp_path, stop_after):
-    main = load_recipe(recipe_path("image-classification"))
-
-    def flags(name, *extra):
+    def train(output, model, *flags):
+        if model == "bert":
+            return load_recipe(recipe_path("text-classification"))(flags_of(checkpoints, text_files, output, *flags))
         fixed = ["--dataset_name", image_folder, "--num_train_epochs", "3", "--per_device_train_batch_size", "12"]
-        views = ["--augmentation", "randaug", "--rotation_degrees", "10", "--mixup", "0.2", "--strategy", "lp_ft"]
-        return [
-            "--model_name_or_path",
-            checkpoints("timm-resnet"),
-            *fixed,
-            *views,
-            "--output_dir",
-            str(tmp_path / name),
-            *extra,
-        ]
+        argv = ["--model_name_or_path", checkpoints(model), *fixed, "--output_dir", str(output), *flags]
+        return load_recipe(recipe_path("image-classification"))(argv)
 
-    main(flags("whole"))
+    return train
+
+
+@pytest.fixture(scope="module")
+def whole(train, tmp_path_factory):
+    """``whole(model, *flags)``: the weights of a run from end to end, which is trained once."""
+    root = tmp_path_factory.mktemp("whole")
+    runs = {}
+
+    def weights(*run):
+        if run not in runs:
+            train(root / str(len(runs)), *run)
+            runs[run] = load_file(root / str(len(runs)) / "model" / "model.safetensors")
+        return runs[run]
+
+    return weights
+
+
+VIEWS = ("--augmentation", "randaug", "--rotation_degrees", "10", "--mixup", "0.2", "--strategy", "lp_ft")
+FULL = ("--strategy", "lp_ft", "--learning_rate", "1e-2", "--augmentation", "none")
+BALANCED = ("--balanced_sampling", "--focal_gamma", "2")
+STOPS = [
+    *(("bert", ("--strategy", strategy, "--merge_adapter"), step) for strategy, step in (
+        ("full", 5), ("full", 8), ("full", 13), ("lp_ft", 3), ("lp_ft", 32), ("lp_ft", 45), ("gradual", 37),
+        ("gradual", 48), ("lora", 10),
+    )),
+    *(("bert", BALANCED, step) for step in (5, 8, 13)),
+    *(("timm-resnet", VIEWS, step) for step in (4, 6, 20)),
+    ("vit", FULL, 21), ("mobilenet", FULL, 24), ("swin", FULL, 18),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "flags", "step"), STOPS, ids=lambda value: str(value).strip("()"))
+def test_resumed_runs_end_with_the_same_weights(model, flags, step, train, whole, tmp_path, stop_after):
+    expected = whole(model, *flags)
     stop_after(step)
     with pytest.raises(Interrupted):
-        main(flags("stopped"))
-    main(flags("stopped", "--resume_from_checkpoint", "auto"))
-    whole, resumed = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "stopped"))
-    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+        train(tmp_path, model, *flags)
+    assert not (tmp_path / "model").exists()
+    train(tmp_path, model, *flags, "--resume_from_checkpoint", "auto")
+    resumed = load_file(tmp_path / "model" / "model.safetensors")
+    assert expected.keys() == resumed.keys()
+    assert [name for name in expected if not torch.equal(expected[name], resumed[name])] == []
 
 
-@pytest.mark.parametrize(("name", "step"), [("vit", 21), ("mobilenet", 24), ("swin", 18)])
-def test_image_checkpoints_resume_with_all_their_weights(name, step, checkpoints, image_folder, tmp_path, stop_after):
-    main = load_recipe(recipe_path("image-classification"))
-
-    def flags(run, *extra):
-        fixed = ["--dataset_name", image_folder, "--num_train_epochs", "3", "--per_device_train_batch_size", "12"]
-        options = ["--strategy", "lp_ft", "--learning_rate", "1e-2", "--augmentation", "none"]
-        return [
-            "--model_name_or_path",
-            checkpoints(name),
-            *fixed,
-            *options,
-            "--output_dir",
-            str(tmp_path / run),
-            *extra,
-        ]
-
-    main(flags("whole"))
-    stop_after(step)
-    with pytest.raises(Interrupted):
-        main(flags("stopped"))
-    main(flags("stopped", "--resume_from_checkpoint", "auto"))
-    whole, resumed = (load_file(tmp_path / run / "model" / "model.safetensors") for run in ("whole", "stopped"))
-    assert [key for key in whole if not torch.equal(whole[key], resumed[key])] == []
+def test_balanced_sampling_trains_on_other_rows(whole):
+    balanced, plain = whole("bert", *BALANCED), whole("bert", *BALANCED[1:])
+    assert [name for name in balanced if not torch.equal(balanced[name], plain[name])] != []
 
 
 @pytest.mark.parametrize("name", ["vit", "timm-vit"])

@@ -236,12 +236,12 @@ def test_the_command_that_goes_on_parses(argv, resumed, monkeypatch):
     assert _resume_command() == resumed
 
 
-def test_the_snippet_of_the_card_takes_long_texts(argv, tmp_path):
+def test_the_snippet_of_the_card_takes_long_texts(argv, python, tmp_path):
     """pipeline() cuts nothing unless it is told: texts above the positions of the model end in a RuntimeError."""
     import re
 
     assert hf_finetune(argv()) == 0
     snippet = re.search(r"```python\n(.*?)```", (tmp_path / "run" / "README.md").read_text(), re.S).group(1)
     code = snippet.replace('model="run"', f'model="{tmp_path}/run/model"').replace("Some text.", "film " * 300)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = python(["-c", code])
     assert done.returncode == 0, done.stderr[-500:]

@@ -12,8 +12,15 @@ import yaml
 
 from hf_finetune.packaged import load_recipe, recipe_path
 
-TEXT = ("bert", "distilbert", "roberta", "deberta", "modernbert")
-IMAGE = ("resnet", "vit", "convnext", "swin", "dinov2", "mobilenet", "timm-resnet", "timm-vit", "timm-efficientnet")
+
+def slow(*names: str) -> list:
+    """Checkpoints whose stages, freezing and saved weights the tests of models and strategies hold, and of resuming."""
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+TEXT = ["bert", "modernbert", *slow("distilbert", "roberta", "deberta")]
+IMAGE = ["resnet", "vit", "timm-efficientnet"]
+IMAGE += slow("convnext", "swin", "dinov2", "mobilenet", "timm-resnet", "timm-vit")
 
 # Twenty-seven layers from random weights.
 DEEP = ("--num_train_epochs", "40", "--strategy", "full", "--learning_rate", "1e-2", "--augmentation", "none")

@@ -6,8 +6,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -127,22 +125,15 @@ def test_images_of_a_stream_are_learnt_and_a_resumed_run_sees_the_same_views(
     assert metrics["validation"]["rows"] == 12
 
 
-def launch(processes, *flags):
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
-    config = ["--config_file", "accelerate_configs/cpu.yaml", "--num_processes", str(processes)]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    whole = [*command, *config, "recipes/text_classification.py", *flags]
-    done = subprocess.run(whole, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-def test_two_processes_and_workers_train_as_one_does(checkpoints, long_file, text_files, tmp_path):
+def test_two_processes_and_workers_train_as_one_does(python, checkpoints, long_file, text_files, tmp_path):
     model = checkpoints("bert-without-dropout")
     whole_steps = ["--max_train_samples", "320", "--validation_split", "0.1", "--num_train_epochs", "2"]  # 288 rows
     for processes, workers in ((1, 0), (2, 1)):
         output = tmp_path / str(processes)
         options = [*whole_steps, "--dataloader_num_workers", str(workers)]
-        launch(processes, *text_flags(model, long_file, text_files, output, *options))
+        argv = ["recipes/text_classification.py", *text_flags(model, long_file, text_files, output, *options)]
+        done = python(argv, cwd=REPOSITORY, processes=processes)
+        assert done.returncode == 0, done.stderr[-3000:]
     one, two = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("1", "2"))
     assert two["timing"]["processes"] == 2
     assert two["test"] == pytest.approx(one["test"], rel=1e-3)

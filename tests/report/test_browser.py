@@ -10,6 +10,8 @@ from example_runs import CHECK, make_run
 
 from hf_finetune.report import write_report
 
+pytestmark = pytest.mark.drawing
+
 CHROMIUM = shutil.which("chromium")
 if CHROMIUM is None:
     pytest.skip("there is no chromium on this machine", allow_module_level=True)

@@ -15,6 +15,8 @@ from hf_finetune.errors import UserError
 from hf_finetune.report import report_page, write_report
 from hf_finetune.report.curves import draw_curves, phases_of, points_of
 
+pytestmark = pytest.mark.drawing
+
 SECTIONS = {
     "text": {"metrics", "curves", "confusion", "labels", "calibration", "slices", "losses", "errors", "data", "check",
              "strategy", "timing", "configuration"},

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -110,12 +107,11 @@ for output in outputs:
 """
 
 
-def test_a_killed_process_is_gone_on_with_and_the_bytes_are_the_same(bert, texts, whole, encoded, tmp_path, capsys):
+def test_a_killed_process_is_gone_on_with_and_the_bytes_are_the_same(
+    python, bert, texts, whole, encoded, tmp_path, capsys
+):
     outputs = [tmp_path / f"out.{ending}" for ending in ENDINGS]
-    command = [sys.executable, "-c", KILLED, bert, texts, *map(str, outputs)]
-    done = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
-    )
+    done = python(["-c", KILLED, bert, texts, *map(str, outputs)])
     assert done.returncode == 0, done.stderr[-2000:]
     for output in outputs:
         assert not output.exists()
@@ -266,13 +262,9 @@ def test_long_texts_are_counted_over_all_pieces(classifiers, tmp_path, capsys):
     assert len(pd.read_csv(tmp_path / "out.csv")) == 40
 
 
-def test_two_processes_share_the_rows_and_one_writes(bert, texts, whole, tmp_path):
-    launch = ["accelerate.commands.accelerate_cli", "launch", "--config_file", "accelerate_configs/cpu.yaml"]
-    ours = ["-m", "hf_finetune", "predict", bert, texts, "--output", str(tmp_path / "out.parquet")]
-    command = [sys.executable, "-m", *launch, "--num_processes", "2", *ours]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    root = Path(__file__).parents[3]
-    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
+def test_two_processes_share_the_rows_and_one_writes(python, bert, texts, whole, tmp_path):
+    argv = ["-m", "hf_finetune", "predict", bert, texts, "--output", str(tmp_path / "out.parquet")]
+    done = python(argv, cwd=Path(__file__).parents[3], processes=2)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("100 predictions in") == 1
     one, two = (pd.read_parquet(folder / "out.parquet") for folder in (whole, tmp_path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -361,9 +362,19 @@ def test_without_fingerprints_the_weights_are_blamed_by_elimination(mutants, ans
         judge(mutants["head permuted"], unknown, answer)
 
 
-# Through the command
+# Through the command; its process is a fork of the warm one, which knows this package: the one above did not
 
 
+@pytest.fixture
+def forked(python, monkeypatch):
+    def run(command, *, env, input, **_):
+        assert command[:2] == [sys.executable, "-P"]
+        return python(command[2:], env=env, input=input)
+
+    monkeypatch.setattr("hf_finetune.publish.verify.verify.subprocess.run", run)
+
+
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize("name", ["image size", "head missing", "adapter weights dropped"])
 def test_the_command_ends_with_status_2_and_leaves_the_run_whole(name, mutants, capsys, monkeypatch):
     monkeypatch.setenv("RANK", "0")  # as a launcher leaves it: the fresh process must not wait for a second one
@@ -377,6 +388,7 @@ def test_the_command_ends_with_status_2_and_leaves_the_run_whole(name, mutants, 
     assert set(mutants[name].rglob("*")) == before
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_run_ends_with_its_verification(checkpoints, image_folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HF_FINETUNE_VERIFY", "1")
     monkeypatch.setenv("HF_TOKEN", "hf_nobody_may_see_this")
@@ -391,6 +403,7 @@ def test_a_run_ends_with_its_verification(checkpoints, image_folder, tmp_path, c
     assert (tmp_path / "README.md").exists()
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_model_that_is_saved_wrongly_fails_its_run(checkpoints, image_folder, tmp_path, monkeypatch):
     """Training and the saved preprocessing differ: the file says what evaluation and pipelines read."""
     save = artifact._save_surroundings
