@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[s
     config = start_run(parse(argv, program="text_classification.py"))
     splits = audit(load_splits(config.data, TASK.input.name, dataset), config.data.on_bad_image)
     checkpoint = TASK.load_model(config, splits.labels, splits.problem)
-    plan = make_plan(config, checkpoint, splits)
+    config, plan = make_plan(config, TASK, checkpoint, splits)
     check_hub(config, TASK, splits, plan)
     timing = train(config, TASK, splits, checkpoint, plan)
     results = evaluate(config, TASK, splits, plan, timing)

@@ -34,7 +34,7 @@ def inference_pass(**flags: Any) -> dict[str, Any]:
     config, splits = read("image-classification", flags)
     config = start_run(config)
     checkpoint = task.load_model(config, splits.labels)
-    plan = make_plan(config, checkpoint, splits)
+    config, plan = make_plan(config, task, checkpoint, splits)
     began = now()
     sets = [
         task.input.encode(rows, checkpoint.processor) for rows in (splits.train, splits.validation) if rows is not None
@@ -66,7 +66,8 @@ def bare_loop(**flags: Any) -> dict[str, Any]:
     config, splits = read("text-classification", flags)
     config = start_run(config)
     checkpoint = task.load_model(config, splits.labels)
-    (phase,) = make_plan(config, checkpoint, splits).phases
+    config, plan = make_plan(config, task, checkpoint, splits)
+    (phase,) = plan.phases
     model, settings = checkpoint.model.to(device()), config.training
     apply_phase(model, checkpoint.stages, phase)
     rows = task.input.encode(splits.train, checkpoint.processor)

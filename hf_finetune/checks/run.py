@@ -56,7 +56,7 @@ def check_model(
     encode = partial(task.input.encode, processor=checkpoint.processor)
     batch_size = int(config.training.get("per_device_eval_batch_size", 64))
     noise = check_label_noise(splits, checkpoint, encode, task.input.collator(checkpoint.processor), batch_size)
-    plan = make_plan(config, checkpoint, splits)
+    config, plan = make_plan(config, task, checkpoint, splits)
     say("Timing a few steps.")
     return [noise, check_cost(config, task, splits, checkpoint, plan, settings)]
 

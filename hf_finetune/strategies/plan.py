@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from torch import nn
 
@@ -10,7 +12,7 @@ from hf_finetune.config import Config
 from hf_finetune.console import say, show_table
 from hf_finetune.data import Splits
 from hf_finetune.models import Checkpoint, Stage, add_lora, stage_lookup
-from hf_finetune.strategies.defaults import Default, Facts, facts_of, recommend, recommend_strategy
+from hf_finetune.strategies.defaults import Default, Facts, facts_of
 from hf_finetune.strategies.phases import Phase, Rates, make_phases
 
 
@@ -27,38 +29,40 @@ class Plan:
     channels_last: bool = False
 
 
-def make_plan(config: Config, checkpoint: Checkpoint, splits: Splits) -> Plan:
-    """Choose rates, lengths and batch sizes for this backbone and these rows; put adapters in where the strategy has them.
+class HasDefaults(Protocol):
+    """A task, as far as a plan asks it."""
 
-    What was chosen is written back into the configuration, so that ``config.yaml`` repeats the run as it is.
+    @property
+    def defaults(self) -> Callable[[Facts], dict[str, Default]]:
+        """Return the defaults for these facts by the name of the flag, ``strategy`` among them."""
+
+
+def make_plan(config: Config, task: HasDefaults, checkpoint: Checkpoint, splits: Splits) -> tuple[Config, Plan]:
+    """Choose strategy, rates, lengths and batch sizes for this backbone and these rows; put adapters in where the strategy has them.
+
+    Returns:
+        The configuration with what was chosen, so that ``config.yaml`` repeats the run as it is; and the plan.
 
     Raises:
         UserError: the strategy does not fit the model.
     """
-    facts = facts_of(checkpoint, splits)
-    strategy = _choose_strategy(config, facts)
-    defaults = recommend(facts, strategy)
+    defaults = task.defaults(facts_of(checkpoint, splits, config.strategy.strategy))
+    chosen = defaults.pop("strategy")
+    if chosen.reason:
+        say(f"Default: strategy = {chosen.value}: {chosen.reason}.")
+    model = replace(config.model, model_name_or_path=checkpoint.name)
+    config = replace(config, model=model, strategy=replace(config.strategy, strategy=chosen.value))
     rates = Rates(**{name: _value(name, config, defaults) for name in Rates.__dataclass_fields__})
-    phases = make_phases(strategy, checkpoint.stages, rates)
+    phases = make_phases(chosen.value, checkpoint.stages, rates)
     if any(phase.adapters for phase in phases):
         add_lora(checkpoint, config.strategy)
-    config.training |= {name: defaults[name].value for name in _TRAINING if name not in config.explicit}
-    _write_back(config, rates, strategy)
-    _give_reasons(defaults, config, strategy)
-    return Plan(phases, _computes_by_convolution(checkpoint.model))
+    _give_reasons(defaults, config, chosen.value)
+    return _with_choices(config, defaults, rates), Plan(phases, _computes_by_convolution(checkpoint.model))
 
 
 def _computes_by_convolution(model: nn.Module) -> bool:
     """A transformer has a convolution or two, for its patches."""
     return sum(isinstance(module, nn.Conv2d) for module in model.modules()) > 4
-
-
-def _choose_strategy(config: Config, facts: Facts) -> str:
-    if config.strategy.strategy == "auto":
-        chosen = recommend_strategy(facts)
-        say(f"Default: strategy = {chosen.value}: {chosen.reason}.")
-        config.strategy.strategy = chosen.value
-    return config.strategy.strategy
 
 
 def count_weights(model: nn.Module, stages: list[Stage]) -> tuple[list[int], list[int]]:
@@ -111,14 +115,18 @@ def _value(name: str, config: Config, defaults: dict[str, Default]) -> float:
     return float(defaults[name].value if asked is None else asked)
 
 
-def _write_back(config: Config, rates: Rates, strategy: str) -> None:
-    probe = strategy == "head"
-    config.training.setdefault("num_train_epochs", rates.probe_epochs if probe else rates.epochs)
-    config.training.setdefault("learning_rate", rates.probe_learning_rate if probe else rates.learning_rate)
-    if config.strategy.head_learning_rate is None and not probe:
-        config.strategy.head_learning_rate = rates.head_learning_rate
-    if config.strategy.layer_decay is None:
-        config.strategy.layer_decay = rates.layer_decay
+def _with_choices(config: Config, defaults: dict[str, Default], rates: Rates) -> Config:
+    """Return the configuration with the values that were left to us."""
+    probe = config.strategy.strategy == "head"
+    training = config.training | {n: defaults[n].value for n in _TRAINING if n not in config.explicit}
+    training.setdefault("num_train_epochs", rates.probe_epochs if probe else rates.epochs)
+    training.setdefault("learning_rate", rates.probe_learning_rate if probe else rates.learning_rate)
+    own = config.strategy
+    if own.head_learning_rate is None and not probe:
+        own = replace(own, head_learning_rate=rates.head_learning_rate)
+    if own.layer_decay is None:
+        own = replace(own, layer_decay=rates.layer_decay)
+    return replace(config, strategy=own, training=training)
 
 
 def _give_reasons(defaults: dict[str, Default], config: Config, strategy: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.models import Checkpoint, load_checkpoint, load_settings
+from hf_finetune.strategies.defaults import Default, Facts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,12 +26,15 @@ class Task:
         name: the Hub's pipeline tag.
         auto_class: the class of transformers whose models have the right head.
         input: what a row holds.
+        defaults: strategy, rates, lengths and batch sizes for a model and its rows, each with its reason, by the name of the
+            flag.
         outputs: the kinds of label that a row may have.
     """
 
     name: str
     auto_class: str
     input: Input
+    defaults: Callable[[Facts], dict[str, Default]]
     outputs: tuple[Any, ...] = ()
 
     def load_model(self, config: Config, labels: list[str], problem: str = SINGLE) -> Checkpoint:

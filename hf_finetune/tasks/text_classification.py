@@ -1,6 +1,7 @@
 """Text classification: one text or a pair in, classes or numbers out."""
 
 from hf_finetune.tasks.inputs import text
+from hf_finetune.tasks.inputs.text.defaults import recommend
 from hf_finetune.tasks.task import Task
 
-TASK = Task("text-classification", "AutoModelForSequenceClassification", text)
+TASK = Task("text-classification", "AutoModelForSequenceClassification", text, recommend)

@@ -6,33 +6,43 @@ from dataclasses import replace
 
 import pytest
 
-from hf_finetune.strategies.defaults import Facts, recommend, recommend_strategy
+from hf_finetune.strategies.defaults import Facts
+from hf_finetune.tasks import get_task
 
 
-def facts(kind="text", convolutional=False, width=384, rows=2000, classes=2):
-    return Facts(kind, convolutional, width, rows, classes)
+def facts(convolutional=False, width=384, rows=2000, classes=2, strategy="full"):
+    return Facts(convolutional, width, rows, classes, strategy=strategy)
+
+
+def defaults(kind="text", **kwargs):
+    return get_task(f"{kind}-classification").defaults(facts(**kwargs))
 
 
 def values(strategy="full", **kwargs):
-    return {name: default.value for name, default in recommend(facts(**kwargs), strategy).items()}
+    return {name: default.value for name, default in defaults(strategy=strategy, **kwargs).items()}
 
 
 def test_the_strategy_depends_on_the_input():
-    assert recommend_strategy(facts()).value == "full"
-    assert recommend_strategy(facts(kind="image")).value == "lp_ft"
+    assert values("auto")["strategy"] == "full"
+    assert values("auto", kind="image")["strategy"] == "lp_ft"
+    assert values("gradual", kind="image")["strategy"] == "gradual"
 
 
 def test_few_images_per_class_train_only_the_head():
-    assert recommend_strategy(facts(kind="image", rows=60, classes=12)).value == "head"
-    assert recommend_strategy(facts(kind="image", rows=240, classes=12)).value == "lp_ft"
-    assert "5 rows a class" in recommend_strategy(facts(kind="image", rows=60, classes=12)).reason
+    few = defaults("image", rows=60, classes=12, strategy="auto")["strategy"]
+    assert few.value == "head"
+    assert "5 rows a class" in few.reason
+    assert values("auto", kind="image", rows=240, classes=12)["strategy"] == "lp_ft"
 
 
 def test_a_model_too_large_for_the_device_gets_adapters():
-    large = replace(facts(), parameters=7_000_000_000, memory=80 * 10**9)
-    assert recommend_strategy(large).value == "lora"
-    assert "takes 112.0 GB before the first row, and 80.0 GB are free" in recommend_strategy(large).reason
-    assert recommend_strategy(replace(large, parameters=110_000_000)).value == "full"
+    def strategy(parameters):
+        large = replace(facts(strategy="auto"), parameters=parameters, memory=80 * 10**9)
+        return get_task("text-classification").defaults(large)["strategy"]
+
+    assert strategy(7_000_000_000).value == "lora"
+    assert "takes 112.0 GB before the first row, and 80.0 GB are free" in strategy(7_000_000_000).reason
+    assert strategy(110_000_000).value == "full"
 
 
 @pytest.mark.parametrize(("width", "rate"), [(384, 1e-4), (768, 5e-5), (1024, 3.75e-5), (32, 3e-4)])
@@ -84,5 +94,5 @@ def test_gradual_lowers_the_learning_rate_with_each_stage():
 
 def test_every_reason_is_a_sentence_without_its_full_stop():
     for strategy in ("full", "head", "lp_ft", "gradual", "lora"):
-        for default in recommend(facts(kind="image", convolutional=True), strategy).values():
+        for default in defaults("image", convolutional=True, strategy=strategy).values():
             assert not default.reason.endswith(".")

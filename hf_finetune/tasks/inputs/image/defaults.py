@@ -1,0 +1,21 @@
+"""Defaults of tasks whose rows are images; ``docs/strategies.md`` names the data sets that they were chosen on."""
+
+from __future__ import annotations
+
+from hf_finetune.strategies.defaults import Default, Facts, choose_strategy, common_defaults
+
+STEP_ROWS = 32
+FEW_ROWS_A_CLASS = 10
+
+
+def recommend(facts: Facts) -> dict[str, Default]:
+    """Return all defaults for these facts, by the name of the flag."""
+    strategy = choose_strategy(facts, _suited(facts))
+    return common_defaults(facts, strategy.value, STEP_ROWS) | {"strategy": strategy}
+
+
+def _suited(facts: Facts) -> Default:
+    rows_a_class = facts.rows / max(1, facts.classes)
+    if facts.one_class and rows_a_class < FEW_ROWS_A_CLASS:
+        return Default("head", f"{rows_a_class:.0f} rows a class are too few to move a backbone by")
+    return Default("lp_ft", "a head that fits before the backbone moves keeps what the backbone has learnt")
