@@ -14,18 +14,21 @@ from typing import Any
 
 from hf_finetune.cli.status import run_as_script
 from hf_finetune.config import parse
-from hf_finetune.data import audit, load_splits
-from hf_finetune.evaluation.results import evaluate
-from hf_finetune.publish import check_hub, push_run, verify, write_model_card
-from hf_finetune.report import write_report
-from hf_finetune.strategies import make_plan
-from hf_finetune.tasks.image_classification import TASK
-from hf_finetune.training import start_run, train
 
 
 def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[str, float]]:
     """Train as the flags say, or on a ``DatasetDict`` that is already in memory; returns ``metrics.json``."""
-    config = start_run(parse(argv, program="image_classification.py"))
+    config = parse(argv, reads="image")  # answers --help and wrong flags before anything heavy is imported
+
+    from hf_finetune.data import audit, load_splits
+    from hf_finetune.evaluation.results import evaluate
+    from hf_finetune.publish import check_hub, push_run, verify, write_model_card
+    from hf_finetune.report import write_report
+    from hf_finetune.strategies import make_plan
+    from hf_finetune.tasks.image_classification import TASK
+    from hf_finetune.training import start_run, train
+
+    config = start_run(config)
     splits = audit(load_splits(config.data, TASK.input.name, dataset), config.data.on_bad_image)
     checkpoint = TASK.load_model(config, splits.labels, splits.problem)
     config, plan = make_plan(config, TASK, checkpoint, splits)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hf_finetune.cli.status import VerbParser
+from hf_finetune.cli.task_flags import take_task
+from hf_finetune.config import CheckOptions, add_options, options_of, parse
+from hf_finetune.config.flags import with_underscores
 from hf_finetune.errors import UserError
-from hf_finetune.packaged import recipe_path
 from hf_finetune.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -15,29 +17,31 @@ if TYPE_CHECKING:
     from hf_finetune.config import Config
 
 
+_USAGE = (
+    "usage: hf-finetune check TASK [--strict] [--config FILE] [flags]\n\n"
+    "Checks the data of 'hf-finetune train TASK' with the same flags, and says what training would cost. Writes\n"
+    "check.html and check.json into --output_dir. Errors give status 2; with --strict warnings do as well."
+)
+
+
 def main(argv: list[str]) -> None:
     """Check, print, and write ``check.html`` and ``check.json`` into the output folder.
 
     Raises:
         UserError: there are errors (with ``--strict``, or warnings), after the report was written; or nothing could be read.
     """
+    name, rest = take_task("check", with_underscores(argv), CheckOptions, _USAGE)
     parser = VerbParser("hf-finetune check", add_help=False)
-    parser.add_argument("task", nargs="?")
-    parser.add_argument("--strict", action="store_true")
-    known, rest = parser.parse_known_args(argv)
-    if known.task in (None, "-h", "--help") or (known.task not in TASKS and {"-h", "--help"} & set(rest)):
-        print(_usage())
-        return
-    recipe_path(known.task)  # refuses a task that there is not
+    add_options(parser, options_of(CheckOptions))
+    own, rest = parser.parse_known_args(rest)
+    config = parse(rest, program=f"hf-finetune check {name}", own=CheckOptions, reads=TASKS[name])
 
     from hf_finetune.checks import check_data, check_model, show_report, write_report
     from hf_finetune.checks.report import HTML, all_findings
-    from hf_finetune.config import parse
     from hf_finetune.console import say
     from hf_finetune.data import load_splits
     from hf_finetune.tasks import get_task
 
-    config = parse(rest, program=f"hf-finetune check {known.task}")
     if config.data.streaming:
         raise UserError(
             "a check compares all rows with each other, and a stream reads one after the other",
@@ -45,9 +49,9 @@ def main(argv: list[str]) -> None:
             fix="leave it out, and check a part of the rows with --max_train_samples.",
         )
     settings = _prepare(config)
-    task = get_task(known.task)
+    task = get_task(name)
     splits = load_splits(config.data, task.input.name)
-    title = f"Check of {splits.source} for {known.task}"
+    title = f"Check of {splits.source} for {name}"
     sections, readable = check_data(config, task, splits)
     try:
         sections += check_model(config, task, readable, sections, settings)
@@ -55,7 +59,7 @@ def main(argv: list[str]) -> None:
         show_report(sections)
         write_report(config.output_dir, title, sections)
         say(f"Report: {config.output_dir / HTML}")
-    _refuse(all_findings(sections), strict=known.strict)
+    _refuse(all_findings(sections), strict=own.strict)
 
 
 def _prepare(config: Config) -> Settings:
@@ -106,13 +110,4 @@ def _refuse(findings: list[Finding], *, strict: bool) -> None:
         f"the check found {len(wrong)} {kinds[len(wrong) != 1]} to mend; the first: {first.code}: {first.message}{rows}",
         where=first.where,
         fix=first.fix or "see the report.",
-    )
-
-
-def _usage() -> str:
-    return (
-        "usage: hf-finetune check TASK [--strict] [--config FILE] [flags]\n\n"
-        "Checks the data of 'hf-finetune train TASK' with the same flags, and says what training would cost. Writes\n"
-        "check.html and check.json into --output_dir. Errors give status 2; with --strict warnings do as well.\n\n"
-        f"tasks: {', '.join(TASKS)}\n\nhf-finetune check TASK --help shows the flags."
     )

@@ -10,59 +10,58 @@ import sys
 from pathlib import Path
 
 from hf_finetune.cli.status import VerbParser
+from hf_finetune.cli.task_flags import take_task
+from hf_finetune.config import Config, TrainOptions, add_options, find_options, options_of, parse
+from hf_finetune.config.flags import with_underscores
 from hf_finetune.errors import UserError
 from hf_finetune.packaged import accelerate_config_path, load_recipe, recipe_path
 from hf_finetune.tasks import TASKS
 
+_USAGE = "usage: hf-finetune train TASK [--accelerate_config NAME|PATH [--num_processes N]] [--seeds N,N,…] [--config FILE] [flags]"
+
 
 def main(argv: list[str]) -> None:
-    """Parse the task and ``--accelerate_config``; everything else is the recipe's.
+    """Parse the task and the flags of this command; everything else is the recipe's.
 
     Raises:
-        UserError: an unknown task, or an unknown accelerate configuration.
+        UserError: an unknown task, a wrong flag, or an unknown accelerate configuration.
     """
+    task, rest = take_task("train", with_underscores(argv), TrainOptions, _USAGE)
     parser = VerbParser("hf-finetune train", add_help=False)
-    parser.add_argument("task", nargs="?")
-    parser.add_argument("--accelerate_config", metavar="NAME|PATH")
-    parser.add_argument("--num_processes", metavar="N")
-    parser.add_argument("--seeds", metavar="N,N,…")
-    parser.add_argument("--hub_token")
-    known, rest = parser.parse_known_args(argv)
-    if known.task in (None, "-h", "--help") or (known.task not in TASKS and {"-h", "--help"} & set(rest)):
-        print(_usage())
-        return
-    recipe = recipe_path(known.task)
-    if known.num_processes and not known.accelerate_config:
+    add_options(parser, [*options_of(TrainOptions), *find_options("hub_token")])
+    own, rest = parser.parse_known_args(rest)
+    # Wrong flags are refused here, before a launcher or a recipe imports torch.
+    config = parse(rest, program=f"hf-finetune train {task}", own=TrainOptions, reads=TASKS[task])
+    recipe = recipe_path(task)
+    if own.num_processes and not own.accelerate_config:
         raise UserError(
             "several processes need an accelerate configuration",
             where="--num_processes",
             fix="add --accelerate_config cpu, multi_gpu or the path of another.",
         )
-    command = _command(known, recipe)
+    command = _command(own, recipe)
     # A command line is seen by everyone, and launchers print theirs.
-    environment = os.environ | ({"HF_TOKEN": known.hub_token} if known.hub_token else {})
-    if known.seeds is not None:
-        _several_seeds(known.seeds, command, recipe, rest, environment)
-    elif command is None or {"-h", "--help"} & set(rest):
-        load_recipe(recipe)([*rest, *(["--hub_token", known.hub_token] if known.hub_token else [])])
+    environment = os.environ | ({"HF_TOKEN": own.hub_token} if own.hub_token else {})
+    if own.seeds is not None:
+        _several_seeds(own.seeds, config, [*(command or [sys.executable, str(recipe)]), *rest], environment)
+    elif command is None:
+        load_recipe(recipe)([*rest, *(["--hub_token", own.hub_token] if own.hub_token else [])])
     else:
         # This process becomes the launcher, so that signals reach it and its status is ours.
         os.execve(sys.executable, [*command, *rest], environment)
 
 
-def _command(known: argparse.Namespace, recipe: Path) -> list[str] | None:
+def _command(own: argparse.Namespace, recipe: Path) -> list[str] | None:
     """What starts the recipe through ``accelerate launch``; None where that was not asked for."""
-    if known.accelerate_config is None:
+    if own.accelerate_config is None:
         return None
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--quiet"]
-    command += ["--config_file", str(accelerate_config_path(known.accelerate_config))]
-    command += ["--num_processes", known.num_processes] if known.num_processes else []
+    command += ["--config_file", str(accelerate_config_path(own.accelerate_config))]
+    command += ["--num_processes", str(own.num_processes)] if own.num_processes else []
     return [*command, str(recipe)]
 
 
-def _several_seeds(
-    asked: str, command: list[str] | None, recipe: Path, rest: list[str], environment: dict[str, str]
-) -> None:
+def _several_seeds(asked: str, config: Config, command: list[str], environment: dict[str, str]) -> None:
     """Train once for each seed, into ``seed-N`` under the output folder, and say how far the results spread.
 
     Every seed has a process of its own, so that it does what it would do alone. With ``--resume_from_checkpoint auto`` the
@@ -72,14 +71,12 @@ def _several_seeds(
         UserError: no list of seeds, or flags that do not go with several.
         SystemExit: a run ended with another status than 0, which becomes that of all.
     """
-    from hf_finetune.config import parse
     from hf_finetune.console import say
     from hf_finetune.evaluation.seeds import summarise_seeds
     from hf_finetune.training.resume import wants_resume
     from hf_finetune.training.run import default_folder
 
     seeds = _seeds(asked)
-    config = parse(rest, program="hf-finetune train")
     if config.training.get("push_to_hub"):
         raise UserError(
             "several seeds make several models",
@@ -93,7 +90,7 @@ def _several_seeds(
         run = folder / f"seed-{seed}"
         if not (resumes and (run / "metrics.json").exists()):
             say(f"Seed {seed}: {run}")
-            argv = [*(command or [sys.executable, str(recipe)]), *rest, "--seed", str(seed), "--output_dir", str(run)]
+            argv = [*command, "--seed", str(seed), "--output_dir", str(run)]
             status = subprocess.run(argv, env=environment, check=False).returncode
             if status:
                 raise SystemExit(status)
@@ -106,11 +103,3 @@ def _seeds(asked: str) -> list[int]:
     if not all(word.isdecimal() for word in words) or len(set(words)) < len(words):
         raise UserError(f"{asked!r} is no list of different whole numbers", where="--seeds", fix="give 0,1,2, say.")
     return [int(word) for word in words]
-
-
-def _usage() -> str:
-    return (
-        "usage: hf-finetune train TASK [--accelerate_config NAME|PATH [--num_processes N]] [--seeds N,N,…] [--config FILE] "
-        "[flags]\n\n"
-        f"tasks: {', '.join(TASKS)}\n\nhf-finetune train TASK --help shows the flags."
-    )

@@ -26,7 +26,7 @@ def common_help(program: str, groups: dict[str, list[Option]], reads: str | None
         groups: options by heading.
         reads: the input of the task, whose flags are shown; None shows those of every input.
     """
-    lines = [f"usage: {program} [--config FILE] [flags]    (--help all shows every flag)"]
+    lines = [f"usage: {program} [--config FILE] [flags]  (--help all: every flag)"]
     for heading, options in groups.items():
         common = [option for option in options if option.metadata.get("common") in ("all", reads or "all")]
         lines += [f"{heading}:", *map(_line, common)] if common else []

@@ -178,7 +178,7 @@ class InputConfig:
     augmentation: Literal["auto", "none", "light", "randaug"] = field(
         default="auto",
         metadata={
-            "help": "Random views of training images: auto, none, light, randaug. none: the checkpoint's own preprocessing; "
+            "help": "Random views: auto, none, light or randaug. none: the checkpoint's own preprocessing; "
             "light: crop, flip; randaug: light and RandAugment; auto: light where the backbone trains, none where it is frozen.",
             "common": "image",
         },
@@ -233,7 +233,7 @@ class StrategyConfig:
     strategy: str = field(
         default="auto",
         metadata={
-            "help": "full, head, freeze:STAGE, lp_ft, gradual, lora or auto. head: a linear probe; freeze:STAGE or "
+            "help": "full, head, freeze:STAGE, lp_ft, gradual or lora. head: a linear probe; freeze:STAGE or "
             "freeze:DEPTH; lp_ft: head, then full; gradual: one stage more a phase; auto chooses, and says "
             "why.",
             "common": "all",

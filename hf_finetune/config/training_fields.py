@@ -21,7 +21,8 @@ _LOG_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passi
 _COMPUTED = {"log_level": {"choices": _LOG_LEVELS}, "log_level_replica": {"choices": _LOG_LEVELS}}
 
 
-def training_fields() -> list[Option]:
+@cache
+def training_fields() -> tuple[Option, ...]:
     """Return every field of ``TrainingArguments``, in its order.
 
     A version of transformers whose source is laid out in another way is imported instead, which is slow but right.
@@ -29,11 +30,11 @@ def training_fields() -> list[Option]:
     spec = find_spec("transformers")
     try:
         package = Path(str(spec and spec.origin)).parent
-        return list(_read(package, "training_args", "TrainingArguments").values())
+        return tuple(_read(package, "training_args", "TrainingArguments").values())
     except (OSError, LookupError, SyntaxError, ValueError):
         from transformers import TrainingArguments
 
-        return options_of(TrainingArguments)
+        return tuple(options_of(TrainingArguments))
 
 
 def _read(package: Path, module: str, name: str) -> dict[str, Option]:

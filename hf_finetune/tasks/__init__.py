@@ -10,8 +10,9 @@ from hf_finetune.errors import UserError
 if TYPE_CHECKING:
     from hf_finetune.tasks.task import Task
 
-# Pipeline tags of the Hub. The module and the recipe of "text-classification" are called text_classification.
-TASKS = ("text-classification", "image-classification")
+# Pipeline tags of the Hub, and what each reads: an input of hf_finetune.tasks.inputs, whose flags --help shows.
+# The module and the recipe of "text-classification" are called text_classification.
+TASKS = {"text-classification": "text", "image-classification": "image"}
 
 
 def module_name(task: str) -> str:

@@ -132,7 +132,9 @@ def test_bad_images_are_errors_and_the_others_are_still_judged(tmp_path, checkpo
 
 @pytest.mark.parametrize("words", [["check"], ["check", "--help"], ["check", "nonsense", "--help"]])
 def test_how_it_is_called_is_said(words, capsys):
-    assert hf_finetune(words) == 0
+    with pytest.raises(SystemExit) as ended:
+        hf_finetune(words)
+    assert ended.value.code == 0
     assert "usage: hf-finetune check TASK [--strict]" in capsys.readouterr().out
 
 

@@ -70,6 +70,13 @@ def test_flags_take_what_hf_argument_parser_takes():
     }
 
 
+@pytest.fixture(autouse=True)
+def anew():
+    """Every test reads the source again."""
+    yield training_fields.training_fields.cache_clear()
+    training_fields.training_fields.cache_clear()
+
+
 def test_a_source_that_cannot_be_read_is_imported_instead(tmp_path, monkeypatch):
     (tmp_path / "training_args.py").write_text("from elsewhere import TrainingArguments\n")
     monkeypatch.setattr(training_fields, "find_spec", lambda name: argparse.Namespace(origin=str(tmp_path / "x.py")))

@@ -1,0 +1,45 @@
+"""The command lines that begin with a task: ``train`` and ``check``."""
+
+from __future__ import annotations
+
+import difflib
+
+from hf_finetune.config import build_parser
+from hf_finetune.config.help import asked_for_help
+from hf_finetune.errors import UserError
+from hf_finetune.tasks import TASKS
+
+
+def take_task(verb: str, argv: list[str], own: type, usage: str) -> tuple[str, list[str]]:
+    """Return the task, which may stand anywhere among the flags, and the other words.
+
+    Args:
+        verb: the command.
+        argv: its words.
+        own: the flags of the command itself.
+        usage: what is printed where help is asked for without a task.
+
+    Raises:
+        UserError: there is no such task, or none is named.
+        SystemExit: the usage was printed.
+    """
+    actions = build_parser(own=own)._actions
+    one_value = {flag for action in actions if action.nargs is None for flag in action.option_strings}
+    free = [
+        number
+        for number, word in enumerate(argv)
+        if not word.startswith("-") and (number == 0 or argv[number - 1] not in one_value)
+    ]
+    named = next((number for number in free if argv[number] in TASKS), None)
+    if named is not None:
+        return argv[named], [*argv[:named], *argv[named + 1 :]]
+    if not argv or asked_for_help(argv):
+        print(f"{usage}\n\ntasks: {', '.join(TASKS)}\n\nhf-finetune {verb} TASK --help shows the flags.")
+        raise SystemExit(0)
+    near = difflib.get_close_matches(argv[free[0]], TASKS, n=1) if free else []
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UserError(
+        f"there is no task {argv[free[0]]!r}" if free else "no task is named",
+        where=f"hf-finetune {verb}",
+        fix=f"{hint}the tasks are {', '.join(TASKS)}.",
+    )
