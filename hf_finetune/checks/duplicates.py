@@ -10,16 +10,15 @@ from hf_finetune.checks.finding import DRAW_SEED, MOST_NAMED, Section, Severity,
 from hf_finetune.checks.images import Looks
 from hf_finetune.checks.near import near_images, near_texts
 from hf_finetune.data import Splits
+from hf_finetune.data.inputs import input_of
 from hf_finetune.data.rows.audit import is_constant
 from hf_finetune.data.rows.duplicates import (
     contradicting,
     crossing,
     find_duplicates,
-    image_keys,
     label_codes,
     name_groups,
     tables,
-    text_keys,
 )
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def _near(section: Section, splits: Splits, looks: dict[str, Looks] | None) -> p
     """Pairs of near duplicates, each a group of its own; equal inputs count once."""
     import pandas as pd
 
-    keys = text_keys(splits) if looks is None else image_keys(splits)
+    keys = input_of(splits.train.column_names).row_keys(dict(splits.items()))
     rows = pd.concat(
         [
             pd.DataFrame({"split": name, "row": np.arange(len(split)), "key": keys[name], "label": label_codes(split)})

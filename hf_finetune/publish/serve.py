@@ -76,15 +76,14 @@ def answer_image(labeller: Labeller, path: str) -> Answer:
     Raises:
         UserError: it cannot be read, or is a decompression bomb.
     """
-    from datasets import Dataset
-
-    from hf_finetune.data.readers.image_folder import image_features
+    from datasets import Dataset, Features, Image, Value
 
     cell = {"bytes": None, "path": path}
+    features = Features({"id": Value("string"), "image": Image(decode=False)})
     fault = decode_fault(cell)
     if fault:
         raise UserError(f"this image cannot be read ({fault})", fix="give another one.")
-    return _answer(labeller, Dataset.from_dict({"id": ["0"], "image": [cell]}, features=image_features()))
+    return _answer(labeller, Dataset.from_dict({"id": ["0"], "image": [cell]}, features=features))
 
 
 def _answer(labeller: Labeller, rows: Any) -> Answer:

@@ -16,7 +16,8 @@ from hf_finetune.activations.cache import Workload, _probes, _stores
 from hf_finetune.activations.cut import find_cut, frozen_depth
 from hf_finetune.activations.fingerprint import hash_prefix, hash_rows
 from hf_finetune.config.options import ModelConfig
-from hf_finetune.data.readers.image_folder import read_image_folder
+from hf_finetune.data.readers.cell import IMAGE
+from hf_finetune.data.readers.folder import open_classes
 from hf_finetune.strategies import apply_phase, make_phases
 from hf_finetune.strategies.phases import Rates
 from hf_finetune.tasks import image_classification, text_classification
@@ -123,7 +124,7 @@ def test_images(model, checkpoints, folder):
         )
         checkpoint = checkpoint_of(image_classification.TASK, checkpoints(model), labels, size, hidden)
         change(checkpoint)
-        return name_of(image_classification.TASK, checkpoint, rows or read_image_folder(folder), **options)
+        return name_of(image_classification.TASK, checkpoint, rows or open_classes(folder, IMAGE).keep(), **options)
 
     def move_statistics(checkpoint):
         next(m for m in checkpoint.model.modules() if isinstance(m, nn.BatchNorm2d)).running_var[0] += 1e-3
@@ -137,7 +138,7 @@ def test_images(model, checkpoints, folder):
     def move_head(checkpoint):
         checkpoint.model.get_parameter(checkpoint.stages[-1].parameters[0]).data += 1
 
-    rows = read_image_folder(folder)
+    rows = open_classes(folder, IMAGE).keep()
     again = name()
     same = {
         "weights of the head": name(move_head),
@@ -165,7 +166,9 @@ def test_images(model, checkpoints, folder):
 def test_every_weight_and_buffer_of_the_frozen_stages_changes_the_name(name, checkpoints, folder, texts):
     is_text = (Path(checkpoints(name)) / "tokenizer.json").exists()
     task, rows = (
-        (text_classification.TASK, texts()) if is_text else (image_classification.TASK, read_image_folder(folder))
+        (text_classification.TASK, texts())
+        if is_text
+        else (image_classification.TASK, open_classes(folder, IMAGE).keep())
     )
     checkpoint = checkpoint_of(task, checkpoints(name))
     apply_phase(checkpoint.model, checkpoint.stages, make_phases("freeze:1", checkpoint.stages, RATES)[0])
@@ -190,17 +193,17 @@ def test_every_weight_and_buffer_of_the_frozen_stages_changes_the_name(name, che
 
 
 def test_an_image_that_is_changed_in_place(folder):
-    before = hash_rows(read_image_folder(folder))
-    assert hash_rows(read_image_folder(folder)) == before
+    before = hash_rows(open_classes(folder, IMAGE).keep())
+    assert hash_rows(open_classes(folder, IMAGE).keep()) == before
     path = sorted(folder.rglob("*.png"))[3]
     content, status = path.read_bytes(), path.stat()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # the same size
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    assert hash_rows(read_image_folder(folder)) != before
+    assert hash_rows(open_classes(folder, IMAGE).keep()) != before
 
 
 def test_images_in_memory_are_identified_by_their_bytes(folder):
-    rows = read_image_folder(folder)
+    rows = open_classes(folder, IMAGE).keep()
     cells = [{"bytes": Path(cell["path"]).read_bytes(), "path": None} for cell in rows["image"]]
 
     def split(cells):

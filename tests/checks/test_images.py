@@ -14,7 +14,8 @@ from PIL import Image
 
 from hf_finetune.checks.duplicates import check_duplicates
 from hf_finetune.checks.images import check_images, look_at
-from hf_finetune.data.readers.image_folder import read_image_folder
+from hf_finetune.data.readers.cell import IMAGE
+from hf_finetune.data.readers.folder import open_classes
 from hf_finetune.data.splits.splits import Splits
 
 
@@ -70,7 +71,7 @@ def zoo(tmp_path):
         noise(seed=10 + index).save(tmp_path / "train" / "good" / f"{index}.png")
 
     def read() -> Splits:
-        return Splits(read_image_folder(tmp_path / "train"), None, None, ["good", "odd"], "here")
+        return Splits(open_classes(tmp_path / "train", IMAGE).keep(), None, None, ["good", "odd"], "here")
 
     return tmp_path, read
 
@@ -115,7 +116,7 @@ def test_a_image_saved_anew_is_a_near_duplicate_and_a_copy_an_exact_one(tmp_path
     noise(120, 90, 7).save(tmp_path / "train" / "a" / "0.png")
     noise(120, 90, 7).resize((100, 75)).save(tmp_path / "test" / "a" / "0.jpg", quality=80)
     shutil.copy(tmp_path / "train" / "b" / "1.png", tmp_path / "test" / "a" / "1.png")
-    folders = [read_image_folder(tmp_path / split) for split in ("train", "test")]
+    folders = [open_classes(tmp_path / split, IMAGE).keep() for split in ("train", "test")]
     splits = Splits(folders[0], None, folders[1], ["a", "b"], "here")
     found = {f.code: f.rows for f in check_duplicates(splits, look_at(splits)).findings}
     assert found == {

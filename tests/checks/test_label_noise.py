@@ -114,9 +114,10 @@ def test_of_many_rows_some_of_each_class_are_drawn(monkeypatch):
 
 @pytest.mark.parametrize(("name", "width"), [("resnet", 16), ("vit", 32), ("timm-vit", 64), ("mobilenet", 256)])
 def test_features_of_images_are_a_vector_a_row(name, width, checkpoints, image_folder):
-    from hf_finetune.data.readers.image_folder import read_image_folder
+    from hf_finetune.data.readers.cell import IMAGE
+    from hf_finetune.data.readers.folder import open_classes
 
-    rows = read_image_folder(Path(image_folder, "validation"))
+    rows = open_classes(Path(image_folder, "validation"), IMAGE).keep()
     config = parse(["--model_name_or_path", checkpoints(name), "--dataset_name", "x"])
     checkpoint = image_classification.TASK.load_model(config, ["a", "b", "c"])
     inputs = image_classification.TASK.input.encode(rows, checkpoint.processor)

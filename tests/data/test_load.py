@@ -12,7 +12,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value, l
 from PIL import Image as Pillow
 
 from hf_finetune.config.options import DataConfig
-from hf_finetune.data.load import load_labelled, load_splits, read_file
+from hf_finetune.data.load import load_labelled, load_splits
+from hf_finetune.data.readers.sources import read_file
 from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.errors import UserError
 

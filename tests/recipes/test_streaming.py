@@ -89,9 +89,8 @@ def resumed_weights(main, flags, tmp_path, stop_after, step):
 def test_a_resumed_stream_ends_with_the_same_weights(
     strategy, step, checkpoints, long_file, text_files, tmp_path, stop_after, monkeypatch
 ):
-    monkeypatch.setattr(
-        "hf_finetune.data.splits.stream.BLOCK_ROWS", {"text": 64, "image": 8}
-    )  # several blocks an epoch
+    monkeypatch.setattr("hf_finetune.data.inputs.TEXT.block_rows", 64)
+    monkeypatch.setattr("hf_finetune.data.inputs.IMAGE.block_rows", 8)  # several blocks an epoch
     flags = text_flags(checkpoints("bert"), long_file, text_files, tmp_path, "--strategy", strategy)
     whole, resumed = resumed_weights(load_recipe(recipe_path("text-classification")), flags, tmp_path, stop_after, step)
     assert whole.keys() == resumed.keys()
@@ -101,11 +100,12 @@ def test_a_resumed_stream_ends_with_the_same_weights(
 @pytest.fixture(scope="module")
 def image_files(image_folder, tmp_path_factory):
     """The images of the image folder as Parquet files, one a split."""
-    from hf_finetune.data.readers.image_folder import read_image_folder
+    from hf_finetune.data.readers.cell import IMAGE
+    from hf_finetune.data.readers.folder import open_classes
 
     folder = tmp_path_factory.mktemp("parquet")
     for split in ("train", "validation", "test"):
-        rows = read_image_folder(Path(image_folder) / split).shuffle(seed=0)
+        rows = open_classes(Path(image_folder) / split, IMAGE).keep().shuffle(seed=0)
         rows = rows.map(lambda row: {"image": {"path": None, "bytes": Path(row["image"]["path"]).read_bytes()}})
         rows.to_parquet(folder / f"{split}.parquet")
     return [word for s in ("train", "validation", "test") for word in (f"--{s}_file", str(folder / f"{s}.parquet"))]

@@ -90,11 +90,12 @@ def test_validation_images_are_the_processors_own(checkpoints, image_folder):
     from pathlib import Path
 
     from hf_finetune.data.images.decode import open_image
-    from hf_finetune.data.readers.image_folder import read_image_folder
+    from hf_finetune.data.readers.cell import IMAGE
+    from hf_finetune.data.readers.folder import open_classes
 
     task = get_task("image-classification")
     checkpoint = task.load_model(config(checkpoints("vit")), ["a", "b", "c"])
-    split = read_image_folder(Path(image_folder, "test"))
+    split = open_classes(Path(image_folder, "test"), IMAGE).keep()
     item = task.input.encode(split, checkpoint.processor)[3]
     expected = checkpoint.processor(images=open_image(split[3]["image"]), return_tensors="pt")["pixel_values"][0]
     assert torch.equal(item["pixel_values"], expected)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from PIL import Image
 
 Cell = dict[str, Any] | str
@@ -285,3 +286,25 @@ def _frames(image: Image.Image) -> int:
         return int(getattr(image, "n_frames", 1))
     except decode_faults():  # a later frame is broken: the first, which is used, may be whole
         return 1
+
+
+def unreadable_images(split: Dataset, indices: list[int]) -> list[tuple[int, str]]:
+    """Those of the rows that cannot be decoded, with what Pillow says. Decoding runs in threads, at low resolution.
+
+    Raises nothing for a broken image: that is its answer.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    def reason(index: int) -> str | None:
+        return decode_fault(split[index]["image"])
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return [(i, fault) for i, fault in zip(indices, pool.map(reason, indices), strict=True) if fault]
+
+
+def image_endings() -> frozenset[str]:
+    """The endings, in small letters and with their dots, of the formats that are read."""
+    from PIL import Image
+
+    kinds = Image.registered_extensions().items()
+    return frozenset(ending for ending, kind in kinds if kind in Image.OPEN and kind not in REFUSED_FORMATS)

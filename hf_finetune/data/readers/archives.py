@@ -1,4 +1,7 @@
-"""Archives of images: unpacked once into the cache folder, and into nothing else, whatever they name or claim."""
+"""Archives: unpacked once into the cache folder, and into nothing else, whatever they name or claim; the members of a tar.
+
+``tarfile.data_filter`` is used, and is not enough: it bounds neither number nor size of what comes out, and follows no links.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,15 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from hf_finetune.console import say
-from hf_finetune.data.readers.class_folders import is_hidden
-from hf_finetune.data.readers.image_folder import image_endings
+from hf_finetune.data.readers.folder import is_hidden
+from hf_finetune.data.readers.source import File
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.files import cache_dir
 
@@ -42,20 +46,23 @@ def is_archive(path: str | Path) -> bool:
     return str(path).lower().endswith(ENDINGS)
 
 
-def unpack(archive: Path) -> Path:
-    """The folder of an archive's images and tables, in the cache; unpacked if it is not there yet.
+def unpack(archive: Path, endings: frozenset[str]) -> Path:
+    """Return the folder of an archive's files and tables, in the cache; unpacked if it is not there yet.
 
     Its name says which file, of which size and of which time it comes from. Several processes may ask at once.
+
+    Args:
+        archive: the file.
+        endings: of the files that are wanted besides tables and labels.
 
     Raises:
         UserError: no such file, no such archive, a member that leads out of it, or more than the bounds allow.
     """
     from filelock import FileLock
 
-    if not archive.is_file():
-        raise UserError("the archive does not exist", where=str(archive), fix="check the path.")
+    refuse_missing(archive)
     status = archive.stat()
-    known = f"{archive.resolve()} {status.st_size} {status.st_mtime_ns}"
+    known = f"{archive.resolve()} {status.st_size} {status.st_mtime_ns} {sorted(endings - KEPT_ENDINGS)}"
     folder = cache_dir() / "archives" / hashlib.sha256(known.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
@@ -65,7 +72,7 @@ def unpack(archive: Path) -> Path:
         shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
         partial.mkdir()
         try:
-            count = _unpack_into(archive, partial, status.st_size)
+            count = _unpack_into(archive, partial, status.st_size, endings)
             partial.rename(folder)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -74,22 +81,35 @@ def unpack(archive: Path) -> Path:
     return folder
 
 
-def _unpack_into(archive: Path, folder: Path, packed: int) -> int:
+def refuse_missing(archive: Path) -> None:
+    """Refuse an archive that is not there."""
+    if not archive.is_file():
+        raise UserError("the archive does not exist", where=str(archive), fix="check the path.")
+
+
+def _unpack_into(archive: Path, folder: Path, packed: int, endings: frozenset[str]) -> int:
     """Unpack, and count the files."""
     free = int(shutil.disk_usage(folder).free * DISK_SHARE)
-    target = _Target(archive, folder, max(ALWAYS_ALLOWED, MAX_RATIO * packed), free, image_endings())
-    try:
+    target = _Target(archive, folder, max(ALWAYS_ALLOWED, MAX_RATIO * packed), free, endings)
+    with _reading(archive):
         if archive.name.lower().endswith(".zip"):
             _unpack_zip(archive, target)
         else:
             _unpack_tar(archive, target)
+    return target.files
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    """Say to the user what the readers of archives say of a broken one."""
+    try:
+        yield
     except (*_FAULTS, zipfile.BadZipFile, tarfile.TarError) as error:
         raise UserError(
             f"the archive cannot be unpacked ({first_line(error) or type(error).__name__})",
             where=str(archive),
-            fix="pack it anew, or unpack it yourself and name the folder.",
+            fix="pack it again, or unpack it yourself and name the folder.",
         ) from error
-    return target.files
 
 
 @dataclass
@@ -100,7 +120,7 @@ class _Target:
     folder: Path
     bytes_allowed: int
     bytes_free: int
-    images: frozenset[str]
+    endings: frozenset[str]
     members: int = 0
     bytes: int = 0
     files: int = 0
@@ -120,7 +140,7 @@ class _Target:
         if not parts or any(is_hidden(part) for part in parts):
             return None
         ending = PurePosixPath(parts[-1]).suffix.lower()
-        return self.folder.joinpath(*parts) if ending in self.images or ending in KEPT_ENDINGS else None
+        return self.folder.joinpath(*parts) if ending in self.endings or ending in KEPT_ENDINGS else None
 
     def write(self, path: Path, source: Any) -> None:
         """Write one file, counting what really comes, not what a header says."""
@@ -184,10 +204,7 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
 def _unpack_tar(archive: Path, target: _Target) -> None:
     """Files are written as the stream comes; links become copies of files of the same archive, at the end."""
     links: list[tuple[Path, Path, str]] = []
-    with (
-        _open_stream(archive) as stream,
-        tarfile.open(fileobj=_Bounded(stream, target.check_stream), mode="r:") as content,  # type: ignore[call-overload]
-    ):
+    with _open_stream(archive) as stream, _open_tar(stream, target) as content:
         while (member := content.next()) is not None:
             content.members = []  # of a million, each would be kept
             path = target.place(member.name)
@@ -217,11 +234,53 @@ def _copy_links(links: list[tuple[Path, Path, str]], target: _Target) -> None:
     while links:  # a link may lead to a link
         ready = [link for link in links if link[1].is_file()]
         if not ready:
-            raise target.refused(f"the member {links[0][2]!r} links to what is no image of the archive")
+            raise target.refused(_dead_link(links[0][2]))
         links = [link for link in links if not link[1].is_file()]
         for path, source, _ in ready:
             with source.open("rb") as file:
                 target.write(path, file)
+
+
+def _dead_link(name: str) -> str:
+    return f"the member {name!r} links to a file that the archive does not hold"
+
+
+def _open_tar(stream: IO[bytes], target: _Target) -> Any:
+    return tarfile.open(fileobj=_Bounded(stream, target.check_stream), mode="r:")  # type: ignore[call-overload]
+
+
+def tar_members(archive: Path, endings: frozenset[str]) -> dict[str, File]:
+    """Return the files of a tar that is not compressed, by name, without unpacking it; links stand for their files.
+
+    Raises:
+        UserError: as :func:`unpack`.
+    """
+    refuse_missing(archive)
+    size = archive.stat().st_size
+    target = _Target(archive, Path(), size + _LONGEST_HEADER, size, endings)
+    found: dict[str, File] = {}
+    links: list[tuple[str, str, str]] = []
+    with _reading(archive), archive.open("rb") as stream, _open_tar(stream, target) as content:
+        while (member := content.next()) is not None:
+            content.members = []  # of a million, each would be kept
+            path = target.place(member.name)
+            name = path and path.as_posix()
+            if member.issym() or member.islnk():
+                source = _link_source(member, target).as_posix()
+                links += [(name, source, member.name)] if name else []
+            elif not (member.isfile() or member.isdir()) or member.issparse():
+                raise target.refused(f"the member {member.name!r} is a device or a sparse file, not a plain file")
+            elif name and member.isfile():
+                if member.offset_data + member.size > size:
+                    raise tarfile.ReadError("unexpected end of data")
+                found[name] = File(archive, member.offset_data, member.size)
+    while links:
+        ready = [link for link in links if link[1] in found]
+        if not ready:
+            raise target.refused(_dead_link(links[0][2]))
+        links = [link for link in links if link[1] not in found]
+        found |= {name: found[source] for name, source, _ in ready}
+    return found
 
 
 def _open_stream(archive: Path) -> IO[bytes]:

@@ -1,61 +1,86 @@
-"""CSV, TSV and their kin: rows of cells that all stay text."""
+"""CSV, TSV and similar files: rows of cells that all stay text.
+
+Python's ``csv`` reads them and not ``pyarrow.csv``, which cannot fill a row that ends early, glues what stands behind a closing
+quote to the cell, and takes a quote that never closes without an error.
+"""
 
 from __future__ import annotations
 
 import csv
+import itertools
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_finetune.console import say
-from hf_finetune.data.readers.arrow_rows import keep_rows
 from hf_finetune.data.readers.dialect import NAMES, Dialect, allow_long_cells, find_dialect, parse_delimiter
 from hf_finetune.data.readers.encoding import find_encoding
+from hf_finetune.data.readers.source import Source
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Dataset
 
 SAMPLE = 2**18  # characters that the dialect is read off
-ROWS = 10_000  # rows held at once
 
 
-def read_delimited(file: Path, usual: str, encoding: str | None = None, delimiter: str | None = None) -> Dataset:
+@dataclass(frozen=True)
+class Head:
+    """How a file of cells is written: ``index`` is 1 if its first column is an index that is not read, else 0."""
+
+    file: Path
+    codec: str
+    dialect: Dialect
+    header: list[str]
+    index: int
+
+
+def open_delimited(files: list[Path], name: str, encoding: str | None = None, delimiter: str | None = None) -> Source:
     """Rows of text cells. A label ``01`` keeps its zero and ``NA`` its name; a cell that a row lacks is None.
 
     Args:
-        file: has a header.
-        usual: the delimiter that its ending says.
+        files: each has a header, and all the same.
+        name: what they are called in messages.
         encoding, delimiter: what the user names; None to find them, and to say them where they are unusual.
 
     Raises:
         UserError: an encoding or a delimiter that cannot be, a header without or with repeated names, unbalanced quotes,
-            a row with more cells than the header, or no rows.
+            a row with more cells than the header, or other columns than in the first file.
     """
     import pyarrow as pa
 
-    codec, dialect, header, index = read_head(file, usual, encoding, delimiter)
-    schema = pa.schema([(name, pa.string()) for name in header[index:]])
-    return keep_rows(
-        file,
-        [codec, dialect.delimiter, dialect.quoting],
-        lambda: (schema, _batches(file, codec, dialect, len(header), index, schema)),
-    )
+    heads = [read_head(file, encoding, delimiter) for file in files]
+    columns = heads[0].header[heads[0].index :]
+    for head in heads:
+        refuse_other_columns(head.header[head.index :], columns, head.file, files[0])
+    schema = pa.schema([(column, pa.string()) for column in columns])
+    how = [(head.codec, head.dialect.delimiter, head.dialect.quoting) for head in heads]
+    return Source(name, lambda: schema, partial(_tables, heads), files, how)
 
 
-def read_head(
-    file: Path, usual: str, encoding: str | None, delimiter: str | None
-) -> tuple[str, Dialect, list[str], int]:
-    """Encoding, dialect and header of a file; and 1 if its first column is an index that is not read, else 0."""
+def refuse_other_columns(found: list[str], expected: list[str], file: Path, first: Path) -> None:
+    """Refuse a file whose columns are not those of the first."""
+    if found != expected:
+        raise UserError(
+            f"the file has other columns than {first}",
+            where=str(file),
+            fix="give files with the same columns in the same order.",
+        )
+
+
+def read_head(file: Path, encoding: str | None, delimiter: str | None) -> Head:
+    """Read encoding, dialect and header of a file."""
     asked = parse_delimiter(delimiter) if delimiter else None
+    usual = "\t" if file.suffix.lower() == ".tsv" else ","
     codec = find_encoding(file, encoding)
     with file.open(encoding=codec, newline="") as stream:
         sample = stream.read(SAMPLE)
     dialect = find_dialect(sample, len(sample) < SAMPLE, usual, asked)
     _say_dialect(file, dialect, asked or usual)
-    return codec, dialect, *_header(file, codec, dialect)
+    return Head(file, codec, dialect, *_header(file, codec, dialect))
 
 
 def _say_dialect(file: Path, dialect: Dialect, expected: str) -> None:
@@ -95,35 +120,35 @@ def _header(file: Path, codec: str, dialect: Dialect) -> tuple[list[str], int]:
     return header, index
 
 
-def _batches(
-    file: Path, codec: str, dialect: Dialect, width: int, index: int, schema: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    rows = _rows(file, codec, dialect)
-    next(rows)
-    held: list[list[Any]] = []
-    for line, row in rows:
-        if len(row) != width:
-            if len(row) > width:
-                raise UserError(
-                    f"line {line} has {len(row)} cells, but the header has {width}",
-                    where=str(file),
-                    fix=f"put cells that hold {dialect.delimiter!r} in quotes, or name what separates them with --delimiter.",
-                )
-            held.append([*row, *[None] * (width - len(row))])
-        else:
-            held.append(row)
-        if len(held) == ROWS:
-            yield _batch(held, index, schema)
-            held = []
-    if held:
-        yield _batch(held, index, schema)
+def _tables(heads: list[Head], columns: list[str], size: int) -> Iterator[pa.Table]:
+    for head in heads:
+        rows = _rows(head.file, head.codec, head.dialect)
+        next(rows, None)
+        while block := list(itertools.islice(rows, size)):
+            yield _table(block, head, columns)
 
 
-def _batch(rows: list[list[Any]], index: int, schema: pa.Schema) -> pa.RecordBatch:
+def _table(block: list[tuple[int, list[str]]], head: Head, columns: list[str]) -> pa.Table:
     import pyarrow as pa
 
-    columns = list(zip(*rows, strict=True))[index:]
-    return pa.record_batch([pa.array(column, pa.string()) for column in columns], schema=schema)
+    width = len(head.header)
+    rows: list[list[Any]] = [row for _, row in block]
+    if any(len(row) != width for row in rows):
+        for line, row in block:
+            if len(row) > width:
+                raise _too_wide(head, line, len(row))
+        rows = [[*row, *[None] * (width - len(row))] for row in rows]
+    cells = list(zip(*rows, strict=True))
+    return pa.table({name: pa.array(cells[head.header.index(name)], pa.string()) for name in columns})
+
+
+def _too_wide(head: Head, line: int, cells: int) -> UserError:
+    mark = head.dialect.delimiter
+    return UserError(
+        f"line {line} has {cells} cells, but the header has {len(head.header)}",
+        where=str(head.file),
+        fix=f"put cells that hold {mark!r} in quotes, or name what separates them with --delimiter.",
+    )
 
 
 def _rows(file: Path, codec: str, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:

@@ -1,21 +1,25 @@
-"""JSON and JSONL: a list of objects, one object a line, or one list of objects under a key."""
+"""JSON and JSONL: a list of objects, one object a line, or one list of objects under a key.
+
+Python's ``json`` reads them and not ``pyarrow.json`` or the builder of ``datasets``, which name no line of what is broken and end
+where values of a column have several types.
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_finetune.console import say
-from hf_finetune.data.readers.arrow_rows import keep_rows
 from hf_finetune.data.readers.encoding import find_encoding
+from hf_finetune.data.readers.source import Source
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Dataset
 
 ROWS = 10_000  # rows held at once
 MIXED = b"hf_finetune.mixed"  # where the kept rows say which columns had several types
@@ -25,57 +29,65 @@ Record = tuple[int, dict[str, Any]]  # the line that an object begins in, from 1
 _DECODER = json.JSONDecoder(parse_constant=lambda name: None if name == "NaN" else float(name))
 
 
-def read_json(file: Path, encoding: str | None = None) -> Dataset:
-    """Rows of a JSON or JSONL file; a key that a row lacks is None.
+def open_json(files: list[Path], name: str, encoding: str | None = None) -> Source:
+    """Rows of JSON or JSONL files; a key that a row lacks is None.
 
     One object a line is read in blocks, twice: for the types, and for the rows. A list is held as text meanwhile.
     A column whose values have no common type is read as text, and that is said.
 
     Raises:
-        UserError: what is no JSON or holds no objects, with its line; an encoding that cannot be; or no rows.
+        UserError: not JSON, or without objects, with its line; an encoding that cannot be.
     """
-    codec = find_encoding(file, encoding)
-    rows = keep_rows(file, [codec, "json"], lambda: _read(file, codec))
-    for name in _mixed(rows):  # also where they were kept before
-        say(f"{file.name}: column {name!r} holds values of several types; it is read as text.")
-    return rows
+    codecs = [find_encoding(file, encoding) for file in files]
+    places = list(zip(files, codecs, strict=True))
+    source = Source(name, partial(_schema, places), lambda columns, size: iter(()), files, ["json", codecs])
+    source.read = partial(_tables, source, places)
+    source.announce = partial(_say_mixed, Path(name).name)
+    return source
 
 
-def _mixed(rows: Dataset) -> list[str]:
+def _say_mixed(name: str, schema: pa.Schema) -> None:
+    for column in _mixed(schema):
+        say(f"{name}: column {column!r} holds values of several types; it is read as text.")
+
+
+def _mixed(schema: pa.Schema) -> list[str]:
+    return json.loads((schema.metadata or {}).get(MIXED, b"[]"))
+
+
+def _tables(source: Source, places: list[tuple[Path, str]], columns: list[str], size: int) -> Iterator[pa.Table]:
     import pyarrow as pa
 
-    with pa.OSFile(rows.cache_files[0]["filename"]) as kept, pa.ipc.open_stream(kept) as reader:
-        return json.loads((reader.schema.metadata or {}).get(MIXED, b"[]"))
+    mixed = _mixed(source.schema)
+    schema = pa.schema([source.schema.field(name) for name in columns])
+    for file, codec in places:
+        for records in _blocks(file, codec, size):
+            yield _table(records, schema, mixed, file)
 
 
-def _read(file: Path, codec: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    schema, mixed = _schema(file, codec)
-    schema = schema.with_metadata({MIXED: json.dumps(sorted(mixed))} if mixed else None)
-    return schema, (_batch(records, schema, mixed, file) for records in _blocks(file, codec))
-
-
-def _schema(file: Path, codec: str) -> tuple[pa.Schema, set[str]]:
-    """Names and types of all columns, and which of them have none in common."""
+def _schema(places: list[tuple[Path, str]]) -> pa.Schema:
+    """Names and types of all columns; its metadata says which have no type in common and are text."""
     import pyarrow as pa
 
     types: dict[str, pa.DataType] = {}
     mixed: set[str] = set()
-    for records in _blocks(file, codec):
-        names = dict.fromkeys(name for _, row in records for name in row)
-        for name in names:
-            try:
-                found = pa.array([row.get(name) for _, row in records]).type
-                pair = [pa.schema([(name, kind)]) for kind in (types.get(name, found), found)]
-                types[name] = pa.unify_schemas(pair, promote_options="permissive").field(name).type
-            except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-                mixed.add(name)
-                types[name] = pa.string()
-            except UnicodeEncodeError as error:
-                raise _surrogate(file, name, records) from error
-    return pa.schema([(name, pa.string() if name in mixed else kind) for name, kind in types.items()]), mixed
+    for file, codec in places:
+        for records in _blocks(file, codec):
+            for name in dict.fromkeys(name for _, row in records for name in row):
+                try:
+                    found = pa.array([row.get(name) for _, row in records]).type
+                    pair = [pa.schema([(name, kind)]) for kind in (types.get(name, found), found)]
+                    types[name] = pa.unify_schemas(pair, promote_options="permissive").field(name).type
+                except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+                    mixed.add(name)
+                    types[name] = pa.string()
+                except UnicodeEncodeError as error:
+                    raise _surrogate(file, name, records) from error
+    schema = pa.schema([(name, pa.string() if name in mixed else kind) for name, kind in types.items()])
+    return schema.with_metadata({MIXED: json.dumps(sorted(mixed))} if mixed else None)
 
 
-def _batch(records: list[Record], schema: pa.Schema, mixed: set[str], file: Path) -> pa.RecordBatch:
+def _table(records: list[Record], schema: pa.Schema, mixed: list[str], file: Path) -> pa.Table:
     import pyarrow as pa
 
     columns = []
@@ -87,7 +99,7 @@ def _batch(records: list[Record], schema: pa.Schema, mixed: set[str], file: Path
             columns.append(pa.array(values, field.type))
         except UnicodeEncodeError as error:
             raise _surrogate(file, field.name, records) from error
-    return pa.record_batch(columns, schema=schema)
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _as_text(value: Any) -> str | None:
@@ -110,9 +122,9 @@ def _half(value: Any) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in json.dumps(value, ensure_ascii=False))
 
 
-def _blocks(file: Path, codec: str) -> Iterator[list[Record]]:
+def _blocks(file: Path, codec: str, size: int | None = None) -> Iterator[list[Record]]:
     records = _records(file, codec)
-    while block := list(itertools.islice(records, ROWS)):
+    while block := list(itertools.islice(records, size or ROWS)):
         yield block
 
 

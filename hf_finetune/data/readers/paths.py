@@ -19,42 +19,63 @@ _LISTED_FROM = 64
 
 
 def find_files(paths: list[str | None], root: Path) -> list[str | None]:
-    """Full path of every file below a folder: None where there is none, ``OUTSIDE`` where the path leads out of it.
+    """Full path of every file below a folder: None where there is none, ``OUTSIDE`` where the path leads out of it."""
+    return Finder(root).find(paths)
+
+
+class Finder:
+    """Finds the files of a table, a block of rows at a time.
 
     A path is tried as it is written, with ``\\`` for ``/``, and with its letters composed and decomposed (Unicode NFC,
     NFD), since tables come from other systems than images do. Folders are listed once: a million paths take seconds.
+
+    Args:
+        root: the folder that paths start from and do not leave.
+        lists: whether to hold the names of the files of large folders, which is quicker than asking for each.
     """
-    top, real = str(Path(root).absolute()).rstrip("/"), os.path.realpath(root)
-    split = [_split(path, top) if path else None for path in paths]
-    wanted = Counter(found[0] for found in split if found)
-    with ThreadPoolExecutor(max_workers=16) as pool:  # on a network drive each folder is a wait
-        opened = pool.map(lambda folder: _Folder(folder, real, wanted[folder]), wanted)
-        folders = dict(zip(wanted, opened, strict=True))
-    found: list[str | None] = []
-    for path, place in zip(paths, split, strict=True):
-        if path and ":" in path and _ELSEWHERE.match(path):
-            found.append(OUTSIDE)
-        elif place is None:
-            found.append(None)
-        elif (full := folders[place[0]].find(place[1])) is not None:
-            found.append(full)
-        else:
-            found.append(_find_otherwise(path or "", top, real))
-    return found
+
+    def __init__(self, root: Path, *, lists: bool = True) -> None:
+        self.top, self.real = str(Path(root).absolute()).rstrip("/"), os.path.realpath(root)
+        self.lists = lists
+        self.folders: dict[str, _Folder] = {}
+
+    def find(self, paths: list[str | None]) -> list[str | None]:
+        """Full path of every file; None where there is none, ``OUTSIDE`` where the path leads out of the folder."""
+        split = [_split(path, self.top) if path else None for path in paths]
+        wanted = Counter(found[0] for found in split if found)
+        folders = self.folders if self.lists else {}
+        with ThreadPoolExecutor(max_workers=16) as pool:  # on a network drive each folder is a wait
+            new = [folder for folder in wanted if folder not in folders]
+            folders.update(zip(new, pool.map(lambda folder: _Folder(folder, self.real), new), strict=True))
+            if self.lists:
+                list(pool.map(lambda folder: folders[folder].ask(wanted[folder]), wanted))
+        return [self._find(path, place, folders) if path else None for path, place in zip(paths, split, strict=True)]
+
+    def _find(self, path: str, place: tuple[str, str] | None, folders: dict[str, _Folder]) -> str | None:
+        if ":" in path and _ELSEWHERE.match(path):
+            return OUTSIDE
+        if place is None:
+            return None
+        return folders[place[0]].find(place[1]) or _find_otherwise(path, self.top, self.real)
 
 
 class _Folder:
     """One folder, and those of its files that need no second look."""
 
-    def __init__(self, path: str, root: str, asked: int) -> None:
+    def __init__(self, path: str, root: str) -> None:
         self.path, self.root = path, root
-        folder = path or "/"
-        self.inside = is_below(os.path.realpath(folder), root)
+        self.asked, self.listed = 0, False
+        self.inside = is_below(os.path.realpath(path or "/"), root)
         self.plain: set[str] = set()
-        readable = (
-            asked >= _LISTED_FROM and _kind(os.path.realpath(folder)) == stat.S_IFDIR and os.access(folder, os.R_OK)
-        )
-        if self.inside and readable:
+
+    def ask(self, count: int) -> None:
+        """List the folder once so many of its files have been asked for that this is quicker."""
+        self.asked += count
+        if self.listed or not self.inside or self.asked < _LISTED_FROM:
+            return
+        self.listed = True
+        folder = self.path or "/"
+        if _kind(os.path.realpath(folder)) == stat.S_IFDIR and os.access(folder, os.R_OK):
             with os.scandir(folder) as entries:
                 self.plain = {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
 
@@ -101,7 +122,7 @@ def _find_otherwise(path: str, top: str, real: str) -> str | None:
         found += [unicodedata.normalize(form, name) for form in ("NFC", "NFD") for name in found[:2]]
     for name in dict.fromkeys(found):
         place = None if name in ("", path) else _split(name, top)
-        full = _Folder(place[0], real, 1).find(place[1]) if place else None
+        full = _Folder(place[0], real).find(place[1]) if place else None
         if full is not None:
             return full
     return None

@@ -1,52 +1,61 @@
-"""Where the rows come from: a Hub id, files, folders, a saved data set, or an object in Python; raw splits by name."""
+"""Where the rows come from: a Hub id, files, folders, archives, a saved data set, or an object in Python; splits by name."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from glob import has_magic
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
+from typing import Any
 
 from hf_finetune.config.options import DataConfig
-from hf_finetune.data.readers.archives import ENDINGS, is_archive
-from hf_finetune.data.readers.class_folders import SPLIT_FOLDERS, has_files
-from hf_finetune.data.readers.image_sources import read_image_split, read_image_splits
-from hf_finetune.data.readers.table_of_paths import read_image_table
-from hf_finetune.data.readers.tables import BUILDERS, read_file
-from hf_finetune.data.readers.text_folder import ENDINGS as TEXT_ENDINGS
-from hf_finetune.data.readers.text_folder import find_text_splits, read_text_folder
-from hf_finetune.data.splits.splits import SPLIT_SEED
-from hf_finetune.errors import UserError, first_line
+from hf_finetune.console import say
+from hf_finetune.data.readers.archives import is_archive, unpack
+from hf_finetune.data.readers.cell import Cell
+from hf_finetune.data.readers.delimited import open_delimited, refuse_other_columns
+from hf_finetune.data.readers.folder import folders_in, has_files, is_hidden, open_classes, open_files, split_folders
+from hf_finetune.data.readers.hub import open_columnar, open_hub, open_object, open_saved
+from hf_finetune.data.readers.json_rows import open_json
+from hf_finetune.data.readers.source import Source
+from hf_finetune.data.readers.split_names import STANDARD, find_splits
+from hf_finetune.data.readers.table_of_paths import with_files
+from hf_finetune.data.readers.webdataset import is_webdataset, members_of, open_webdataset
+from hf_finetune.data.rows.columns import LABEL_NAMES
+from hf_finetune.errors import UserError
 
-if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
+TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow")
+METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+MOST_FILES = 100_000  # that one name may mean
 
-InputKind = Literal["text", "image"]
 
-
-def read_raw(
-    config: DataConfig, kind: InputKind, dataset: DatasetDict | Dataset | None
-) -> tuple[dict[str, Dataset], str]:
-    """Raw splits by standard name, and what to call their source.
+def open_sources(config: DataConfig, cell: Cell, dataset: Any, notes: list[str]) -> tuple[dict[str, Source], str]:
+    """Return the splits by standard name, and what to call their source.
 
     Raises:
         UserError: nothing given, nothing found, or unreadable.
     """
     if dataset is not None:
-        return standard_names(dataset), "the given data set"
+        return open_object(dataset, "the given data set", notes), "the given data set"
     if config.train_file:
         files = {"train": config.train_file, "validation": config.validation_file, "test": config.test_file}
-        return {name: _read_rows(f, kind, config) for name, f in files.items() if f}, Path(config.train_file).name
+        return {split: open_file(file, cell, config) for split, file in files.items() if file}, Path(
+            config.train_file
+        ).name
     if config.train_dir:
         folders = {"train": config.train_dir, "validation": config.validation_dir, "test": config.test_dir}
-        return {name: _read_classes(f, kind, config) for name, f in folders.items() if f}, Path(config.train_dir).name
+        return {split: _open_dir(place, cell, config) for split, place in folders.items() if place}, Path(
+            config.train_dir
+        ).name
     if config.dataset_name:
-        folder = Path(config.dataset_name)
+        name = config.dataset_name
+        folder = Path(name)
         if folder.is_dir():
-            return _read_folder(folder, kind, config), folder.resolve().name
-        if is_archive(config.dataset_name):
-            return _read_archive(config, kind), folder.name
-        return _read_hub(config), config.dataset_name
+            return _open_folder(folder, cell, config, notes), folder.resolve().name
+        if is_archive(name):
+            return _open_archives(expand(name), cell, config), folder.name
+        return open_hub(name, config, notes, streaming=config.streaming), name
     raise UserError(
         "no data was given",
         where="--dataset_name",
@@ -54,106 +63,290 @@ def read_raw(
     )
 
 
-def _read_rows(file: str | Path, kind: InputKind, config: DataConfig) -> Dataset:
-    return read_file(file, config.encoding, config.delimiter) if kind == "text" else read_image_table(file, config)
+def open_tables(files: list[Path], name: str, encoding: str | None = None, delimiter: str | None = None) -> Source:
+    """Return the rows of files of one format. CSV and TSV cells stay text: a label ``01`` keeps its zero and ``NA`` its name.
 
+    Args:
+        files: their endings say what they are.
+        name: what they are called in messages.
+        encoding: of CSV, TSV, JSON and JSONL; None to find it.
+        delimiter: of CSV and TSV; None to find it.
 
-def _read_archive(config: DataConfig, kind: InputKind) -> dict[str, Dataset]:
-    if kind == "text":
-        raise UserError(
-            f"archives ({', '.join(ENDINGS)}) are read of images only",
-            where=f"--dataset_name {config.dataset_name}",
-            fix="unpack it, and name the files with --train_file, --validation_file and --test_file.",
-        )
-    return read_image_splits(str(config.dataset_name), config)
-
-
-def _read_folder(folder: Path, kind: InputKind, config: DataConfig) -> dict[str, Dataset]:
-    """A saved DatasetDict, a folder of train/validation/test files, or images or texts by class."""
-    from datasets import load_from_disk
-
-    if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
-        try:
-            return standard_names(load_from_disk(str(folder)))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+    Raises:
+        UserError: no such file, an unknown ending, several formats, an empty file, or rows that cannot be parsed.
+    """
+    openers = [_opener(file) for file in files]
+    for file, opener in zip(files, openers, strict=True):
+        if opener is not openers[0]:
             raise UserError(
-                f"the saved data set cannot be read ({first_line(error)})",
-                where=str(folder),
-                fix="save it anew with save_to_disk, and name the folder that it wrote.",
-            ) from error
-    files = {
-        split: file
-        for split, names in SPLIT_FOLDERS.items()
-        for file in sorted(folder.iterdir())
-        if file.suffix.lower() in BUILDERS and file.stem.lower() in names
-    }
-    if "train" in files:
-        return {split: _read_rows(file, kind, config) for split, file in files.items()}
-    if kind == "image":
-        return read_image_splits(str(folder), config)
-    splits = find_text_splits(folder)
-    if not splits and not has_files(folder, TEXT_ENDINGS):
-        raise UserError(
-            "no train.csv (or .tsv, .json, .jsonl, .parquet, .arrow), no saved data set and no .txt files by class were found",
-            where=str(folder),
-            fix="name the files with --train_file, --validation_file and --test_file.",
-        )
-    return {name: read_text_folder(path, config.encoding) for name, path in (splits or {"train": folder}).items()}
-
-
-def _read_classes(folder: str, kind: InputKind, config: DataConfig) -> Dataset:
-    """One sub-folder a class."""
-    return read_image_split(folder, config) if kind == "image" else read_text_folder(Path(folder), config.encoding)
-
-
-def _read_hub(config: DataConfig) -> dict[str, Dataset]:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    name = config.dataset_name
+                f"the file has another format than {files[0]}", where=str(file), fix="give files of one format."
+            )
     try:
-        return standard_names(load_dataset(name, config.dataset_config_name, revision=config.dataset_revision))
-    except (
-        DatasetNotFoundError,
-        FileNotFoundError,
-        HfHubHTTPError,
-        OfflineModeIsEnabled,
-        ConnectionError,
-        ValueError,
-    ) as error:
+        if openers[0] is open_columnar:
+            sources = [open_columnar([file], str(file)) for file in files[1:]]
+            source = open_columnar(files, name)
+            for other, file in zip(sources, files[1:], strict=True):
+                refuse_other_columns(other.column_names, source.column_names, file, files[0])
+            return source
+        options = (encoding, delimiter) if openers[0] is open_delimited else (encoding,)
+        return openers[0](files, name, *options)
+    except OSError as error:
         raise UserError(
-            f"there is no such local folder, and the Hub gave no such data set ({error})",
-            where=f"--dataset_name {name}",
-            fix="check the name and the network; for a private data set run 'hf auth login'.",
+            f"the file cannot be read ({error})", where=str(files[0]), fix="check the file's rights."
         ) from error
 
 
-def standard_names(dataset: Any) -> dict[str, Any]:
-    """Splits as train, validation and test, whatever they are called; others are left out."""
-    if not isinstance(dataset, dict):
-        return {"train": dataset}
-    lower = {name.lower(): split for name, split in dataset.items()}
-    return {split: lower[name] for split, names in SPLIT_FOLDERS.items() for name in names if name in lower}
+def read_file(file: str | Path, encoding: str | None = None, delimiter: str | None = None) -> Any:
+    """Return all rows of one file, as :func:`open_tables` reads them."""
+    try:
+        return open_tables([Path(file)], str(file), encoding, delimiter).keep()
+    except OSError as error:
+        raise UserError(
+            f"the file cannot be read ({error})", where=str(file), fix="check the file's rights."
+        ) from error
 
 
-def first_rows(raw: dict[str, Dataset], config: DataConfig) -> dict[str, Dataset]:
-    """The splits, cut to ``--max_train_samples`` and its like."""
-    limits = {
-        "train": config.max_train_samples,
-        "validation": config.max_eval_samples,
-        "test": config.max_predict_samples,
+def _opener(file: Path) -> Callable[..., Source]:
+    """What opens a file, which is there and not empty."""
+    if not file.is_file():
+        raise UserError("the file does not exist", where=str(file), fix="check the path.")
+    ending = file.suffix.lower()
+    if ending not in TABLES:
+        raise UserError(
+            f"files ending in {ending or '(nothing)'!r} are not read",
+            where=str(file),
+            fix=f"use one of {', '.join(TABLES)}.",
+        )
+    if file.stat().st_size == 0:
+        raise UserError("the file is empty", where=str(file), fix="give a file with a row or more.")
+    if ending in (".csv", ".tsv"):
+        return open_delimited
+    return open_json if ending in (".json", ".jsonl") else open_columnar
+
+
+def open_file(name: str, cell: Cell, config: DataConfig) -> Source:
+    """Return the rows of a table, of several by a pattern, or of archives.
+
+    Raises:
+        UserError: no such file, or one that cannot be read.
+    """
+    paths = expand(name)
+    if all(is_archive(path) for path in paths):
+        return _open_shards(paths, cell, config)
+    where = name if len(paths) == 1 else f"{name} ({len(paths)} files)"
+    source = open_tables(paths, where, config.encoding, config.delimiter)
+    return _with_files(source, paths[0], cell, config) if cell.stays_a_file else source
+
+
+def _with_files(source: Source, table: Path, cell: Cell, config: DataConfig) -> Source:
+    named = getattr(config, f"{cell.column}_root")
+    root = Path(named) if named else table.parent
+    if not root.is_dir():
+        raise UserError("the folder does not exist", where=f"--{cell.column}_root {root}", fix="check the path.")
+    return with_files(source, root, cell, config, str(table), getattr(config, f"{cell.column}_column"))
+
+
+def _open_dir(name: str, cell: Cell, config: DataConfig) -> Source:
+    """One split: a folder of classes or with metadata, an archive of one, or shards."""
+    return _open_shards(expand(name), cell, config) if is_archive(name) else _open_split(Path(name), cell, config)
+
+
+def open_unlabelled(source: Path, cell: Cell, config: DataConfig) -> Any:
+    """Return what is to be predicted: a table; or files in a folder or an archive, or one file, with ``id``.
+
+    Raises:
+        UserError: nothing there, no such files, or paths that lead out.
+    """
+    if source.suffix.lower() not in TABLES or (cell.stays_a_file and not source.is_file()):
+        if not cell.stays_a_file:
+            return read_file(source, config.encoding, config.delimiter)
+        return open_files(unpack(source, cell.endings()) if is_archive(source) else source, cell)
+    rows = open_tables([source], str(source), config.encoding, config.delimiter)
+    return (_with_files(rows, source, cell, config) if cell.stays_a_file else rows).keep()
+
+
+def expand(name: str) -> list[Path]:
+    """Return the files that a name means, each once; a name without a pattern, or of a file, stands for itself.
+
+    ``*``, ``?`` and ``[…]`` stand for any characters, ``{a,b}`` and ``{000..012}`` for each of several.
+
+    Raises:
+        UserError: the pattern names no file, or a range that runs backwards or is too long.
+    """
+    if Path(name).exists():
+        return [Path(name)]
+    found: list[Path] = []
+    for path in _braces(name):
+        root = Path(path).anchor
+        found += sorted(Path(root).glob(str(Path(path).relative_to(root)))) if has_magic(path) else [Path(path)]
+    if not found:
+        raise UserError("no file has a name like this", where=name, fix="check the pattern, and put it in quotes.")
+    return list(dict.fromkeys(found))
+
+
+def _braces(name: str) -> list[str]:
+    parts = re.split(r"\{([^{}]*)\}", name)
+    choices = [_choices(part, name) if index % 2 else [part] for index, part in enumerate(parts)]
+    return ["".join(chosen) for chosen in product(*choices)]
+
+
+def _choices(inner: str, name: str) -> list[str]:
+    span = re.fullmatch(r"(\d+)\.\.(\d+)", inner)
+    if not span:
+        return inner.split(",") if "," in inner else [f"{{{inner}}}"]
+    first, last = int(span[1]), int(span[2])
+    if not 0 <= last - first < MOST_FILES:
+        raise UserError(
+            f"the range {{{inner}}} is empty or has more than {MOST_FILES:,} shards",
+            where=name,
+            fix="write {FIRST..LAST}.",
+        )
+    return [str(number).zfill(len(span[1])) for number in range(first, last + 1)]
+
+
+def _open_folder(folder: Path, cell: Cell, config: DataConfig, notes: list[str]) -> dict[str, Source]:
+    """A saved data set, a table a split, archives, files by class, or what is laid out like a repository of the Hub."""
+    if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
+        return open_saved(folder, notes)
+    tables = _split_tables(folder, cell, config)
+    if tables:
+        return tables
+    endings = cell.endings()
+    by_class = any(has_files(inner, endings, folder) for inner in folders_in(folder))
+    archives = [path for path in sorted(folder.iterdir()) if is_archive(path) and not is_hidden(path.name)]
+    if archives and not metadata_of(folder) and not by_class:
+        return _open_archives([path for path in archives if path.is_file()], cell, config)
+    if not by_class and not metadata_of(folder):
+        if any(path.suffix.lower() in TABLES for path in folder.rglob("*")):
+            return open_hub(str(folder), config, notes, streaming=config.streaming)
+        if not has_files(folder, endings, folder):
+            raise UserError(
+                "no train.csv (or .tsv, .json, .jsonl, .parquet, .arrow), no saved data set, no archives and no "
+                f"{cell.called} by class were found",
+                where=str(folder),
+                fix="name the files with --train_file, --validation_file and --test_file.",
+            )
+    return _open_layout(folder, cell, config)
+
+
+def _split_tables(folder: Path, cell: Cell, config: DataConfig) -> dict[str, Source]:
+    """The tables of a folder that are called like splits; none where none is called like the training split."""
+    tables: dict[str, list[Path]] = {}
+    for path in _named_tables(folder):
+        tables.setdefault(path.stem, []).append(path)
+    if "train" not in {STANDARD[stem.lower()] for stem in tables}:
+        return {}
+    for paths in tables.values():
+        if len(paths) > 1:
+            raise UserError(
+                f"{' and '.join(repr(path.name) for path in paths)} are both files of one split",
+                where=str(folder),
+                fix="keep one of them, or name the files with --train_file, --validation_file and --test_file.",
+            )
+    names = find_splits(tables, str(folder))
+    return {split: open_file(str(tables[stem][0]), cell, config) for split, stem in names.items()}
+
+
+def _named_tables(folder: Path) -> list[Path]:
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in paths if path.suffix.lower() in TABLES and path.stem.lower() in STANDARD]
+
+
+def metadata_of(folder: Path) -> Path | None:
+    """Return the table that describes the files of a folder, as ``imagefolder`` of ``datasets`` has it."""
+    return next((folder / name for name in METADATA_NAMES if (folder / name).is_file()), None)
+
+
+def _open_archives(archives: list[Path], cell: Cell, config: DataConfig) -> dict[str, Source]:
+    """One archive may hold splits; of several, each belongs to the split that its name says, and otherwise to training."""
+    if len(archives) == 1:
+        if is_webdataset(members_of(archives[0], cell), cell):
+            return {"train": open_webdataset(archives, cell, config.encoding, archives[0].name)}
+        folder = _top(unpack(archives[0], cell.endings()))
+        return _split_tables(folder, cell, config) or _open_layout(folder, cell, config, str(archives[0]))
+    named: dict[str, list[Path]] = {}
+    for archive in archives:
+        named.setdefault(_split_of(archive.name), []).append(archive)
+    return {split: _open_shards(files, cell, config) for split, files in named.items()}
+
+
+def _open_shards(archives: list[Path], cell: Cell, config: DataConfig) -> Source:
+    if len(archives) == 1 and not is_webdataset(members_of(archives[0], cell), cell):
+        return _open_split(_top(unpack(archives[0], cell.endings())), cell, config, str(archives[0]))
+    name = archives[0].name if len(archives) == 1 else f"{archives[0].name} ({len(archives)} files)"
+    return open_webdataset(archives, cell, config.encoding, name)
+
+
+def _split_of(name: str) -> str:
+    words = re.split(r"[^a-z]+", name.lower())
+    return next((STANDARD[word] for word in STANDARD if word in words), "train")
+
+
+def _top(folder: Path) -> Path:
+    """Where the classes or splits of an unpacked folder stand: most tools pack the folder itself as well."""
+    while True:
+        inner = list(folder.iterdir())
+        if len(inner) != 1 or not (folders_in(inner[0]) or metadata_of(inner[0]) or _named_tables(inner[0])):
+            return folder
+        if inner[0].name.lower() in STANDARD:
+            return folder
+        folder = inner[0]
+
+
+def _open_layout(folder: Path, cell: Cell, config: DataConfig, where: str = "") -> dict[str, Source]:
+    """Splits by metadata, by folder, or one split."""
+    table = _described(folder, cell, config)
+    if table is not None:
+        return _by_first_folder(table)
+    described = [path.name for path in folders_in(folder) if path.name.lower() in STANDARD and metadata_of(path)]
+    names = find_splits(described, where or str(folder))
+    splits = {split: folder / name for split, name in names.items()}
+    splits = splits if "train" in splits else split_folders(folder, cell.endings())
+    return {
+        split: _open_split(path, cell, config, where, within=folder)
+        for split, path in (splits or {"train": folder}).items()
     }
-    return {name: _take(split, limits[name]) for name, split in raw.items()}
 
 
-def _take(split: Dataset, limit: int | None) -> Dataset:
-    """The first rows; of images, which stand class by class, rows drawn with a fixed seed."""
-    from datasets import Image
+def _open_split(folder: Path, cell: Cell, config: DataConfig, where: str = "", within: Path | None = None) -> Source:
+    table = _described(folder, cell, config)
+    if table is not None:
+        return table
+    try:
+        return open_classes(folder, cell, config.encoding, within, mixed=config.streaming)
+    except UserError as error:
+        if not where:
+            raise
+        raise UserError(error.what, where=where, fix=error.fix) from error  # by the archive's name, not the cache's
 
-    if not limit or limit >= len(split):
-        return split
-    if any(isinstance(feature, Image) for feature in split.features.values()):
-        drawn = np.random.default_rng(SPLIT_SEED).permutation(len(split))[:limit]
-        return split.select(np.sort(drawn))
-    return split.select(range(limit))
+
+def _described(folder: Path, cell: Cell, config: DataConfig) -> Source | None:
+    """The rows of the folder's metadata with their files; None without metadata, or where only the folders are labels."""
+    file = metadata_of(folder) if cell.stays_a_file else None
+    if file is None:
+        return None
+    rows = open_tables([file], str(file))
+    names = rows.column_names
+    labelled = config.label_column or config.label_columns or {n.strip().lower() for n in names} & {*LABEL_NAMES}
+    if not labelled and any(has_files(inner, cell.endings(), folder) for inner in folders_in(folder)):
+        say(f"{file.name} has no column of labels: the folders are the classes.")
+        return None
+    named = getattr(config, f"{cell.column}_column") or ("file_name" if "file_name" in names else None)
+    return with_files(
+        rows, folder, cell, replace(config, **dict[str, Any]({f"{cell.column}_root": None})), str(file), named
+    )
+
+
+def _by_first_folder(rows: Source) -> dict[str, Source]:
+    """Rows by the split that their paths start with; all are for training where some start otherwise."""
+    import numpy as np
+
+    found: list[str] = []
+    for table in rows.blocks(["id"], 10_000):
+        for path in table["id"].to_pylist():
+            first, inner, _ = str(path).replace("\\", "/").removeprefix("./").partition("/")
+            found.append(STANDARD.get(first.lower(), "") if inner else "")
+    if "" in found or "train" not in found:
+        return {"train": rows}
+    splits = np.array(found)
+    return {split: rows.where(splits == split) for split in dict.fromkeys(found)}

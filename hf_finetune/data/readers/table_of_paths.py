@@ -1,126 +1,215 @@
-"""Tables of images: a column of paths becomes a column of images, each of them below the folder that they belong to."""
+"""Tables of paths: a column of paths becomes a column of files, each of them below the folder that they belong to."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_finetune.config.options import DataConfig
-from hf_finetune.data.readers.image_folder import image_endings
-from hf_finetune.data.readers.paths import OUTSIDE, find_files
-from hf_finetune.data.readers.tables import read_file
-from hf_finetune.data.rows.columns import IMAGE_NAMES, LABEL_NAMES, is_string
+from hf_finetune.data.readers.cell import Cell
+from hf_finetune.data.readers.hub import as_source
+from hf_finetune.data.readers.paths import OUTSIDE, Finder
+from hf_finetune.data.readers.source import BLOCK, Source
+from hf_finetune.data.rows.columns import LABEL_NAMES, is_string
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pyarrow as pa
-    from datasets import Dataset
 
-PATH_NAMES = (
-    *IMAGE_NAMES,
-    "path",
-    "file",
-    "file_name",
-    "filename",
-    "image_path",
-    "image_file",
-    "image_name",
-    "img_path",
-    "filepath",
-    "file_path",
-)
+PATH_NAMES = ("path", "file", "file_name", "filename", "filepath", "file_path")
 
 
-def read_image_table(file: str | Path, config: DataConfig) -> Dataset:
-    """The rows of a file, with the column of paths as images; rows without an ``id`` get the path as it is written.
+def with_files(
+    rows: Source, root: Path, cell: Cell, config: DataConfig, where: str, named: str | None = None
+) -> Source:
+    """Return rows with their column of paths as files; as they are where no column holds paths.
 
-    Paths are relative to ``--image_root`` or to the folder of the file. Columns that hold the images themselves stay.
+    Columns that hold the content itself stay. Rows without an ``id`` get the path as it is written.
+
+    Args:
+        rows: of the table.
+        root: the folder that paths start from.
+        cell: what the files hold.
+        config: says whether missing files are refused, and whether rows are read anew.
+        where: the table in messages.
+        named: the column, if the user named it.
 
     Raises:
-        UserError: an unreadable file, a path that leads out of its folder, or (but with ``--on_bad_image skip``) a
-            image that is not there.
+        UserError: a path that leads out of its folder, or (unless bad ones are skipped) a file that is not there.
     """
-    rows = read_file(file, config.encoding, config.delimiter)
-    root = Path(config.image_root) if config.image_root else Path(file).parent
-    if not root.is_dir():
-        raise UserError("the folder does not exist", where=f"--image_root {root}", fix="check the path.")
-    return with_images(rows, root, config, str(file))
-
-
-def with_images(rows: Dataset, root: Path, config: DataConfig, where: str) -> Dataset:
-    """Rows with their column of paths as images; as they are where no column holds paths.
-
-    Raises:
-        UserError: as :func:`read_image_table`.
-    """
-    import pyarrow as pa
-    from datasets import Image
-
-    column = find_paths(rows, config.image_column)
+    if not config.streaming:
+        rows = as_source(rows.keep(), rows.name)
+    column = find_paths(rows, cell, named)
     if column is None:
         return rows
-    if not is_string(rows, column) and not _some_are_files(rows, column):
-        return rows.cast_column(column, Image(decode=False))
-    content, paths = _cells(rows, column)
-    found = find_files(paths, root)
-    place = f"{where}, column {column!r}"
-    _refuse_outside(paths, found, root, place, bool(config.image_root))
-    if config.on_bad_image == "error":
-        _refuse_missing(paths, found, content, root, place)
-    cells = pa.StructArray.from_arrays([content, pa.array(found, pa.string())], ["bytes", "path"])
-    written = [path or f"row {row + 1}" for row, path in enumerate(paths)]
-    return _replaced(rows, column, cells, written)
+    skip = getattr(config, f"on_bad_{cell.column}") == "skip"
+    asked = bool(getattr(config, f"{cell.column}_root"))
+    table = _Table(rows, column, cell, root, f"{where}, column {column!r}", skip, asked)
+    holds_content = not is_string(rows, column)
+    if holds_content and not config.streaming and not _some_are_files(rows.keep(), column):
+        return Source(rows.name, table.schema, table.read, kept=partial(_cast, rows, column, cell))
+    if not holds_content:
+        table.check()
+    finder = Finder(root, lists=not config.streaming)
+    return Source(rows.name, table.schema, partial(table.read, finder=finder), announce=rows.announce)
 
 
-def _replaced(rows: Dataset, column: str, cells: pa.Array, ids: list[str]) -> Dataset:
-    """Rows with these images in a column, and ids where they have none. In one piece: ``datasets`` cannot select among
-    the columns of rows that ``add_column`` put together."""
-    import pyarrow as pa
-    from datasets import Dataset, DatasetInfo, Features, Image, Value
-    from datasets.table import InMemoryTable
+@dataclass(frozen=True)
+class _Table:
+    """A table with a column of paths, or of cells that may name a file instead of holding the content.
 
-    rest = rows.remove_columns(column)
-    table = rest.with_format("arrow")[:]
-    columns = {name: table[name] for name in rest.column_names} | {column: cells}
-    features = {**rest.features, column: Image(decode=False)}
-    if "id" not in columns:
-        columns["id"], features["id"] = pa.array(ids, pa.string()), Value("string")
-    return Dataset(InMemoryTable(pa.table(columns)), info=DatasetInfo(features=Features(features)))
+    Args:
+        skip: files that are missing are left to be skipped.
+        asked: the folder was named.
+    """
+
+    rows: Source
+    column: str
+    cell: Cell
+    root: Path
+    where: str
+    skip: bool
+    asked: bool
+
+    def schema(self) -> pa.Schema:
+        from datasets import Features, Value
+
+        features = {name: kind for name, kind in self.rows.features.items() if name != self.column}
+        features[self.column] = self.cell.feature()
+        return Features({**features, "id": features.get("id", Value("string"))}).arrow_schema
+
+    def check(self) -> None:
+        """Refuse paths that lead out, and files that are missing, in one pass over the paths."""
+        finder = Finder(self.root)
+        outside, missing = _Faults(), _Faults()
+        for table in self.rows.blocks([self.column], BLOCK):
+            _, paths = _cells(table, self.column)
+            found = finder.find(paths)
+            outside.add(paths, [path == OUTSIDE for path in found])
+            missing.add(paths, [path is None for path in found])
+        self.refuse(outside, missing)
+
+    def refuse(self, outside: _Faults, missing: _Faults) -> None:
+        root_flag, bad_flag = f"--{self.cell.column}_root", f"--on_bad_{self.cell.column}"
+        if outside.count:
+            if "://" in (outside.path or ""):
+                raise UserError(
+                    f"row {outside.row} names {outside.path!r}; {self.cell.called} are read from files, not from the network",
+                    where=self.where,
+                    fix=f"download the {self.cell.called}, and write their paths.",
+                )
+            raise UserError(
+                f"{outside.count} of {outside.rows} paths lead out of the folder {self.root}; the first, in row "
+                f"{outside.row}: {outside.path!r}",
+                where=self.where,
+                fix=f"write paths below that folder, or name {'another' if self.asked else f'the folder of all {self.cell.called}'} "
+                f"with {root_flag}.",
+            )
+        if missing.count and not self.skip:
+            what = f"there is no file {str(self.root / missing.path)!r}" if missing.path else "it has no path"
+            raise UserError(
+                f"{missing.count} of {missing.rows} {self.cell.called} are missing; the first, in row {missing.row}: {what}",
+                where=self.where,
+                fix=f"fix the paths, name the folder that they start from with {root_flag}, or drop the rows with {bad_flag} skip.",
+            )
+
+    def read(self, columns: list[str], size: int, finder: Finder | None = None) -> Iterator[pa.Table]:
+        import pyarrow as pa
+
+        finder = finder or Finder(self.root, lists=False)
+        known = self.rows.column_names
+        own = [name for name in known if name in columns or (name == self.column and "id" not in known)]
+        first = 0
+        for table in self.rows.read(own, size):
+            found = {name: table[name] for name in own if name in columns}
+            if self.column in own and (self.column in columns or "id" in columns):
+                content, paths = _cells(table, self.column)
+                if self.column in columns:
+                    found[self.column] = self._files(content, paths, finder)
+                if "id" not in known:
+                    found["id"] = pa.array(
+                        [path or f"row {first + i + 1}" for i, path in enumerate(paths)], pa.string()
+                    )
+            yield pa.table({name: found[name] for name in columns})
+            first += len(table)
+
+    def _files(self, content: pa.Array, paths: list[str | None], finder: Finder) -> pa.Array:
+        import pyarrow as pa
+
+        found = finder.find(paths)
+        outside, missing = _Faults(), _Faults()
+        outside.add(paths, [path == OUTSIDE for path in found])
+        empty = content.is_null().to_pylist()
+        missing.add(paths, [path is None and none for path, none in zip(found, empty, strict=True)])
+        self.refuse(outside, missing)
+        return pa.StructArray.from_arrays([content, pa.array(found, pa.string())], ["bytes", "path"])
 
 
-def find_paths(rows: Dataset, named: str | None) -> str | None:
-    """The column that holds paths of images; None where the images are in the rows, or nothing looks like a path."""
-    from datasets import Image
+class _Faults:
+    """How many rows have a fault, and which is the first."""
 
-    images = [name for name, feature in rows.features.items() if isinstance(feature, Image) or _is_cell(feature)]
-    strings = [name for name in rows.column_names if is_string(rows, name)]
+    def __init__(self) -> None:
+        self.rows = self.count = self.row = 0
+        self.path: str | None = None
+
+    def add(self, paths: list[str | None], bad: list[bool]) -> None:
+        if any(bad) and not self.count:
+            index = bad.index(True)
+            self.row, self.path = self.rows + index + 1, paths[index]
+        self.rows, self.count = self.rows + len(bad), self.count + sum(bad)
+
+
+def _cast(rows: Source, column: str, cell: Cell) -> Any:
+    return rows.keep().cast_column(column, cell.feature())
+
+
+def find_paths(rows: Source, cell: Cell, named: str | None) -> str | None:
+    """Return the column that holds paths or files; None where nothing looks like one."""
+    kind = type(cell.feature())
+    features = rows.features
+    files = [name for name, feature in features.items() if isinstance(feature, kind) or _is_cell(feature)]
+    strings = [name for name in features if is_string(rows, name)]
     if named:
-        return named if named in (*strings, *images) else None
-    if images:
-        return next((name for name in IMAGE_NAMES if name in images), images[0])
-    like_paths = [name for name in strings if _names_images(rows, name)]
+        return named if named in (*strings, *files) else None
+    if files:
+        return next((name for name in cell.names if name in files), files[0])
+    like_paths = _like_paths(rows, strings, cell.endings())
     lower = {name.strip().lower(): name for name in reversed(strings)}
-    by_name = [lower[name] for name in PATH_NAMES if name in lower]
+    usual = (*cell.names, *PATH_NAMES[:4], *(f"{cell.column}_{word}" for word in ("path", "file", "name")), "img_path")
+    by_name = [lower[name] for name in (*usual, *PATH_NAMES[4:]) if name in lower]
     # By both, else by either: a column "image" may hold numbers of images, beside one of their paths.
     both = [name for name in by_name if name in like_paths]
     found = both or by_name or [name for name in like_paths if name.lower() not in LABEL_NAMES]
     return found[0] if both or by_name or len(found) == 1 else None
 
 
-def _cells(rows: Dataset, column: str) -> tuple[pa.Array, list[str | None]]:
-    """Bytes of the images that are in the rows, and the paths of those that are not; both None in an empty cell."""
+def _like_paths(rows: Source, columns: list[str], endings: frozenset[str]) -> list[str]:
+    """The columns whose first cell that is not empty ends like a file."""
+    table = next(rows.blocks(columns, 100), None) if columns else None
+    if table is None:
+        return []
+    first = {name: next((value for value in table[name].to_pylist() if value), "") for name in columns}
+    return [name for name in columns if Path(first[name].replace("\\", "/")).suffix.lower() in endings]
+
+
+def _cells(table: pa.Table, column: str) -> tuple[pa.Array, list[str | None]]:
+    """Bytes of the files that are in the rows, and the paths of those that are not; both None in an empty cell."""
     import pyarrow as pa
 
-    if is_string(rows, column):
-        return pa.nulls(len(rows), pa.binary()), [path or None for path in rows[column][:]]
-    cells = rows.select_columns([column]).with_format("arrow")[:][column].to_pylist()
+    cells = table[column].to_pylist()
+    if not pa.types.is_struct(table.schema.field(column).type):
+        return pa.nulls(len(table), pa.binary()), [path or None for path in cells]
     cells = [cell or {"bytes": None, "path": None} for cell in cells]
     paths = [cell["path"] if cell["bytes"] is None else None for cell in cells]
     return pa.array([cell["bytes"] for cell in cells], pa.binary()), paths
 
 
-def _some_are_files(rows: Dataset, column: str) -> bool:
-    """Whether some cells of a column of images name a file instead of holding the image."""
+def _some_are_files(rows: Any, column: str) -> bool:
+    """Whether some cells name a file instead of holding the content."""
     import pyarrow.compute as pc
 
     for batch in rows.select_columns([column]).with_format("arrow").iter(1000):
@@ -132,43 +221,3 @@ def _some_are_files(rows: Dataset, column: str) -> bool:
 
 def _is_cell(feature: object) -> bool:
     return isinstance(feature, dict) and set(feature) == {"bytes", "path"}
-
-
-def _names_images(rows: Dataset, column: str) -> bool:
-    first = next((value for value in rows[:100][column] if value), "")
-    return Path(first.replace("\\", "/")).suffix.lower() in image_endings()
-
-
-def _refuse_outside(paths: list[str | None], found: list[str | None], root: Path, where: str, asked: bool) -> None:
-    outside = [row for row, path in enumerate(found) if path == OUTSIDE]
-    if not outside:
-        return
-    path = paths[outside[0]] or ""
-    if "://" in path:
-        raise UserError(
-            f"row {outside[0] + 1} names {path!r}; images are read from files, not from the network",
-            where=where,
-            fix="download the images, and write their paths.",
-        )
-    raise UserError(
-        f"{len(outside)} of {len(paths)} paths lead out of the folder {root}; the first, in row {outside[0] + 1}: {path!r}",
-        where=where,
-        fix=f"write paths below that folder, or name {'another' if asked else 'the folder of all images'} with --image_root.",
-    )
-
-
-def _refuse_missing(
-    paths: list[str | None], found: list[str | None], content: pa.Array, root: Path, where: str
-) -> None:
-    empty = content.is_null().to_pylist()
-    missing = [row for row, path in enumerate(found) if path is None and empty[row]]
-    if not missing:
-        return
-    path = paths[missing[0]]
-    what = f"there is no file {str(root / path)!r}" if path else "it has no path"
-    raise UserError(
-        f"{len(missing)} of {len(paths)} images are missing; the first, in row {missing[0] + 1}: {what}",
-        where=where,
-        fix="mend the paths, name the folder that they start from with --image_root, or drop the rows with "
-        "--on_bad_image skip.",
-    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_finetune.console import say, show_table
-from hf_finetune.data.readers.image_folder import unreadable_images
+from hf_finetune.data.inputs import IMAGE, RowInput, input_of
 from hf_finetune.data.rows.duplicates import contradicting, crossing, find_duplicates, name_groups
 from hf_finetune.data.rows.problem import REGRESSION
 from hf_finetune.data.splits.splits import Splits
@@ -29,11 +29,10 @@ def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
         UserError: an unreadable image (unless ``on_bad_image`` is ``"skip"``), a split that lost all its rows, or training
             rows that are all the same.
     """
-    if "image" in splits.train.column_names:
-        for name, split in splits.items():
-            if isinstance(split, Stream):  # its images are tried while they are read
-                continue
-            kept = audit_images(split, f"{name} split", on_bad_image, splits.notes, splits.skipped)
+    rows = input_of(splits.train.column_names)
+    for name, split in splits.items():
+        if rows.cell.stays_a_file and not isinstance(split, Stream):  # a stream's are tried while they are read
+            kept = audit_images(split, f"{name} split", on_bad_image, splits.notes, splits.skipped, rows)
             setattr(splits, name, kept)
     if not isinstance(splits.train, Stream):
         _compare_inputs(splits)
@@ -48,8 +47,8 @@ def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
         note = f"{len(missing)} of {len(splits.labels)} classes have no training row: {names}."
         say(f"Warning: {note}")
         splits.notes.append(note)
-    rows = [(name, len(split), *_extremes(splits, name)) for name, split in splits.items()]
-    show_table("Data", ("split", "rows", "classes", "smallest class", "largest class"), rows)
+    lines = [(name, len(split), *_extremes(splits, name)) for name, split in splits.items()]
+    show_table("Data", ("split", "rows", "classes", "smallest class", "largest class"), lines)
     return splits
 
 
@@ -120,6 +119,7 @@ def audit_images(
     on_bad_image: str = "error",
     notes: list[str] | None = None,
     skipped: list[dict[str, Any]] | None = None,
+    rows: RowInput = IMAGE,
 ) -> Dataset:
     """The rows whose images can be decoded. Each process decodes its share; all come to the same answer.
 
@@ -129,6 +129,7 @@ def audit_images(
         on_bad_image: ``"error"`` or ``"skip"``.
         notes: a sentence on skipped images is added here.
         skipped: ``{"split", "row", "id", "reason"}`` of each skipped image is added here; rows count from 1.
+        rows: what the rows hold.
 
     Raises:
         UserError: an image cannot be read and is not to be skipped, or none can.
@@ -138,7 +139,7 @@ def audit_images(
 
     state = PartialState()
     mine = list(range(state.process_index, len(split), state.num_processes))
-    bad = sorted(gather_object(unreadable_images(split, mine)))
+    bad = sorted(gather_object(rows.unreadable(split, mine)))
     if not bad:
         return split
     files = [(split[index]["image"] or {}).get("path") or f"row {split[index]['id']}" for index, _ in bad]

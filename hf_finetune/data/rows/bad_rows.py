@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
+    from hf_finetune.data.inputs import RowInput
+
 
 Fault = tuple[np.ndarray, str]  # which rows, shape (rows,), and what is wrong with them
 
 
-def missing(split: Dataset, name: str, columns: Columns, config: DataConfig) -> list[Fault]:
+def missing(split: Dataset, name: str, rows: RowInput, columns: Columns, config: DataConfig) -> list[Fault]:
     """The rows without text or label, which are refused unless ``--on_bad_row`` is ``skip``.
 
     An empty text is a text. An empty cell is no class, but where a row may have several classes it is none of them.
@@ -29,12 +31,11 @@ def missing(split: Dataset, name: str, columns: Columns, config: DataConfig) -> 
         UserError: there are such rows, and they are not to be skipped.
     """
     faults = []
-    for standard in ("text", "text_pair"):
-        named = [own for own, meant in columns.inputs.items() if meant == standard and own in split.column_names]
-        texts = [own for own in named if is_string(split, own)]
+    for standard, named in rows.filled(columns.inputs).items():
+        texts = [own for own in named if own in split.column_names and is_string(split, own)]
         if texts:  # of several columns that make one text, one cell is enough
             empty = np.logical_and.reduce([_is_missing(split, own, blank=len(texts) > 1) for own in texts])
-            faults.append((empty, "text", "' and '".join(texts)))
+            faults.append((empty, standard.removesuffix("_pair"), "' and '".join(texts)))
     for column in columns.labels:
         if column in split.column_names:
             several = bool(config.label_delimiter) or config.problem_type == MULTI or is_list(split.features[column])

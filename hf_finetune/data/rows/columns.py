@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from hf_finetune.data.inputs import RowInput
 
 TEXT_NAMES = (
     "text",
@@ -70,7 +72,7 @@ class Columns:
     time: str | None = None
 
 
-def find_columns(split: Dataset, kind: str, config: DataConfig) -> Columns:
+def find_columns(split: Any, rows: RowInput, config: DataConfig) -> Columns:
     """The columns of the training rows that hold inputs and labels.
 
     Raises:
@@ -83,10 +85,8 @@ def find_columns(split: Dataset, kind: str, config: DataConfig) -> Columns:
     )
     group = _require(split, config.group_column, "--group_column") if config.group_column else None
     time = _require(split, config.time_column, "--time_column") if config.time_column else None
-    if kind == "image":
-        return Columns({find_image(split, config.image_column): "image"}, labels, group, time)
     taken = tuple(name for name in (*labels, group, time) if name)
-    return Columns(find_texts(split, config, taken), labels, group, time)
+    return Columns(rows.find_columns(split, config, taken), labels, group, time)
 
 
 def find_texts(
@@ -183,7 +183,7 @@ def find_image(split: Dataset, named: str | None) -> str:
     raise _not_found(split, "image", "--image_column")
 
 
-def is_string(split: Dataset, column: str) -> bool:
+def is_string(split: Any, column: str) -> bool:
     """True for every type of text that Arrow has (pandas 3 writes large_string, polars string_view)."""
     return getattr(split.features[column], "dtype", "") in ("string", "large_string", "string_view")
 

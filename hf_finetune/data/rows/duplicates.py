@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_finetune.data.inputs import input_of
 from hf_finetune.data.rows.problem import REGRESSION, SINGLE
 from hf_finetune.data.splits.splits import Splits, label_array
 
@@ -28,7 +29,7 @@ def find_duplicates(splits: Splits) -> pd.DataFrame:
         Columns ``group`` (equal inputs share it), ``split``, ``row`` (number in the split), ``label`` (equal labels of any
         kind share a number); by group, and within it in the order of the splits.
     """
-    keys = image_keys(splits) if "image" in splits.train.column_names else text_keys(splits)
+    keys = input_of(splits.train.column_names).row_keys(dict(splits.items()))
     return same_key(splits, keys)
 
 
@@ -118,11 +119,11 @@ def tables(split: Dataset, columns: list[str], rows: int = _CHUNK) -> Iterator[p
             yield whole.slice(start, rows).take(pa.array(chosen[low:high] - start))
 
 
-def text_keys(splits: Splits) -> dict[str, np.ndarray]:
+def text_keys(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
     """A hash of the text (and of the second text) of every row, uint64 of shape (rows,) for each split."""
     import pandas as pd
 
-    columns = [name for name in ("text", "text_pair") if name in splits.train.column_names]
+    columns = [name for name in ("text", "text_pair") if name in splits["train"].column_names]
 
     def keys(split: Dataset) -> np.ndarray:
         parts = [pd.util.hash_pandas_object(t.to_pandas(), index=False).to_numpy() for t in tables(split, columns)]
@@ -131,7 +132,7 @@ def text_keys(splits: Splits) -> dict[str, np.ndarray]:
     return {name: keys(split) for name, split in splits.items()}
 
 
-def image_keys(splits: Splits) -> dict[str, np.ndarray]:
+def image_keys(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
     """A hash of the bytes of every image. Only files that are as long as another are read; others have a key of their own."""
     sizes = {name: _sizes(split) for name, split in splits.items()}
     every = np.concatenate(list(sizes.values()))

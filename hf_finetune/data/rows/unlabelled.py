@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_finetune.config.options import DataConfig
-from hf_finetune.data.readers.image_folder import unreadable_images
-from hf_finetune.data.readers.image_sources import read_unlabelled
-from hf_finetune.data.readers.tables import read_file
-from hf_finetune.data.rows.columns import find_texts
-from hf_finetune.data.rows.texts import join_texts, refuse_other_types
+from hf_finetune.data.inputs import INPUTS, RowInput
+from hf_finetune.data.readers.source import in_blocks
+from hf_finetune.data.readers.sources import open_unlabelled as open_rows
+from hf_finetune.data.rows.texts import join_texts
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,12 +33,14 @@ class Unlabelled:
     Args:
         rows: memory-mapped, or of images their paths; nothing is decoded.
         inputs: the user's name of each column → ``text`` and ``text_pair``, or ``image``.
+        input: what the rows hold.
         source: what the user called it.
         stamp: size and time of the last change of the file; None for a folder.
     """
 
     rows: Dataset
     inputs: dict[str, str]
+    input: RowInput
     source: str
     stamp: tuple[int, int] | None
 
@@ -53,7 +54,7 @@ class Unlabelled:
             size: rows of a piece.
             first: the piece to begin with.
         """
-        if "image" in self.inputs:
+        if self.input.cell.stays_a_file:
             for start in range(first * size, len(self), size):
                 yield self.rows.select(range(start, min(start + size, len(self))))
             return
@@ -69,37 +70,32 @@ class Unlabelled:
     def identity(self) -> str:
         """A hash of which file it is, and of which images: by path, size and time of the last change."""
         digest = hashlib.sha256(f"{Path(self.source).resolve()} {self.stamp}".encode("utf-8", "surrogateescape"))
-        if "image" in self.inputs:
+        if self.input.cell.stays_a_file:
             for piece in self.pieces(1000):
-                for cell in piece["image"]:
+                for cell in piece[self.input.cell.column]:
                     path = (cell or {}).get("path")
                     digest.update(f"{path} {path and _stamp(Path(path))};".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
 
 def open_unlabelled(
-    source: str, kind: str, config: DataConfig, trained: dict[str, list[str]] | None = None
+    source: str, kind: RowInput | str, config: DataConfig, trained: dict[str, list[str]] | None = None
 ) -> Unlabelled:
     """What is to be predicted.
 
     Args:
         source: a path.
-        kind: ``text`` or ``image``.
+        kind: what the rows hold.
         config: what the user named of columns, encoding and delimiter.
         trained: standard name → the columns that the model was trained on.
 
     Raises:
         UserError: nothing there, no rows, no such column, or a file that is being written.
     """
+    kind = INPUTS[kind] if isinstance(kind, str) else kind
     stamp = _stamp(Path(source))
-    if kind == "image":
-        rows, inputs = read_unlabelled(Path(source), config), {"image": "image"}
-    else:
-        rows = read_file(source, config.encoding, config.delimiter)
-        inputs = find_texts(rows, config, ("label",), trained)
-        for own in inputs:
-            refuse_other_types(rows, own, source)
-    given = Unlabelled(rows, inputs, source, stamp)
+    rows = open_rows(Path(source), kind.cell, config)
+    given = Unlabelled(*kind.unlabelled(rows, config, trained, source), kind, source, stamp)
     if given.changed():
         raise UserError(
             f"the file changed while it was read (it had {(stamp or (0,))[0]:,} bytes)",
@@ -116,19 +112,14 @@ def read_pieces(rows: Dataset, columns: list[str], size: int, first: int = 0) ->
     """
     import pyarrow as pa
 
-    skip, held, count = first * size, list[Any](), 0
-    for batch in _batches(rows):
-        if skip >= batch.num_rows:
-            skip -= batch.num_rows
-            continue
-        held.append(batch.select(columns).slice(skip))
-        count, skip = count + held[-1].num_rows, 0
-        while count >= size:
-            table = pa.Table.from_batches(held)
-            yield table.slice(0, size)
-            held, count = table.slice(size).to_batches(), count - size
-    if count:
-        yield pa.Table.from_batches(held)
+    def tables() -> Iterator[pa.Table]:
+        skip = first * size
+        for batch in _batches(rows):
+            if skip < batch.num_rows:
+                yield pa.Table.from_batches([batch.select(columns).slice(skip)])
+            skip = max(0, skip - batch.num_rows)
+
+    return in_blocks(tables(), size)
 
 
 def _batches(rows: Dataset) -> Iterator[pa.RecordBatch]:
@@ -171,10 +162,10 @@ def find_faults(
     Raises:
         UserError: there are such rows and they are not to be left out, or no others.
     """
-    images = "image" in given.inputs
+    images = given.input.cell.stays_a_file
     faults: list[Fault] = []
     for number, piece in enumerate(given.pieces(size)):
-        found = _broken_images(piece) if images else _missing_texts(piece, given.inputs)
+        found = _unreadable(piece, given.input) if images else _missing_texts(piece, given.inputs)
         if found:
             ids = piece["id"][:]
             faults += [{"row": number * size + row + 1, "id": ids[row], "reason": reason} for row, reason in found]
@@ -203,11 +194,11 @@ def _missing_texts(piece: Dataset, inputs: dict[str, str]) -> list[tuple[int, st
     return sorted(dict(reversed(found)).items())
 
 
-def _broken_images(piece: Dataset) -> list[tuple[int, str]]:
+def _unreadable(piece: Dataset, rows: RowInput) -> list[tuple[int, str]]:
     from accelerate import PartialState
 
     state = PartialState()
-    return unreadable_images(piece, list(range(state.process_index, len(piece), state.num_processes)))
+    return rows.unreadable(piece, list(range(state.process_index, len(piece), state.num_processes)))
 
 
 def _of_all_processes(faults: list[Fault]) -> list[Fault]:
@@ -231,7 +222,7 @@ def _bad_text(given: Unlabelled, faults: list[Fault]) -> UserError:
 
 def _bad_image(given: Unlabelled, faults: list[Fault]) -> UserError:
     first = faults[0]
-    path = (given.rows[first["row"] - 1]["image"] or {}).get("path") or f"row {first['id']}"
+    path = (given.rows[first["row"] - 1][given.input.cell.column] or {}).get("path") or f"row {first['id']}"
     return UserError(
         f"{len(faults)} of {len(given)} images cannot be read; the first: {path} ({first['reason']})",
         where=given.source,

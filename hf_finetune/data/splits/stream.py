@@ -16,15 +16,12 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from hf_finetune.console import say
-from hf_finetune.data.readers.stream_sources import Source
-from hf_finetune.data.rows.texts import join_texts
+from hf_finetune.data.inputs import RowInput
+from hf_finetune.data.readers.source import Source
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-# Rows that are in memory at once, and that are shuffled among each other.
-BLOCK_ROWS = {"text": 10_000, "image": 1_000}
 
 # From rows (``row``, ``epoch``, ``text`` or ``image``, ``label``) to model inputs.
 EncodeRows = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
@@ -66,6 +63,7 @@ class Stream(IterableDataset[Row]):
 
     Args:
         source: the rows.
+        rows: what they hold.
         inputs: the user's name of each input column → its standard name.
         codes: number of each row's label among ``cells``, in the order of the source; shape (rows of the source,).
         cells: the different labels, encoded; shape (number of them,), or (number of them, labels or targets).
@@ -76,6 +74,7 @@ class Stream(IterableDataset[Row]):
     def __init__(
         self,
         source: Source,
+        rows: RowInput,
         inputs: dict[str, str],
         codes: np.ndarray,
         cells: np.ndarray,
@@ -83,13 +82,14 @@ class Stream(IterableDataset[Row]):
         on_bad_image: str = "error",
     ) -> None:
         self.source = source
+        self.input = rows
         self.inputs = inputs
         self.codes = codes
         self.cells = cells
         self.held_out = held_out
         self.on_bad_image = on_bad_image
         self.column_names = [*dict.fromkeys(inputs.values()), "label"]
-        self.block_rows = BLOCK_ROWS["image" if "image" in self.column_names else "text"]
+        self.block_rows = rows.block_rows
         self.seed = torch.initial_seed()
         self.step_rows = self.batch_rows = 1
         self.by_length = False
@@ -151,8 +151,8 @@ class Stream(IterableDataset[Row]):
         generator = torch.Generator().manual_seed(self.seed + epoch)
         first = 0
         for block in self.source.blocks(list(self.inputs), self._block_size()):
-            block = join_texts(block, self.inputs)
-            _refuse_missing(block, first, self.source.name, {v: k for k, v in self.inputs.items()})
+            block = self.input.standard(block, self.inputs)
+            _refuse_missing(block, first, self.source.name, self.input.filled(self.inputs))
             numbers = np.arange(first, first + len(block))
             kept = np.flatnonzero(~np.isin(numbers, self.held_out))
             for index in kept[self._order(block, kept, generator)]:
@@ -170,14 +170,14 @@ class Stream(IterableDataset[Row]):
 
     def _order(self, block: pa.Table, kept: np.ndarray, generator: torch.Generator) -> np.ndarray:
         """A random order of the kept rows; of texts, those of a step are of like length."""
-        if not self.by_length or "text" not in block.column_names:
-            return torch.randperm(len(kept), generator=generator).numpy()
-        from pyarrow import compute
         from transformers.trainer_pt_utils import get_length_grouped_indices
 
-        texts = [name for name in block.column_names if name.startswith("text")]
-        lengths = sum(compute.binary_length(block[name]).to_numpy() for name in texts)[kept]
-        return np.array(get_length_grouped_indices(lengths.tolist(), self.step_rows, generator=generator), dtype=int)
+        lengths = self.input.lengths(block) if self.by_length else None
+        if lengths is None:
+            return torch.randperm(len(kept), generator=generator).numpy()
+        return np.array(
+            get_length_grouped_indices(lengths[kept].tolist(), self.step_rows, generator=generator), dtype=int
+        )
 
     def collator(self, collate: Collate) -> Collate:
         """What encodes rows of the stream and makes a batch of them; batches of other rows are made as ever."""
@@ -238,12 +238,12 @@ class Stream(IterableDataset[Row]):
         return [f"{len(bad)} unreadable images of the train split were skipped: rows {shown}."] if bad else []
 
 
-def _refuse_missing(block: pa.Table, first: int, where: str, names: dict[str, str]) -> None:
-    for standard, own in names.items():
-        if standard.startswith("text") and block[standard].null_count:
+def _refuse_missing(block: pa.Table, first: int, where: str, filled: dict[str, list[str]]) -> None:
+    for standard, own in filled.items():
+        if block[standard].null_count:
             row = first + int(np.flatnonzero(block[standard].is_null().to_numpy())[0])
             raise UserError(
                 f"row {row + 1:,} has no text",
-                where=f"{where}, column {own!r}",
+                where=f"{where}, column {own[-1]!r}",
                 fix="fill the texts in, or drop the rows without one.",
             )

@@ -11,62 +11,59 @@ import numpy as np
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say, say_and_note
-from hf_finetune.data.load import clean_split, described, labels_described
-from hf_finetune.data.readers.sources import InputKind
-from hf_finetune.data.readers.stream_sources import Source, open_sources
-from hf_finetune.data.rows.columns import Columns, find_columns, is_string
+from hf_finetune.data.inputs import RowInput
+from hf_finetune.data.readers.source import Source
+from hf_finetune.data.rows.clean import clean_split, describe_labels, refuse_missing_columns
+from hf_finetune.data.rows.columns import Columns, find_columns
 from hf_finetune.data.rows.labels import unlabelled
 from hf_finetune.data.rows.problem import MULTI, SINGLE, find_problem
 from hf_finetune.data.splits.splits import SPLIT_SEED, Splits, strata
-from hf_finetune.data.splits.stream import BLOCK_ROWS, Stream
+from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
-# Rows of a split that judges, at most, where the user names no number: they are in memory.
-MOST_JUDGING = {"text": 10_000, "image": 5_000}
 # More different labels than this are no labels.
 MOST_LABELS = 1_000_000
 # Rows that are held out come from so many times their number, from the first on, where those are like the rest.
 REACH = 20
 
 
-def stream_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> Splits:
+def stream_splits(
+    sources: dict[str, Source], origin: str, config: DataConfig, rows: RowInput, notes: list[str]
+) -> Splits:
     """Find the columns, count the labels in one pass over them, and read validation and test rows.
 
     Raises:
-        UserError: nothing given, nothing found, unreadable, or not what the task reads.
+        UserError: unreadable, or not what the task reads.
     """
     _refuse_flags(config)
-    sources, origin = open_sources(config, kind, dataset)
-    if "train" not in sources:
-        found = ", ".join(sources) or "nothing"
-        raise UserError(f"there is no training split; found {found}", where=origin, fix="name the training rows.")
+    for source in sources.values():
+        source.say_schema()
     train = sources["train"]
     train.limit = config.max_train_samples
-    columns = find_columns(train.dataset, kind, config)
+    columns = find_columns(train, rows, config)
     for source in sources.values():
-        _check_columns(source, columns, kind)
+        _check_columns(source, columns, rows)
     began = time.perf_counter()
     codes, distinct = count_labels(train, columns.labels)
     _refuse_missing(train, codes, distinct, blanks=config.problem_type != MULTI and not config.label_delimiter)
     problem = find_problem(_as_rows(distinct, codes, train), columns.labels, config)
     cells = np.asarray(problem.encode(_dataset(distinct, train), "train"))
     say(
-        f"{origin} as a stream: {len(codes):,} rows, {described(columns, kind)}, {labels_described(columns, problem)}, "
+        f"{origin} as a stream: {len(codes):,} rows, {rows.describe(columns.inputs)}, {describe_labels(columns, problem)}, "
         f"counted in {time.perf_counter() - began:.1f} s. Training rows are read anew every epoch and mixed "
-        f"{BLOCK_ROWS[kind]:,} at a time; neither images nor activations of them are kept."
+        f"{rows.block_rows:,} at a time; neither images nor activations of them are kept."
     )
-    notes: list[str] = []
     if problem.kind == SINGLE:
-        warn_of_runs(cells[codes], BLOCK_ROWS[kind], notes)
+        warn_of_runs(cells[codes], rows.block_rows, notes)
     limits = {
-        "validation": config.max_eval_samples or MOST_JUDGING[kind],
-        "test": config.max_predict_samples or MOST_JUDGING[kind],
+        "validation": config.max_eval_samples or rows.most_judging,
+        "test": config.max_predict_samples or rows.most_judging,
     }
-    raw = {name: draw(sources[name], limit, notes) for name, limit in limits.items() if name in sources}
+    raw = {name: draw(sources[name], limit, name, notes) for name, limit in limits.items() if name in sources}
     for name in [name for name, split in raw.items() if unlabelled(split, columns.labels[0])]:
         del raw[name]
         say_and_note(f"The {name} split has no labels and is not used.", notes)
@@ -75,8 +72,8 @@ def stream_splits(config: DataConfig, kind: InputKind, dataset: Any = None) -> S
         groups = np.unique(strata(cells), return_inverse=True)[1]
         held_out = choose_held_out(groups[codes], config.validation_split, limits["validation"], notes)
         raw["validation"] = pick(train, held_out)
-    judging = {name: clean_split(split, name, kind, columns, problem) for name, split in raw.items()}
-    stream = Stream(train, columns.inputs, codes, cells, held_out, config.on_bad_image)
+    judging = {name: clean_split(split, name, rows, columns, problem) for name, split in raw.items()}
+    stream = Stream(train, rows, columns.inputs, codes, cells, held_out, config.on_bad_image)
     return Splits(
         stream,
         judging.get("validation"),
@@ -164,7 +161,7 @@ def _refuse_missing(source: Source, codes: np.ndarray, distinct: list[dict[str, 
     from datasets import ClassLabel
 
     for column in distinct[0]:
-        named = isinstance(source.dataset.features[column], ClassLabel)
+        named = isinstance(source.features[column], ClassLabel)
 
         def missing(value: Any, named: bool = named) -> bool:
             blank = blanks and isinstance(value, str) and not value.strip()
@@ -191,40 +188,27 @@ def _as_rows(distinct: list[dict[str, Any]], codes: np.ndarray, source: Source) 
 def _dataset(rows: list[dict[str, Any]], source: Source) -> Dataset:
     from datasets import Dataset, Features
 
-    return Dataset.from_list(rows, features=Features({name: source.dataset.features[name] for name in rows[0]}))
+    return Dataset.from_list(rows, features=Features({name: source.features[name] for name in rows[0]}))
 
 
-def _check_columns(source: Source, columns: Columns, kind: InputKind) -> None:
-    for wanted in (*columns.inputs, *columns.labels):
-        if wanted not in source.dataset.column_names:
-            raise UserError(
-                f"there is no column {wanted!r}, which the training rows have; "
-                f"found {', '.join(source.dataset.column_names)}",
-                where=source.name,
-                fix="give every split the same columns.",
-            )
+def _check_columns(source: Source, columns: Columns, rows: RowInput) -> None:
+    refuse_missing_columns(source.column_names, columns, source.name)
+    rows.refuse_other_types(source, columns.inputs, source.name)
     for column in columns.labels:
-        if "binary" in getattr(source.dataset.features[column], "dtype", ""):
+        if "binary" in getattr(source.features[column], "dtype", ""):
             raise UserError(
                 "the column holds bytes, not labels",
                 where=f"{source.name}, column {column!r}",
                 fix="in tar shards keep the label of a sample in NAME.cls, as a number.",
             )
-    for column in columns.inputs if kind == "text" else ():
-        if not is_string(source.dataset, column):
-            raise UserError(
-                f"the column holds {getattr(source.dataset.features[column], 'dtype', 'nested values')}, not text",
-                where=f"{source.name}, column {column!r}",
-                fix="name the text column with --text_column.",
-            )
 
 
-def draw(source: Source, limit: int, notes: list[str]) -> Dataset:
+def draw(source: Source, limit: int, name: str, notes: list[str]) -> Dataset:
     """All rows of a split or, of a longer one, ``limit`` of them, drawn from the whole with a fixed seed."""
     random = np.random.default_rng(SPLIT_SEED)
     drawn: list[tuple[float, int, dict[str, Any]]] = []
     count = 0
-    for table in source.blocks(source.dataset.column_names, 1_000):
+    for table in source.blocks(source.column_names, 1_000):
         for index, rank in enumerate(random.random(len(table))):
             if len(drawn) < limit:
                 heapq.heappush(drawn, (-rank, -(count + index), _row(table, index)))
@@ -234,9 +218,9 @@ def draw(source: Source, limit: int, notes: list[str]) -> Dataset:
     if not drawn:
         raise UserError("the split has no rows", where=source.name, fix="give rows, or leave the split out.")
     if count > limit:
-        flag = "--max_predict_samples" if source.name.startswith("test") else "--max_eval_samples"
+        flag = "--max_predict_samples" if name == "test" else "--max_eval_samples"
         say_and_note(
-            f"{limit:,} of {count:,} rows were drawn from the {source.name} ({flag} names another number).", notes
+            f"{limit:,} of {count:,} rows were drawn from the {name} split ({flag} names another number).", notes
         )
     return _with_ids(((-number, row) for _, number, row in sorted(drawn, key=lambda item: -item[1])), source)
 
@@ -245,7 +229,7 @@ def pick(source: Source, numbers: np.ndarray) -> Dataset:
     """The rows of these numbers, which rise; reading stops behind the last of them."""
     rows: list[tuple[int, dict[str, Any]]] = []
     first = 0
-    for table in source.blocks(source.dataset.column_names, 1_000):
+    for table in source.blocks(source.column_names, 1_000):
         here = numbers[(numbers >= first) & (numbers < first + len(table))]
         rows += [(int(number), _row(table, int(number) - first)) for number in here]
         first += len(table)
@@ -262,7 +246,7 @@ def _with_ids(rows: Iterable[tuple[int, dict[str, Any]]], source: Source) -> Dat
     from datasets import Dataset
 
     numbers, found = zip(*rows, strict=True)
-    split = Dataset.from_list(list(found), features=source.dataset.features)
+    split = Dataset.from_list(list(found), features=source.features)
     return split if "id" in split.column_names else split.add_column("id", [str(number) for number in numbers])
 
 

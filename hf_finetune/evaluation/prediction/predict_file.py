@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import is_main_process, say
-from hf_finetune.data.images.decode import decode_faults
-from hf_finetune.data.readers.image_folder import unreadable_images
+from hf_finetune.data.images.decode import decode_faults, unreadable_images
 from hf_finetune.data.rows.unlabelled import Fault, Unlabelled, find_faults, open_unlabelled
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.labeller import (

@@ -17,7 +17,8 @@ from hf_finetune.config.options import InputConfig
 from hf_finetune.data.images import image_cache
 from hf_finetune.data.images.decode import open_image, open_reduced
 from hf_finetune.data.images.image_cache import PixelStore, choose_place, open_store, source_shapes
-from hf_finetune.data.readers.image_folder import read_image_folder
+from hf_finetune.data.readers.cell import IMAGE
+from hf_finetune.data.readers.folder import open_classes
 from hf_finetune.tasks.inputs.image import encoding as task
 
 LIGHT = InputConfig(augmentation="light")
@@ -37,7 +38,7 @@ def processor(checkpoints):
 
 @pytest.fixture
 def split(image_folder):
-    return read_image_folder(Path(image_folder, "train"))
+    return open_classes(Path(image_folder, "train"), IMAGE).keep()
 
 
 def smooth(width, height):
@@ -168,7 +169,7 @@ def test_what_does_not_fit_is_a_warning(monkeypatch, capsys):
 @pytest.mark.parametrize("views", [LIGHT, InputConfig(augmentation="randaug", rotation_degrees=10.0), None])
 def test_pixels_are_the_same_wherever_they_are_kept(views, processor, image_folder):
     def rows(place):
-        split = read_image_folder(Path(image_folder, "train")).select(range(0, 48, 12))
+        split = open_classes(Path(image_folder, "train"), IMAGE).keep().select(range(0, 48, 12))
         images = task.encode(split, processor, views, place)
         images.set_epoch(2)
         first, second = ([images[index]["pixel_values"].clone() for index in range(4)] for _ in range(2))

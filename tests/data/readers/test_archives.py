@@ -15,8 +15,13 @@ import pytest
 from PIL import Image
 
 from hf_finetune.data.readers import archives
-from hf_finetune.data.readers.archives import is_archive, safe_parts, unpack
+from hf_finetune.data.readers.archives import is_archive, safe_parts
+from hf_finetune.data.readers.cell import IMAGE
 from hf_finetune.errors import UserError
+
+
+def unpack(archive):
+    return archives.unpack(archive, IMAGE.endings())
 
 
 @pytest.fixture(autouse=True)
@@ -224,7 +229,7 @@ def test_links_within_the_archive_become_files_of_their_own(tmp_path):
 @pytest.mark.parametrize("target", ["1.png", "missing.png", "."])
 def test_links_in_a_circle_and_to_nothing_are_refused(target, tmp_path):
     archive = tar_of(tmp_path / "a.tar", ("1.png", b"", {"type": LINK, "linkname": target}))
-    assert "links to what is no image" in refused(archive).what
+    assert "links to a file that the archive does not hold" in refused(archive).what
 
 
 @pytest.mark.parametrize("kind", [FIFO, DEVICE, tarfile.BLKTYPE])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hf_finetune.data.readers.encoding import BLOCK, find_encoding, known_encoding
-from hf_finetune.data.readers.tables import read_file
+from hf_finetune.data.readers.sources import read_file
 from hf_finetune.errors import UserError
 
 

@@ -14,8 +14,10 @@ from PIL import Image
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.images.decode import open_image
 from hf_finetune.data.load import load_splits
-from hf_finetune.data.readers.image_folder import list_images
-from hf_finetune.data.readers.image_sources import expand, read_unlabelled
+from hf_finetune.data.readers.cell import IMAGE
+from hf_finetune.data.readers.folder import files_below
+from hf_finetune.data.readers.sources import expand
+from hf_finetune.data.rows.unlabelled import open_unlabelled
 from hf_finetune.errors import UserError
 
 
@@ -170,11 +172,14 @@ def test_an_archive_without_classes_is_named_by_its_own_name(tmp_path):
     assert refused(dataset_name=str(tmp_path / "no.zip")).what == "the archive does not exist"
 
 
-def test_archives_hold_images_not_texts(tmp_path):
-    archive = pack(tmp_path / "a.zip", {"train.csv": b"text,label\n"})
-    with pytest.raises(UserError, match="are read of images only") as caught:
-        load_splits(DataConfig(dataset_name=archive), "text")
-    assert "--train_file" in caught.value.fix
+@pytest.mark.parametrize("ending", [".zip", ".tar", ".tar.gz"])
+def test_archives_hold_texts_as_well(ending, tmp_path):
+    tables = {"data/train.csv": b"text,label\none,a\ntwo,b\n", "data/test.csv": b"text,label\nthree,a\n"}
+    splits = load_splits(DataConfig(dataset_name=pack(tmp_path / f"a{ending}", tables), validation_split=0), "text")
+    assert (splits.train["text"][:], splits.test["text"][:]) == (["one", "two"], ["three"])
+    files = {"a/1.txt": b"one", "b/1.txt": b"two"}
+    splits = load_splits(DataConfig(dataset_name=pack(tmp_path / f"b{ending}", files), validation_split=0), "text")
+    assert (splits.train["text"][:], splits.labels) == (["one", "two"], ["a", "b"])
 
 
 # WebDataset
@@ -292,7 +297,7 @@ def test_links_out_of_a_folder_are_refused_with_their_name(tmp_path):
         link.symlink_to(target)
         assert refused(dataset_name=str(root)).where == str(link)
         with pytest.raises(UserError, match="leads out of the folder"):
-            read_unlabelled(root, DataConfig())
+            to_predict(root)
         link.unlink()
     (root / "class 3").symlink_to("../secret")
     assert refused(dataset_name=str(root)).where == str(root / "class 3")
@@ -319,9 +324,9 @@ def test_loops_of_links_end(tmp_path):
         (root / "class 2" / f"f{index}").mkdir()
         for other in range(12):
             (root / "class 2" / f"f{index}" / f"to{other}").symlink_to(f"../f{other}")
-    images = [path.relative_to(root).as_posix() for path in list_images(root)]
+    images = [path.relative_to(root).as_posix() for path in files_below(root, IMAGE.endings())]
     assert sorted(images) == sorted([*CLASSES, "class 2/self.png"])  # which no one can read: the audit says so
-    found = [path.relative_to(root).as_posix() for path in list_images(root / "class 2", root)]
+    found = [path.relative_to(root).as_posix() for path in files_below(root / "class 2", IMAGE.endings(), root)]
     assert found[:2] == ["class 2/1.png", "class 2/self.png"]
     assert sorted(found[2:]) == ["class 2/up/class 10/1.png", "class 2/up/class 10/2.png"]
 
@@ -329,23 +334,27 @@ def test_loops_of_links_end(tmp_path):
 def test_a_link_to_nothing_is_a_image_that_cannot_be_read(tmp_path):
     root = Path(write(tmp_path / "data", CLASSES))
     (root / "class 2" / "gone.png").symlink_to("nowhere.png")
-    assert len(list_images(root)) == 4
+    assert len(files_below(root, IMAGE.endings())) == 4
 
 
 # Prediction
+
+
+def to_predict(place, config=None):
+    return open_unlabelled(str(place), "image", config or DataConfig()).rows
 
 
 def test_images_to_predict_come_as_folder_archive_table_or_alone(tmp_path):
     root = Path(
         write(tmp_path / "data", {"b/10.png": png(10), "b/9.png": png(9), ".hidden.png": b"x", "Thumbs.db": b"x"})
     )
-    assert shown(read_unlabelled(root, DataConfig())) == {"b/9.png": 9, "b/10.png": 10}
+    assert shown(to_predict(root)) == {"b/9.png": 9, "b/10.png": 10}
     archive = pack(tmp_path / "a.zip", {"1.png": png(1), "__MACOSX/._1.png": b"x"})
-    assert shown(read_unlabelled(Path(archive), DataConfig())) == {"1.png": 1}
+    assert shown(to_predict(archive)) == {"1.png": 1}
     (tmp_path / "t.csv").write_text("photo,x\n10.png,1\n9.png,2\n")
     config = DataConfig(image_root=str(root / "b"))
-    assert shown(read_unlabelled(tmp_path / "t.csv", config)) == {"10.png": 10, "9.png": 9}
-    assert shown(read_unlabelled(root / "b" / "9.png", DataConfig())) == {"9.png": 9}
+    assert shown(to_predict(tmp_path / "t.csv", config)) == {"10.png": 10, "9.png": 9}
+    assert shown(to_predict(root / "b" / "9.png")) == {"9.png": 9}
     for missing in (tmp_path / "no.png", Path("/dev/zero")):
         with pytest.raises(UserError, match="no such file or folder"):
-            read_unlabelled(missing, DataConfig())
+            to_predict(missing)

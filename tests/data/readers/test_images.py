@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_finetune.data.images.decode import open_image
-from hf_finetune.data.readers.image_folder import (
-    find_split_folders,
-    list_images,
-    read_image_folder,
-    unreadable_images,
-)
+from hf_finetune.data.images.decode import open_image, unreadable_images
+from hf_finetune.data.readers.cell import IMAGE
+from hf_finetune.data.readers.folder import files_below, open_classes, split_folders
 from hf_finetune.errors import UserError
 
 
@@ -95,7 +91,7 @@ def test_opening_gives_the_pixels_that_pipelines_see(tmp_path):
 def test_classes_stand_in_natural_order_and_so_do_their_images(tmp_path):
     for name in ("class 10/b10.png", "class 10/b9.png", "class 9/a.png", "ähre/ü 1.png", "Ant/x.png"):
         write_image(tmp_path / name)
-    rows = read_image_folder(tmp_path)
+    rows = open_classes(tmp_path, IMAGE).keep()
     assert rows.features["label"].names == ["Ant", "class 9", "class 10", "ähre"]
     assert rows["id"][:] == ["Ant/x.png", "class 9/a.png", "class 10/b9.png", "class 10/b10.png", "ähre/ü 1.png"]
     assert rows["label"][:] == [0, 1, 2, 2, 3]
@@ -109,7 +105,7 @@ def test_classes_stand_in_natural_order_and_so_do_their_images(tmp_path):
 def test_hidden_files_and_folders_are_passed_over(hidden, tmp_path):
     for name in ("a/1.png", "b/1.png", hidden):
         write_image(tmp_path / name)
-    rows = read_image_folder(tmp_path)
+    rows = open_classes(tmp_path, IMAGE).keep()
     assert rows["id"][:] == ["a/1.png", "b/1.png"]
     assert rows.features["label"].names == ["a", "b"]
 
@@ -119,44 +115,44 @@ def test_files_that_are_no_images_are_passed_over(hidden, tmp_path):
     for name in ("a/1.png", "b/1.png"):
         write_image(tmp_path / name)
     (tmp_path / "a" / hidden).write_bytes(b"x")
-    assert read_image_folder(tmp_path)["id"][:] == ["a/1.png", "b/1.png"]
+    assert open_classes(tmp_path, IMAGE).keep()["id"][:] == ["a/1.png", "b/1.png"]
 
 
 def test_a_folder_below_a_hidden_one_may_be_read(tmp_path):
     for name in ("a/1.png", "b/1.png"):
         write_image(tmp_path / ".cache" / "data" / name)
-    assert len(read_image_folder(tmp_path / ".cache" / "data")) == 2
+    assert len(open_classes(tmp_path / ".cache" / "data", IMAGE).keep()) == 2
 
 
 def test_endings_in_capitals_and_images_at_any_depth(tmp_path):
     for name in ("a/1.PNG", "a/deep/er/2.jpeg", "b/1.JPG", "b/2.webp"):
         write_image(tmp_path / name)
-    assert read_image_folder(tmp_path)["id"][:] == ["a/1.PNG", "a/deep/er/2.jpeg", "b/1.JPG", "b/2.webp"]
+    assert open_classes(tmp_path, IMAGE).keep()["id"][:] == ["a/1.PNG", "a/deep/er/2.jpeg", "b/1.JPG", "b/2.webp"]
 
 
 def test_a_class_without_images_is_no_class(tmp_path):
     for name in ("a/1.png", "b/1.png"):
         write_image(tmp_path / name)
     (tmp_path / "empty").mkdir()
-    assert read_image_folder(tmp_path).features["label"].names == ["a", "b"]
+    assert open_classes(tmp_path, IMAGE).keep().features["label"].names == ["a", "b"]
 
 
 def test_a_missing_folder(tmp_path):
     with pytest.raises(UserError, match="the folder does not exist"):
-        read_image_folder(tmp_path / "no")
+        open_classes(tmp_path / "no", IMAGE).keep()
 
 
 def test_images_that_stand_in_no_class_folder(tmp_path):
     write_image(tmp_path / "1.png")
     with pytest.raises(UserError, match="no images in class folders") as caught:
-        read_image_folder(tmp_path)
+        open_classes(tmp_path, IMAGE).keep()
     assert caught.value.where == str(tmp_path)
 
 
 def test_listing_images_for_prediction(tmp_path):
     for name in ("img10.png", "img9.png", "sub/1.png", ".x.png"):
         write_image(tmp_path / name)
-    names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
+    names = [path.relative_to(tmp_path).as_posix() for path in files_below(tmp_path, IMAGE.endings())]
     assert names == ["img9.png", "img10.png", "sub/1.png"]
 
 
@@ -174,7 +170,7 @@ def test_listing_images_for_prediction(tmp_path):
 def test_split_folders_are_found_by_name(folders, splits, tmp_path):
     for name in folders:
         write_image(tmp_path / name / "a" / "1.png")
-    assert {split: path.name for split, path in find_split_folders(tmp_path).items()} == splits
+    assert {split: path.name for split, path in split_folders(tmp_path, IMAGE.endings()).items()} == splits
 
 
 # Broken images
@@ -186,7 +182,7 @@ def test_unreadable_images_are_told_from_good_ones(tmp_path):
     (tmp_path / "a/2.jpg").write_bytes((tmp_path / "a/1.jpg").read_bytes()[:-200])
     (tmp_path / "a/3.png").write_text("no image at all")
     (tmp_path / "b/2.png").write_bytes(b"")
-    rows = read_image_folder(tmp_path)
+    rows = open_classes(tmp_path, IMAGE).keep()
     bad = unreadable_images(rows, list(range(len(rows))))
     assert [rows[index]["id"] for index, _ in bad] == ["a/2.jpg", "a/3.png", "b/2.png"]
     assert "truncated" in bad[0][1]
@@ -197,7 +193,7 @@ def test_only_the_asked_rows_are_decoded(tmp_path):
     for name in ("a/1.png", "b/1.png"):
         write_image(tmp_path / name)
     (tmp_path / "a/1.png").write_bytes(b"")
-    rows = read_image_folder(tmp_path)
+    rows = open_classes(tmp_path, IMAGE).keep()
     assert unreadable_images(rows, [1]) == []
 
 
@@ -215,7 +211,7 @@ def test_a_row_without_a_image_is_unreadable():
 def test_a_image_whose_file_is_gone_is_unreadable(tmp_path):
     for name in ("a/1.png", "b/1.png"):
         write_image(tmp_path / name)
-    rows = read_image_folder(tmp_path)
+    rows = open_classes(tmp_path, IMAGE).keep()
     (tmp_path / "b/1.png").unlink()
     assert [index for index, _ in unreadable_images(rows, [0, 1])] == [1]
 
@@ -225,5 +221,5 @@ def test_a_decompression_bomb_is_unreadable(tmp_path, monkeypatch):
         write_image(tmp_path / name, size=(30, 30))
     write_image(tmp_path / "b/1.png", size=(5, 5))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    rows = read_image_folder(tmp_path)
+    rows = open_classes(tmp_path, IMAGE).keep()
     assert [index for index, _ in unreadable_images(rows, [0, 1])] == [0]

@@ -19,8 +19,11 @@ from hf_finetune.config.options import DataConfig
 from hf_finetune.data.images.decode import open_image
 from hf_finetune.data.load import load_splits
 from hf_finetune.data.readers import paths as image_paths
+from hf_finetune.data.readers.cell import IMAGE
+from hf_finetune.data.readers.hub import as_source
 from hf_finetune.data.readers.paths import OUTSIDE, find_files
-from hf_finetune.data.readers.table_of_paths import find_paths, read_image_table
+from hf_finetune.data.readers.sources import open_file
+from hf_finetune.data.readers.table_of_paths import find_paths
 from hf_finetune.data.rows.audit import audit
 from hf_finetune.errors import UserError
 
@@ -325,10 +328,10 @@ def test_a_root_that_is_a_link_or_the_top_of_the_machine(four, monkeypatch):
 
 
 def test_columns_that_hold_no_paths_are_left_alone():
-    rows = Dataset.from_dict({"text": ["a", "b"], "label": ["x.png", "y.png"]})
-    assert find_paths(rows, None) is None
-    assert find_paths(rows, "no such") is None
-    assert find_paths(rows, "text") == "text"
+    rows = as_source(Dataset.from_dict({"text": ["a", "b"], "label": ["x.png", "y.png"]}), "rows")
+    assert find_paths(rows, IMAGE, None) is None
+    assert find_paths(rows, IMAGE, "no such") is None
+    assert find_paths(rows, IMAGE, "text") == "text"
 
 
 def test_a_table_of_a_hundred_thousand_images_takes_seconds(tmp_path):
@@ -345,7 +348,7 @@ def test_a_table_of_a_hundred_thousand_images_takes_seconds(tmp_path):
 
 
 def test_reading_a_table_directly(four):
-    rows = read_image_table(table(four / "t.csv", {"path": PATHS, "label": CLASSES}), DataConfig())
+    rows = open_file(table(four / "t.csv", {"path": PATHS, "label": CLASSES}), IMAGE, DataConfig()).keep()
     assert rows.column_names == ["label", "path", "id"]
     assert rows[1]["path"] == {"bytes": None, "path": str(four / "photos/1.png")}
 
@@ -355,5 +358,5 @@ def test_bytes_are_not_read_to_look_for_paths(four):
     Image.new("RGB", (2, 2)).save(buffer, "PNG")
     rows = Dataset.from_dict({"image": [{"bytes": buffer.getvalue(), "path": None}] * 3, "label": ["a", "b", "a"]})
     rows.cast_column("image", ImageFeature(decode=False)).to_parquet(four / "t.parquet")
-    read = read_image_table(four / "t.parquet", DataConfig())
+    read = open_file(str(four / "t.parquet"), IMAGE, DataConfig()).keep()
     assert "id" not in read.column_names  # the rows as they came

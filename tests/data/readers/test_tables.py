@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hf_finetune.data.readers.dialect import BACKSLASH, PLAIN, SINGLE, SPACED, Dialect, find_dialect, parse_delimiter
-from hf_finetune.data.readers.tables import read_file
+from hf_finetune.data.readers.sources import read_file
 from hf_finetune.errors import UserError
 
 
@@ -353,6 +353,6 @@ def test_a_file_without_the_right_to_read_it(tmp_path, monkeypatch):
     def forbid(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("hf_finetune.data.readers.tables.read_delimited", forbid)
+    monkeypatch.setattr("hf_finetune.data.readers.source.keep_rows", forbid)
     with pytest.raises(UserError, match="Permission denied"):
         read_file(tmp_path / "a.csv")

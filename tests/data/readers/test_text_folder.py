@@ -6,8 +6,9 @@ import pytest
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.load import load_splits
-from hf_finetune.data.readers import text_folder
-from hf_finetune.data.readers.text_folder import read_text_folder
+from hf_finetune.data.readers import text_files
+from hf_finetune.data.readers.cell import TEXT
+from hf_finetune.data.readers.folder import open_classes
 from hf_finetune.errors import UserError
 
 
@@ -36,7 +37,7 @@ def load(**options):
 
 def refused(root, encoding=None) -> UserError:
     with pytest.raises(UserError) as caught:
-        read_text_folder(root, encoding)
+        open_classes(root, TEXT, encoding).keep()
     return caught.value
 
 
@@ -48,7 +49,7 @@ def test_every_file_is_a_row_in_natural_order(folder):
         SMALL | {".git/a.txt": "x", "pos/.b.txt": "x", "pos/._c.txt": "x", "pos/readme.md": "x", "top.txt": "x"}
     )
     folder({"__MACOSX/pos/1.txt": "x", "empty/.keep": "", "pos/.DS_Store": b"\0\1"})
-    rows = read_text_folder(root)
+    rows = open_classes(root, TEXT).keep()
     assert rows.features["label"].names == ["neg", "pos"]
     assert rows.to_list() == [
         {"id": "neg/2.txt", "text": "awful\nfilm", "label": 0},
@@ -81,15 +82,15 @@ def test_a_class_called_as_a_split_is_a_class(folder):
 
 
 def test_a_changed_file_is_read_anew(folder):
-    assert read_text_folder(folder(SMALL))["text"][1] == "bad"
-    assert read_text_folder(folder({"neg/10.txt": "new"}))["text"][1] == "new"
+    assert open_classes(folder(SMALL), TEXT).keep()["text"][1] == "bad"
+    assert open_classes(folder({"neg/10.txt": "new"}), TEXT).keep()["text"][1] == "new"
 
 
 def test_what_is_no_such_folder(folder, tmp_path):
     (empty := tmp_path / "empty").mkdir()
     assert refused(tmp_path / "none").what == "the folder does not exist"
     assert refused(folder({"top.txt": "x"})).what == "no .txt files in class folders were found"
-    with pytest.raises(UserError, match=r"no saved data set and no \.txt files by class"):
+    with pytest.raises(UserError, match=r"no saved data set, no archives and no \.txt files by class"):
         load(dataset_name=str(empty))
 
 
@@ -100,27 +101,27 @@ FRENCH = "Le café était très agréable, déjà vu à l'été.\nÇa coûte che
 
 def test_marks_and_utf_8_stand_beside_each_other(folder):
     root = folder({"a/1.txt": "é".encode("utf-16"), "a/2.txt": b"\xef\xbb\xbf\xc3\xa9", "b/1.txt": "é"})
-    assert read_text_folder(root)["text"][:] == ["é", "é", "é"]
+    assert open_classes(root, TEXT).keep()["text"][:] == ["é", "é", "é"]
 
 
 def test_files_in_another_encoding_are_read_alike_and_said(folder, capsys):
     root = folder({"a/1.txt": FRENCH.encode("cp1252"), "a/2.txt": "été".encode("cp1252"), "b/1.txt": FRENCH})
-    assert read_text_folder(root)["text"][:] == [FRENCH[:-1], "été", FRENCH[:-1]]
+    assert open_classes(root, TEXT).keep()["text"][:] == [FRENCH[:-1], "été", FRENCH[:-1]]
     said = capsys.readouterr().out
     assert 'texts: 2 of 3 files are not UTF-8; read as cp1252, as in "Le café était' in said
 
 
 def test_an_encoding_that_was_named(folder):
     root = folder({"a/1.txt": "é".encode("cp1250"), "b/1.txt": "x"})
-    assert read_text_folder(root, "cp1250")["text"][0] == "é"
+    assert open_classes(root, TEXT, "cp1250").keep()["text"][0] == "é"
     error = refused(root, "utf-8")
-    assert (error.what, error.where) == ("byte 1 is no text in utf-8-sig", str(root / "a" / "1.txt"))
+    assert (error.what, error.where) == ("byte 1 is not text in utf-8-sig", str(root / "a" / "1.txt"))
     assert refused(root, "utf9").where == "--encoding"
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"abc\0def", "binary"), (b"abc\0\xff", "binary"), (b"PK\x03\x04\xff", "a zip archive"), (b"\xff\xfea\0b", "no text in utf-16")],
+    [(b"abc\0def", "binary"), (b"abc\0\xff", "binary"), (b"PK\x03\x04\xff", "a zip archive"), (b"\xff\xfea\0b", "not text in utf-16")],
 )  # fmt: skip
 def test_a_file_that_is_no_text_is_named(content, words, folder):
     root = folder({"a/1.txt": content, "b/1.txt": "x"})
@@ -148,7 +149,7 @@ def test_links_out_of_the_folder_are_refused(folder, tmp_path):
         assert refused(root).where == str(place)
         place.unlink()
     (root / "pos" / "4.txt").symlink_to(root / "pos" / "3.txt")  # within it is fine
-    assert len(read_text_folder(root)) == 5
+    assert len(open_classes(root, TEXT).keep()) == 5
 
 
 def test_a_split_that_is_a_link_out_of_the_folder(folder, tmp_path):
@@ -160,7 +161,7 @@ def test_a_split_that_is_a_link_out_of_the_folder(folder, tmp_path):
 
 
 def test_a_file_that_is_too_large_is_named(folder, monkeypatch):
-    monkeypatch.setattr(text_folder, "LARGEST", 1_000_000)
+    monkeypatch.setattr(text_files, "LARGEST", 1_000_000)
     root = folder(SMALL | {"pos/7.txt": "x" * 1_000_001})
     error = refused(root)
     assert (error.what, error.where) == ("the file has 1 MB; a text may have 1", str(root / "pos" / "7.txt"))

@@ -6,7 +6,8 @@ import pytest
 from datasets import Dataset
 from PIL import Image
 
-from hf_finetune.data.readers.image_folder import read_image_folder
+from hf_finetune.data.readers.cell import IMAGE
+from hf_finetune.data.readers.folder import open_classes
 from hf_finetune.data.rows.audit import audit
 from hf_finetune.data.rows.duplicates import find_duplicates, name_groups, tables
 from hf_finetune.data.splits.splits import Splits
@@ -24,7 +25,7 @@ def images(tmp_path):
                 Image.new("RGB", (8, 8), (100 * red, 40 * index, 80 * blue)).save(folder / f"{index}.png")
 
     def read() -> Splits:
-        train, test = read_image_folder(tmp_path / "train"), read_image_folder(tmp_path / "test")
+        train, test = open_classes(tmp_path / "train", IMAGE).keep(), open_classes(tmp_path / "test", IMAGE).keep()
         return Splits(train, None, test, ["a", "b", "c"], "images")
 
     return tmp_path, read

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from hf_finetune.config.options import DataConfig
-from hf_finetune.data.readers import delimited
+from hf_finetune.data.readers import source
 from hf_finetune.data.rows import unlabelled
 from hf_finetune.data.rows.unlabelled import find_faults, open_unlabelled, read_pieces
 from hf_finetune.errors import UserError
@@ -22,7 +22,7 @@ TEXTS = [f"text {row}" for row in range(25)]
 def cache(tmp_path, monkeypatch):
     """Files are read anew, in small batches."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr(delimited, "ROWS", 4)
+    monkeypatch.setattr(source, "BLOCK", 4)
 
 
 def write(folder, ending):
@@ -96,15 +96,15 @@ def test_either_text_of_a_pair_may_be_missing(tmp_path):
 
 def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path, monkeypatch):
     path = write(tmp_path, "csv")
-    read = unlabelled.read_file
+    read = unlabelled.open_rows
 
-    def grows(source, *how):
-        rows = read(source, *how)
+    def grows(place, *how):
+        rows = read(place, *how)
         with Path(path).open("a") as file:
             file.write("late\n")
         return rows
 
-    monkeypatch.setattr(unlabelled, "read_file", grows)
+    monkeypatch.setattr(unlabelled, "open_rows", grows)
     with pytest.raises(UserError, match=r"the file changed while it was read \(it had \d+ bytes\)"):
         open_unlabelled(path, "text", DataConfig())
 

@@ -16,7 +16,7 @@ from PIL import Image as PILImage
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data import audit, load_splits
-from hf_finetune.data.readers.stream_sources import expand
+from hf_finetune.data.readers.sources import expand
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.data.splits.stream_splits import warn_of_runs
 from hf_finetune.errors import UserError
@@ -56,7 +56,8 @@ def read(stream, epoch=0):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr("hf_finetune.data.splits.stream.BLOCK_ROWS", {"text": 16, "image": 8})
+    monkeypatch.setattr("hf_finetune.data.inputs.TEXT.block_rows", 16)
+    monkeypatch.setattr("hf_finetune.data.inputs.IMAGE.block_rows", 8)
 
 
 @pytest.mark.parametrize("sampling", ["random", "group_by_length"])
@@ -97,14 +98,13 @@ def test_labels_that_were_not_known_before_are_counted_and_sorted(tmp_path, caps
 
 
 def test_the_label_pass_reads_no_other_column(tmp_path, monkeypatch):
-    from hf_finetune.data.readers import stream_sources
+    from hf_finetune.data.readers.sources import open_tables
     from hf_finetune.data.splits import stream_splits
 
     Dataset.from_dict({"text": ["a", "b"] * 9, "label": ["x", "y"] * 9}).to_parquet(tmp_path / "a.parquet")
     for file in (write_csv(tmp_path / "a.csv", rows_of(30)), str(tmp_path / "a.parquet")):
-        source = stream_sources.open_files(file, "train", DataConfig())
-        seen = source._of(["label"])
-        assert list(next(iter(seen))) == ["label"]
+        source = open_tables([Path(file)], file)
+        assert next(source.blocks(["label"], 10)).column_names == ["label"]
         codes, distinct = stream_splits.count_labels(source, ["label"])
         assert codes.dtype == np.uint8
         assert len(codes) in (18, 30)
@@ -129,10 +129,10 @@ def test_files_by_pattern_are_one_after_the_other(tmp_path, ending):
 
 
 def test_patterns_name_files(tmp_path):
-    assert expand("a/{x,y}-{08..10}.tar") == [f"a/{n}-{i}.tar" for n in "xy" for i in ("08", "09", "10")]
+    assert expand("a/{x,y}-{08..10}.tar") == [Path(f"a/{n}-{i}.tar") for n in "xy" for i in ("08", "09", "10")]
     odd = tmp_path / "[a].csv"
     odd.write_text("")
-    assert expand(str(odd)) == [str(odd)]
+    assert expand(str(odd)) == [odd]
     with pytest.raises(UserError, match="no file has a name like this"):
         expand(str(tmp_path / "*.parquet"))
 
@@ -140,12 +140,12 @@ def test_patterns_name_files(tmp_path):
 def test_files_with_other_columns_are_refused(tmp_path):
     write_csv(tmp_path / "a.csv", rows_of(4))
     write_csv(tmp_path / "b.csv", rows_of(4), header=("text", "class"))
-    with pytest.raises(UserError, match=r"b\.csv: the file has another format or other columns than .*a\.csv"):
+    with pytest.raises(UserError, match=r"b\.csv: the file has other columns than .*a\.csv"):
         load(train_file=str(tmp_path / "*.csv"))
 
 
 def test_long_splits_that_judge_are_drawn_from_the_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("hf_finetune.data.splits.stream_splits.MOST_JUDGING", {"text": 20, "image": 20})
+    monkeypatch.setattr("hf_finetune.data.inputs.TEXT.most_judging", 20)
     by_class = sorted(rows_of(300), key=lambda row: row[1])
     files = {name: write_csv(tmp_path / f"{name}.csv", by_class) for name in ("train_file", "validation_file")}
     splits = load(**files, test_file=write_csv(tmp_path / "test.csv", rows_of(12)))
@@ -299,7 +299,7 @@ def test_webdataset_shards(tmp_path):
     splits = audit(load("image", train_file=write_shards(tmp_path), validation_split=0.34))
     assert splits.labels == ["0", "1", "2"]
     assert len(splits.train) + len(splits.validation) == 18
-    assert all(name.startswith("sample") for name in splits.validation["id"][:])
+    assert all("/sample" in name for name in splits.validation["id"][:])
     for row in read(splits.train):
         assert row["image"]["bytes"] == png(list(COLOURS)[row["label"]])
 
@@ -317,7 +317,7 @@ def test_texts_in_shards(tmp_path, ending):
         assert splits.labels == ["0", "1"]
         assert {row["row"]: row["text"] for row in read(splits.train)} == {i: t for i, (t, _) in enumerate(rows_of(12))}
     else:
-        with pytest.raises(UserError, match="the column holds bytes"):
+        with pytest.raises(UserError, match=r"no \.txt files in class folders"):
             load(train_file=str(tmp_path / "a.tar"), validation_split=0)
 
 
@@ -368,13 +368,13 @@ def test_a_folder_laid_out_like_a_repository_of_the_hub(tmp_path):
     splits = load(dataset_name=str(tmp_path))
     assert len(splits.test) == 9
     assert len(splits.train) + len(splits.validation) == 30
-    assert list(next(iter(splits.train.source._of(["label"])))) == ["label"]
+    assert next(splits.train.source.blocks(["label"], 4)).column_names == ["label"]
 
 
 def test_what_is_nowhere_is_said(tmp_path):
-    with pytest.raises(UserError, match="no data set that can be streamed was found"):
+    with pytest.raises(UserError, match="the Hub gave no such data set"):
         load(dataset_name="nobody/nothing")
-    with pytest.raises(UserError, match="the file does not exist"):
+    with pytest.raises(UserError, match="the archive does not exist"):
         load(train_file=str(tmp_path / "x-{0..1}.tar"))
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(UserError, match="the rows cannot be read"):

@@ -26,9 +26,8 @@ from hf_finetune.data.images.augment import (
     rotation,
     training_transform,
 )
-from hf_finetune.data.images.decode import open_image, open_reduced
+from hf_finetune.data.images.decode import open_image, open_reduced, unreadable_images
 from hf_finetune.data.images.image_cache import PixelStore, open_store, read_through, source_store
-from hf_finetune.data.readers.image_folder import unreadable_images
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, refuse_code

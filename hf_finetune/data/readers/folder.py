@@ -1,0 +1,219 @@
+"""Files in folders by class: which of them are the user's, and their rows. What a cell is, is given."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hf_finetune.data.readers.cell import Cell, Values
+from hf_finetune.data.readers.source import File, Source
+from hf_finetune.data.readers.split_names import STANDARD, find_splits
+from hf_finetune.data.rows.labels import natural_key
+from hf_finetune.data.splits.splits import SPLIT_SEED
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+
+def open_classes(
+    root: Path, cell: Cell, encoding: str | None = None, within: Path | None = None, *, mixed: bool = False
+) -> Source:
+    """Return the files of a folder with one sub-folder a class; columns ``id``, the cell's, ``label`` (ClassLabel).
+
+    Files stand at any depth below the folder of their class; classes and files in natural order; hidden files are passed
+    over; the id is the path below the folder. Paths are held in memory, texts are not.
+
+    Args:
+        root: the folder of the classes.
+        cell: what the files hold.
+        encoding: of texts; None to find it.
+        within: the folder that symbolic links may not lead out of (default: ``root``).
+        mixed: in an order that is random but always the same, for streams, which mix no more than a block.
+
+    Raises:
+        UserError: no such folder, no class folder with such a file in it, a link that leads out of the folder, or a text
+            that cannot be read.
+    """
+    from datasets import ClassLabel, Features, Value
+
+    by_class = files_by_class(root, cell.endings(), within)
+    if not by_class:
+        raise UserError(
+            f"no {cell.called} in class folders were found",
+            where=str(root),
+            fix=f"put the files of each class into a sub-folder named after it: FOLDER/CLASS/{cell.example}.",
+        )
+    files = [path for paths in by_class.values() for path in paths]
+    labels = np.repeat(np.arange(len(by_class)), [len(paths) for paths in by_class.values()])
+    if mixed:
+        order = np.random.default_rng(SPLIT_SEED).permutation(len(files))
+        files, labels = [files[row] for row in order], labels[order]
+    values, how = cell.open_files([File(path) for path in files], root, encoding)
+    label = ClassLabel(names=list(by_class))
+    schema = Features({"id": Value("string"), cell.column: cell.feature(), "label": label}).arrow_schema
+    read = partial(_tables, root, files, labels, values, schema)
+    kept_on_disk = None if cell.stays_a_file else [root]
+    return Source(str(root), lambda: schema, read, kept_on_disk, [how, list(by_class), mixed])
+
+
+def _tables(
+    root: Path, files: list[Path], labels: np.ndarray, values: Values, schema: pa.Schema, columns: list[str], size: int
+) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    for start in range(0, len(files), size):
+        some = files[start : start + size]
+        found = {}
+        for name in columns:
+            if name == "id":
+                found[name] = pa.array([path.relative_to(root).as_posix() for path in some], pa.string())
+            elif name == "label":
+                found[name] = pa.array(labels[start : start + size])
+            else:
+                found[name] = values([File(path) for path in some])
+        yield pa.table(found).cast(pa.schema([schema.field(name) for name in columns]))
+
+
+def open_files(root: Path, cell: Cell) -> Dataset:
+    """Return all such files of a folder, or one file, without labels; columns ``id`` and the cell's.
+
+    Raises:
+        UserError: nothing there, no such files, or a link that leads out of the folder.
+    """
+    from datasets import Dataset, Features, Value
+
+    if not root.is_dir() and not root.is_file():
+        raise UserError("there is no such file or folder", where=str(root), fix="check the path.")
+    files = files_below(root, cell.endings()) if root.is_dir() else [root]
+    if not files:
+        raise UserError(f"the folder holds no {cell.called}", where=str(root), fix=f"name a folder of {cell.called}.")
+    top = root if root.is_dir() else root.parent
+    values, _ = cell.open_files([File(file) for file in files], top, None)
+    ids = [file.relative_to(top).as_posix() for file in files]
+    cells = values([File(file) for file in files]).to_pylist()
+    return Dataset.from_dict(
+        {"id": ids, cell.column: cells}, features=Features({"id": Value("string"), cell.column: cell.feature()})
+    )
+
+
+def split_folders(root: Path, endings: frozenset[str]) -> dict[str, Path]:
+    """Return the split folders of a folder; empty where the classes stand at its top.
+
+    Args:
+        root: the folder.
+        endings: of the files that are rows, in small letters and with their dots.
+
+    Raises:
+        UserError: two folders mean the same split.
+    """
+    # A class may be called "train": a split holds folders of files, not files.
+    holding = [
+        path.name for path in folders_in(root) if any(has_files(inner, endings, root) for inner in folders_in(path))
+    ]
+    has_train = any(STANDARD.get(name.lower()) == "train" for name in holding)
+    found = find_splits(holding, str(root)) if has_train else {}
+    return {split: root / name for split, name in found.items()}
+
+
+def files_by_class(root: Path, endings: frozenset[str], within: Path | None = None) -> dict[str, list[Path]]:
+    """The files of each class that has some, at any depth below its folder; classes and files in natural order.
+
+    Args:
+        root: the folder of the classes.
+        endings: of the files that are rows.
+        within: the folder that symbolic links may not lead out of (default: ``root``).
+
+    Raises:
+        UserError: no such folder, or a link that leads out.
+    """
+    if not root.is_dir():
+        raise UserError("the folder does not exist", where=str(root), fix="check the path.")
+    files = {folder.name: files_below(folder, endings, within or root) for folder in folders_in(root)}
+    return {name: files[name] for name in sorted(files, key=natural_key) if files[name]}
+
+
+def files_below(folder: Path, endings: frozenset[str], within: Path | None = None) -> list[Path]:
+    """All files below a folder, in natural order; hidden files and folders are passed over.
+
+    Args:
+        folder: where to look.
+        endings: of the files that are rows.
+        within: the folder that symbolic links may not lead out of (default: ``folder``).
+
+    Raises:
+        UserError: a symbolic link leads out.
+    """
+    files = _walk(folder, os.path.realpath(within or folder), endings)
+    return sorted(files, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
+
+
+def has_files(folder: Path, endings: frozenset[str], within: Path | None = None) -> bool:
+    """Whether such a file stands anywhere below a folder; stops at the first."""
+    return next(_walk(folder, os.path.realpath(within or folder), endings), None) is not None
+
+
+def folders_in(root: Path) -> list[Path]:
+    """The sub-folders of a folder but the hidden ones; none where there is no such folder."""
+    if not root.is_dir():
+        return []
+    return [path for path in (root / entry.name for entry in _entries(root)) if path.is_dir()]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is the system's and not the user's."""
+    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
+
+
+def _walk(folder: Path, root: str, endings: frozenset[str]) -> Iterator[Path]:
+    """Files with one of these endings below a folder. Each folder is entered once, however many links lead to it."""
+    _check_link(folder, root)
+    folders, links, entered = [folder], deque[Path](), set()
+    while folders or links:
+        current = folders.pop() if folders else links.popleft()  # links last: a file has its own path if it can
+        real = os.path.realpath(current)
+        if real in entered:
+            continue
+        entered.add(real)
+        for entry in _entries(current):
+            path, link = current / entry.name, entry.is_symlink()
+            is_folder = path.is_dir() if link else entry.is_dir()
+            if not is_folder and path.suffix.lower() not in endings:
+                continue
+            if link:
+                _check_link(path, root)
+            if is_folder:
+                (links if link else folders).append(path)
+            # A link that leads nowhere is a file that cannot be read, and who reads it says so.
+            elif path.is_file() or not path.exists() if link else entry.is_file():
+                yield path
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not is_hidden(entry.name)]
+    except OSError as error:
+        raise UserError(
+            f"the folder cannot be read ({error.strerror})",
+            where=str(folder),
+            fix="give yourself the right to read it.",
+        ) from error
+
+
+def _check_link(path: Path, root: str) -> None:
+    """Refuse what leads out of the folder that was named: a data set should not pull in other files of the machine."""
+    real = os.path.realpath(path)
+    if real != root and not real.startswith(root.rstrip(os.sep) + os.sep):
+        raise UserError(
+            f"the symbolic link leads out of the folder {root}",
+            where=str(path),
+            fix="copy the files to where the link stands, or name a folder that holds both.",
+        )

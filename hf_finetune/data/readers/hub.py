@@ -1,0 +1,167 @@
+"""What ``datasets`` reads: data sets of the Hub and folders laid out like them, saved ones, objects, Parquet and Arrow files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_finetune.config.options import DataConfig
+from hf_finetune.data.readers.source import Source
+from hf_finetune.data.readers.split_names import find_splits
+from hf_finetune.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def open_object(dataset: Any, where: str, notes: list[str]) -> dict[str, Source]:
+    """Return the splits of a ``Dataset``, an ``IterableDataset`` or a dictionary of them."""
+    if not isinstance(dataset, dict):
+        return {"train": as_source(dataset, f"train split, {where}")}
+    names = find_splits(dataset, where, notes)
+    return {split: as_source(dataset[name], f"{split} split, {where}") for split, name in names.items()}
+
+
+def open_saved(folder: Path, notes: list[str]) -> dict[str, Source]:
+    """Return the splits that ``save_to_disk`` wrote.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    from datasets import load_from_disk
+
+    try:
+        return open_object(load_from_disk(str(folder)), str(folder), notes)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"the saved data set cannot be read ({first_line(error)})",
+            where=str(folder),
+            fix="save it again with save_to_disk, and name the folder that it wrote.",
+        ) from error
+
+
+def open_columnar(files: list[Path], name: str) -> Source:
+    """Return the rows of Parquet or Arrow files.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    builder = {".parquet": "parquet", ".arrow": "arrow"}[files[0].suffix.lower()]
+    options = {"path": builder, "data_files": list(map(str, files)), "split": "train"}
+    return _Opened(name, partial(_load, options), builder == "parquet").source()
+
+
+def open_hub(name: str, config: DataConfig, notes: list[str], *, streaming: bool) -> dict[str, Source]:
+    """Return the splits of a data set of the Hub, or of a folder that is laid out like one of its repositories.
+
+    Raises:
+        UserError: there is none.
+    """
+    from datasets import load_dataset, load_dataset_builder
+    from datasets.exceptions import DatasetNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    options = {"path": name, "name": config.dataset_config_name, "revision": config.dataset_revision}
+    try:
+        if not streaming:
+            return open_object(load_dataset(**options), name, notes)
+        builder = load_dataset_builder(**options)
+        found = list(builder.as_streaming_dataset())
+    except (DatasetNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        raise UserError(
+            f"there is no such local folder, and the Hub gave no such data set ({first_line(error)})",
+            where=f"--dataset_name {name}",
+            fix="check the name and the network; for a private data set run 'hf auth login'.",
+        ) from error
+    by_columns = hasattr(builder.config, "columns")
+    return {
+        split: _Opened(f"{split} split, {name}", partial(_load, options | {"split": own}), by_columns).source()
+        for split, own in find_splits(found, name, notes).items()
+    }
+
+
+def as_source(dataset: Any, name: str) -> Source:
+    """Return the rows of one ``Dataset`` or ``IterableDataset``."""
+    return _Opened(name, lambda streaming, columns: dataset, by_columns=False).source()
+
+
+def _load(options: dict[str, Any], streaming: bool, columns: list[str] | None) -> Any:
+    from datasets import load_dataset
+
+    return load_dataset(streaming=streaming, **options, **({"columns": columns} if columns else {}))
+
+
+@dataclass
+class _Opened:
+    """Rows that ``datasets`` reads.
+
+    Args:
+        name: of the split in messages.
+        load: loads the rows, as a stream or not, with these columns alone or with all.
+        by_columns: whether the format can be read by columns.
+    """
+
+    name: str
+    load: Callable[[bool, list[str] | None], Any]
+    by_columns: bool
+    narrowed: dict[tuple[str, ...], Any] = field(default_factory=dict)
+
+    def source(self) -> Source:
+        return Source(self.name, lambda: self.stream.features.arrow_schema, self.read, kept=self.kept)
+
+    @cached_property
+    def stream(self) -> Any:
+        with _reading(self.name):
+            return _prepared(self.load(True, None), self.name)
+
+    def read(self, columns: list[str], size: int) -> Iterator[pa.Table]:
+        with _reading(self.name):
+            rows = self.stream
+            if self.by_columns and columns != rows.column_names:
+                key = tuple(columns)
+                if key not in self.narrowed:
+                    self.narrowed[key] = _prepared(self.load(True, columns), self.name)
+                rows = self.narrowed[key]
+            yield from (table.select(columns) for table in rows.select_columns(columns).with_format("arrow").iter(size))
+
+    def kept(self) -> Any:
+        with _reading(self.name):
+            return _prepared(self.load(False, None), self.name)
+
+
+def _prepared(rows: Any, where: str) -> Any:
+    """The rows with their features known, images not decoded, and the names of a WebDataset's samples as ids."""
+    from datasets import Image
+
+    if rows.features is None:  # of JSON, and of CSV at the Hub, they are read off the first rows
+        rows = rows._resolve_features()
+    if not rows.features:
+        raise UserError("there are no rows", where=where, fix="give a file with a row or more.")
+    for name, feature in rows.features.items():  # first: whatever is done to columns would decode and encode images
+        if isinstance(feature, Image) and feature.decode:
+            rows = rows.cast_column(name, Image(decode=False))
+    if {"__key__", "__url__"} <= set(rows.column_names):
+        rows = rows.remove_columns("__url__")
+        rows = rows.remove_columns("__key__") if "id" in rows.column_names else rows.rename_column("__key__", "id")
+    return rows
+
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    """Say to the user what readers of files say of a broken one."""
+    from datasets.exceptions import DatasetGenerationError
+
+    try:
+        yield
+    except (DatasetGenerationError, ValueError, OSError, EOFError) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        # Of Parquet without rows Arrow says that a batch must have some.
+        if "corresponds to no data" in str(error) or "BatchSize must be greater than 0" in str(cause):
+            raise UserError("the file has no rows", where=where, fix="give a file with rows.") from error
+        raise UserError(
+            f"the rows cannot be read: {first_line(cause)}", where=where, fix="fix the file, or save it again."
+        ) from error

@@ -1,0 +1,214 @@
+"""One split of what the user named: its rows in blocks of bounded size, kept or read anew each time.
+
+Every reader gives a source, and both ways of reading go through it: ``keep`` writes the blocks into an Arrow file in the
+cache of ``datasets``, which is memory-mapped, and ``--streaming`` asks for the blocks themselves in every epoch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from datasets import Dataset, Features
+
+BLOCK = 10_000  # rows held at once while rows are kept
+VERSION = 2  # rises when the same file gives other rows than before
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that stands alone, or the part of an archive that is one.
+
+    Args:
+        path: where it, or the archive, is.
+        offset: its first byte.
+        size: bytes of the part; None for the whole file.
+    """
+
+    path: Path
+    offset: int = 0
+    size: int | None = None
+
+    def read(self) -> bytes:
+        """Its bytes."""
+        if self.size is None:
+            return self.path.read_bytes()
+        with self.path.open("rb") as stream:
+            stream.seek(self.offset)
+            return stream.read(self.size)
+
+
+Read = Callable[[list[str], int], Iterable["pa.Table"]]
+"""Gives these columns of all rows, in tables of about so many rows."""
+
+
+@dataclass
+class Source:
+    """One split, as often as it is asked for.
+
+    Args:
+        name: what it is called in messages.
+        find_schema: gives names and types of the columns; asked once, and not at all where the rows were kept before.
+        read: gives the rows.
+        files: what the rows are read from; None where they depend on more than their files, and are not kept on disk.
+        how: everything else that the rows depend on.
+        announce: told the schema each time that rows are opened, also where they were kept before.
+        kept: gives all rows where ``datasets`` keeps them itself.
+        limit: rows that count, from the first; None for all.
+    """
+
+    name: str
+    find_schema: Callable[[], pa.Schema]
+    read: Read
+    files: list[Path] | None = None
+    how: Any = None
+    announce: Callable[[pa.Schema], None] | None = None
+    kept: Callable[[], Dataset] | None = None
+    limit: int | None = None
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Names and types of the columns, with the features of ``datasets`` in its metadata where they say more."""
+        return self.find_schema()
+
+    def say_schema(self) -> None:
+        """Say what is odd about the columns, as :meth:`keep` does."""
+        if self.announce:
+            self.announce(self.schema)
+
+    @property
+    def features(self) -> Features:
+        """Names and types of the columns, as ``datasets`` spells them."""
+        from datasets import Features
+
+        return Features.from_arrow_schema(self.schema)
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self.schema.names)
+
+    def blocks(self, columns: list[str], size: int) -> Iterator[pa.Table]:
+        """These columns of all rows, ``size`` rows at a time (fewer in the last block), in the order of the source.
+
+        Raises:
+            UserError: the rows cannot be read.
+        """
+        return in_blocks(self.read(columns, size), size, self.limit)
+
+    def keep(self) -> Dataset:
+        """All rows, memory-mapped from the cache; of rows that are not kept on disk, in memory.
+
+        Raises:
+            UserError: the rows cannot be read, or there are none.
+        """
+        from datasets import Dataset, DatasetInfo
+        from datasets.table import InMemoryTable
+
+        if self.kept:
+            return self.kept()
+        if self.files is not None:
+            return keep_rows(self.files, self.how, lambda: (self.schema, self.read), self.announce)
+        table = joined([*self.read(self.column_names, BLOCK)], self.schema)
+        return Dataset(InMemoryTable(table), info=DatasetInfo(features=self.features))
+
+    def where(self, chosen: np.ndarray) -> Source:
+        """Those of the rows that a mask of shape (rows,) chooses."""
+        return replace(self, read=partial(_chosen, self.read, chosen), files=None, kept=None)
+
+
+def _chosen(read: Read, chosen: np.ndarray, columns: list[str], size: int) -> Iterator[pa.Table]:
+    first = 0
+    for table in read(columns, size):
+        yield table.filter(chosen[first : first + len(table)])
+        first += len(table)
+
+
+def in_blocks(tables: Iterable[pa.Table], size: int, limit: int | None = None) -> Iterator[pa.Table]:
+    """The same rows in tables of ``size`` rows (fewer in the last), up to a number of rows."""
+    held: list[pa.Table] = []
+    count, left = 0, limit
+    for table in tables:
+        part = table if left is None else table.slice(0, left)
+        held, count = [*held, part], count + len(part)
+        while count >= size:
+            whole = joined(held)
+            yield whole.slice(0, size)
+            held, count = [whole.slice(size)], count - size
+        left = None if left is None else left - len(part)
+        if left == 0:
+            break
+    if count:
+        yield joined(held)
+
+
+def joined(tables: list[pa.Table], schema: pa.Schema | None = None) -> pa.Table:
+    """Tables with the same columns, one below the other."""
+    import pyarrow as pa
+
+    if not tables and schema is not None:
+        return schema.empty_table()
+    return tables[0] if len(tables) == 1 else pa.concat_tables(tables)
+
+
+def keep_rows(
+    files: list[Path],
+    how: Any,
+    open_rows: Callable[[], tuple[pa.Schema, Read]],
+    announce: Callable[[pa.Schema], None] | None = None,
+) -> Dataset:
+    """The rows of files, memory-mapped; read anew where a file or the way of reading it has changed.
+
+    Args:
+        files: what the rows come from.
+        how: everything else that they depend on.
+        open_rows: gives schema and reader; is not called where the rows were kept before.
+        announce: told the schema.
+
+    Raises:
+        UserError: no rows, or the cache cannot be written.
+    """
+    import datasets
+    import pyarrow as pa
+
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "hf_finetune"
+    path = folder / f"{_key(files, how)}.arrow"
+    if not path.exists():
+        partial_file = path.with_suffix(f".{os.getpid()}.partial")
+        rows = 0
+        try:
+            schema, read = open_rows()
+            folder.mkdir(parents=True, exist_ok=True)
+            with pa.OSFile(str(partial_file), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+                for table in read(list(schema.names), BLOCK):
+                    writer.write_table(table)
+                    rows += len(table)
+            if not rows:
+                raise UserError("the file has no rows", where=str(files[0]), fix="give a file with rows.")
+            partial_file.replace(path)  # whole or not at all, also where several processes read the same file
+        except OSError as error:
+            raise UserError(
+                f"the rows cannot be kept ({error})", where=str(folder), fix="free disk, or set HF_DATASETS_CACHE."
+            ) from error
+        finally:
+            partial_file.unlink(missing_ok=True)
+    if announce:
+        with pa.OSFile(str(path)) as kept, pa.ipc.open_stream(kept) as reader:
+            announce(reader.schema)
+    return datasets.Dataset.from_file(str(path))
+
+
+def _key(files: list[Path], how: Any) -> str:
+    from datasets.fingerprint import Hasher
+
+    stats = [(str(file.resolve()), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+    return Hasher.hash([VERSION, stats, how])
