@@ -45,8 +45,8 @@ def stream_splits(
     train = sources["train"]
     train.limit = config.max_train_samples
     columns = find_columns(train, rows, config)
-    for source in sources.values():
-        _check_columns(source, columns, rows)
+    for name, source in sources.items():
+        _check_columns(source, columns, rows, f"{name} split")
     began = time.perf_counter()
     codes, distinct = count_labels(train, columns.labels)
     _refuse_missing(train, codes, distinct, blanks=config.problem_type != MULTI and not config.label_delimiter)
@@ -191,14 +191,14 @@ def _dataset(rows: list[dict[str, Any]], source: Source) -> Dataset:
     return Dataset.from_list(rows, features=Features({name: source.features[name] for name in rows[0]}))
 
 
-def _check_columns(source: Source, columns: Columns, rows: RowInput) -> None:
-    refuse_missing_columns(source.column_names, columns, source.name)
-    rows.refuse_other_types(source, columns.inputs, source.name)
+def _check_columns(source: Source, columns: Columns, rows: RowInput, where: str) -> None:
+    refuse_missing_columns(source.column_names, columns, where)
+    rows.refuse_other_types(source, columns.inputs, where)
     for column in columns.labels:
         if "binary" in getattr(source.features[column], "dtype", ""):
             raise UserError(
                 "the column holds bytes, not labels",
-                where=f"{source.name}, column {column!r}",
+                where=f"{where}, column {column!r}",
                 fix="in tar shards keep the label of a sample in NAME.cls, as a number.",
             )
 
