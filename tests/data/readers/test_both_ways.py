@@ -143,29 +143,51 @@ def two(folder: Path, ending: str) -> str:
 
 
 CONTAINERS = {
-    **{f"text {e}": ("text", lambda p, e=e: {"train_file": table(p / f"a{e}", frame())}) for e in (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow")},
+    **{
+        f"text {e}": ("text", lambda p, e=e: {"train_file": table(p / f"a{e}", frame())})
+        for e in (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow")
+    },
     **{f"text several {e}": ("text", lambda p, e=e: {"train_file": two(p, e)}) for e in (".csv", ".jsonl", ".parquet")},
     "text jsonl, mixed labels": ("text", lambda p: {"train_file": mixed(p)}),
-    "text folder of tables": ("text", lambda p: {"dataset_name": str(Path(table(p / "d" / "train.csv", frame())).parent)}),
+    "text folder of tables": (
+        "text",
+        lambda p: {"dataset_name": str(Path(table(p / "d" / "train.csv", frame())).parent)},
+    ),
     "text class folders": ("text", lambda p: {"dataset_name": str(write(p / "d", TEXT_CLASSES))}),
     "text class folder by flag": ("text", lambda p: {"train_dir": str(write(p / "d", TEXT_CLASSES))}),
     "text zip of class folders": ("text", lambda p: {"dataset_name": pack(p / "a.zip", TEXT_CLASSES)}),
-    "text shard": ("text", lambda p: {"train_file": pack(p / "a.tar", {f"{i}.{e}": c for i in range(12) for e, c in (("txt", TEXTS[i]), ("cls", NAMES[i]))})}),
+    "text shard": (
+        "text",
+        lambda p: {
+            "train_file": pack(
+                p / "a.tar", {f"{i}.{e}": c for i in range(12) for e, c in (("txt", TEXTS[i]), ("cls", NAMES[i]))}
+            )
+        },
+    ),
     "text saved": ("text", lambda p: {"dataset_name": saved(p / "saved")}),
     "text repository": ("text", lambda p: {"dataset_name": repository(p / "repository")}),
     "image class folders": ("image", lambda p: {"dataset_name": str(write(p / "d", CLASSES))}),
     "image class folder by flag": ("image", lambda p: {"train_dir": str(write(p / "d", CLASSES))}),
     "image folders by split": ("image", lambda p: {"dataset_name": str(write(p / "d", SPLITS))}),
     "image metadata": ("image", lambda p: {"dataset_name": metadata(p / "d")}),
-    **{f"image {e} of class folders": ("image", lambda p, e=e: {"dataset_name": pack(p / f"a{e}", CLASSES)}) for e in (".zip", ".tar", ".tar.gz")},
+    **{
+        f"image {e} of class folders": ("image", lambda p, e=e: {"dataset_name": pack(p / f"a{e}", CLASSES)})
+        for e in (".zip", ".tar", ".tar.gz")
+    },
     "image tar by flag": ("image", lambda p: {"train_dir": pack(p / "a.tar", CLASSES)}),
-    **{f"image shard .{e}": ("image", lambda p, e=e: {"dataset_name": pack(p / "a.tar", side(e))}) for e in ("cls", "json", "txt")},
+    **{
+        f"image shard .{e}": ("image", lambda p, e=e: {"dataset_name": pack(p / "a.tar", side(e))})
+        for e in ("cls", "json", "txt")
+    },
     "image shard .tar.gz": ("image", lambda p: {"train_dir": pack(p / "a.tar.gz", side("cls"))}),
     **{f"image shards .{e}": ("image", lambda p, e=e: {"train_file": shards(p, e)}) for e in ("cls", "json")},
     "image folder of shards": ("image", lambda p: {"dataset_name": str(Path(shards(p / "s", "cls")).parent)}),
-    **{f"image paths {e}": ("image", lambda p, e=e: {"train_file": paths(p / "d", e)}) for e in (".csv", ".jsonl", ".parquet")},
+    **{
+        f"image paths {e}": ("image", lambda p, e=e: {"train_file": paths(p / "d", e)})
+        for e in (".csv", ".jsonl", ".parquet")
+    },
     "image embedded parquet": ("image", lambda p: {"train_file": embedded(p / "a.parquet")}),
-}  # fmt: skip
+}
 
 
 def content(row):
@@ -222,27 +244,68 @@ def test_ids_of_held_out_rows_are_those_of_the_plain_rows(container, tmp_path):
 
 BROKEN = {
     "a missing file": ("text", lambda p: {"train_file": str(p / "a.csv")}),
-    "a row that is too wide": ("text", lambda p: {"train_file": str(write(p, {"a.csv": "text,label\na,b\nc,d,e\n"}) / "a.csv")}),
-    "a quote that never closes": ("text", lambda p: {"train_file": str(write(p, {"a.csv": 'text,label\na,b\n"c,d\ne,f\n'}) / "a.csv")}),
-    "broken JSON": ("text", lambda p: {"train_file": str(write(p, {"a.jsonl": '{"text": "a", "label": 1}\n{"text": \n'}) / "a.jsonl")}),
+    "a row that is too wide": (
+        "text",
+        lambda p: {"train_file": str(write(p, {"a.csv": "text,label\na,b\nc,d,e\n"}) / "a.csv")},
+    ),
+    "a quote that never closes": (
+        "text",
+        lambda p: {"train_file": str(write(p, {"a.csv": 'text,label\na,b\n"c,d\ne,f\n'}) / "a.csv")},
+    ),
+    "broken JSON": (
+        "text",
+        lambda p: {"train_file": str(write(p, {"a.jsonl": '{"text": "a", "label": 1}\n{"text": \n'}) / "a.jsonl")},
+    ),
     "broken Parquet": ("text", lambda p: {"train_file": str(write(p, {"a.parquet": "PAR1 nothing"}) / "a.parquet")}),
     "an empty file": ("text", lambda p: {"train_file": str(write(p, {"a.csv": ""}) / "a.csv")}),
     "an unknown ending": ("text", lambda p: {"train_file": str(write(p, {"a.xlsx": "x"}) / "a.xlsx")}),
     "no classes": ("text", lambda p: {"train_dir": str(write(p / "d", {"a.txt": "x"}))}),
     "no images": ("image", lambda p: {"train_dir": str(write(p / "d", {"a.txt": "x"}))}),
     "a binary text": ("text", lambda p: {"train_dir": str(write(p / "d", {"a/1.txt": b"a\0b", "b/1.txt": "x"}))}),
-    "a missing image": ("image", lambda p: {"train_file": str(write(p, {"t.csv": "file,label\na.png,x\nb.png,y\n"}) / "t.csv")}),
-    "a path that leads out": ("image", lambda p: {"train_file": str(write(p, {"t.csv": "file,label\n/etc/a.png,x\n"}) / "t.csv")}),
+    "a missing image": (
+        "image",
+        lambda p: {"train_file": str(write(p, {"t.csv": "file,label\na.png,x\nb.png,y\n"}) / "t.csv")},
+    ),
+    "a path that leads out": (
+        "image",
+        lambda p: {"train_file": str(write(p, {"t.csv": "file,label\n/etc/a.png,x\n"}) / "t.csv")},
+    ),
     "a missing archive": ("image", lambda p: {"train_dir": str(p / "a.tar")}),
-    "half an archive": ("image", lambda p: {"dataset_name": str(write(p, {"a.tar": Path(pack(p / "b.tar", CLASSES)).read_bytes()[:3000]}) / "a.tar")}),
-    "two images a sample": ("image", lambda p: {"dataset_name": pack(p / "a.tar", {"1.png": png(1), "1.jpg": png(2), "1.cls": "a"})}),
-    "other columns": ("text", lambda p: {"train_file": str(write(p, {"1.csv": "text,label\na,b\n", "2.csv": "text,class\na,b\n"}) / "*.csv")}),
+    "half an archive": (
+        "image",
+        lambda p: {
+            "dataset_name": str(write(p, {"a.tar": Path(pack(p / "b.tar", CLASSES)).read_bytes()[:3000]}) / "a.tar")
+        },
+    ),
+    "two images a sample": (
+        "image",
+        lambda p: {"dataset_name": pack(p / "a.tar", {"1.png": png(1), "1.jpg": png(2), "1.cls": "a"})},
+    ),
+    "other columns": (
+        "text",
+        lambda p: {"train_file": str(write(p, {"1.csv": "text,label\na,b\n", "2.csv": "text,class\na,b\n"}) / "*.csv")},
+    ),
     "no such pattern": ("text", lambda p: {"train_file": str(p / "*.csv")}),
     "no text column": ("text", lambda p: {"train_file": str(write(p, {"a.csv": "x,y,label\na,b,c\n"}) / "a.csv")}),
-    "numbers for texts": ("text", lambda p: {"train_file": str(write(p, {"a.jsonl": '{"text": 1, "label": "a"}\n{"text": 2, "label": "b"}\n'}) / "a.jsonl"), "text_column": "text"}),
+    "numbers for texts": (
+        "text",
+        lambda p: {
+            "train_file": str(
+                write(p, {"a.jsonl": '{"text": 1, "label": "a"}\n{"text": 2, "label": "b"}\n'}) / "a.jsonl"
+            ),
+            "text_column": "text",
+        },
+    ),
     "one class": ("text", lambda p: {"train_file": str(write(p, {"a.csv": "text,label\na,x\nb,x\n"}) / "a.csv")}),
-    "two names of one split": ("image", lambda p: {"dataset_name": str(write(p / "d", {f"{s}/{n}": c for s in ("train", "val", "valid") for n, c in CLASSES.items()}))}),
-}  # fmt: skip
+    "two names of one split": (
+        "image",
+        lambda p: {
+            "dataset_name": str(
+                write(p / "d", {f"{s}/{n}": c for s in ("train", "val", "valid") for n, c in CLASSES.items()})
+            )
+        },
+    ),
+}
 
 
 @pytest.mark.parametrize("case", BROKEN)
