@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hf_finetune.cli.status import VerbParser
 from hf_finetune.config import EvaluateOptions, add_options, find_options, options_of
@@ -36,7 +38,14 @@ def main(argv: list[str]) -> None:
     flags = [f"--{name}={getattr(known, name)}" for name in ("text_column", "label_column") if getattr(known, name)]
     flags += ["--slice_column", *known.slice_column] if known.slice_column else []
     config = parse(["--config", str(run / "config.yaml"), *flags], program="hf-finetune evaluate")
+    config = replace(config, data=replace(config.data, **_replaced(known.text_column, known.label_column)))
     source = known.test_file or known.test_dir
     output = Path(known.output_dir or run / "evaluations" / (Path(source).stem if source else "again"))
     evaluate_again(run, config, output, file=known.test_file, folder=known.test_dir)
     say(f"Report: {write_report(output)}")
+
+
+def _replaced(text_column: str | None, label_column: str | None) -> dict[str, Any]:
+    """The run's own columns that one named here takes the place of."""
+    texts = {"text_columns": None} if text_column else {}
+    return texts | ({"label_columns": None} if label_column else {})

@@ -54,6 +54,8 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         UserError: options that do not fit together, or nothing to resume from.
         Interrupted: a signal came; a checkpoint was written.
     """
+    if isinstance(splits.train, Stream):  # one given in Python means --streaming
+        config = replace(config, data=replace(config.data, streaming=True))
     folder = config.output_dir / "checkpoints"
     if wants_resume(config.training.get("resume_from_checkpoint")):
         refuse_other_settings(config)
