@@ -29,8 +29,8 @@ def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[s
     from hf_finetune.training import start_run, train
 
     config = start_run(config)
-    splits = audit(load_splits(config.data, TASK.input.name, dataset), config.data.on_bad_image)
-    checkpoint = TASK.load_model(config, splits.labels, splits.problem)
+    splits = audit(load_splits(config.data, TASK, dataset), config.data.on_bad_image)
+    checkpoint = TASK.load_model(config, splits.output)
     config, plan = make_plan(config, TASK, checkpoint, splits)
     check_hub(config, TASK, splits, plan)
     timing = train(config, TASK, splits, checkpoint, plan)

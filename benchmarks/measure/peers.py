@@ -51,7 +51,7 @@ def trainer_images(strategy: str, settings: dict[str, Any], judge: bool, **flags
     name = flags["model_name_or_path"]
     processor = AutoImageProcessor.from_pretrained(name)
     model = AutoModelForImageClassification.from_pretrained(
-        name, num_labels=len(splits.labels), ignore_mismatched_sizes=True
+        name, num_labels=len(splits.output.names), ignore_mismatched_sizes=True
     )
     random_views, plain_views = example_transforms(processor)
     train, validation, test = (
@@ -76,7 +76,7 @@ def trainer_texts(strategy: str, settings: dict[str, Any], judge: bool, **flags:
     _, splits = read("text-classification", flags)
     name = flags["model_name_or_path"]
     tokenizer = AutoTokenizer.from_pretrained(name)
-    model = AutoModelForSequenceClassification.from_pretrained(name, num_labels=len(splits.labels))
+    model = AutoModelForSequenceClassification.from_pretrained(name, num_labels=len(splits.output.names))
 
     def tokenize(rows: dict[str, list[Any]]) -> Any:
         return tokenizer(rows["text"], padding="max_length", max_length=128, truncation=True)

@@ -94,7 +94,7 @@ def _across(section: Section, splits: Splits, rows: pd.DataFrame, how: str) -> N
 
 def _conflicts(section: Section, splits: Splits, rows: pd.DataFrame, how: str) -> None:
     """Inputs with more than one label."""
-    clash = contradicting(rows, splits.problem)
+    clash = contradicting(splits, rows)
     if not len(clash):
         return
     what, count = (
@@ -118,7 +118,14 @@ def _near(section: Section, splits: Splits, looks: dict[str, Looks] | None) -> p
     keys = input_of(splits.train.column_names).row_keys(dict(splits.items()))
     rows = pd.concat(
         [
-            pd.DataFrame({"split": name, "row": np.arange(len(split)), "key": keys[name], "label": label_codes(split)})
+            pd.DataFrame(
+                {
+                    "split": name,
+                    "row": np.arange(len(split)),
+                    "key": keys[name],
+                    "label": label_codes(splits.output.truth_of(split)),
+                }
+            )
             for name, split in reversed(splits.items())  # held-out rows first: they are always compared
         ],
         ignore_index=True,

@@ -69,8 +69,13 @@ class Section:
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, code: str, severity: Severity, message: str, **details: Any) -> None:
-        """Add a finding."""
-        self.findings.append(Finding(code, severity, message, **details))
+        """Add a finding; of its ``rows`` the first are named."""
+        rows = details.pop("rows", [])[:MOST_NAMED]
+        self.findings.append(Finding(code, severity, message, rows=rows, **details))
+
+    def table(self, title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]], *, bars: bool = False) -> None:
+        """Add a table."""
+        self.tables.append(Table(title, columns, rows, bars))
 
 
 def draw(rows: int, most: int) -> np.ndarray:

@@ -11,8 +11,6 @@ import torch
 
 from hf_finetune.checks.finding import DRAW_SEED, MOST_NAMED, Section, Severity, Table, percent
 from hf_finetune.data import Splits
-from hf_finetune.data.rows.problem import SINGLE
-from hf_finetune.data.splits.splits import label_array
 from hf_finetune.models import Checkpoint
 from hf_finetune.tasks.outputs.confident_learning import suspicious
 
@@ -44,7 +42,7 @@ def check_label_noise(
 ) -> Section:
     """Look for training rows that are mislabelled; ``encode`` makes model inputs of a split."""
     section = Section("Label noise", "label_noise")
-    labels = label_array(splits.train) if splits.problem == SINGLE else np.zeros(0)
+    labels = splits.output.truth_of(splits.train) if splits.output.ONE_CLASS else np.zeros(0)
     rows = _usable(section, splits, labels)
     if not len(rows):
         return section
@@ -69,10 +67,10 @@ def check_label_noise(
 def _usable(section: Section, splits: Splits, labels: np.ndarray) -> np.ndarray:
     """Training rows that take part: of classes with a row for each fold, at most so many, drawn by class."""
     none = np.zeros(0, dtype=np.int64)
-    if splits.problem != SINGLE:
+    if not splits.output.ONE_CLASS:
         section.sentences.append("Not looked for: rows have no single class.")
         return none
-    counts = np.bincount(labels.astype(np.int64), minlength=len(splits.labels))
+    counts = np.bincount(labels.astype(np.int64), minlength=len(splits.output.names))
     enough = counts >= FOLDS
     rows = np.flatnonzero(enough[labels.astype(np.int64)])
     if len(rows) < FEWEST_ROWS or enough.sum() < 2:
@@ -189,7 +187,7 @@ def _report(section: Section, splits: Splits, found: Suspicion, split: Any) -> N
         return
     named = split.select(found.rows[:MOST_NAMED].tolist())
     rows = [
-        (own, splits.labels[int(given)], splits.labels[int(other)], f"{margin:.2f}")
+        (own, splits.output.names[int(given)], splits.output.names[int(other)], f"{margin:.2f}")
         for own, given, other, margin in zip(
             named["id"][:], named["label"][:], found.suggested, found.margin, strict=False
         )

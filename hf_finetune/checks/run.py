@@ -18,7 +18,6 @@ from hf_finetune.checks.texts import check_lengths, check_texts
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.data import Splits
-from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.strategies import make_plan
 from hf_finetune.tasks.task import Task
 
@@ -48,7 +47,7 @@ def check_model(
     """
     if not _trainable(splits):
         return []
-    checkpoint = task.load_model(config, splits.labels, splits.problem)
+    checkpoint = task.load_model(config, splits.output)
     if task.input.name == "text":
         say("Counting tokens.")
         check_lengths(next(each for each in sections if each.key == "texts"), splits, checkpoint.processor)
@@ -65,7 +64,7 @@ def _trainable(splits: Splits) -> bool:
     """Whether there are rows of two classes."""
     if not len(splits.train):
         return False
-    return splits.problem != SINGLE or bool(np.count_nonzero(splits.class_counts("train")) > 1)
+    return not splits.output.ONE_CLASS or bool(np.count_nonzero(splits.class_counts("train")) > 1)
 
 
 def _readable(splits: Splits, looks: dict[str, Looks]) -> Splits:

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
         )
     settings = _prepare(config)
     task = get_task(name)
-    splits = load_splits(config.data, task.input.name)
+    splits = load_splits(config.data, task)
     title = f"Check of {splits.source} for {name}"
     sections, readable = check_data(config, task, splits)
     try:

@@ -10,12 +10,12 @@ import numpy as np
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say, say_and_note
 from hf_finetune.data.inputs import INPUTS, RowInput
+from hf_finetune.data.outputs import RowOutput, RowOutputs, RowTask
 from hf_finetune.data.readers.sources import open_sources
-from hf_finetune.data.rows.bad_rows import missing, non_numbers, sound_rows, without
+from hf_finetune.data.rows.bad_rows import missing, sound_rows, without
 from hf_finetune.data.rows.clean import clean_split, describe_labels
 from hf_finetune.data.rows.columns import Columns, find_columns
 from hf_finetune.data.rows.labels import unlabelled
-from hf_finetune.data.rows.problem import REGRESSION, Problem, find_problem
 from hf_finetune.data.rows.row_metadata import add_slices, read_groups
 from hf_finetune.data.splits.divide import divide
 from hf_finetune.data.splits.splits import SPLIT_SEED, Splits
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def load_splits(config: DataConfig, kind: RowInput | str, dataset: Any = None) -> Splits:
+def load_splits(config: DataConfig, task: RowTask, dataset: Any = None) -> Splits:
     """Read the rows, find the columns, encode the labels, and hold rows out where splits are wanted and not given.
 
     Args:
         config: where the rows are.
-        kind: what the rows hold.
+        task: says how inputs and labels are read.
         dataset: a ``Dataset`` or ``DatasetDict``, used instead of the places that ``config`` names; or an
             ``IterableDataset`` or ``IterableDatasetDict``, which means ``--streaming``.
 
@@ -40,7 +40,7 @@ def load_splits(config: DataConfig, kind: RowInput | str, dataset: Any = None) -
     """
     from datasets import IterableDataset, IterableDatasetDict
 
-    rows = INPUTS[kind] if isinstance(kind, str) else kind
+    rows = INPUTS[task.input.name]
     if isinstance(dataset, (IterableDataset, IterableDatasetDict)):
         config = replace(config, streaming=True)
     notes: list[str] = []
@@ -52,7 +52,7 @@ def load_splits(config: DataConfig, kind: RowInput | str, dataset: Any = None) -
             fix="name the training rows.",
         )
     if config.streaming:
-        return stream_splits(sources, origin, config, rows, notes)
+        return stream_splits(sources, origin, config, rows, task.outputs, notes)
     raw = first_rows({name: source.keep() for name, source in sources.items()}, config)
     for name, split in raw.items():
         if len(split) == 0:
@@ -63,19 +63,18 @@ def load_splits(config: DataConfig, kind: RowInput | str, dataset: Any = None) -
     for name in [n for n in ("validation", "test") if n in raw and unlabelled(raw[n], columns.labels[0])]:
         del raw[name]
         say_and_note(f"The {name} split has no labels and is not used.", notes)
-    problem, skipped = _leave_bad_rows_out(raw, rows, columns, config, notes)
-    clean = {name: clean_split(split, name, rows, columns, problem) for name, split in raw.items()}
+    output, skipped = _leave_bad_rows_out(raw, rows, task.outputs, columns, config, notes)
+    clean = {name: clean_split(split, name, rows, columns, output) for name, split in raw.items()}
     clean = {name: add_slices(split, raw[name], name, config.slice_column or []) for name, split in clean.items()}
-    splits, split_table = divide(clean, raw, columns, config, problem.kind, notes)
-    say(f"{origin}: {rows.describe(columns.inputs)}, {describe_labels(columns, problem)}.")
+    splits, split_table = divide(clean, raw, columns, config, output, notes)
+    say(f"{origin}: {rows.describe(columns.inputs)}, {describe_labels(columns, output)}.")
     return Splits(
         splits["train"],
         splits.get("validation"),
         splits.get("test"),
-        problem.names,
+        output,
         origin,
         notes,
-        problem.kind,
         columns.inputs,
         skipped,
         split_table,
@@ -105,19 +104,18 @@ def _take(split: Dataset, limit: int | None) -> Dataset:
     return split.select(range(limit))
 
 
-def load_labelled(config: DataConfig, kind: RowInput | str, names: list[str], problem: str) -> Dataset:
+def load_labelled(config: DataConfig, task: RowTask, output: RowOutput) -> Dataset:
     """Rows to judge a model on, in the form of a split of :func:`load_splits`.
 
     Args:
         config: says as ``train_file`` or ``train_dir`` where the rows are.
-        kind: what the task reads.
-        names: the labels that the model knows.
-        problem: their kind.
+        task: says how inputs are read.
+        output: the model's; it knows its labels.
 
     Raises:
         UserError: unreadable, not what the task reads, or a label that the model does not know.
     """
-    rows = INPUTS[kind] if isinstance(kind, str) else kind
+    rows = INPUTS[task.input.name]
     sources, source = open_sources(config, rows.cell, None, [])
     split = sources["train"].keep()
     if len(split) == 0:
@@ -125,27 +123,35 @@ def load_labelled(config: DataConfig, kind: RowInput | str, names: list[str], pr
     if config.group_column not in split.column_names:  # other rows need not hang together as those of the run did
         config = replace(config, group_column=None)
     columns = find_columns(split, rows, config)
-    known = Problem(problem, columns.labels, names, config.label_delimiter)
-    faults = missing(split, "test", rows, columns, config)
-    faults += non_numbers(split, known.columns, config) if problem == REGRESSION else []
+    output = output.read_from(columns.labels, config)
+    faults = missing(split, "test", rows, columns, config, blank=task.outputs.blank_is_missing(config))
+    faults += output.unusable(split) if config.on_bad_row == "skip" else []
     split = without(split, "test", faults, [], [])
-    clean = add_slices(clean_split(split, "test", rows, columns, known), split, "test", config.slice_column or [])
+    clean = add_slices(clean_split(split, "test", rows, columns, output), split, "test", config.slice_column or [])
     return clean.add_column("group", read_groups(split, "test", columns.group)) if columns.group else clean
 
 
 def _leave_bad_rows_out(
-    raw: dict[str, Dataset], rows: RowInput, columns: Columns, config: DataConfig, notes: list[str]
-) -> tuple[Problem, list[dict[str, Any]]]:
-    """Take the rows without text or label, and for regression without a number, out of ``raw``, or refuse them.
+    raw: dict[str, Dataset],
+    rows: RowInput,
+    outputs: RowOutputs,
+    columns: Columns,
+    config: DataConfig,
+    notes: list[str],
+) -> tuple[Any, list[dict[str, Any]]]:
+    """Take the rows without input or label, or with a label that cannot be used, out of ``raw``, or refuse them.
 
     Returns:
-        What the labels are, read off the training rows that stay, and the rows that were left out.
+        The output, read off the training rows that stay, and the rows that were left out.
     """
-    faults = {name: missing(split, name, rows, columns, config) for name, split in raw.items()}
+    blank = outputs.blank_is_missing(config)
+    faults = {name: missing(split, name, rows, columns, config, blank=blank) for name, split in raw.items()}
     labelled = raw["train"].select(sound_rows("train", faults["train"])) if faults["train"] else raw["train"]
-    problem = find_problem(labelled, columns.labels, config)
+    output = outputs.find(labelled, columns.labels, config)
     skipped: list[dict[str, Any]] = []
     for name, split in raw.items():
-        numbers = non_numbers(split, problem.columns, config) if problem.kind == REGRESSION else []
-        raw[name] = without(split, name, faults[name] + numbers, notes, skipped)
-    return problem, skipped
+        unusable = (
+            output.unusable(split) if config.on_bad_row == "skip" else []
+        )  # else refused where labels are encoded
+        raw[name] = without(split, name, faults[name] + unusable, notes, skipped)
+    return output, skipped

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hf_finetune.config import Config
 from hf_finetune.data import audit, load_splits
 from hf_finetune.data.load import load_labelled
@@ -51,10 +49,10 @@ def evaluate_again(
     if file or folder:
         data = replace(config.data, **_SOURCES | {"train_file": file, "train_dir": folder})
         name, source = "test", str(file or folder)
-        split = load_labelled(data, task.input.name, about["labels"], about["problem"])
+        split = load_labelled(data, task, labeller.output)
         split = audit_images(split, source) if task.input.name == "image" else split
     else:
-        splits = load_splits(_same_rows(config, run), task.input.name)
+        splits = load_splits(_same_rows(config, run), task)
         if task.input.name == "image":
             splits = audit(splits, config.data.on_bad_image)
         name = "validation" if splits.test is None else "test"
@@ -63,7 +61,7 @@ def evaluate_again(
         raise UserError("the run held no rows out", where=str(run), fix="give labelled rows with --test_file.")
     size = int(config.training.get("per_device_eval_batch_size", 64))
     raw = labeller.predict(labeller.encode(split), size)
-    answers = Judged(split, labeller.output, raw, np.asarray(split["label"][:]))
+    answers = Judged(split, labeller.output, raw, labeller.output.truth_of(split))
     results = Results({name: score(answers, config.run.metric)}, name)
     rows = {"rows": len(split), "counts": None}
     told: dict[str, Any] = about | {

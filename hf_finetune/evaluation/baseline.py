@@ -12,12 +12,11 @@ from hf_finetune.activations import Workload, cache_activations
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.data import Splits
-from hf_finetune.data.splits.splits import label_array
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.evaluation.features import head_inputs
 from hf_finetune.evaluation.metrics import metrics_of
 from hf_finetune.models.precision import half_precision, precision
-from hf_finetune.tasks.outputs import Output, restore_output
+from hf_finetune.tasks.outputs import Output
 from hf_finetune.tasks.task import Task
 
 MOST_ROWS = 20_000  # training rows that it learns from
@@ -53,7 +52,7 @@ def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Ba
     if isinstance(splits.train, Stream):
         say("No baseline: the training rows are a stream.")
         return None
-    labels = label_array(splits.train)
+    labels = splits.output.truth_of(splits.train)
     rows = _drawn(len(labels))
     if len(np.unique(labels[rows], axis=0)) < 2:
         return None
@@ -63,7 +62,7 @@ def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Ba
     if features is None:
         return None
     some = "" if len(rows) == len(labels) else f" on {len(rows):,} of the {len(labels):,} training rows"
-    output = restore_output(splits.problem, splits.labels, {})
+    output = splits.output
     linear = output.LINEAR_MODEL
     name = f"tf-idf and {linear}{some}" if task.input.name == "text" else f"{linear} on the untouched backbone{some}"
     held_out = "validation" if "validation" in parts else None
@@ -101,7 +100,7 @@ def _text_features(config: Config, task: Task, splits: Splits, parts: dict[str, 
 
 def _image_features(config: Config, task: Task, splits: Splits, parts: dict[str, Any]) -> dict[str, Any] | None:
     untouched = replace(config, model=replace(config.model, head_hidden_size=None))
-    checkpoint = task.load_model(untouched, splits.labels, splits.problem)
+    checkpoint = task.load_model(untouched, splits.output)
     head = set(checkpoint.stages[-1].parameters)
     for name, parameter in checkpoint.model.named_parameters():
         parameter.requires_grad_(name in head)
@@ -111,7 +110,7 @@ def _image_features(config: Config, task: Task, splits: Splits, parts: dict[str,
     rows = {name: task.input.encode(split, checkpoint.processor) for name, split in parts.items()}
     work = Workload("the baseline", rows, task.input.collator(checkpoint.processor), 1, half, size)
     kept = cache_activations(config.cache, checkpoint, work)
-    found = {name: head_inputs(checkpoint.model, len(splits.labels), kept, name, size) for name in parts}
+    found = {name: head_inputs(checkpoint.model, len(splits.output.names), kept, name, size) for name in parts}
     if any(each is None for each in found.values()):
         say("No baseline: the head does not end in a linear layer.")
         return None
@@ -131,7 +130,7 @@ def _fitted(
         answer = output.fit_linear(features["train"], labels, strength)
         if held_out is None:
             return output, answer
-        truth, raw = label_array(getattr(splits, held_out)), answer(features[held_out])
+        truth, raw = output.truth_of(getattr(splits, held_out)), answer(features[held_out])
         tuned = output.tune(raw, truth, None)
         loss = metrics_of(tuned, raw, truth)["loss"]
         if best is None or loss < best[0]:

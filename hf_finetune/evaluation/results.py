@@ -16,7 +16,6 @@ from hf_finetune.activations import CachedRows, Workload, cache_activations
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say, show_table
 from hf_finetune.data import Splits
-from hf_finetune.data.rows.problem import REGRESSION
 from hf_finetune.evaluation.baseline import Baseline, make_baseline
 from hf_finetune.evaluation.judge import Judged, judge
 from hf_finetune.evaluation.metrics import floor_of, hub_metric_value, load_hub_metric, metric_key, score_rows
@@ -24,7 +23,6 @@ from hf_finetune.evaluation.prediction.forward import predict_rows
 from hf_finetune.files import public_name, write_json
 from hf_finetune.models import Checkpoint, Stage, is_adapter, load_artifact, read_stages
 from hf_finetune.strategies import Plan
-from hf_finetune.tasks.outputs import output_of
 from hf_finetune.tasks.task import Task
 
 
@@ -64,12 +62,12 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
     kept = _keep(
         config, plan, model, processor, Workload("the evaluation", rows, task.input.collator(processor), 1, None, size)
     )
-    output = output_of(model.config)
+    output = task.outputs.of_model(model.config)
     answers: dict[str, Judged] = {}
     for name, split in held_out.items():
         with kept.replaying():
             raw = predict_rows(model, kept.rows[name], kept.collate, size, predict=output.predict, pool=output.pool)
-        answers[name] = Judged(split, output, raw, np.asarray(split["label"][:]))
+        answers[name] = Judged(split, output, raw, output.truth_of(split))
     if "validation" in answers:
         judged = answers["validation"]
         output = output.tune(judged.raw, judged.truth, config.run.metric)
@@ -171,21 +169,13 @@ def described_run(config: Config, task: Task, splits: Splits, plan: Plan, model:
     sizes = [_weights(base, stage) for stage in stages]
     return {
         "task": task.name,
-        "problem": splits.problem,
-        "labels": splits.labels,
+        "problem": splits.output.NAME,
+        "labels": splits.output.names,
         "checkpoint": public_name(str(config.model.model_name_or_path)),
         "source": public_name(splits.source),
         "columns": getattr(base.config, "input_columns", {}),
         "data": {
-            "splits": {
-                name: {
-                    "rows": len(split),
-                    "counts": None
-                    if splits.problem == REGRESSION
-                    else dict(zip(splits.labels, splits.class_counts(name).tolist(), strict=True)),
-                }
-                for name, split in splits.items()
-            },
+            "splits": {name: _counted(splits, name) for name, _ in splits.items()},
             "notes": splits.notes,
             "skipped": len(splits.skipped),
         },
@@ -210,6 +200,13 @@ def described_run(config: Config, task: Task, splits: Splits, plan: Plan, model:
             for phase in plan.phases
         ],
     }
+
+
+def _counted(splits: Splits, name: str) -> dict[str, Any]:
+    """Rows of a split, and of each class; None where there are no classes."""
+    counts = splits.class_counts(name)
+    named = None if counts is None else dict(zip(splits.output.names, counts.tolist(), strict=True))
+    return {"rows": len(getattr(splits, name)), "counts": named}
 
 
 def _keep(config: Config, plan: Plan, model: Any, processor: Any, work: Workload) -> CachedRows:

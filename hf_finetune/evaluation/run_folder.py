@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from hf_finetune.errors import UserError
-from hf_finetune.tasks.outputs import Output, restore_output
+from hf_finetune.tasks import get_task
+from hf_finetune.tasks.outputs import Output
 
 
 @dataclass
@@ -75,7 +76,7 @@ def read_answers(folder: Path) -> Answers:
     if not (folder / "predictions.parquet").is_file():
         raise UserError("the run held no rows out", where=str(folder), fix="train it with --test_file or --test_split.")
     rows = pd.read_parquet(folder / "predictions.parquet")
-    output = restore_output(about["problem"], about["labels"], about["tuned"])
+    output = get_task(about["task"]).outputs.restore(about["problem"], about["labels"], about["tuned"])
     return Answers(
         folder,
         rows["id"].tolist(),

@@ -18,7 +18,6 @@ from torch import nn
 
 from hf_finetune.config.options import ModelConfig
 from hf_finetune.console import say
-from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import mlp_head
 from hf_finetune.models.refusals import refuse_broken_settings, refuse_code, refuse_without_weights
@@ -53,7 +52,11 @@ class Checkpoint:
 
 
 def load_checkpoint(
-    config: ModelConfig, auto_class: str, labels: list[str], processor: Any, problem: str = SINGLE
+    config: ModelConfig,
+    auto_class: str,
+    labels: list[str],
+    processor: Any,
+    output: dict[str, Any] | None = None,
 ) -> Checkpoint:
     """Load a checkpoint's weights under a classification head for ``labels``.
 
@@ -62,7 +65,7 @@ def load_checkpoint(
         auto_class: ``AutoModelForSequenceClassification`` or ``AutoModelForImageClassification``.
         labels: label names in the order of their ids.
         processor: the tokenizer or image processor.
-        problem: the kind of label: ``problem_type`` of transformers.
+        output: what the configuration says of the kind of label: ``problem_type``.
 
     Raises:
         UserError: the checkpoint does not exist, has no weights, or has no model for the task.
@@ -72,9 +75,10 @@ def load_checkpoint(
     name = str(config.model_name_or_path)
     settings = load_settings(config)
     own_labels = dict(getattr(settings, "id2label", {}) or {})
-    if getattr(settings, "problem_type", None) not in (None, problem):
+    output = output or {}
+    if any(getattr(settings, name, None) not in (None, value) for name, value in output.items()):
         own_labels = {}  # its head is for another kind of label
-    _set_labels(settings, labels, problem)
+    _set_labels(settings, labels, output)
     refuse_without_weights(name)
     factory: Any = getattr(transformers, auto_class)
     options = {"revision": config.model_revision, "trust_remote_code": config.trust_remote_code}
@@ -159,11 +163,12 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
     return settings
 
 
-def _set_labels(settings: PreTrainedConfig, labels: list[str], problem: str) -> None:
+def _set_labels(settings: PreTrainedConfig, labels: list[str], output: dict[str, Any]) -> None:
     settings.num_labels = len(labels)
     settings.id2label = dict(enumerate(labels))
     settings.label2id = {label: index for index, label in enumerate(labels)}
-    settings.problem_type = problem
+    for name, value in output.items():
+        setattr(settings, name, value)
     if hasattr(settings, "thresholds"):  # those of the run that made the checkpoint
         del settings.thresholds
 

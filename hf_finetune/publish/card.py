@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -10,29 +11,18 @@ from hf_finetune.config import Config
 from hf_finetune.config.options import RunConfig
 from hf_finetune.console import is_main_process
 from hf_finetune.data import Splits
-from hf_finetune.data.rows.problem import MULTI, REGRESSION
 from hf_finetune.evaluation.judge import MOST_SHOWN
 from hf_finetune.evaluation.results import Results
 from hf_finetune.files import is_on_hub, public_name
 from hf_finetune.publish.card_figures import draw_figures
 from hf_finetune.strategies import Plan
+from hf_finetune.tasks.outputs import Output
 from hf_finetune.tasks.task import Task
 
-# Figures of the card, and what its metadata calls those that the Hub knows.
-SHOWN = (
-    "accuracy", "f1_macro", "f1_weighted", "f1_micro", "average_precision", "precision_macro", "recall_macro", "mcc", "auroc",
-    "rmse", "mae", "r2", "pearson", "spearman",
-)  # fmt: skip
-HUB_NAMES = {"accuracy": "accuracy", "f1_macro": "f1", "pearson": "pearsonr", "spearman": "spearmanr", "rmse": "rmse"}
 # One of the images that the Hub's own pages show.
 SAMPLE_IMAGE = "https://huggingface.co/datasets/mishig/sample_images/resolve/main/tiger.jpg"
 # What the card reads of a run's ``timing``.
 TIMING = ("train_seconds", "trainable_parameters", "parameters", "processes", "peak_memory_bytes")
-FLOORS = {
-    "majority_accuracy": "accuracy of always answering the most frequent class",
-    "majority_f1_micro": "micro F1 of always answering the most frequent class",
-    "mean_rmse": "RMSE of always answering the mean",
-}
 
 
 def write_model_card(config: Config, task: Task, splits: Splits, plan: Plan, results: Results) -> None:
@@ -60,9 +50,9 @@ def model_card(
         tags=["hf-finetune", *(["timm"] if base.startswith("timm/") else [])],
         base_model=base if is_on_hub(str(config.model.model_name_or_path)) else None,
         datasets=[data] if is_on_hub(str(config.data.dataset_name or "")) else None,
-        metrics=[hub for key, hub in HUB_NAMES.items() if key in scores],
+        metrics=[hub for key, hub in splits.output.HUB_METRICS.items() if key in scores],
         model_name=name,
-        eval_results=_eval_results(task, data, results) or None,
+        eval_results=_eval_results(task, splits.output, data, results) or None,
         widget=_widget(task, splits),
     )
     body = "\n\n".join(_sections(config, task, splits, plan, results, images or {}, base=base, data=data, name=name))
@@ -73,7 +63,7 @@ def _adapter_only(config: Config) -> bool:
     return config.strategy.strategy == "lora" and not config.strategy.merge_adapter
 
 
-def _eval_results(task: Task, data: str, results: Results) -> list[Any]:
+def _eval_results(task: Task, output: Output, data: str, results: Results) -> list[Any]:
     from huggingface_hub import EvalResult
 
     scores = results.metrics.get(results.judged, {})
@@ -87,7 +77,7 @@ def _eval_results(task: Task, data: str, results: Results) -> list[Any]:
             metric_name=key,
             metric_value=round(scores[key], 4),
         )
-        for key, hub in HUB_NAMES.items()
+        for key, hub in output.HUB_METRICS.items()
         if key in scores
     ]
 
@@ -111,9 +101,9 @@ def _sections(
     link = f"[{base}](https://huggingface.co/{base})" if "/" in base else base
     sections = [
         f"# {name}",
-        f"{link} fine-tuned for {task.name} on {data}: {_labels(splits)}, {counts} rows.",
+        f"{link} fine-tuned for {task.name} on {data}: {splits.output.describe()}, {counts} rows.",
         "## Results",
-        _results_table(results),
+        _results_table(splits.output, results),
         *(f"![{words}]({name})" for name, words in images.items()),
         "## Use",
         _usage(config, task, name, splits),
@@ -202,27 +192,21 @@ def _imbalance(run: RunConfig) -> str:
     return f"Against imbalance: {', '.join(done)}. " if done else ""
 
 
-def _labels(splits: Splits) -> str:
-    count = len(splits.labels)
-    if splits.problem == REGRESSION:
-        return f"{count} numbers" if count > 1 else "a number"
-    return f"{count} classes, several a row" if splits.problem == MULTI else f"{count} classes"
-
-
-def _results_table(results: Results) -> str:
+def _results_table(output: Output, results: Results) -> str:
     """Metrics with their 95 % intervals, and the baseline's."""
     scores = results.metrics.get(results.judged)
     if scores is None:
         return "No rows were held out, so nothing was measured."
     bounds, simple = results.metrics.get(f"{results.judged}_intervals", {}), results.metrics.get("baseline", {})
     lines = [f"| metric | {results.judged} | 95 % interval | baseline |", "|---|---|---|---|"]
-    for key in SHOWN:
+    for key in output.CARD_METRICS:
         if key in scores:
             interval = "{:.4f} to {:.4f}".format(*bounds[key]) if key in bounds else ""
             lines.append(
                 f"| {key} | {scores[key]:.4f} | {interval} | {f'{simple[key]:.4f}' if key in simple else ''} |"
             )
-    lines += [f"| {sentence} | {scores[key]:.4f} | | |" for key, sentence in FLOORS.items() if key in scores]
+    floor = output.FLOOR
+    lines.append(f"| {floor.words} | {scores[f'{floor.kind}_{floor.metric}']:.4f} | | |")
     calibration = results.metrics.get("calibration", {})
     if "ece_calibrated" in calibration:
         lines.append(f"| calibration error (ECE) of the probabilities | {calibration['ece']:.4f} | | |")
@@ -257,10 +241,8 @@ def _usage(config: Config, task: Task, name: str, splits: Splits) -> str:
     pairs = "text_pair" in splits.inputs.values()
     text = '{"text": "Some text.", "text_pair": "Another."}' if pairs else '"Some text."'
     sample = f"{text}, truncation=True" if task.input.name == "text" else '"image.jpg"'
-    if splits.problem == MULTI:
-        sample += ", top_k=None"
-    elif splits.problem == REGRESSION:
-        sample += ', function_to_apply="none"'
+    for option, value in splits.output.PIPELINE_OPTIONS.items():
+        sample += f", {option}={json.dumps(value) if isinstance(value, str) else value}"
     return (
         f'```python\nfrom transformers import pipeline\n\nclassify = pipeline("{task.name}", model="{repo}"{trust})\n'
         f"print(classify({sample}))\n```"

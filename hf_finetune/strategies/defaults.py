@@ -14,7 +14,6 @@ from torch import nn
 
 from hf_finetune.data import Splits
 from hf_finetune.data.images.image_cache import available_memory
-from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.models import Checkpoint
 
 PROBE_RATE = 3e-3
@@ -55,8 +54,8 @@ def facts_of(checkpoint: Checkpoint, splits: Splits, strategy: str) -> Facts:
         convolutional=any(isinstance(module, nn.BatchNorm2d) for module in modules.values()),
         width=linear[0].in_features if linear else 768,
         rows=len(splits.train),
-        classes=len(splits.labels),
-        one_class=splits.problem == SINGLE,
+        classes=len(splits.output.names),
+        one_class=splits.output.ONE_CLASS,
         parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
         memory=device_memory(),
         strategy=strategy,

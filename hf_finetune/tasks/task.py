@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.models import Checkpoint, load_checkpoint, load_settings
 from hf_finetune.strategies.defaults import Default, Facts
+from hf_finetune.tasks.outputs import Output, Outputs
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,11 +34,11 @@ class Task:
     name: str
     auto_class: str
     input: Input
+    outputs: Outputs
     defaults: Callable[[Facts], dict[str, Default]]
-    outputs: tuple[Any, ...] = ()
 
-    def load_model(self, config: Config, labels: list[str], problem: str = SINGLE) -> Checkpoint:
-        """Return the checkpoint with a fresh head for ``labels`` and its processor, as ``config.inputs`` asks for it.
+    def load_model(self, config: Config, output: Output) -> Checkpoint:
+        """Return the checkpoint with a fresh head for an output and its processor, as ``config.inputs`` asks for it.
 
         Raises:
             UserError: no such checkpoint, one of another kind, or one that cannot read such inputs.
@@ -49,7 +49,7 @@ class Task:
         load_settings(model)  # says what is wrong with a checkpoint, where the processor says that it is missing
         options = {"revision": model.model_revision, "trust_remote_code": model.trust_remote_code}
         processor = self.input.load_processor(str(model.model_name_or_path), **options)
-        checkpoint = load_checkpoint(model, self.auto_class, labels, processor, problem)
+        checkpoint = load_checkpoint(model, self.auto_class, output.names, processor, output.settings())
         self.input.prepare(checkpoint, config.inputs)
         return checkpoint
 

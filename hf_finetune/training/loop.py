@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import EarlyStoppingCallback
 
@@ -17,7 +16,6 @@ from hf_finetune.config import Config
 from hf_finetune.config.options import InputConfig
 from hf_finetune.console import is_main_process
 from hf_finetune.data import Splits
-from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.data.splits.split_file import refuse_other_rows, write_split_file
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import Interrupted, UserError
@@ -27,7 +25,6 @@ from hf_finetune.models import Checkpoint, is_adapter, load_weights
 from hf_finetune.models.precision import half_precision
 from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
 from hf_finetune.tasks.inputs.text.long_texts import say_long_texts
-from hf_finetune.tasks.outputs import restore_output
 from hf_finetune.tasks.task import Task
 from hf_finetune.training.arguments import is_sharded, training_arguments
 from hf_finetune.training.artifact import save_artifact
@@ -63,7 +60,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
             refuse_other_rows(config.output_dir, splits.split_table)
     start, resume = find_resume(folder, plan.phases, config.training.get("resume_from_checkpoint"))
     keep = config.cache.image_cache
-    output = restore_output(splits.problem, splits.labels, {}).for_training(np.asarray(splits.train["label"][:]))
+    output = splits.output.for_training(splits.output.truth_of(splits.train))
     remember_inputs(checkpoint.model, splits.inputs)
     output.start(checkpoint.model, config, splits)
     validation = (
@@ -250,9 +247,9 @@ def _logits_only(logits: Any, labels: Any) -> Any:
 def _mixup(config: Config, task: Task, splits: Splits) -> Any:
     if not (config.inputs.mixup or config.inputs.cutmix):
         return None
-    if task.input.name != "image" or splits.problem != SINGLE:
+    if task.input.name != "image" or not splits.output.ONE_CLASS:
         what = "texts" if task.input.name != "image" else "labels that are not one class a row"
         raise UserError(f"{what} cannot be mixed", where="--mixup, --cutmix", fix="leave the flags out.")
     from timm.data import Mixup
 
-    return Mixup(config.inputs.mixup, config.inputs.cutmix, label_smoothing=0.0, num_classes=len(splits.labels))
+    return Mixup(config.inputs.mixup, config.inputs.cutmix, label_smoothing=0.0, num_classes=len(splits.output.names))

@@ -7,7 +7,6 @@ import numpy as np
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.data import Splits
-from hf_finetune.data.splits.splits import strata
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
 
@@ -28,7 +27,7 @@ def sampling_classes(config: Config, splits: Splits) -> np.ndarray | None:
             where="--balanced_sampling",
             fix="give --class_weights balanced, or train without --streaming.",
         )
-    classes = np.unique(strata(splits.train["label"][:]), return_inverse=True)[1]
+    classes = np.unique(splits.output.strata(splits.output.truth_of(splits.train)), return_inverse=True)[1]
     each = len(classes) / (classes.max() + 1)
     counts = np.bincount(classes)
     say(

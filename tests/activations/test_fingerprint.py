@@ -21,6 +21,7 @@ from hf_finetune.data.readers.folder import open_classes
 from hf_finetune.strategies import apply_phase, make_phases
 from hf_finetune.strategies.phases import Rates
 from hf_finetune.tasks import image_classification, text_classification
+from hf_finetune.tasks.outputs import SingleLabel
 
 RATES = Rates(
     learning_rate=0.1, head_learning_rate=0.1, probe_learning_rate=0.1, layer_decay=1.0, epochs=1, probe_epochs=1
@@ -33,7 +34,7 @@ def checkpoint_of(task, name: str, labels: tuple[str, ...] = ("a", "b", "c"), si
         model=ModelConfig(name, head_hidden_size=hidden),
         inputs=SimpleNamespace(image_size=size, max_length=None, long_text="truncate"),
     )
-    return task.load_model(settings, list(labels))
+    return task.load_model(settings, SingleLabel(list(labels)))
 
 
 def name_of(task, checkpoint, split, strategy: str = "freeze:1", half=None, views=None) -> str:

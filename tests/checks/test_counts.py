@@ -8,6 +8,7 @@ from datasets import Dataset
 from hf_finetune.checks.counts import check_columns, check_counts
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.splits.splits import Splits
+from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 
 
 def rows(labels) -> Dataset:
@@ -20,7 +21,7 @@ def rows(labels) -> Dataset:
 def splits_of(counts: list[int], names: list[str] | None = None, **options) -> Splits:
     labels = [index for index, count in enumerate(counts) for _ in range(count)]
     names = names or [f"class{i}" for i in range(len(counts))]
-    return Splits(rows(labels), options.pop("validation", None), None, names, "here", **options)
+    return Splits(rows(labels), options.pop("validation", None), None, SingleLabel(names), "here", **options)
 
 
 def found_in(splits: Splits) -> dict:
@@ -91,9 +92,7 @@ def test_ordinary_labels_are_not_suspected(names):
 
 def test_rows_of_several_classes_are_counted():
     labels = [[1.0, 0.0, 1.0], [0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 1.0]] * 10
-    section = check_counts(
-        Splits(rows(labels), None, None, ["a", "b", "c"], "here", problem="multi_label_classification")
-    )
+    section = check_counts(Splits(rows(labels), None, None, MultiLabel(["a", "b", "c"]), "here"))
     assert [f.code for f in section.findings] == ["class-in-every-row"]
     bars = {table.title: table.rows for table in section.tables if table.bars}
     assert bars["Classes of a training row"] == [("0", 0), ("1", 20), ("2", 20)]
@@ -101,6 +100,6 @@ def test_rows_of_several_classes_are_counted():
 
 def test_a_target_that_never_changes_is_an_error():
     labels = [[float(i), 7.0] for i in range(10)]
-    section = check_counts(Splits(rows(labels), None, None, ["x", "y"], "here", problem="regression"))
+    section = check_counts(Splits(rows(labels), None, None, Regression(["x", "y"]), "here"))
     assert [(f.code, f.severity, f.where) for f in section.findings] == [("target-constant", "error", "column 'y'")]
     assert section.facts["targets"][0]["highest"] == "9"

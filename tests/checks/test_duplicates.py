@@ -9,6 +9,7 @@ from datasets import Dataset
 from hf_finetune.checks import duplicates
 from hf_finetune.checks.duplicates import check_duplicates
 from hf_finetune.data.splits.splits import Splits
+from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 
 LONG = "this is a rather long sentence about nothing in particular number"
 
@@ -26,7 +27,7 @@ def by_code(section) -> dict:
 def splits():
     train = texts([("one", 0), ("two", 1), ("two", 1), ("three", 0), ("three", 1), (LONG + " six", 0)], "a")
     test = texts([("one", 0), ("five", 1), (LONG.upper() + " six!", 0)], "b")
-    return Splits(train, None, test, ["no", "yes"], "here")
+    return Splits(train, None, test, SingleLabel(["no", "yes"]), "here")
 
 
 def test_every_kind_is_found_and_both_sides_are_named(splits):
@@ -47,14 +48,14 @@ def test_counts_by_split_are_facts(splits):
 
 
 def test_rows_that_are_all_the_same_are_an_error():
-    section = check_duplicates(Splits(texts([("x", 0), ("x", 1)]), None, None, ["a", "b"], "here"))
+    section = check_duplicates(Splits(texts([("x", 0), ("x", 1)]), None, None, SingleLabel(["a", "b"]), "here"))
     assert by_code(section)["input-constant"].severity == "error"
 
 
 def test_few_repeated_rows_are_no_warning():
     rows = [(f"number {i}", i % 2) for i in range(200)]
     rows[7] = rows[9]
-    found = by_code(check_duplicates(Splits(texts(rows), None, None, ["a", "b"], "here")))
+    found = by_code(check_duplicates(Splits(texts(rows), None, None, SingleLabel(["a", "b"]), "here")))
     assert found["duplicate-exact"].severity == "info"
 
 
@@ -65,15 +66,15 @@ def test_pairs_are_the_same_only_where_both_texts_are():
         "text_pair": ["x", "y", "x"],
         "label": [0, 1, 1],
     }
-    found = by_code(check_duplicates(Splits(Dataset.from_dict(rows), None, None, ["n", "p"], "here")))
+    found = by_code(check_duplicates(Splits(Dataset.from_dict(rows), None, None, SingleLabel(["n", "p"]), "here")))
     assert found["labels-conflict"].rows == ["train 0 (n) = train 2 (p)"]
 
 
 def test_sets_of_classes_conflict_and_numbers_do_not():
     rows = {"id": ["0", "1", "2"], "text": ["a", "a", "b"], "label": [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]}
-    several = Splits(Dataset.from_dict(rows), None, None, ["x", "y"], "here", problem="multi_label_classification")
+    several = Splits(Dataset.from_dict(rows), None, None, MultiLabel(["x", "y"]), "here")
     assert by_code(check_duplicates(several))["labels-conflict"].rows == ["train 0 (x) = train 1 (x, y)"]
-    numbers = Splits(Dataset.from_dict(rows), None, None, ["x", "y"], "here", problem="regression")
+    numbers = Splits(Dataset.from_dict(rows), None, None, Regression(["x", "y"]), "here")
     assert set(by_code(check_duplicates(numbers))) == {"duplicate-exact"}
 
 
@@ -81,7 +82,7 @@ def test_of_many_rows_those_held_out_are_compared_first(monkeypatch):
     monkeypatch.setattr(duplicates, "MOST_NEAR", 40)
     train = texts([(f"training row number {i} of them", i % 2) for i in range(100)], "a")
     test = texts([(f"held out row number {i} of these", i % 2) for i in range(15)], "b")
-    section = check_duplicates(Splits(train, None, test, ["n", "p"], "here"))
+    section = check_duplicates(Splits(train, None, test, SingleLabel(["n", "p"]), "here"))
     assert section.sentences == ["Near duplicates are looked for among 40 of 115 different rows."]
 
 

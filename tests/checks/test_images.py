@@ -17,6 +17,7 @@ from hf_finetune.checks.images import check_images, look_at
 from hf_finetune.data.readers.cell import IMAGE
 from hf_finetune.data.readers.folder import open_classes
 from hf_finetune.data.splits.splits import Splits
+from hf_finetune.tasks.outputs import SingleLabel
 
 
 def noise(width=40, height=30, seed=0, mode="RGB") -> Image.Image:
@@ -71,7 +72,7 @@ def zoo(tmp_path):
         noise(seed=10 + index).save(tmp_path / "train" / "good" / f"{index}.png")
 
     def read() -> Splits:
-        return Splits(open_classes(tmp_path / "train", IMAGE).keep(), None, None, ["good", "odd"], "here")
+        return Splits(open_classes(tmp_path / "train", IMAGE).keep(), None, None, SingleLabel(["good", "odd"]), "here")
 
     return tmp_path, read
 
@@ -117,7 +118,7 @@ def test_a_image_saved_anew_is_a_near_duplicate_and_a_copy_an_exact_one(tmp_path
     noise(120, 90, 7).resize((100, 75)).save(tmp_path / "test" / "a" / "0.jpg", quality=80)
     shutil.copy(tmp_path / "train" / "b" / "1.png", tmp_path / "test" / "a" / "1.png")
     folders = [open_classes(tmp_path / split, IMAGE).keep() for split in ("train", "test")]
-    splits = Splits(folders[0], None, folders[1], ["a", "b"], "here")
+    splits = Splits(folders[0], None, folders[1], SingleLabel(["a", "b"]), "here")
     found = {f.code: f.rows for f in check_duplicates(splits, look_at(splits)).findings}
     assert found == {
         "leak-exact": ["train b/1.png (b) = test a/1.png (a)"],
@@ -133,7 +134,7 @@ def test_images_within_the_rows_are_looked_at_as_well():
     content = saved(noise(seed=3), "PNG")
     rows = {"id": ["0", "1", "2"], "image": [cell(content), cell(b"x"), cell(content)], "label": [0, 1, 1]}
     features = Features({"id": Value("string"), "image": ImageFeature(decode=False), "label": Value("int64")})
-    splits = Splits(Dataset.from_dict(rows, features=features), None, None, ["a", "b"], "here")
+    splits = Splits(Dataset.from_dict(rows, features=features), None, None, SingleLabel(["a", "b"]), "here")
     looks = look_at(splits)
     assert looks["train"].readable.tolist() == [True, False, True]
     found = {f.code: f.rows for f in check_duplicates(splits, looks).findings}

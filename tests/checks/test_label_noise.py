@@ -13,6 +13,7 @@ from hf_finetune.checks.label_noise import backbone_features, check_label_noise,
 from hf_finetune.config import parse
 from hf_finetune.data.splits.splits import Splits
 from hf_finetune.tasks import image_classification, text_classification
+from hf_finetune.tasks.outputs import Regression, SingleLabel
 
 
 def clusters(rows: int, classes: int = 3, seed: int = 0):
@@ -53,12 +54,12 @@ def test_many_suspicious_rows_are_a_warning_if_the_classifier_is_good(planted, a
 
 def text_splits(words: list[str], labels: list[int]) -> Splits:
     rows = {"id": [f"r{i}" for i in range(len(words))], "text": words, "label": labels}
-    return Splits(Dataset.from_dict(rows), None, None, ["up", "down"], "here")
+    return Splits(Dataset.from_dict(rows), None, None, SingleLabel(["up", "down"]), "here")
 
 
 def run(splits, checkpoints):
     config = parse(["--model_name_or_path", checkpoints("bert"), "--dataset_name", "x"])
-    checkpoint = text_classification.TASK.load_model(config, splits.labels)
+    checkpoint = text_classification.TASK.load_model(config, splits.output)
     before = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
     encode = lambda split: text_classification.TASK.input.encode(split, checkpoint.processor)  # noqa: E731
     section = check_label_noise(
@@ -96,7 +97,7 @@ def test_few_rows_are_not_judged(rows, checkpoints):
 
 def test_numbers_are_not_judged():
     rows = Dataset.from_dict({"id": ["0"], "text": ["x"], "label": [[1.0]]})
-    splits = Splits(rows, None, None, ["y"], "here", problem="regression")
+    splits = Splits(rows, None, None, Regression(["y"]), "here")
     section = check_label_noise(splits, None, None, None, 8)
     assert section.sentences == ["Not looked for: rows have no single class."]
 
@@ -105,7 +106,7 @@ def test_of_many_rows_some_of_each_class_are_drawn(monkeypatch):
     monkeypatch.setattr(label_noise, "MOST_ROWS", 100)
     labels = np.array([0] * 900 + [1] * 90 + [2] * 7 + [3] * 4)
     splits = text_splits(["x"] * len(labels), labels.tolist())
-    splits.labels = ["a", "b", "c", "d"]
+    splits.output = SingleLabel(["a", "b", "c", "d"])
     section = label_noise.Section("", "")
     drawn = label_noise._usable(section, splits, labels)
     assert np.bincount(labels[drawn], minlength=4).tolist() == [90, 9, 5, 0]
@@ -119,7 +120,7 @@ def test_features_of_images_are_a_vector_a_row(name, width, checkpoints, image_f
 
     rows = open_classes(Path(image_folder, "validation"), IMAGE).keep()
     config = parse(["--model_name_or_path", checkpoints(name), "--dataset_name", "x"])
-    checkpoint = image_classification.TASK.load_model(config, ["a", "b", "c"])
+    checkpoint = image_classification.TASK.load_model(config, SingleLabel(["a", "b", "c"]))
     inputs = image_classification.TASK.input.encode(rows, checkpoint.processor)
     collate = image_classification.TASK.input.collator(checkpoint.processor)
     one, other = (backbone_features(checkpoint, inputs, collate, size) for size in (5, 12))

@@ -8,6 +8,7 @@ from transformers import AutoTokenizer
 
 from hf_finetune.checks.texts import check_lengths, check_texts, count_tokens
 from hf_finetune.data.splits.splits import Splits
+from hf_finetune.tasks.outputs import SingleLabel
 
 
 def splits_of(*texts: str, test: tuple[str, ...] | None = None) -> Splits:
@@ -15,7 +16,9 @@ def splits_of(*texts: str, test: tuple[str, ...] | None = None) -> Splits:
         ids = [f"r{i}" for i in range(len(some))]
         return Dataset.from_dict({"id": ids, "text": list(some), "label": [i % 2 for i in range(len(some))]})
 
-    return Splits(rows(texts), None, rows(test) if test else None, ["a", "b"], "here", inputs={"review": "text"})
+    return Splits(
+        rows(texts), None, rows(test) if test else None, SingleLabel(["a", "b"]), "here", inputs={"review": "text"}
+    )
 
 
 def test_empty_wordless_and_damaged_texts_are_found_by_row():

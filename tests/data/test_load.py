@@ -14,8 +14,9 @@ from PIL import Image as Pillow
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.load import load_labelled, load_splits
 from hf_finetune.data.readers.sources import read_file
-from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.errors import UserError
+from hf_finetune.tasks import get_task
+from hf_finetune.tasks.outputs import SingleLabel
 
 ROWS = [('one, "two"', "01"), ("three\nfour", "NA"), ("five", "None"), ("six", "01"), ("seven", " 1"), ("é ½", "NA")]
 TEXTS, LABELS = [text for text, _ in ROWS], [label for _, label in ROWS]
@@ -49,7 +50,7 @@ def write(path, frame: pd.DataFrame = FRAME) -> str:
 
 
 def load(kind="text", dataset=None, **options):
-    return load_splits(DataConfig(**{"validation_split": 0.0} | options), kind, dataset)
+    return load_splits(DataConfig(**{"validation_split": 0.0} | options), get_task(f"{kind}-classification"), dataset)
 
 
 def named(splits, split="train") -> list[str]:
@@ -419,12 +420,14 @@ def test_columns_that_rows_are_judged_by_come_along(tmp_path):
     file = tmp_path / "rows.csv"
     lines = [f"text {i},{'ab'[i % 2]},{('web', 'book', '')[i % 3]}" for i in range(30)]
     file.write_text("text,label,source\n" + "\n".join(lines) + "\n")
-    splits = load_splits(DataConfig(train_file=str(file), slice_column=["source"], test_split=0.2), "text")
+    splits = load_splits(
+        DataConfig(train_file=str(file), slice_column=["source"], test_split=0.2), get_task("text-classification")
+    )
     for _, split in splits.items():
         numbers = [int(text.split()[1]) for text in split["text"][:]]
         assert split["slice: source"][:] == [("web", "book", "(none)")[i % 3] for i in numbers]
     with pytest.raises(UserError) as caught:
-        load_splits(DataConfig(train_file=str(file), slice_column=["sauce"]), "text")
+        load_splits(DataConfig(train_file=str(file), slice_column=["sauce"]), get_task("text-classification"))
     assert "there is no column 'sauce'" in caught.value.what
 
 
@@ -432,14 +435,16 @@ def test_rows_with_labels_that_a_model_knows(tmp_path):
     file = tmp_path / "rows.csv"
     file.write_text("text,label,who\none,b,x\ntwo,b,y\n")
     config = DataConfig(train_file=str(file), group_column="who")
-    rows = load_labelled(config, "text", ["a", "b"], "single_label_classification")
+    rows = load_labelled(config, get_task("text-classification"), SingleLabel(["a", "b"]))
     assert rows["label"][:] == [1, 1]
     assert rows["group"][:] == ["x", "y"]
-    without = load_labelled(DataConfig(train_file=str(file), group_column="gone"), "text", ["a", "b"], SINGLE)
+    without = load_labelled(
+        DataConfig(train_file=str(file), group_column="gone"), get_task("text-classification"), SingleLabel(["a", "b"])
+    )
     assert "group" not in without.column_names
     with pytest.raises(UserError) as caught:
-        load_labelled(config, "text", ["a", "c"], SINGLE)
+        load_labelled(config, get_task("text-classification"), SingleLabel(["a", "c"]))
     assert "'b'" in caught.value.what
     file.write_text("text,label\n")
     with pytest.raises(UserError):
-        load_labelled(config, "text", ["a", "b"], SINGLE)
+        load_labelled(config, get_task("text-classification"), SingleLabel(["a", "b"]))

@@ -28,13 +28,13 @@ def configured(model, *flags):
 def of_files(files, *splits):
     flags = [word for split in splits for word in (f"--{split}_file", files[split])]
     config = configured("none", *flags)
-    return config, load_splits(config.data, "text")
+    return config, load_splits(config.data, get_task("text-classification"))
 
 
 def in_memory(**splits):
     config = configured("none", "--train_file", "a.csv")
     rows = DatasetDict({name: Dataset.from_dict(columns) for name, columns in splits.items()})
-    return config, load_splits(config.data, "text", rows)
+    return config, load_splits(config.data, get_task("text-classification"), rows)
 
 
 def test_texts_are_tf_idf_and_logistic_regression(text_files):
@@ -72,7 +72,7 @@ def test_a_class_without_training_rows_is_never_answered():
         train={"text": ["a b", "b c", "c d", "d e"] * 3, "label": ["x", "y", "x", "y"] * 3},
         test={"text": ["a", "c"], "label": ["x", "y"]},
     )
-    splits.labels = ["x", "y", "never"]
+    splits.output = SingleLabel(["x", "y", "never"])
     splits.validation = None
     found = make_baseline(config, TEXT, splits, "test")
     assert found.raw.shape == (2, 3)
@@ -109,14 +109,14 @@ def test_images_are_a_linear_probe_of_the_untouched_backbone(model, checkpoints,
     config = configured(
         checkpoints(model), "--dataset_name", image_folder, "--activation_cache", "off", "--bf16", "false"
     )
-    splits = load_splits(config.data, "image")
+    splits = load_splits(config.data, get_task("image-classification"))
     found = make_baseline(config, IMAGE, splits, "test")
     assert found.name == "logistic regression on the untouched backbone"
     assert found.raw.shape == (13, 3)
     assert metrics_of(found.output, found.raw, np.asarray(splits.test["label"][:]))["accuracy"] > 0.8
     # The features are what the checkpoint's own pooling gives.
-    checkpoint = IMAGE.load_model(config, splits.labels)
-    rows = IMAGE.encode(splits.test, checkpoint.processor)
+    checkpoint = IMAGE.load_model(config, splits.output)
+    rows = IMAGE.input.encode(splits.test, checkpoint.processor)
     pixels = torch.stack([torch.as_tensor(rows[i]["pixel_values"]) for i in range(13)])
     network = checkpoint.model
     with torch.no_grad():

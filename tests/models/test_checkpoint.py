@@ -39,7 +39,8 @@ IDS = torch.tensor([[2, 5, 6, 7, 3], [2, 8, 9, 10, 3]])
 
 
 def load(path, auto_class, labels=LABELS, processor=None, **options):
-    return load_checkpoint(ModelConfig(model_name_or_path=str(path), **options), auto_class, labels, processor)
+    output = {"problem_type": "single_label_classification"}
+    return load_checkpoint(ModelConfig(model_name_or_path=str(path), **options), auto_class, labels, processor, output)
 
 
 def refused(path, auto_class, **options) -> UserError:

@@ -283,7 +283,7 @@ LABELS = {
         lambda c: c.text(
             "--label_columns", "a", "b", train=c.lines("f.jsonl", [{"text": "x", "a": {"x": 1}, "b": 0}] * 9)
         ),
-        "row 1 holds {'x': 1}, which is no finite number",
+        "row 1 holds {'x': 1}, which is not a finite number",
         "mend",
     ),
     "a missing list": (
@@ -297,7 +297,7 @@ LABELS = {
     "lists of objects": (lambda c: labels(c, [[{"x": "a"}], [{"x": "b"}]] * 3), "", ""),
     "a list that is not closed": (
         lambda c: c.text(*MULTI, train=c.file("l.csv", [("x", "['a']"), ("y", "['b' 'c', ]]")] * 3)),
-        "is no list of labels",
+        "is not a list of labels",
         "--label_delimiter",
     ),
     "a list with a class only in test": (
@@ -342,12 +342,12 @@ LABELS = {
     ),
     "one class asked for as numbers": (
         lambda c: c.text(*NUMBERS),
-        "row 1 holds 'positive', which is no finite number",
+        "row 1 holds 'positive', which is not a finite number",
         "--label_column",
     ),
     "numbers with a word": (
         lambda c: labels(c, ["1.5", "2.5", "three"] * 3, *NUMBERS),
-        "row 3 holds 'three', which is no finite number",
+        "row 3 holds 'three', which is not a finite number",
         "mend",
     ),
     "numbers with infinity": (lambda c: labels(c, ["1.5", "inf", "2"] * 3, *NUMBERS), "row 2 holds 'inf'", "mend"),

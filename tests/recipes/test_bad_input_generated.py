@@ -17,6 +17,8 @@ from hf_finetune.config import build_parser, parse
 from hf_finetune.config.options import DataConfig, ModelConfig
 from hf_finetune.data import audit, load_splits
 from hf_finetune.errors import UserError
+from hf_finetune.tasks import get_task
+from hf_finetune.tasks.outputs import SingleLabel
 
 FOLDER = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 quick = settings(derandomize=True, deadline=None, database=None, max_examples=200, suppress_health_check=FOLDER)
@@ -59,7 +61,7 @@ def written(folder: Path, ending: str, content: bytes) -> str:
 
 
 def read(file: str, **options) -> None:
-    splits = load_splits(DataConfig(train_file=file, **options), "text")
+    splits = load_splits(DataConfig(train_file=file, **options), get_task("text-classification"))
     assert len(splits.train) >= 1
     audit(splits)
 
@@ -218,7 +220,7 @@ def load(name: str, folder: str):
 
     task = get_task("image-classification" if name in ("vit", "timm-resnet") else "text-classification")
     flags = ["--model_name_or_path", folder, "--dataset_name", "d"]
-    return task.load_model(parse(flags), ["a", "b"])
+    return task.load_model(parse(flags), SingleLabel(["a", "b"]))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hf_finetune.config import Config
 from hf_finetune.config.options import CacheConfig, DataConfig, InputConfig, ModelConfig, RunConfig, StrategyConfig
 from hf_finetune.errors import UserError
 from hf_finetune.tasks import get_task
+from hf_finetune.tasks.outputs import SingleLabel
 
 
 def config(model, **inputs):
@@ -25,7 +26,7 @@ TEXTS = Dataset.from_dict({"id": ["0", "1"], "text": ["good film", "bad " * 300]
 def test_texts_are_cut_where_the_positions_end(name, limit, checkpoints):
     """RoBERTa counts positions from behind the padding id: of 66 positions 64 can be read."""
     task = get_task("text-classification")
-    checkpoint = task.load_model(config(checkpoints(name)), ["a", "b"])
+    checkpoint = task.load_model(config(checkpoints(name)), SingleLabel(["a", "b"]))
     rows = task.input.encode(TEXTS, checkpoint.processor)
     assert rows["length"] == [4, limit]
     batch = task.input.collator(checkpoint.processor)([rows[0], rows[1]])
@@ -39,14 +40,14 @@ def test_max_length_is_saved_with_the_tokenizer(checkpoints, tmp_path):
     from transformers import AutoTokenizer
 
     task = get_task("text-classification")
-    checkpoint = task.load_model(config(checkpoints("bert"), max_length=12), ["a", "b"])
+    checkpoint = task.load_model(config(checkpoints("bert"), max_length=12), SingleLabel(["a", "b"]))
     checkpoint.processor.save_pretrained(tmp_path)
     assert len(AutoTokenizer.from_pretrained(tmp_path)("bad " * 40, truncation=True)["input_ids"]) == 12
 
 
 def test_batches_are_padded_to_a_multiple_of_8(checkpoints):
     task = get_task("text-classification")
-    checkpoint = task.load_model(config(checkpoints("bert")), ["a", "b"])
+    checkpoint = task.load_model(config(checkpoints("bert")), SingleLabel(["a", "b"]))
     short = TEXTS.select([0])
     batch = task.input.collator(checkpoint.processor)(list(task.input.encode(short, checkpoint.processor)))
     assert batch["input_ids"].shape == (1, 8)
@@ -56,7 +57,7 @@ def test_batches_are_padded_to_a_multiple_of_8(checkpoints):
 @pytest.mark.parametrize("name", ["resnet", "swin", "timm-resnet", "timm-efficientnet"])
 def test_image_size_reaches_processor_and_model(name, checkpoints):
     task = get_task("image-classification")
-    checkpoint = task.load_model(config(checkpoints(name), image_size=40), ["a", "b"])
+    checkpoint = task.load_model(config(checkpoints(name), image_size=40), SingleLabel(["a", "b"]))
     from PIL import Image
 
     pixels = checkpoint.processor(images=Image.new("RGB", (99, 77)), return_tensors="pt")["pixel_values"]
@@ -68,7 +69,7 @@ def test_image_size_reaches_processor_and_model(name, checkpoints):
 def test_an_impossible_image_size_is_refused(name, checkpoints):
     task = get_task("image-classification")
     with pytest.raises(UserError, match="cannot read images of 36 pixels"):
-        task.load_model(config(checkpoints(name), image_size=36), ["a", "b"])
+        task.load_model(config(checkpoints(name), image_size=36), SingleLabel(["a", "b"]))
 
 
 def test_a_shortest_edge_and_its_crop_shrink_together(checkpoints, tmp_path):
@@ -81,7 +82,9 @@ def test_a_shortest_edge_and_its_crop_shrink_together(checkpoints, tmp_path):
     (folder / "preprocessor_config.json").unlink()
     processor = MobileNetV1ImageProcessor(size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224})
     processor.save_pretrained(folder)
-    checkpoint = get_task("image-classification").load_model(config(str(folder), image_size=112), ["a", "b"])
+    checkpoint = get_task("image-classification").load_model(
+        config(str(folder), image_size=112), SingleLabel(["a", "b"])
+    )
     assert checkpoint.processor.size["shortest_edge"] == 128
     assert checkpoint.processor.crop_size["height"] == 112
 
@@ -94,7 +97,7 @@ def test_validation_images_are_the_processors_own(checkpoints, image_folder):
     from hf_finetune.data.readers.folder import open_classes
 
     task = get_task("image-classification")
-    checkpoint = task.load_model(config(checkpoints("vit")), ["a", "b", "c"])
+    checkpoint = task.load_model(config(checkpoints("vit")), SingleLabel(["a", "b", "c"]))
     split = open_classes(Path(image_folder, "test"), IMAGE).keep()
     item = task.input.encode(split, checkpoint.processor)[3]
     expected = checkpoint.processor(images=open_image(split[3]["image"]), return_tensors="pt")["pixel_values"][0]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hf_finetune.console import say, show_table
 from hf_finetune.data.inputs import IMAGE, RowInput, input_of
 from hf_finetune.data.rows.duplicates import contradicting, crossing, find_duplicates, name_groups
-from hf_finetune.data.rows.problem import REGRESSION
 from hf_finetune.data.splits.splits import Splits
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
@@ -36,19 +33,10 @@ def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
             setattr(splits, name, kept)
     if not isinstance(splits.train, Stream):
         _compare_inputs(splits)
-    if splits.problem == REGRESSION:
-        _show_numbers(splits)
-        return splits
-    missing = np.flatnonzero(splits.class_counts("train") == 0)
-    if len(splits.labels) - len(missing) < 2:
-        raise UserError("fewer than two classes have rows", where="train split", fix="mend the rows that were skipped.")
-    if len(missing):
-        names = ", ".join(splits.labels[i] for i in missing[:5])
-        note = f"{len(missing)} of {len(splits.labels)} classes have no training row: {names}."
+    for note in splits.output.notes(splits):
         say(f"Warning: {note}")
         splits.notes.append(note)
-    lines = [(name, len(split), *_extremes(splits, name)) for name, split in splits.items()]
-    show_table("Data", ("split", "rows", "classes", "smallest class", "largest class"), lines)
+    show_table("Data", *splits.output.summary(splits))
     return splits
 
 
@@ -74,7 +62,7 @@ def duplicate_notes(splits: Splits, duplicates: pd.DataFrame) -> list[str]:
     if len(shared):
         both = " and ".join(held_out)
         notes.append(f"{shared['group'].nunique()} inputs are in {both}: {name_groups(splits, shared, 1)[0]}.")
-    clash = contradicting(duplicates, splits.problem)
+    clash = contradicting(splits, duplicates)
     if len(clash):
         count, shown = clash["group"].nunique(), name_groups(splits, clash, 1)[0]
         notes.append(f"{count} inputs occur with different labels ({len(clash)} rows): {shown}.")
@@ -93,24 +81,6 @@ def _compare_inputs(splits: Splits) -> None:
     for sentence in duplicate_notes(splits, duplicates):
         say(f"Warning: {sentence}")
         splits.notes.append(sentence)
-
-
-def _show_numbers(splits: Splits) -> None:
-    rows = []
-    for name, split in splits.items():
-        values = np.asarray(split["label"][:])
-        for index, target in enumerate(splits.labels):
-            column = values[:, index]
-            figures = (column.min(), np.median(column), column.mean(), column.max())
-            rows.append((name, len(split), target, *(f"{figure:.4g}" for figure in figures)))
-    show_table("Data", ("split", "rows", "target", "lowest", "median", "mean", "highest"), rows)
-
-
-def _extremes(splits: Splits, name: str) -> tuple[int, str, str]:
-    counts = splits.class_counts(name)
-    present = np.flatnonzero(counts)
-    low, high = present[counts[present].argmin()], present[counts[present].argmax()]
-    return len(present), f"{splits.labels[low]} ({counts[low]})", f"{splits.labels[high]} ({counts[high]})"
 
 
 def audit_images(

@@ -8,7 +8,6 @@ import numpy as np
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.rows.columns import Columns, is_string
-from hf_finetune.data.rows.problem import MULTI, is_list, number
 from hf_finetune.data.rows.skipped import record_skipped
 from hf_finetune.errors import UserError
 
@@ -22,10 +21,12 @@ if TYPE_CHECKING:
 Fault = tuple[np.ndarray, str]  # which rows, shape (rows,), and what is wrong with them
 
 
-def missing(split: Dataset, name: str, rows: RowInput, columns: Columns, config: DataConfig) -> list[Fault]:
+def missing(
+    split: Dataset, name: str, rows: RowInput, columns: Columns, config: DataConfig, *, blank: bool
+) -> list[Fault]:
     """The rows without text or label, which are refused unless ``--on_bad_row`` is ``skip``.
 
-    An empty text is a text. An empty cell is no class, but where a row may have several classes it is none of them.
+    An empty text is a text. ``blank`` says whether an empty cell is a missing label.
 
     Raises:
         UserError: there are such rows, and they are not to be skipped.
@@ -38,26 +39,11 @@ def missing(split: Dataset, name: str, rows: RowInput, columns: Columns, config:
             faults.append((empty, standard.removesuffix("_pair"), "' and '".join(texts)))
     for column in columns.labels:
         if column in split.column_names:
-            several = bool(config.label_delimiter) or config.problem_type == MULTI or is_list(split.features[column])
-            faults.append((_is_missing(split, column, blank=not several), "label", column))
+            faults.append((_is_missing(split, column, blank=blank), "label", column))
     if config.on_bad_row == "error":
         for bad, what, column in faults:
             _refuse(bad, what, name, column)
     return [(bad, f"no {what} in column {column!r}") for bad, what, column in faults if bad.any()]
-
-
-def non_numbers(split: Dataset, columns: list[str], config: DataConfig) -> list[Fault]:
-    """For regression: the rows with a target that is no finite number.
-
-    None where they are not to be skipped: they are refused where the targets are read.
-    """
-    if config.on_bad_row == "error":
-        return []
-    return [
-        (np.array([number(value) is None for value in split[column][:]], dtype=bool), f"no number in column {column!r}")
-        for column in columns
-        if column in split.column_names
-    ]
 
 
 def without(split: Dataset, name: str, faults: list[Fault], notes: list[str], skipped: list[dict[str, Any]]) -> Dataset:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hf_finetune.data.inputs import RowInput
+from hf_finetune.data.outputs import RowOutput
 from hf_finetune.data.rows.columns import Columns
-from hf_finetune.data.rows.problem import Problem
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def clean_split(split: Dataset, name: str, rows: RowInput, columns: Columns, problem: Problem) -> Dataset:
+def clean_split(split: Dataset, name: str, rows: RowInput, columns: Columns, output: RowOutput) -> Dataset:
     """Return the columns of the input, ``id`` and ``label`` of one split.
 
     Raises:
@@ -21,7 +21,7 @@ def clean_split(split: Dataset, name: str, rows: RowInput, columns: Columns, pro
     """
     refuse_missing_columns(split.column_names, columns, f"{name} split")
     ids = [str(i) for i in split["id"][:]] if "id" in split.column_names else [str(i) for i in range(len(split))]
-    encoded = problem.encode(split, name)
+    encoded = output.encode(split, name)
     return rows.clean(split, columns.inputs, f"{name} split").add_column("id", ids).add_column("label", encoded)
 
 
@@ -36,11 +36,7 @@ def refuse_missing_columns(found: list[str], columns: Columns, where: str) -> No
             )
 
 
-def describe_labels(columns: Columns, problem: Problem) -> str:
-    """``label column 'label' with 2 classes``; the kind of label is said where it is not one class a row."""
+def describe_labels(columns: Columns, output: RowOutput) -> str:
+    """Return ``label column 'label' with 2 classes``."""
     names = ", ".join(map(repr, columns.labels[:5])) + (", …" if len(columns.labels) > 5 else "")
-    what = f"label column{'s' if len(columns.labels) > 1 else ''} {names}"
-    if problem.kind == "regression":
-        return f"{what}: regression"
-    several = ", several a row" if problem.kind == "multi_label_classification" else ""
-    return f"{what} with {len(problem.names)} classes{several}"
+    return f"label column{'s' if len(columns.labels) > 1 else ''} {names} with {output.describe()}"

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_finetune.data.inputs import input_of
-from hf_finetune.data.rows.problem import REGRESSION, SINGLE
-from hf_finetune.data.splits.splits import Splits, label_array
+from hf_finetune.data.splits.splits import Splits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +37,14 @@ def same_key(splits: Splits, keys: dict[str, np.ndarray]) -> pd.DataFrame:
     import pandas as pd
 
     parts = [
-        pd.DataFrame({"key": keys[name], "split": name, "row": np.arange(len(split)), "label": label_codes(split)})
+        pd.DataFrame(
+            {
+                "key": keys[name],
+                "split": name,
+                "row": np.arange(len(split)),
+                "label": label_codes(splits.output.truth_of(split)),
+            }
+        )
         for name, split in splits.items()
     ]
     rows = pd.concat(parts, ignore_index=True)
@@ -52,9 +58,9 @@ def crossing(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows.groupby("group")["split"].transform("nunique") > 1]
 
 
-def contradicting(rows: pd.DataFrame, problem: str) -> pd.DataFrame:
-    """Those of the rows whose group has more than one label; numbers are no labels, and differ for many reasons."""
-    if problem == REGRESSION:
+def contradicting(splits: Splits, rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of the rows whose group has more than one label; numbers may differ for many reasons."""
+    if not splits.output.HAS_CLASSES:
         return rows.iloc[:0]
     return rows[rows.groupby("group")["label"].transform("nunique") > 1]
 
@@ -69,30 +75,27 @@ def name_groups(splits: Splits, rows: pd.DataFrame, most: int) -> list[str]:
     words = []
     for name, row in zip(chosen["split"], chosen["row"], strict=True):
         cell = getattr(splits, name)[int(row)]
-        words.append(f"{name} {cell['id']} ({spell_label(splits, cell['label'])})")
+        words.append(f"{name} {cell['id']} ({splits.output.spell(cell['label'])})")
     return [
         " = ".join(group) + (f" (of {sizes[number]} rows)" if len(group) < sizes[number] else "")
         for number, group in _by_group(chosen["group"].to_numpy(), words)
     ]
 
 
-def spell_label(splits: Splits, value: Any) -> str:
-    """A label of a row as people read it."""
-    if splits.problem == SINGLE:
-        return splits.labels[int(value)]
-    if splits.problem == REGRESSION:
-        return ", ".join(f"{number:g}" for number in value)
-    return ", ".join(name for name, has in zip(splits.labels, value, strict=True) if has) or "no class"
+def label_codes(truth: np.ndarray) -> np.ndarray:
+    """Return a number for each row that rows with the same label share in every split, int64 of shape (rows,).
 
-
-def label_codes(split: Dataset) -> np.ndarray:
-    """A number for each row that rows with the same label share in every split, shape (rows,)."""
-    values = label_array(split)
-    if values.ndim == 1:
-        return values.astype(np.int64)
+    Args:
+        truth: labels, shape (rows,) or (rows, labels); or an array for each row.
+    """
+    if truth.dtype == object:
+        digests = (hashlib.blake2b(np.asarray(row).tobytes(), digest_size=8).digest() for row in truth)
+        return np.frombuffer(b"".join(digests), dtype=np.int64)
+    if truth.ndim == 1:
+        return truth.astype(np.int64)
     # A sum with fixed odd weights: the same in every split, and of 64 bits.
-    bits = np.ascontiguousarray(values, dtype=np.float64).view(np.int64)
-    weights = np.random.default_rng(0).integers(1, 2**62, size=values.shape[1], dtype=np.int64) | 1
+    bits = np.ascontiguousarray(truth, dtype=np.float64).view(np.int64)
+    weights = np.random.default_rng(0).integers(1, 2**62, size=truth.shape[1], dtype=np.int64) | 1
     with np.errstate(over="ignore"):
         return ((bits ^ (bits >> 29)) * weights).sum(axis=1)
 

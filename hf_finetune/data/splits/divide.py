@@ -10,12 +10,12 @@ import numpy as np
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say, say_and_note
+from hf_finetune.data.outputs import RowOutput
 from hf_finetune.data.rows.columns import Columns
-from hf_finetune.data.rows.problem import REGRESSION
 from hf_finetune.data.rows.row_metadata import read_groups, read_times
 from hf_finetune.data.splits.folds import fold_of, groups_out, latest, stratified_out
 from hf_finetune.data.splits.split_file import UNUSED, read_split_file, split_table
-from hf_finetune.data.splits.splits import SPLIT_SEED, strata
+from hf_finetune.data.splits.splits import SPLIT_SEED
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,18 +30,18 @@ class Rows:
     """What the training rows are divided by.
 
     Args:
-        labels: shape (rows,) or (rows, labels).
+        labels: encoded; the first axis is rows.
         groups: number of each row's group; None where no column was named.
         times: of each row; None where no column was named.
         columns: the user's names of these columns.
-        numbers: whether the labels are numbers, of which no class must stay.
+        output: the kind of label.
     """
 
     labels: np.ndarray
     groups: np.ndarray | None
     times: np.ndarray | None
     columns: Columns
-    numbers: bool
+    output: RowOutput
 
 
 def divide(
@@ -49,7 +49,7 @@ def divide(
     raw: dict[str, Dataset],
     columns: Columns,
     config: DataConfig,
-    problem: str,
+    output: RowOutput,
     notes: list[str],
 ) -> tuple[dict[str, Dataset], pa.Table]:
     """Train, validation and test rows, and which split each row that was read is in.
@@ -61,7 +61,7 @@ def divide(
         raw: the same rows with all of the user's columns.
         columns: the names of those.
         config: how to divide.
-        problem: transformers' ``problem_type``.
+        output: the kind of label.
         notes: gets a sentence for all that was decided; each is said, too.
 
     Raises:
@@ -77,7 +77,7 @@ def divide(
         belongs = read_split_file(Path(config.splits_file), given)
         say_and_note(f"The splits are those of {Path(config.splits_file).name}.", notes)
     else:
-        belongs = _decide(given, _rows(given["train"], raw["train"], columns, problem), config, notes)
+        belongs = _decide(given, _rows(given["train"], raw["train"], columns, output), config, notes)
     splits = _take(given, belongs)
     if columns.group:
         _tell_shared_groups(splits, columns.group, notes)
@@ -101,12 +101,12 @@ def hold_out(rows: Rows, among: np.ndarray, share: float, what: str, notes: list
         UserError: there are too few.
     """
     random = np.random.default_rng(SPLIT_SEED)
-    classes = strata(rows.labels[among])
+    classes = rows.output.strata(rows.labels[among])
     if rows.times is not None:
         out = latest(rows.times[among], share)
     elif rows.groups is not None:
         groups = np.unique(rows.groups[among], return_inverse=True)[1]
-        out = groups_out(classes, groups, share, random, keep_classes=not rows.numbers)
+        out = groups_out(classes, groups, share, random, keep_classes=rows.output.HAS_CLASSES)
     else:
         out = stratified_out(classes, share, random)
     if not out.any():
@@ -120,12 +120,12 @@ def hold_out(rows: Rows, among: np.ndarray, share: float, what: str, notes: list
     return held
 
 
-def _rows(train: Dataset, raw: Dataset, columns: Columns, problem: str) -> Rows:
+def _rows(train: Dataset, raw: Dataset, columns: Columns, output: RowOutput) -> Rows:
     import pandas as pd
 
     groups = pd.factorize(np.asarray(train["group"][:], dtype=object))[0] if columns.group else None
     times = read_times(raw, columns.time) if columns.time else None
-    return Rows(np.asarray(train["label"][:]), groups, times, columns, problem == REGRESSION)
+    return Rows(output.truth_of(train), groups, times, columns, output)
 
 
 def _decide(given: dict[str, Dataset], rows: Rows, config: DataConfig, notes: list[str]) -> dict[str, np.ndarray]:
@@ -138,7 +138,7 @@ def _decide(given: dict[str, Dataset], rows: Rows, config: DataConfig, notes: li
                 "The test split that was given is not used: a fold of the training rows takes its place.", notes
             )
             belongs["test"][:] = UNUSED
-        out = np.flatnonzero(fold_of(rows.labels, rows.groups, config.num_folds) == config.fold - 1)
+        out = np.flatnonzero(fold_of(rows.output.strata(rows.labels), rows.groups, config.num_folds) == config.fold - 1)
         how = _described(rows, np.arange(len(train)), out)
         say_and_note(
             f"Fold {config.fold} of {config.num_folds} is the test split: {len(out)} of {len(train)} rows, {how}.",

@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from hf_finetune.data.splits.splits import SPLIT_SEED, strata
+from hf_finetune.data.splits.splits import SPLIT_SEED
 from hf_finetune.errors import UserError
 
 
-def fold_of(labels: Any, groups: Any, num_folds: int) -> np.ndarray:
+def fold_of(classes: Any, groups: Any, num_folds: int) -> np.ndarray:
     """Fold of every row, 0 to ``num_folds - 1``: of like size, and each with its share of every class.
 
     The same rows give the same folds in every run.
 
     Args:
-        labels: class ids of shape (rows,); or numbers or 0.0 and 1.0 of shape (rows, labels).
+        classes: integers, shape (rows,): the group of each row that every fold should have its share of.
         groups: of each row, values of any kind that can be sorted; rows of one group share a fold. None: every row is on
             its own.
         num_folds: 2 or more.
@@ -27,7 +27,7 @@ def fold_of(labels: Any, groups: Any, num_folds: int) -> np.ndarray:
     Raises:
         UserError: there are fewer rows, or groups, than folds.
     """
-    classes = strata(labels)
+    classes = np.asarray(classes)
     random = np.random.default_rng(SPLIT_SEED)
     units = len(classes) if groups is None else len(np.unique(groups))
     if units < num_folds:

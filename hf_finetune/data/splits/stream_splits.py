@@ -12,12 +12,12 @@ import numpy as np
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say, say_and_note
 from hf_finetune.data.inputs import RowInput
+from hf_finetune.data.outputs import RowOutputs
 from hf_finetune.data.readers.source import Source
 from hf_finetune.data.rows.clean import clean_split, describe_labels, refuse_missing_columns
 from hf_finetune.data.rows.columns import Columns, find_columns
 from hf_finetune.data.rows.labels import unlabelled
-from hf_finetune.data.rows.problem import MULTI, SINGLE, find_problem
-from hf_finetune.data.splits.splits import SPLIT_SEED, Splits, strata
+from hf_finetune.data.splits.splits import SPLIT_SEED, Splits
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
 
@@ -32,7 +32,12 @@ REACH = 20
 
 
 def stream_splits(
-    sources: dict[str, Source], origin: str, config: DataConfig, rows: RowInput, notes: list[str]
+    sources: dict[str, Source],
+    origin: str,
+    config: DataConfig,
+    rows: RowInput,
+    outputs: RowOutputs,
+    notes: list[str],
 ) -> Splits:
     """Find the columns, count the labels in one pass over them, and read validation and test rows.
 
@@ -49,15 +54,15 @@ def stream_splits(
         _check_columns(source, columns, rows, f"{name} split")
     began = time.perf_counter()
     codes, distinct = count_labels(train, columns.labels)
-    _refuse_missing(train, codes, distinct, blanks=config.problem_type != MULTI and not config.label_delimiter)
-    problem = find_problem(_as_rows(distinct, codes, train), columns.labels, config)
-    cells = np.asarray(problem.encode(_dataset(distinct, train), "train"))
+    _refuse_missing(train, codes, distinct, blanks=outputs.blank_is_missing(config))
+    output = outputs.find(_as_rows(distinct, codes, train), columns.labels, config)
+    cells = np.asarray(output.encode(_dataset(distinct, train), "train"))
     say(
-        f"{origin} as a stream: {len(codes):,} rows, {rows.describe(columns.inputs)}, {describe_labels(columns, problem)}, "
+        f"{origin} as a stream: {len(codes):,} rows, {rows.describe(columns.inputs)}, {describe_labels(columns, output)}, "
         f"counted in {time.perf_counter() - began:.1f} s. Training rows are read anew every epoch and mixed "
         f"{rows.block_rows:,} at a time; neither images nor activations of them are kept."
     )
-    if problem.kind == SINGLE:
+    if output.ONE_CLASS:
         warn_of_runs(cells[codes], rows.block_rows, notes)
     limits = {
         "validation": config.max_eval_samples or rows.most_judging,
@@ -69,19 +74,18 @@ def stream_splits(
         say_and_note(f"The {name} split has no labels and is not used.", notes)
     held_out = np.array([], dtype=np.int64)
     if "validation" not in raw and config.validation_split != 0:
-        groups = np.unique(strata(cells), return_inverse=True)[1]
+        groups = np.unique(output.strata(cells), return_inverse=True)[1]
         held_out = choose_held_out(groups[codes], config.validation_split, limits["validation"], notes)
         raw["validation"] = pick(train, held_out)
-    judging = {name: clean_split(split, name, rows, columns, problem) for name, split in raw.items()}
+    judging = {name: clean_split(split, name, rows, columns, output) for name, split in raw.items()}
     stream = Stream(train, rows, columns.inputs, codes, cells, held_out, config.on_bad_image)
     return Splits(
         stream,
         judging.get("validation"),
         judging.get("test"),
-        problem.names,
+        output,
         origin,
         notes,
-        problem.kind,
         columns.inputs,
         label_columns=columns.labels,
     )

@@ -14,7 +14,7 @@ from hf_finetune.config.options import ModelConfig
 from hf_finetune.evaluation.prediction.forward import predict_rows
 from hf_finetune.models import load_artifact, load_settings
 from hf_finetune.tasks import task_of_model
-from hf_finetune.tasks.outputs import Output, output_of
+from hf_finetune.tasks.outputs import Output
 from hf_finetune.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -93,4 +93,4 @@ def load_labeller(name: str, *, trust_remote_code: bool = False) -> Labeller:
     folder = model_folder(name)
     model = load_artifact(folder, task.auto_class, trust_remote_code=trust_remote_code)
     processor = task.input.load_processor(folder, trust_remote_code=trust_remote_code)
-    return Labeller(task, model, processor, output_of(model.config))
+    return Labeller(task, model, processor, task.outputs.of_model(model.config))

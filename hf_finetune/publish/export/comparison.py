@@ -18,7 +18,6 @@ from hf_finetune.evaluation.metrics import metrics_of
 from hf_finetune.evaluation.prediction.forward import predict_rows
 from hf_finetune.publish.export.judged_rows import JudgedRows
 from hf_finetune.publish.export.onnx_model import OnnxClassifier
-from hf_finetune.tasks.outputs import output_of
 from hf_finetune.tasks.task import Task
 
 BATCH = 16
@@ -75,7 +74,7 @@ def compare(model: Any, path: Path, task: Task, processor: Any, judged: JudgedRo
         with torch.inference_mode():
             apart = model(**longest).logits - exported(**longest).logits
         difference = max(difference, float(apart.abs().max()))
-    output = output_of(model.config)
+    output = task.outputs.of_model(model.config)
     labels = np.asarray(judged.rows["label"][:])
     metric, greater = next(iter(output.METRICS.items()))
     before, after = (metrics_of(output, values, labels)[metric] for values in (logits, answers))

@@ -72,7 +72,7 @@ def read_judged(run: Path, config: Config, task: Task, most: int, dataset: Any =
     if (run / SPLITS).exists():
         config.data.splits_file = str(run / SPLITS)
     try:
-        splits = load_splits(config.data, task.input.name, dataset)
+        splits = load_splits(config.data, task, dataset)
     except UserError as error:
         at = f"{error.where}: " if error.where else ""
         raise UserError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from hf_finetune.data.rows.problem import MULTI, REGRESSION
 from hf_finetune.publish.export.comparison import Comparison
 
 _TEXT = """\
@@ -13,30 +12,14 @@ inputs = tokenizer({texts}, truncation=True, padding=True, return_tensors="np")"
 _IMAGE = """\
 processor = AutoImageProcessor.from_pretrained(folder)
 inputs = processor(images=[Image.open("image.jpg").convert("RGB")], return_tensors="np")"""
-_ANSWERS = {
-    None: """\
-logits = logits / getattr(config, "calibration_temperature", 1.0)
-probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
-probabilities /= probabilities.sum(axis=1, keepdims=True)
-for row in probabilities:
-    print(config.id2label[int(row.argmax())], row.max())""",
-    MULTI: """\
-probabilities = 1 / (1 + np.exp(-logits))
-thresholds = np.array(getattr(config, "thresholds", None) or [0.5] * logits.shape[1])
-for row in probabilities:
-    print([(config.id2label[int(i)], row[i]) for i in np.flatnonzero(row >= thresholds)])""",
-    REGRESSION: """\
-for row in logits:
-    print({config.id2label[i]: float(number) for i, number in enumerate(row)})""",
-}
 
 
-def usage(kind: str, problem: str | None, *, pairs: bool = False) -> str:
+def usage(kind: str, answers: str, *, pairs: bool = False) -> str:
     """Python code that runs the files of an exported folder.
 
     Args:
         kind: ``"text"`` or ``"image"``.
-        problem: transformers' ``problem_type``.
+        answers: code from ``logits`` to printed answers.
         pairs: whether a row is two texts.
     """
     auto = "AutoTokenizer" if kind == "text" else "AutoImageProcessor"
@@ -54,7 +37,7 @@ def usage(kind: str, problem: str | None, *, pairs: bool = False) -> str:
             'session = onnxruntime.InferenceSession(f"{folder}/model.onnx")',
             "names = [node.name for node in session.get_inputs()]",
             'logits = session.run(["logits"], {name: inputs[name] for name in names})[0]',
-            _ANSWERS.get(problem, _ANSWERS[None]),
+            answers,
         ]
     )
 

@@ -46,7 +46,7 @@ def check_hub(config: Config, task: Task, splits: Splits, plan: Plan) -> None:
     card = model_card(config, task, splits, plan, nothing_yet)
     to = configured_destination(config)
     private = find_private(config.output_dir, config.to_flat(), to.hub_token or get_token())
-    refuse_leaks({f"the label {label!r}": label for label in splits.labels}, private)
+    refuse_leaks({f"the label {label!r}": label for label in splits.output.names}, private)
     to = prepare_repository(to, card)
     config.training["hub_model_id"] = to.hub_model_id
     say(f"The model will be pushed to {_place(to)}.")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hf_finetune.data.rows.problem import REGRESSION
 from hf_finetune.publish.verify.sample import UNREADABLE
+from hf_finetune.tasks import get_task
 
 # Float32 alone (other batches and padding) made differences of up to 3e-7 of the spread where it was measured, with MiniLM,
 # MobileNet and EfficientNet on CPU. A hundred times that leaves deeper models room, and no mutation that was tried.
@@ -50,14 +50,14 @@ def tolerance_of(measured: np.ndarray, sample: dict[str, Any], answer: dict[str,
 
     Args:
         measured: logits of shape (rows, labels).
-        sample: its ``settings`` say whether the logits are numbers in units of their own; and the ``device`` of the run.
+        sample: its ``task`` and ``settings`` say what the logits are; and the ``device`` of the run.
         answer: the ``device`` of the fresh process.
     """
     if not measured.size:
         return 0.0
-    largest = float(np.abs(measured).max())
-    if sample["settings"].get("config.json", {}).get("problem_type") != REGRESSION:
-        largest = max(1.0, largest)
+    problem = sample["settings"].get("config.json", {}).get("problem_type")
+    output = get_task(sample["task"]).outputs.restore(problem, sample["labels"], {})
+    largest = max(output.SMALLEST_SCALE, float(np.abs(measured).max()))
     factor = 1 if {sample["device"], answer.get("device", "cpu")} == {"cpu"} else GPU_FACTOR
     return float(SPREAD_SHARE * np.ptp(measured) + SIZE_SHARE * largest) * factor
 

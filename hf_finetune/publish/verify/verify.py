@@ -71,7 +71,7 @@ def verify(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint) -
     if is_main_process():
         try:
             rows = splits.test if splits.test is not None else splits.validation
-            keep_sample(config.output_dir, task, rows, splits.labels, checkpoint)
+            keep_sample(config.output_dir, task, rows, splits.output.names, checkpoint)
             verify_before_use(config.output_dir, trust_remote_code=config.model.trust_remote_code)
         except UserError as error:
             failure = (error.what, error.where, error.fix)

@@ -1,4 +1,4 @@
-"""Raw outputs that are logits of shape (rows, labels): from the model, of chunks of longer texts, and as the Trainer gathers them."""
+"""Raw outputs that are logits of shape (rows, labels): from the model, of chunks, gathered by the Trainer, as probabilities."""
 
 from __future__ import annotations
 
@@ -45,3 +45,23 @@ def gather_rows(predictions: Any, labels: Any, rows: np.ndarray | None) -> tuple
     if not np.array_equal(labels, labels[first][own]):
         raise RuntimeError("the chunks of a row came with different labels: they are not in the expected order")
     return pool_chunks(logits, rows), labels[first]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the probabilities of logits, shape (rows, classes)."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return the probabilities of logits, element by element."""
+    return np.exp(-np.logaddexp(0, -logits))
+
+
+def top_classes(names: list[str], probabilities: np.ndarray, count: int) -> dict[str, list[Any]]:
+    """Return ``top_labels`` and ``top_probabilities`` of each row: lists of ``count``, or as many as there are classes."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    return {
+        "top_labels": [[names[i] for i in row] for row in order],
+        "top_probabilities": np.take_along_axis(probabilities, order, axis=1).tolist(),
+    }

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from hf_finetune.data.splits.splits import label_array
 from hf_finetune.tasks.outputs import ranking
 from hf_finetune.tasks.outputs.calibration import calibration
+from hf_finetune.tasks.outputs.class_counts import check_classes, check_classes_per_row, class_notes, class_table
 from hf_finetune.tasks.outputs.linear_models import one_vs_rest
-from hf_finetune.tasks.outputs.logits import gather_rows, pool_chunks, predict_logits
+from hf_finetune.tasks.outputs.logits import gather_rows, pool_chunks, predict_logits, sigmoid, top_classes
 from hf_finetune.tasks.outputs.output import Answer, Bar, Floor, Section
-from hf_finetune.tasks.outputs.single_label import top_classes
+from hf_finetune.tasks.outputs.reading import are_flags, are_lists, encode_flags, encode_several, is_list, several_names
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from hf_finetune.config import Config
+    from hf_finetune.config.options import DataConfig
     from hf_finetune.data import Splits
 
 
@@ -97,10 +102,14 @@ class MultiLabel:
     Args:
         names: the classes.
         thresholds: probability from which on a class is answered, of each class; 0.5 where there are none.
+        columns: where the labels are: one column of lists or texts, or one of 0 and 1 for each class.
+        delimiter: what separates the classes of a text.
     """
 
     names: list[str]
     thresholds: list[float] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list, kw_only=True)
+    delimiter: str | None = field(default=None, kw_only=True)
 
     NAME: ClassVar[str] = "multi_label_classification"
     # The first needs no threshold, so that it can choose the epoch that thresholds are tuned on.
@@ -124,12 +133,92 @@ thresholds = np.array(getattr(config, "thresholds", None) or [0.5] * logits.shap
 for row in probabilities:
     print([(config.id2label[int(i)], row[i]) for i in np.flatnonzero(row >= thresholds)])"""
 
+    # Labels
+
+    @classmethod
+    def recognise(cls, train: Dataset, columns: list[str], options: DataConfig) -> bool:
+        """Return whether there are several columns of 0 and 1, or one of lists, or of texts that a delimiter divides."""
+        if len(columns) > 1:
+            return all(are_flags(train, column) for column in columns)
+        column = columns[0]
+        return bool(options.label_delimiter) or is_list(train.features[column]) or are_lists(train, column)
+
+    @classmethod
+    def read(cls, train: Dataset, columns: list[str], options: DataConfig) -> Self:
+        """Return the output with the classes of the training rows, in natural order; of several columns with their names.
+
+        Raises:
+            UserError: fewer than two classes.
+        """
+        if len(columns) > 1:
+            return cls(columns, columns=columns)
+        names = several_names(train, columns[0], options.label_delimiter)
+        return cls(names, columns=columns, delimiter=options.label_delimiter)
+
     @classmethod
     def restore(cls, names: list[str], tuned: dict[str, Any]) -> Self:
         """Return the output of a saved model."""
         return cls(names, list(tuned.get("thresholds") or []))
 
+    def read_from(self, columns: list[str], options: DataConfig) -> Self:
+        """Return the same output, whose labels are in these columns."""
+        return replace(self, columns=columns, delimiter=options.label_delimiter)
+
+    def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
+        """Return nothing: a value that is not a class is refused."""
+        return []
+
+    def encode(self, split: Dataset, split_name: str) -> list[Any]:
+        """Return 0.0 and 1.0 of each class of every row.
+
+        Raises:
+            UserError: a missing label, a class that the training rows do not have, or neither 0 nor 1.
+        """
+        if len(self.columns) > 1:
+            return encode_flags(split, self.columns, split_name)
+        return encode_several(split, self.columns[0], self.names, self.delimiter, split_name)
+
+    truth_of = staticmethod(label_array)
+
+    def describe(self) -> str:
+        """Return the number of classes, in words."""
+        return f"{len(self.names)} classes, several a row"
+
+    def spell(self, label: Any) -> str:
+        """Return the names of the classes of a row."""
+        return ", ".join(name for name, has in zip(self.names, label, strict=True) if has) or "no class"
+
+    def class_counts(self, truth: np.ndarray) -> np.ndarray:
+        """Return the rows of each class; a row counts in each of its classes."""
+        return truth.sum(axis=0).astype(np.int64)
+
+    def strata(self, truth: np.ndarray) -> np.ndarray:
+        """Return the rarest class of each row, -1 for none."""
+        rarity = np.where(truth > 0, truth.sum(axis=0), np.inf)
+        return np.where(truth.any(axis=1), rarity.argmin(axis=1), -1)
+
+    def summary(self, splits: Splits) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Return rows, classes, the smallest and the largest class of each split."""
+        return class_table(splits)
+
+    def notes(self, splits: Splits) -> list[str]:
+        """Return which classes have no training row.
+
+        Raises:
+            UserError: fewer than two classes have.
+        """
+        return class_notes(splits)
+
+    def check(self, section: Any, splits: Splits) -> None:
+        """Add rows by class, classes that are missing or rare, and how many classes a row has."""
+        check_classes(section, splits)
+        check_classes_per_row(section, splits)
+
     # Training
+
+    def settings(self) -> dict[str, Any]:
+        """Return the ``problem_type``."""
+        return {"problem_type": self.NAME}
 
     def for_training(self, truth: np.ndarray) -> Self:
         """Return the output itself."""
@@ -290,11 +379,6 @@ for row in probabilities:
         order = [self.names.index(name) for name in names]
         thresholds = [self.thresholds[i] for i in order] if self.thresholds else []
         return replace(self, names=list(names), thresholds=thresholds), raw[:, order], truth[:, order]
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Return the probabilities of logits, element by element."""
-    return np.exp(-np.logaddexp(0, -logits))
 
 
 def tune_thresholds(probabilities: np.ndarray, labels: np.ndarray, *, each: bool = False) -> list[float]:

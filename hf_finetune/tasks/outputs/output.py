@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 import numpy as np
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from hf_finetune.config import Config
+    from hf_finetune.config.options import DataConfig
     from hf_finetune.data import Splits
 
 Section = dict[str, Any]  # a part of evaluation.json
@@ -75,7 +78,7 @@ class Output(Protocol):
     are object arrays of shape (rows,) that hold one array each.
     """
 
-    NAME: ClassVar[str]  # what evaluation.json and, where transformers knows it, ``problem_type`` of config.json say
+    NAME: ClassVar[str]  # what evaluation.json calls it, and ``--problem_type``
     METRICS: ClassVar[dict[str, bool]]  # name → greater is better; the first chooses the best epoch
     SHARES: ClassVar[frozenset[str]]  # metrics from 0 to 1
     CLASS_MEANS: ClassVar[frozenset[str]]  # those of them that are means over classes
@@ -96,10 +99,66 @@ class Output(Protocol):
     # Labels
 
     @classmethod
+    def recognise(cls, train: Dataset, columns: list[str], options: DataConfig) -> bool:
+        """Return whether the labels of some training rows are of this kind."""
+
+    @classmethod
+    def read(cls, train: Dataset, columns: list[str], options: DataConfig) -> Self:
+        """Return the output of some training rows.
+
+        Raises:
+            UserError: the labels are not of this kind.
+        """
+
+    @classmethod
     def restore(cls, names: list[str], tuned: dict[str, Any]) -> Self:
         """Return the output of a saved model; ``tuned`` may hold other settings too."""
 
+    def read_from(self, columns: list[str], options: DataConfig) -> Self:
+        """Return the same output, whose labels are in these columns."""
+
+    def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
+        """Return which rows have labels that cannot be used, shape (rows,), and what is wrong with them; one pair a fault."""
+
+    def encode(self, split: Dataset, split_name: str) -> list[Any]:
+        """Return the column ``label`` of a split: numbers, or lists of numbers.
+
+        Raises:
+            UserError: a missing label, or one that the training rows do not have.
+        """
+
+    def truth_of(self, split: Any) -> np.ndarray:
+        """Return the labels of an encoded split, shape (rows,) or (rows, labels)."""
+
+    def describe(self) -> str:
+        """Return what the labels are, in words: ``3 classes``."""
+
+    def spell(self, label: Any) -> str:
+        """Return the label of a row as people read it."""
+
+    def class_counts(self, truth: np.ndarray) -> np.ndarray | None:
+        """Return the rows of each class, shape (classes,); None where there are no classes."""
+
+    def strata(self, truth: np.ndarray) -> np.ndarray:
+        """Return the group of each row that every split should have its share of, integers of shape (rows,)."""
+
+    def summary(self, splits: Splits) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Return a table of all splits: its header, and its rows."""
+
+    def notes(self, splits: Splits) -> list[str]:
+        """Return what is suspicious about the labels of the training rows, for the terminal and the model card.
+
+        Raises:
+            UserError: nothing can be learned from them.
+        """
+
+    def check(self, section: Any, splits: Splits) -> None:
+        """Add tables and findings on the labels to a section of ``hf-finetune check``."""
+
     # Training
+
+    def settings(self) -> dict[str, Any]:
+        """Return what goes into ``config.json`` before training, beside the names."""
 
     def for_training(self, truth: np.ndarray) -> Self:
         """Return the output while a model trains on rows with these labels.

@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from hf_finetune.data.splits.splits import spaced
+from hf_finetune.console import say
+from hf_finetune.data.splits.splits import label_array, spaced
 from hf_finetune.errors import UserError
 from hf_finetune.tasks.outputs import ranking
 from hf_finetune.tasks.outputs.linear_models import ridge_regression
 from hf_finetune.tasks.outputs.logits import gather_rows, pool_chunks, predict_logits
 from hf_finetune.tasks.outputs.output import Answer, Floor
+from hf_finetune.tasks.outputs.reading import encode_numbers, have_fractions, number, refuse_delimiter
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from hf_finetune.config import Config
+    from hf_finetune.config.options import DataConfig
     from hf_finetune.data import Splits
 
 MOST_POINTS = 2000  # of a scatter plot
@@ -73,11 +78,13 @@ class Regression:
         names: of the targets.
         mean: of each target over the training rows, where the head's numbers are standardised (while it trains).
         std: their standard deviations.
+        columns: where the labels are.
     """
 
     names: list[str]
     mean: list[float] = field(default_factory=list)
     std: list[float] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list, kw_only=True)
 
     NAME: ClassVar[str] = "regression"
     METRICS: ClassVar[dict[str, bool]] = {
@@ -97,12 +104,105 @@ class Regression:
 for row in logits:
     print({config.id2label[i]: float(number) for i, number in enumerate(row)})"""
 
+    # Labels
+
+    @classmethod
+    def recognise(cls, train: Dataset, columns: list[str], options: DataConfig) -> bool:
+        """Return whether there are several columns, or one of numbers with fractions; of that it is said."""
+        if len(columns) > 1:
+            return True
+        found = have_fractions(train, columns[0])
+        if found:
+            say(f"Column {columns[0]!r} holds numbers with fractions: regression (--problem_type names another kind).")
+        return found
+
+    @classmethod
+    def read(cls, train: Dataset, columns: list[str], options: DataConfig) -> Self:
+        """Return the output with the names of the columns."""
+        refuse_delimiter(cls.NAME, options)
+        return cls(columns, columns=columns)
+
     @classmethod
     def restore(cls, names: list[str], tuned: dict[str, Any]) -> Self:
         """Return the output of a saved model, whose numbers have the units of the labels."""
         return cls(names)
 
+    def read_from(self, columns: list[str], options: DataConfig) -> Self:
+        """Return the same output, whose labels are in these columns."""
+        return replace(self, columns=columns)
+
+    def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
+        """Return the rows with a target that is not a finite number."""
+        return [
+            (np.array([number(value) is None for value in split[c][:]], dtype=bool), f"no number in column {c!r}")
+            for c in self.columns
+            if c in split.column_names
+        ]
+
+    def encode(self, split: Dataset, split_name: str) -> list[Any]:
+        """Return the numbers of every row.
+
+        Raises:
+            UserError: a cell that does not hold a finite number.
+        """
+        return encode_numbers(split, self.columns, split_name)
+
+    truth_of = staticmethod(label_array)
+
+    def describe(self) -> str:
+        """Return how many numbers a row has, in words."""
+        return f"{len(self.names)} numbers (regression)" if len(self.names) > 1 else "a number (regression)"
+
+    def spell(self, label: Any) -> str:
+        """Return the numbers of a row."""
+        return ", ".join(f"{number:g}" for number in label)
+
+    def class_counts(self, truth: np.ndarray) -> None:
+        """Return None: there are no classes."""
+
+    def strata(self, truth: np.ndarray) -> np.ndarray:
+        """Return the tenth of the rows that the first number of each row falls into."""
+        edges = np.quantile(truth[:, 0], np.linspace(0, 1, min(10, len(truth) // 2 or 1) + 1)[1:-1])
+        return np.searchsorted(edges, truth[:, 0], side="right")
+
+    def summary(self, splits: Splits) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Return rows, and lowest, median, mean, highest and standard deviation of each target of each split."""
+        rows = []
+        for name, split in splits.items():
+            for target, column in zip(self.names, self.truth_of(split).T, strict=True):
+                figures = (column.min(), np.median(column), column.mean(), column.max(), column.std())
+                rows.append((name, f"{len(split):,}", target, *(f"{figure:.4g}" for figure in figures)))
+        return ("split", "rows", "target", "lowest", "median", "mean", "highest", "deviation"), rows
+
+    def notes(self, splits: Splits) -> list[str]:
+        """Return nothing."""
+        return []
+
+    def check(self, section: Any, splits: Splits) -> None:
+        """Add the range of each target, and an error where there is nothing to predict."""
+        columns, rows = self.summary(splits)
+        section.table("", columns, rows)
+        section.facts["targets"] = [dict(zip(columns, row, strict=True)) for row in rows]
+        for target, column in zip(self.names, self.truth_of(splits.train).T, strict=True):
+            if column.std() == 0:
+                section.add(
+                    "target-constant",
+                    "error",
+                    f"all training rows hold {column[0]:g}: there is nothing to learn",
+                    where=f"column {target!r}",
+                    fix="name another column with --label_column or --label_columns.",
+                )
+            heights, edges = np.histogram(column, bins=min(20, max(2, len(np.unique(column)))))
+            bars = [
+                (f"{low:.3g} to {high:.3g}", int(n)) for n, low, high in zip(heights, edges, edges[1:], strict=False)
+            ]
+            section.table(f"Training rows by {target}", ("value", "rows"), bars, bars=True)
+
     # Training
+
+    def settings(self) -> dict[str, Any]:
+        """Return the ``problem_type``."""
+        return {"problem_type": self.NAME}
 
     def for_training(self, truth: np.ndarray) -> Self:
         """Return the output with standardised numbers, so that learning rates suit every unit.

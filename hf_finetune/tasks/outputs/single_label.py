@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from hf_finetune.data.rows.labels import encode_labels, label_names
+from hf_finetune.data.splits.splits import label_array
+from hf_finetune.errors import UserError
 from hf_finetune.tasks.outputs import ranking
 from hf_finetune.tasks.outputs.calibration import calibration, fit_temperature
+from hf_finetune.tasks.outputs.class_counts import check_classes, check_names, check_too_few, class_notes, class_table
 from hf_finetune.tasks.outputs.confident_learning import suspicious
 from hf_finetune.tasks.outputs.linear_models import logistic_regression
-from hf_finetune.tasks.outputs.logits import gather_rows, pool_chunks, predict_logits
+from hf_finetune.tasks.outputs.logits import gather_rows, pool_chunks, predict_logits, softmax, top_classes
 from hf_finetune.tasks.outputs.output import Answer, Bar, Floor, Section
+from hf_finetune.tasks.outputs.reading import refuse_delimiter
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from hf_finetune.config import Config
+    from hf_finetune.config.options import DataConfig
     from hf_finetune.data import Splits
 
 # Key of a model's ``config.json``. Not ``temperature``: that is a setting of text generation, which transformers takes out.
@@ -93,10 +101,12 @@ class SingleLabel:
     Args:
         names: the classes.
         temperature: what logits are divided by for the probabilities that a user sees (arXiv 1706.04599).
+        columns: where the labels are.
     """
 
     names: list[str]
     temperature: float = 1.0
+    columns: list[str] = field(default_factory=list, kw_only=True)
 
     NAME: ClassVar[str] = "single_label_classification"
     METRICS: ClassVar[dict[str, bool]] = {
@@ -124,12 +134,91 @@ probabilities /= probabilities.sum(axis=1, keepdims=True)
 for row in probabilities:
     print(config.id2label[int(row.argmax())], row.max())"""
 
+    # Labels
+
+    @classmethod
+    def recognise(cls, train: Dataset, columns: list[str], options: DataConfig) -> bool:
+        """Return True: whatever is nothing else is a class."""
+        return True
+
+    @classmethod
+    def read(cls, train: Dataset, columns: list[str], options: DataConfig) -> Self:
+        """Return the output with the classes of the training rows, in natural order or that of the ``ClassLabel``.
+
+        Raises:
+            UserError: several columns, fewer than two classes, or cells that are not classes.
+        """
+        refuse_delimiter(cls.NAME, options)
+        if len(columns) > 1:
+            raise UserError(
+                "one class a row stands in one column",
+                where="--label_columns",
+                fix="name it with --label_column.",
+            )
+        return cls(label_names(train, columns[0]), columns=columns)
+
     @classmethod
     def restore(cls, names: list[str], tuned: dict[str, Any]) -> Self:
         """Return the output of a saved model."""
         return cls(names, tuned.get(TEMPERATURE) or 1.0)
 
+    def read_from(self, columns: list[str], options: DataConfig) -> Self:
+        """Return the same output, whose labels are in these columns."""
+        return replace(self, columns=columns)
+
+    def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
+        """Return nothing: a value that is not a class is refused."""
+        return []
+
+    def encode(self, split: Dataset, split_name: str) -> list[Any]:
+        """Return the ids of the classes.
+
+        Raises:
+            UserError: a missing label, or a class that the training rows do not have.
+        """
+        return encode_labels(split, self.columns[0], self.names, split_name)
+
+    truth_of = staticmethod(label_array)
+
+    def describe(self) -> str:
+        """Return the number of classes, in words."""
+        return f"{len(self.names)} classes"
+
+    def spell(self, label: Any) -> str:
+        """Return the name of the class."""
+        return self.names[int(label)]
+
+    def class_counts(self, truth: np.ndarray) -> np.ndarray:
+        """Return the rows of each class."""
+        return np.bincount(truth.astype(np.int64), minlength=len(self.names))
+
+    def strata(self, truth: np.ndarray) -> np.ndarray:
+        """Return the classes."""
+        return truth.astype(np.int64)
+
+    def summary(self, splits: Splits) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Return rows, classes, the smallest and the largest class of each split."""
+        return class_table(splits)
+
+    def notes(self, splits: Splits) -> list[str]:
+        """Return which classes have no training row.
+
+        Raises:
+            UserError: fewer than two classes have.
+        """
+        return class_notes(splits)
+
+    def check(self, section: Any, splits: Splits) -> None:
+        """Add rows by class, and classes that are missing, rare, or look like something else."""
+        check_too_few(section, splits)
+        check_classes(section, splits)
+        check_names(section, self.names, len(splits.train))
+
     # Training
+
+    def settings(self) -> dict[str, Any]:
+        """Return the ``problem_type``."""
+        return {"problem_type": self.NAME}
 
     def for_training(self, truth: np.ndarray) -> Self:
         """Return the output itself."""
@@ -311,21 +400,6 @@ def confusion(names: list[str], truth: np.ndarray, answered: np.ndarray) -> Sect
             for label, other in pairs
             if missed[label, other]
         ],
-    }
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the probabilities of logits, shape (rows, classes)."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
-
-
-def top_classes(names: list[str], probabilities: np.ndarray, count: int) -> dict[str, list[Any]]:
-    """Return ``top_labels`` and ``top_probabilities`` of each row: lists of ``count``, or as many as there are classes."""
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
-    return {
-        "top_labels": [[names[i] for i in row] for row in order],
-        "top_probabilities": np.take_along_axis(probabilities, order, axis=1).tolist(),
     }
 
 

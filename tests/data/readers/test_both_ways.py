@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.load import load_splits
 from hf_finetune.errors import UserError
+from hf_finetune.tasks import get_task
 
 LABELS = ("cat", "dog", "01", "NA")
 TEXTS = [f"text {i}, “quoted”" for i in range(24)]
@@ -207,12 +208,12 @@ def said(text: str) -> list[str]:
 def test_both_ways_give_the_same(container, tmp_path, capsys):
     kind, make = CONTAINERS[container]
     options = make(tmp_path) | {"validation_split": 0}
-    plain = load_splits(DataConfig(**options), kind)
+    plain = load_splits(DataConfig(**options), get_task(f"{kind}-classification"))
     said_plain = said(capsys.readouterr().out)
-    stream = load_splits(DataConfig(**options, streaming=True), kind)
+    stream = load_splits(DataConfig(**options, streaming=True), get_task(f"{kind}-classification"))
     assert said(capsys.readouterr().out) == said_plain
     assert stream.labels == plain.labels
-    assert (stream.problem, stream.inputs, stream.label_columns) == (plain.problem, plain.inputs, plain.label_columns)
+    assert (stream.output, stream.inputs, stream.label_columns) == (plain.output, plain.inputs, plain.label_columns)
     assert (stream.source, stream.notes) == (plain.source, plain.notes)
     assert [name for name, _ in stream.items()] == [name for name, _ in plain.items()]
     rows = stream.train.read(list(stream.train))
@@ -234,10 +235,12 @@ def test_both_ways_give_the_same(container, tmp_path, capsys):
 def test_ids_of_held_out_rows_are_those_of_the_plain_rows(container, tmp_path):
     kind, make = CONTAINERS[container]
     options = make(tmp_path)
-    plain = load_splits(DataConfig(**options, validation_split=0), kind)
+    plain = load_splits(DataConfig(**options, validation_split=0), get_task(f"{kind}-classification"))
     expected = {row["id"]: (content(row), row["label"]) for row in plain.train}
     if plain.validation is None:
-        held_out = load_splits(DataConfig(**options, validation_split=0.3, streaming=True), kind).validation
+        held_out = load_splits(
+            DataConfig(**options, validation_split=0.3, streaming=True), get_task(f"{kind}-classification")
+        ).validation
         assert len(held_out) >= 3
         assert all(expected[row["id"]] == (content(row), row["label"]) for row in held_out)
 
@@ -315,6 +318,6 @@ def test_both_ways_refuse_with_the_same_words(case, tmp_path):
     errors = []
     for streaming in (False, True):
         with pytest.raises(UserError) as caught:
-            list(load_splits(DataConfig(**options, streaming=streaming), kind).train)
+            list(load_splits(DataConfig(**options, streaming=streaming), get_task(f"{kind}-classification")).train)
         errors.append((caught.value.what, caught.value.where, caught.value.fix))
     assert errors[0] == errors[1]

@@ -19,6 +19,7 @@ from hf_finetune.data.readers.folder import files_below
 from hf_finetune.data.readers.sources import expand
 from hf_finetune.data.rows.unlabelled import open_unlabelled
 from hf_finetune.errors import UserError
+from hf_finetune.tasks import get_task
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ def pack(path: Path, files: dict[str, bytes]) -> str:
 
 
 def load(**options):
-    return load_splits(DataConfig(**{"validation_split": 0.0} | options), "image")
+    return load_splits(DataConfig(**{"validation_split": 0.0} | options), get_task("image-classification"))
 
 
 def refused(**options) -> UserError:
@@ -175,10 +176,12 @@ def test_an_archive_without_classes_is_named_by_its_own_name(tmp_path):
 @pytest.mark.parametrize("ending", [".zip", ".tar", ".tar.gz"])
 def test_archives_hold_texts_as_well(ending, tmp_path):
     tables = {"data/train.csv": b"text,label\none,a\ntwo,b\n", "data/test.csv": b"text,label\nthree,a\n"}
-    splits = load_splits(DataConfig(dataset_name=pack(tmp_path / f"a{ending}", tables), validation_split=0), "text")
+    config = DataConfig(dataset_name=pack(tmp_path / f"a{ending}", tables), validation_split=0)
+    splits = load_splits(config, get_task("text-classification"))
     assert (splits.train["text"][:], splits.test["text"][:]) == (["one", "two"], ["three"])
     files = {"a/1.txt": b"one", "b/1.txt": b"two"}
-    splits = load_splits(DataConfig(dataset_name=pack(tmp_path / f"b{ending}", files), validation_split=0), "text")
+    config = DataConfig(dataset_name=pack(tmp_path / f"b{ending}", files), validation_split=0)
+    splits = load_splits(config, get_task("text-classification"))
     assert (splits.train["text"][:], splits.labels) == (["one", "two"], ["a", "b"])
 
 
@@ -236,7 +239,7 @@ def test_columns_of_json_are_columns(tmp_path):
 def test_json_of_lists_is_several_classes_a_row(tmp_path):
     files = {"1.png": png(), "1.json": b'{"label": ["a", "b"]}', "2.png": png(), "2.json": b'{"label": ["b"]}'}
     splits = load(dataset_name=pack(tmp_path / "a.tar", files))
-    assert (splits.problem, splits.train["label"][:]) == ("multi_label_classification", [[1.0, 1.0], [0.0, 1.0]])
+    assert (splits.output.NAME, splits.train["label"][:]) == ("multi_label_classification", [[1.0, 1.0], [0.0, 1.0]])
 
 
 def test_json_of_any_shape_is_taken(tmp_path):

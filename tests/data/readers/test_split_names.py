@@ -9,6 +9,7 @@ from hf_finetune.config.options import DataConfig
 from hf_finetune.data.load import load_splits
 from hf_finetune.data.readers.split_names import find_splits
 from hf_finetune.errors import UserError
+from hf_finetune.tasks import get_task
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def rows(count):
 def test_the_matched_rows_of_mnli_judge_and_no_training_row_is_held_out(streaming, capsys):
     names = ("validation_matched", "validation_mismatched", "test_matched", "test_mismatched")
     mnli = DatasetDict({"train": rows(40)} | {name: rows(4 + 2 * i) for i, name in enumerate(names)})
-    splits = load_splits(DataConfig(streaming=streaming), "text", mnli)
+    splits = load_splits(DataConfig(streaming=streaming), get_task("text-classification"), mnli)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (40, 4, 8)
     said = capsys.readouterr().out
     assert "The validation split is 'validation_matched' of the given data set." in said
@@ -63,10 +64,10 @@ def test_two_files_of_one_split_are_refused(files, tmp_path):
     for name in files:
         (tmp_path / name).write_text("text,label\none,a\ntwo,b\n")
     with pytest.raises(UserError, match="are both"):
-        load_splits(DataConfig(dataset_name=str(tmp_path)), "text")
+        load_splits(DataConfig(dataset_name=str(tmp_path)), get_task("text-classification"))
 
 
 def test_the_settings_of_the_caller_stay_as_they_are():
     config = DataConfig(validation_split=0)
-    load_splits(config, "text", rows(40).to_iterable_dataset())
+    load_splits(config, get_task("text-classification"), rows(40).to_iterable_dataset())
     assert config.streaming is False

@@ -26,6 +26,7 @@ from hf_finetune.data.readers.sources import open_file
 from hf_finetune.data.readers.table_of_paths import find_paths
 from hf_finetune.data.rows.audit import audit
 from hf_finetune.errors import UserError
+from hf_finetune.tasks import get_task
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ CLASSES = ["cat", "dog", "cat", "dog"]
 
 
 def load(**options):
-    return load_splits(DataConfig(**{"validation_split": 0.0} | options), "image")
+    return load_splits(DataConfig(**{"validation_split": 0.0} | options), get_task("image-classification"))
 
 
 def refused(**options) -> UserError:
@@ -159,7 +160,7 @@ def test_an_id_of_the_users_own_stays(four):
 )
 def test_all_kinds_of_labels(columns, options, problem, labels, four):
     splits = load(train_file=table(four / "t.csv", {"path": PATHS} | columns), **options)
-    assert splits.problem == problem
+    assert problem == splits.output.NAME
     assert splits.train["label"][:2] == labels
 
 

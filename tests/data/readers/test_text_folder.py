@@ -10,6 +10,7 @@ from hf_finetune.data.readers import text_files
 from hf_finetune.data.readers.cell import TEXT
 from hf_finetune.data.readers.folder import open_classes
 from hf_finetune.errors import UserError
+from hf_finetune.tasks import get_task
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def folder(tmp_path):
 
 
 def load(**options):
-    return load_splits(DataConfig(**{"validation_split": 0.0} | options), "text")
+    return load_splits(DataConfig(**{"validation_split": 0.0} | options), get_task("text-classification"))
 
 
 def refused(root, encoding=None) -> UserError:

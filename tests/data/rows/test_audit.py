@@ -12,6 +12,7 @@ from hf_finetune.data.rows.audit import audit
 from hf_finetune.data.rows.duplicates import find_duplicates, name_groups, tables
 from hf_finetune.data.splits.splits import Splits
 from hf_finetune.errors import UserError
+from hf_finetune.tasks.outputs import SingleLabel
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def images(tmp_path):
 
     def read() -> Splits:
         train, test = open_classes(tmp_path / "train", IMAGE).keep(), open_classes(tmp_path / "test", IMAGE).keep()
-        return Splits(train, None, test, ["a", "b", "c"], "images")
+        return Splits(train, None, test, SingleLabel(["a", "b", "c"]), "images")
 
     return tmp_path, read
 
@@ -97,7 +98,9 @@ def test_one_class_left_after_skipping_is_refused(images):
 
 
 def test_the_table_counts_rows_and_classes(capsys):
-    audit(Splits(texts(0, 0, 0, 1), texts(1).map(lambda row: {"text": "x"}), None, ["many", "few"], "here"))
+    audit(
+        Splits(texts(0, 0, 0, 1), texts(1).map(lambda row: {"text": "x"}), None, SingleLabel(["many", "few"]), "here")
+    )
     lines = [[cell.strip() for cell in line.split("│")] for line in capsys.readouterr().out.splitlines()]
     cells = [[cell for cell in line if cell] for line in lines]
     assert ["train", "4", "2", "few (1)", "many (3)"] in cells
@@ -105,7 +108,7 @@ def test_the_table_counts_rows_and_classes(capsys):
 
 
 def test_classes_without_training_rows_are_a_warning(capsys):
-    splits = audit(Splits(texts(0, 2), None, None, ["a", "b", "c", "d"], "here"))
+    splits = audit(Splits(texts(0, 2), None, None, SingleLabel(["a", "b", "c", "d"]), "here"))
     assert splits.notes == ["2 of 4 classes have no training row: b, d."]
     assert "Warning: 2 of 4 classes have no training row: b, d." in capsys.readouterr().out
 
@@ -114,7 +117,7 @@ def test_what_two_splits_share_and_what_has_two_labels_is_said(capsys):
     rows = {"id": ["a", "b", "c"], "text": ["one", "two", "two"], "label": [0, 0, 1]}
     test = Dataset.from_dict({"id": ["x", "y", "z"], "text": ["one", "three", "four"], "label": [0, 1, 0]})
     validation = Dataset.from_dict({"id": ["v", "w"], "text": ["three", "five"], "label": [1, 0]})
-    splits = audit(Splits(Dataset.from_dict(rows), validation, test, ["no", "yes"], "here"))
+    splits = audit(Splits(Dataset.from_dict(rows), validation, test, SingleLabel(["no", "yes"]), "here"))
     assert splits.notes == [
         "1 of 3 rows of the test split are training rows as well: train a (no) = test x (no).",
         "1 inputs are in validation and test: validation v (yes) = test y (yes).",
@@ -136,13 +139,13 @@ def test_the_same_image_in_two_splits_is_said(images):
 def test_training_rows_that_are_all_the_same_are_refused():
     train = Dataset.from_dict({"id": ["0", "1", "2"], "text": ["x"] * 3, "label": [0, 1, 0]})
     with pytest.raises(UserError, match="all 3 training rows have the same input"):
-        audit(Splits(train, None, None, ["a", "b"], "here"))
+        audit(Splits(train, None, None, SingleLabel(["a", "b"]), "here"))
 
 
 def test_of_many_equal_rows_one_of_each_split_and_label_is_named():
     rows = {"id": [f"a{i}" for i in range(9)], "text": ["x"] * 8 + ["y"], "label": [0, 0, 0, 0, 0, 1, 0, 0, 1]}
     test = Dataset.from_dict({"id": ["b0", "b1"], "text": ["x", "z"], "label": [0, 1]})
-    splits = Splits(Dataset.from_dict(rows), None, test, ["no", "yes"], "here")
+    splits = Splits(Dataset.from_dict(rows), None, test, SingleLabel(["no", "yes"]), "here")
     found = find_duplicates(splits)
     assert name_groups(splits, found, 1) == ["train a0 (no) = train a5 (yes) = test b0 (no) (of 9 rows)"]
 

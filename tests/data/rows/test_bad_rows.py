@@ -11,6 +11,7 @@ from hf_finetune.config.options import DataConfig
 from hf_finetune.data.load import load_splits
 from hf_finetune.data.rows.skipped import record_skipped, write_skipped
 from hf_finetune.errors import UserError
+from hf_finetune.tasks import get_task
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 def load(dataset, kind="text", **options):
-    return load_splits(DataConfig(**{"validation_split": 0.0} | options), kind, dataset)
+    return load_splits(DataConfig(**{"validation_split": 0.0} | options), get_task(f"{kind}-classification"), dataset)
 
 
 def refused(dataset, **options) -> UserError:
@@ -114,7 +115,7 @@ def test_a_number_that_is_none():
     data = table(["a"] * 5, ["0.5", "1", "n/a", "", "inf"])
     kind = {"problem_type": "regression"}
     assert refused(data, **kind).what == "1 of 5 rows have no label (rows 4)"
-    assert refused(data.select([0, 1, 2]), **kind).what.startswith("row 3 holds 'n/a', which is no finite number")
+    assert refused(data.select([0, 1, 2]), **kind).what.startswith("row 3 holds 'n/a', which is not a finite number")
     splits = load(data, on_bad_row="skip", **kind)
     assert splits.train["label"][:] == [[0.5], [1.0]]
     assert [(row["row"], row["id"], row["reason"]) for row in splits.skipped] == [
@@ -126,7 +127,7 @@ def test_a_number_that_is_none():
 
 def test_a_missing_number_does_not_hide_a_regression():
     splits = load(table(["a"] * 3, ["0.5", "", "1.5"]), on_bad_row="skip")
-    assert (splits.problem, splits.train["label"][:]) == ("regression", [[0.5], [1.5]])
+    assert (splits.output.NAME, splits.train["label"][:]) == ("regression", [[0.5], [1.5]])
 
 
 def test_the_last_row_cannot_be_skipped():

@@ -10,6 +10,7 @@ from hf_finetune.config.options import DataConfig
 from hf_finetune.data import load_splits
 from hf_finetune.data.rows.texts import describe_texts, standard_texts
 from hf_finetune.errors import UserError
+from hf_finetune.tasks import get_task
 
 ROWS = Dataset.from_dict(
     {
@@ -76,7 +77,7 @@ def test_joined_texts_are_read_from_the_cache_by_the_next_run(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("title,body,label\n" + "".join(f"t{i},b{i},{'ab'[i % 2]}\n" for i in range(20)))
     config = DataConfig(train_file=str(path), text_columns=["title", "body"], validation_split=0.0)
-    first, second = (load_splits(config, "text", None) for _ in range(2))
+    first, second = (load_splits(config, get_task("text-classification"), None) for _ in range(2))
     assert first.train["text"][3] == "title: t3\nbody: b3"
     assert first.train._fingerprint == second.train._fingerprint
     assert first.inputs == {"title": "text", "body": "text"}
@@ -97,6 +98,6 @@ def test_what_is_read_is_said(inputs, sentence):
 def test_the_line_of_a_run_says_that_pairs_were_found(tmp_path, capsys):
     path = tmp_path / "rows.csv"
     path.write_text("hypothesis,premise,label\n" + "".join(f"h{i},p{i},{'ab'[i % 2]}\n" for i in range(20)))
-    splits = load_splits(DataConfig(train_file=str(path)), "text", None)
+    splits = load_splits(DataConfig(train_file=str(path)), get_task("text-classification"), None)
     assert splits.train[0] == {"text": "p0", "text_pair": "h0", "id": "0", "label": 0}
     assert "pairs of texts: 'premise' and 'hypothesis', label column 'label' with 2 classes" in capsys.readouterr().out

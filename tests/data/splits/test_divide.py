@@ -14,6 +14,7 @@ from hf_finetune.config.options import DataConfig
 from hf_finetune.data import Splits, load_splits
 from hf_finetune.data.splits.split_file import write_split_file
 from hf_finetune.errors import UserError
+from hf_finetune.tasks import get_task
 
 HEADER = ("text", "label", "author", "day")
 
@@ -43,7 +44,7 @@ def write(tmp_path):
 
 
 def load(file: str, **options) -> Splits:
-    return load_splits(DataConfig(train_file=file, text_column="text", **options), "text")
+    return load_splits(DataConfig(train_file=file, text_column="text", **options), get_task("text-classification"))
 
 
 def ids(splits: Splits) -> dict[str, list[str]]:
@@ -74,7 +75,7 @@ def test_a_given_test_split_is_kept(write):
     config = DataConfig(
         train_file=write(made()), test_file=write(made(10, 1), "test.csv"), text_column="text", test_split=0.2
     )
-    splits = load_splits(config, "text")
+    splits = load_splits(config, get_task("text-classification"))
     assert len(splits.test) == 10
     assert "A test split was given: --test_split is not used." in splits.notes
 
@@ -109,7 +110,7 @@ def test_without_groups_there_is_no_such_column(write):
 def test_the_column_of_groups_is_not_taken_for_the_text(write):
     rows = [(f"text {i}", "ab"[i % 2], f"author {i % 7}") for i in range(40)]
     file = write(rows, header=("words", "label", "author"))
-    splits = load_splits(DataConfig(train_file=file, group_column="author"), "text")
+    splits = load_splits(DataConfig(train_file=file, group_column="author"), get_task("text-classification"))
     assert splits.train["text"][0].startswith("text")
 
 
@@ -123,7 +124,7 @@ def test_groups_that_a_given_split_shares_with_training_are_named(write, capsys)
         validation_split=0,
     )
     note = "2 groups of column 'author' are in the training and the test rows: author 3, author 4."
-    assert note in load_splits(config, "text").notes
+    assert note in load_splits(config, get_task("text-classification")).notes
     assert f"Warning: {note}" in capsys.readouterr().out
 
 
@@ -258,11 +259,12 @@ def test_splits_of_another_making_are_given_back_too(write, tmp_path):
     """Rows of the validation file may have been put into training by hand: they stand behind those of the training file."""
     files = {"train_file": write(made()), "validation_file": write(made(10, 1), "validation.csv")}
     config = DataConfig(**files, text_column="text")
-    frame = load_splits(config, "text").split_table.to_pandas()
+    frame = load_splits(config, get_task("text-classification")).split_table.to_pandas()
     frame.loc[60:64, "split"] = "train"
     frame.loc[0:3, "split"] = "unused"
     frame.sample(frac=1, random_state=0).to_parquet(tmp_path / "mine.parquet")
-    splits = load_splits(DataConfig(**files, text_column="text", splits_file=str(tmp_path / "mine.parquet")), "text")
+    config = DataConfig(**files, text_column="text", splits_file=str(tmp_path / "mine.parquet"))
+    splits = load_splits(config, get_task("text-classification"))
     assert splits.train["id"][:] == [str(i) for i in range(4, 60)] + ["0", "1", "2", "3", "4"]
     assert splits.validation["id"][:] == ["5", "6", "7", "8", "9"]
 

@@ -9,6 +9,7 @@ import pytest
 
 from hf_finetune.data.splits.folds import deal_groups, fold_of, groups_out, latest, stratified_out
 from hf_finetune.errors import UserError
+from hf_finetune.tasks.outputs import MultiLabel, Regression
 
 
 def some_rows(rows: int = 600, groups: int = 60, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -77,13 +78,13 @@ def test_several_classes_a_row_are_dealt_by_their_rarest():
     labels = np.zeros((100, 3))
     labels[:, 0] = 1
     labels[::10, 2] = 1
-    folds = fold_of(labels, None, 5)
+    folds = fold_of(MultiLabel(list("abc")).strata(labels), None, 5)
     assert [labels[folds == fold, 2].sum() for fold in range(5)] == [2] * 5
 
 
 def test_numbers_are_dealt_by_their_size():
     values = np.random.default_rng(0).permutation(200)[:, None].astype(float)
-    folds = fold_of(values, None, 4)
+    folds = fold_of(Regression(["x"]).strata(values), None, 4)
     means = [values[folds == fold].mean() for fold in range(4)]
     assert np.ptp(means) < 5
 

@@ -8,10 +8,10 @@ from datasets import Dataset
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.rows.columns import Columns
-from hf_finetune.data.rows.problem import SINGLE
 from hf_finetune.data.splits.divide import divide
 from hf_finetune.data.splits.splits import Splits
 from hf_finetune.errors import UserError
+from hf_finetune.tasks.outputs import SingleLabel
 
 
 def rows(*counts: int) -> Dataset:
@@ -24,7 +24,7 @@ def rows(*counts: int) -> Dataset:
 def hold_out_validation(train: Dataset, share: float | None, notes: list[str]) -> tuple[Dataset, Dataset | None]:
     given = {"train": train}
     config = DataConfig(validation_split=share)
-    splits, _ = divide(given, given, Columns({"text": "text"}, ["label"]), config, SINGLE, notes)
+    splits, _ = divide(given, given, Columns({"text": "text"}, ["label"]), config, SingleLabel(["a", "b", "c"]), notes)
     return splits["train"], splits.get("validation")
 
 
@@ -108,7 +108,7 @@ def test_no_class_loses_all_its_training_rows(share):
 
 
 def test_splits_name_those_there_are_and_count_their_classes():
-    splits = Splits(rows(3, 1), None, rows(0, 2), ["a", "b", "c"], "here")
+    splits = Splits(rows(3, 1), None, rows(0, 2), SingleLabel(["a", "b", "c"]), "here")
     assert [name for name, _ in splits.items()] == ["train", "test"]
     assert splits.class_counts("train").tolist() == [3, 1, 0]
     assert splits.class_counts("test").tolist() == [0, 2, 0]

@@ -20,6 +20,7 @@ from hf_finetune.data.readers.sources import expand
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.data.splits.stream_splits import warn_of_runs
 from hf_finetune.errors import UserError
+from hf_finetune.tasks import get_task
 
 COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
 
@@ -46,7 +47,7 @@ def arguments(batch=4, processes=1, sampling="random", seed=1):
 
 
 def load(kind="text", **values):
-    return load_splits(DataConfig(streaming=True, **values), kind)
+    return load_splits(DataConfig(streaming=True, **values), get_task(f"{kind}-classification"))
 
 
 def read(stream, epoch=0):
@@ -168,11 +169,11 @@ def test_several_classes_a_row_and_numbers(tmp_path):
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     file = {"train_file": str(tmp_path / "a.jsonl"), "text_column": "text", "validation_split": 0}
     several = load(**file, label_column="tags")
-    assert (several.problem, several.labels) == ("multi_label_classification", ["a", "b"])
+    assert (several.output.NAME, several.labels) == ("multi_label_classification", ["a", "b"])
     assert several.class_counts("train").tolist() == [40, 20]
     assert {tuple(row["label"]) for row in read(several.train)} == {(1, 0), (1, 1), (0, 0)}
     numbers = load(**file, label_columns=["x", "y"], problem_type="regression")
-    assert numbers.problem == "regression"
+    assert numbers.output.NAME == "regression"
     assert all(row["label"] == [row["row"] / 4, -row["row"]] for row in read(numbers.train))
 
 
@@ -352,9 +353,9 @@ def test_folders_saved_data_sets_and_objects(tmp_path, image_folder):
     )
     both.save_to_disk(str(tmp_path / "saved"))
     streams = both["train"].to_iterable_dataset()
-    given = load_splits(DataConfig(validation_split=0), "text", streams)
+    given = load_splits(DataConfig(validation_split=0), get_task("text-classification"), streams)
     config = DataConfig(dataset_name=str(tmp_path / "saved"), streaming=True)
-    for splits in (load_splits(config, "text"), given):
+    for splits in (load_splits(config, get_task("text-classification")), given):
         assert isinstance(splits.train, Stream)
         assert splits.labels == ["no", "yes"]
         assert all(row["label"] == row["row"] % 2 for row in read(splits.train))

@@ -31,7 +31,7 @@ from hf_finetune.publish.export.onnx_model import OnnxClassifier, write_onnx
 from hf_finetune.publish.export.onnx_readme import usage
 from hf_finetune.tasks import image_classification, text_classification
 from hf_finetune.tasks.inputs.image.encoding import _grey
-from hf_finetune.tasks.outputs import MultiLabel
+from hf_finetune.tasks.outputs import MultiLabel, SingleLabel
 
 FAST = {"num_train_epochs": 1, "bf16": False}
 
@@ -81,11 +81,11 @@ def classifier(checkpoints, name):
     """A fixture's model under a fresh head of three classes, and batches of its inputs: the example, and others."""
     flags = parse(["--model_name_or_path", checkpoints(name), "--dataset_name", "unused"])
     if Path(checkpoints(name), "tokenizer.json").exists():
-        checkpoint = text_classification.TASK.load_model(flags, ["a", "b", "c"])
+        checkpoint = text_classification.TASK.load_model(flags, SingleLabel(["a", "b", "c"]))
         rows = [" ".join(FILLER * times) for times in (1, 3)], ["good"], ["the film", "a", "bad " * 40]
         inputs = [dict(checkpoint.processor(list(r), padding=True, truncation=True, return_tensors="pt")) for r in rows]
     else:
-        checkpoint = image_classification.TASK.load_model(flags, ["a", "b", "c"])
+        checkpoint = image_classification.TASK.load_model(flags, SingleLabel(["a", "b", "c"]))
         grey = checkpoint.processor(images=_grey(64), return_tensors="pt")["pixel_values"]
         inputs = [{"pixel_values": torch.randn(count, *grey.shape[1:])} for count in (2, 1, 5)]
     return checkpoint.model.eval(), inputs

@@ -10,9 +10,8 @@ from torch.nn import functional
 
 from hf_finetune.config import parse
 from hf_finetune.data import Splits
-from hf_finetune.data.rows.problem import MULTI, REGRESSION, SINGLE
 from hf_finetune.errors import UserError
-from hf_finetune.tasks.outputs import restore_output
+from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 from hf_finetune.tasks.outputs.losses import (
     ClassificationLoss,
     MultiLabelLoss,
@@ -216,27 +215,27 @@ def test_a_class_without_rows_is_adjusted_by_a_number():
 # From the flags
 
 
-def some_splits(problem, labels, names):
+def some_splits(output, labels):
     from datasets import Dataset
 
     rows = Dataset.from_dict({"id": [str(i) for i in range(len(labels))], "label": labels})
-    return Splits(rows, None, None, names, "here", problem=problem)
+    return Splits(rows, None, None, output, "here")
 
 
-SPLITS = {
-    SINGLE: (SINGLE, [0, 0, 0, 1], ["a", "b"]),
-    MULTI: (MULTI, [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [1.0, 0.0]], ["a", "b"]),
-    REGRESSION: (REGRESSION, [[1.0], [2.0], [3.0], [5.0]], ["y"]),
+SINGLE, MULTI, REGRESSION = SingleLabel(["a", "b"]), MultiLabel(["a", "b"]), Regression(["y"])
+LABELS = {
+    SINGLE.NAME: [0, 0, 0, 1],
+    MULTI.NAME: [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [1.0, 0.0]],
+    REGRESSION.NAME: [[1.0], [2.0], [3.0], [5.0]],
 }
 
 
 def output_for(splits):
-    output = restore_output(splits.problem, splits.labels, {})
-    return output.for_training(np.asarray(splits.train["label"][:]))
+    return splits.output.for_training(splits.output.truth_of(splits.train))
 
 
-def from_flags(problem, *flags):
-    splits = some_splits(*SPLITS[problem])
+def from_flags(output, *flags):
+    splits = some_splits(output, LABELS[output.NAME])
     config = parse(["--model_name_or_path", "m", "--train_file", "a.csv", *flags])
     return output_for(splits).loss(config, splits), sampling_classes(config, splits)
 
@@ -277,7 +276,7 @@ def test_rows_are_drawn_by_their_class_and_of_several_by_the_rarest(capsys):
 
 
 def test_the_head_of_several_classes_begins_at_how_frequent_they_are():
-    splits = some_splits(*SPLITS[MULTI])
+    splits = some_splits(MULTI, LABELS[MULTI.NAME])
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 2))
     before = model[0].bias.tolist()
     config = parse(["--model_name_or_path", "m", "--train_file", "a.csv"])
@@ -292,8 +291,8 @@ def test_the_head_of_several_classes_begins_at_how_frequent_they_are():
 def test_a_head_without_a_bias_and_one_class_a_row_stay_as_they_are():
     bare = torch.nn.Linear(3, 2, bias=False)
     config = parse(["--model_name_or_path", "m", "--train_file", "a.csv"])
-    output_for(some_splits(*SPLITS[MULTI])).start(bare, config, some_splits(*SPLITS[MULTI]))
+    output_for(some_splits(MULTI, LABELS[MULTI.NAME])).start(bare, config, some_splits(MULTI, LABELS[MULTI.NAME]))
     single = torch.nn.Linear(3, 2)
     before = single.bias.tolist()
-    output_for(some_splits(*SPLITS[SINGLE])).start(single, config, some_splits(*SPLITS[SINGLE]))
+    output_for(some_splits(SINGLE, LABELS[SINGLE.NAME])).start(single, config, some_splits(SINGLE, LABELS[SINGLE.NAME]))
     assert single.bias.tolist() == before

@@ -8,7 +8,8 @@ from sklearn import metrics as sklearn_metrics
 
 from hf_finetune.evaluation.metrics import floor_of, metrics_of
 from hf_finetune.tasks.outputs import MultiLabel
-from hf_finetune.tasks.outputs.multi_label import sigmoid, tune_thresholds
+from hf_finetune.tasks.outputs.logits import sigmoid
+from hf_finetune.tasks.outputs.multi_label import tune_thresholds
 
 NAMES = ["a", "b", "c"]
 RAW = np.array([[2.0, -1.0, -1.0], [0.5, 0.5, -3.0], [-2.0, -2.0, -2.0], [-1.0, 3.0, 1.0]])

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel, output_of
+from hf_finetune.tasks.outputs import CLASSES_OR_NUMBERS, MultiLabel, Regression, SingleLabel
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel, outpu
 def test_a_saved_model_says_what_it_answers(problem, expected):
     tuned = {"thresholds": [0.2, 0.3], "calibration_temperature": 1.5}
     settings = SimpleNamespace(problem_type=problem, id2label={0: "a", 1: "b"}, **tuned)
-    assert output_of(settings) == expected
+    assert CLASSES_OR_NUMBERS.of_model(settings) == expected

@@ -7,7 +7,8 @@ import pytest
 
 from hf_finetune.evaluation.metrics import floor_of, metrics_of
 from hf_finetune.tasks.outputs import SingleLabel
-from hf_finetune.tasks.outputs.single_label import confusion, softmax
+from hf_finetune.tasks.outputs.logits import softmax
+from hf_finetune.tasks.outputs.single_label import confusion
 
 NAMES = ["a", "b", "c"]
 OUTPUT = SingleLabel(NAMES)

@@ -6,6 +6,7 @@ import pytest
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data import load_splits
+from hf_finetune.tasks import get_task
 from hf_finetune.tasks.inputs.text import encoding as task
 
 
@@ -37,7 +38,9 @@ def encoded(checkpoints, text_files, tmp_path):
         csv.writer(file).writerows([("text", "label"), *make_texts(40, seed=len(str(tmp_path)))])
 
     def encode(max_length=64, processor=None):
-        splits = load_splits(DataConfig(train_file=str(path), validation_split=0.0), "text", None)
+        splits = load_splits(
+            DataConfig(train_file=str(path), validation_split=0.0), get_task("text-classification"), None
+        )
         tokenizer = processor or task.load_processor(checkpoints("bert"))
         tokenizer.model_max_length = max_length
         return task.encode(splits.train, tokenizer)

@@ -7,15 +7,17 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from hf_finetune.config.options import DataConfig
-from hf_finetune.data.rows.problem import MULTI, REGRESSION, SINGLE, find_problem
 from hf_finetune.data.splits.folds import stratified_out
-from hf_finetune.data.splits.splits import Splits, strata
+from hf_finetune.data.splits.splits import Splits
 from hf_finetune.errors import UserError
+from hf_finetune.tasks.outputs import CLASSES_OR_NUMBERS, MultiLabel, Regression, SingleLabel
+
+SINGLE, MULTI, REGRESSION = SingleLabel.NAME, MultiLabel.NAME, Regression.NAME
 
 
 def problem(*columns, config=None, **data):
     rows = Dataset.from_dict(data)
-    return find_problem(rows, list(columns or ("label",)), config or DataConfig()), rows
+    return CLASSES_OR_NUMBERS.find(rows, list(columns or ("label",)), config or DataConfig()), rows
 
 
 @pytest.mark.parametrize(
@@ -38,18 +40,18 @@ def problem(*columns, config=None, **data):
 )
 def test_the_kind_is_read_off_the_values(values, kind, names):
     found, _ = problem(label=values)
-    assert (found.kind, found.names) == (kind, names)
+    assert (found.NAME, found.names) == (kind, names)
 
 
 def test_several_columns_of_0_and_1_are_classes():
     found, rows = problem("toxic", "rude", toxic=["1", "0", "0"], rude=["True", "false", "1"])
-    assert (found.kind, found.names) == (MULTI, ["toxic", "rude"])
+    assert (found.NAME, found.names) == (MULTI, ["toxic", "rude"])
     assert found.encode(rows, "train") == [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]]
 
 
 def test_several_columns_of_numbers_are_targets():
     found, rows = problem("x", "y", x=["1", "2"], y=[0.5, 7])
-    assert (found.kind, found.names) == (REGRESSION, ["x", "y"])
+    assert (found.NAME, found.names) == (REGRESSION, ["x", "y"])
     assert found.encode(rows, "train") == [[1.0, 0.5], [2.0, 7.0]]
 
 
@@ -62,13 +64,13 @@ def test_a_joined_column_is_split_at_its_delimiter():
 def test_class_labels_in_lists_keep_their_order():
     features = Features({"label": List(ClassLabel(names=["z", "a"]))})
     rows = Dataset.from_dict({"label": [[1], [0, 1]]}, features=features)
-    found = find_problem(rows, ["label"], DataConfig())
+    found = CLASSES_OR_NUMBERS.find(rows, ["label"], DataConfig())
     assert found.names == ["z", "a"]
     assert found.encode(rows, "train") == [[0.0, 1.0], [1.0, 1.0]]
 
 
 def test_the_user_has_the_last_word():
-    assert problem(config=DataConfig(problem_type=REGRESSION), label=["1", "2"])[0].kind == REGRESSION
+    assert problem(config=DataConfig(problem_type=REGRESSION), label=["1", "2"])[0].NAME == REGRESSION
     assert problem(config=DataConfig(problem_type=MULTI), label=["1", "2"])[0].names == ["1", "2"]
 
 
@@ -87,8 +89,8 @@ def test_what_is_wrong_in_another_split_is_named_with_its_row():
     error = encode_other(several, label=[["a"], ["b", "c"]])
     assert error.what == "the label 'c' does not occur in the training rows (first in row 2)"
     numbers, _ = problem(label=[0.5, 1.5])
-    assert encode_other(numbers, label=["1", "much"]).what == "row 2 holds 'much', which is no finite number"
-    assert encode_other(numbers, label=["1", "inf"]).what == "row 2 holds 'inf', which is no finite number"
+    assert encode_other(numbers, label=["1", "much"]).what == "row 2 holds 'much', which is not a finite number"
+    assert encode_other(numbers, label=["1", "inf"]).what == "row 2 holds 'inf', which is not a finite number"
     flags, _ = problem("a", "b", a=[0, 1], b=[1, 0])
     error = encode_other(flags, a=[0, 1], b=[1, 2])
     assert (error.what, error.where) == ("row 2 holds 2; a column of a class holds 0 or 1", "test split, column 'b'")
@@ -101,26 +103,27 @@ def test_options_that_do_not_fit_are_refused():
     assert refused(lambda: problem("a", "b", config=config, a=["x"], b=["y"])).where == "--label_columns"
     config = DataConfig(problem_type=MULTI)
     assert "[1 is no list" not in refused(lambda: problem(config=config, label=["a", "a"])).what
-    assert "is no list of labels" in refused(lambda: problem(config=config, label=["[a b]", "[c]"])).what
+    assert "is not a list of labels" in refused(lambda: problem(config=config, label=["[a b]", "[c]"])).what
 
 
 def test_rows_of_several_classes_count_in_each():
     rows = Dataset.from_dict({"label": [[1.0, 1.0], [0.0, 1.0]]})
-    assert Splits(rows, None, None, ["a", "b"], "here", problem=MULTI).class_counts("train").tolist() == [1, 2]
+    assert Splits(rows, None, None, MultiLabel(["a", "b"]), "here").class_counts("train").tolist() == [1, 2]
 
 
 def test_strata():
-    assert strata([2, 0, 1]).tolist() == [2, 0, 1]
-    assert strata([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]).tolist() == [0, 1, 0, -1]
-    groups = strata([[float(value)] for value in range(100)])
+    assert SingleLabel(["a", "b", "c"]).strata(np.array([2, 0, 1])).tolist() == [2, 0, 1]
+    several = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    assert MultiLabel(["a", "b"]).strata(several).tolist() == [0, 1, 0, -1]
+    groups = Regression(["x"]).strata(np.arange(100.0)[:, None])
     assert np.bincount(groups).tolist() == [10] * 10
 
 
 def test_numbers_are_held_out_evenly():
-    out = stratified_out(strata([[float(i)] for i in range(200)]), 0.1, np.random.default_rng(0))
+    out = stratified_out(Regression(["x"]).strata(np.arange(200.0)[:, None]), 0.1, np.random.default_rng(0))
     assert np.bincount(np.flatnonzero(out) // 20 if out.dtype == bool else out // 20).tolist() == [2] * 10
 
 
 def test_strings_that_arrow_types_differently_are_numbers_too():
     rows = Dataset.from_dict({"label": ["1.5", "2"]}, features=Features({"label": Value("large_string")}))
-    assert find_problem(rows, ["label"], DataConfig()).kind == REGRESSION
+    assert CLASSES_OR_NUMBERS.find(rows, ["label"], DataConfig()).NAME == REGRESSION

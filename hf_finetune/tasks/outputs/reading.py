@@ -1,0 +1,256 @@
+"""Which kind of label the training rows have, and how the cells of their columns are read."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hf_finetune.data.rows.labels import is_plain, natural_key, refuse_unknown, spell
+from hf_finetune.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from hf_finetune.config.options import DataConfig
+    from hf_finetune.tasks.outputs.output import Output
+
+_BINARY = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The kinds of label that the rows of a task may have; the first that recognises the training rows is theirs.
+
+    Args:
+        kinds: the outputs; the last one takes what no other recognises.
+    """
+
+    kinds: tuple[type[Output], ...]
+
+    def find(self, train: Dataset, columns: list[str], options: DataConfig) -> Output:
+        """Return the output of some training rows; ``--problem_type`` wins.
+
+        Raises:
+            UserError: the labels are not of the kind that was asked for.
+        """
+        asked = (kind for kind in self.kinds if options.problem_type == kind.NAME)
+        recognised = (kind for kind in self.kinds if kind.recognise(train, columns, options))
+        kind = next(asked, None) or next(recognised, self.kinds[-1])
+        return kind.read(train, columns, options)
+
+    def restore(self, name: str | None, names: list[str], tuned: dict[str, Any]) -> Output:
+        """Return the output of a saved model.
+
+        Args:
+            name: what the run or the model calls it (``problem_type``); None, and what is not known, is the last kind.
+            names: of its labels.
+            tuned: what was chosen on validation rows, among other settings.
+        """
+        return next((kind for kind in self.kinds if name == kind.NAME), self.kinds[-1]).restore(names, tuned)
+
+    def of_model(self, settings: Any) -> Output:
+        """Return the output of a saved model, read off its configuration."""
+        names = [settings.id2label[index] for index in range(len(settings.id2label))]
+        return self.restore(getattr(settings, "problem_type", None), names, vars(settings))
+
+    def blank_is_missing(self, options: DataConfig) -> bool:
+        """Return whether an empty cell is a missing label: it is, unless the options say that rows may have no class."""
+        asked = [kind for kind in self.kinds if options.problem_type == kind.NAME]
+        return not options.label_delimiter and all(kind.ONE_CLASS or not kind.HAS_CLASSES for kind in asked)
+
+
+def refuse_delimiter(kind: str, options: DataConfig) -> None:
+    """Refuse ``--label_delimiter`` where a row has one label."""
+    if options.label_delimiter:
+        raise UserError(
+            f"a delimiter separates several classes, which {kind} does not have",
+            where="--label_delimiter",
+            fix="leave it out, or give --problem_type multi_label_classification.",
+        )
+
+
+# One column of classes, several a row
+
+
+def is_list(feature: Any) -> bool:
+    """Return whether the cells of a column are lists."""
+    return isinstance(feature, list) or type(feature).__name__ in ("List", "LargeList", "Sequence")
+
+
+def class_names(split: Dataset, column: str) -> list[str] | None:
+    """Return the names of a ``ClassLabel`` column, or of a column of lists of them; None of other columns."""
+    feature = split.features[column]
+    inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", feature)
+    return list(inner.names) if type(inner).__name__ == "ClassLabel" else None
+
+
+def are_lists(split: Dataset, column: str) -> bool:
+    """Return whether every text of a column is written as a list: ``["a", "b"]``."""
+    if class_names(split, column) is not None or not is_plain(split.features[column]):
+        return False
+    values = [value for value in split.unique(column) if value is not None]
+    return all(isinstance(value, str) and value.strip()[:1] + value.strip()[-1:] == "[]" for value in values)
+
+
+def classes_of_rows(split: Dataset, column: str, delimiter: str | None) -> list[list[str]]:
+    """Return the class names of every row; a row may have none.
+
+    Raises:
+        UserError: a row without a cell, or a text that is not a list.
+    """
+    named = class_names(split, column)
+    return [_classes(value, row, column, delimiter, named) for row, value in enumerate(split[column][:])]
+
+
+def several_names(train: Dataset, column: str, delimiter: str | None) -> list[str]:
+    """Return the classes of a training split whose rows may have several.
+
+    Raises:
+        UserError: fewer than two classes.
+    """
+    names = sorted({n for cell in classes_of_rows(train, column, delimiter) for n in cell}, key=natural_key)
+    named = class_names(train, column)
+    if len(named or names) < 2:
+        raise UserError(
+            f"the training rows have {len(names)} different labels; a classifier needs two or more",
+            where=f"column {column!r}",
+            fix="name the label column with --label_column, and what separates its labels with --label_delimiter.",
+        )
+    return named or names
+
+
+def encode_several(
+    split: Dataset, column: str, names: list[str], delimiter: str | None, split_name: str
+) -> list[list[float]]:
+    """Return 0.0 and 1.0 of each class of every row."""
+    cells = classes_of_rows(split, column, delimiter)
+    ids = {name: index for index, name in enumerate(names)}
+    refuse_unknown({name for cell in cells for name in cell} - ids.keys(), split, column, split_name)
+    rows = [[0.0] * len(ids) for _ in cells]
+    for row, cell in zip(rows, cells, strict=True):
+        for name in cell:
+            row[ids[name]] = 1.0
+    return rows
+
+
+def _classes(value: Any, row: int, column: str, delimiter: str | None, named: list[str] | None) -> list[str]:
+    where = f"row {row + 1}, column {column!r}"
+    if value is None:
+        raise UserError(
+            "the row has no labels", where=where, fix="give an empty list where no class applies, or drop the row."
+        )
+    if isinstance(value, str):
+        text = value.strip()
+        if delimiter:
+            value = text.split(delimiter)
+        elif text[:1] + text[-1:] == "[]":
+            value = _literal_list(text, where)
+        else:
+            value = [text]
+    values = value if isinstance(value, list) else [value]
+    names = [named[v] if named and isinstance(v, int) else spell(v, column) for v in values if v is not None]
+    return [name for name in names if name]
+
+
+def _literal_list(text: str, where: str) -> list[Any]:
+    """A list as JSON or Python writes it; nothing is run."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        try:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError) as error:
+            raise UserError(
+                f"{text[:60]!r} is not a list of labels",
+                where=where,
+                fix='write it as ["a", "b"], or give --label_delimiter.',
+            ) from error
+    return list(found)
+
+
+# A column of 0 and 1 for each class
+
+
+def are_flags(split: Dataset, column: str) -> bool:
+    """Return whether every value of a column is 0 or 1, false or true."""
+    return _as_flags(split, column) is not None
+
+
+def encode_flags(split: Dataset, columns: list[str], split_name: str) -> list[list[float]]:
+    """Return 0.0 and 1.0 of each column of every row.
+
+    Raises:
+        UserError: a value that is neither.
+    """
+    found = []
+    for column in columns:
+        flags = _as_flags(split, column)
+        if flags is None:
+            row, wrong = next((i, v) for i, v in enumerate(split[column][:], 1) if not _is_flag(v))
+            raise UserError(
+                f"row {row} holds {wrong!r}; a column of a class holds 0 or 1",
+                where=f"{split_name} split, column {column!r}",
+                fix="write 1 where the class applies and 0 where it does not.",
+            )
+        found.append([flags[value] for value in split[column][:]])
+    return [list(row) for row in zip(*found, strict=True)]
+
+
+def _as_flags(split: Dataset, column: str) -> dict[Any, float] | None:
+    """The 0.0 or 1.0 that every value of a column means; None if one means neither."""
+    if not is_plain(split.features[column]):
+        return None
+    values = split.unique(column)
+    found = {v: _BINARY[spell(v, column).lower()] for v in values if _is_flag(v)}
+    return found if len(found) == len(values) else None
+
+
+def _is_flag(value: Any) -> bool:
+    whole = isinstance(value, (bool, int, str)) or (isinstance(value, float) and value.is_integer())
+    return whole and spell(value, "").lower() in _BINARY
+
+
+# Numbers
+
+
+def have_fractions(split: Dataset, column: str) -> bool:
+    """Return whether a column holds numbers only, and some with fractions."""
+    if class_names(split, column) is not None or not is_plain(split.features[column]):
+        return False
+    numbers = [number(value) for value in split.unique(column) if value is not None]
+    return None not in numbers and any(found is not None and not found.is_integer() for found in numbers)
+
+
+def encode_numbers(split: Dataset, columns: list[str], split_name: str) -> list[list[float]]:
+    """Return the numbers of every row.
+
+    Raises:
+        UserError: a cell that does not hold a finite number.
+    """
+    cells = [split[column][:] for column in columns]
+    found = []
+    for column, values in zip(columns, cells, strict=True):
+        numbers = [number(value) for value in values]
+        if None in numbers:
+            row = numbers.index(None)
+            raise UserError(
+                f"row {row + 1} holds {values[row]!r}, which is not a finite number",
+                where=f"{split_name} split, column {column!r}",
+                fix="fix the cell, drop the row with --on_bad_row skip, or name the column with --label_column.",
+            )
+        found.append(numbers)
+    return [list(row) for row in zip(*found, strict=True)]
+
+
+def number(value: Any) -> float | None:
+    """Return the finite number that a cell holds, also as text; None if it holds none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        found = float(value)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
