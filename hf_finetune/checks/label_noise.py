@@ -12,7 +12,7 @@ import torch
 from hf_finetune.checks.finding import DRAW_SEED, MOST_NAMED, Section, Severity, Table, percent
 from hf_finetune.data import Splits
 from hf_finetune.models import Checkpoint
-from hf_finetune.tasks.outputs.confident_learning import suspicious
+from hf_finetune.tasks.outputs.confident_learning import find_label_errors
 
 MOST_ROWS, FEWEST_ROWS, FOLDS = 5000, 50, 5
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse regularisation that is tried
@@ -158,7 +158,7 @@ def find_suspicious(features: np.ndarray, labels: np.ndarray) -> Suspicion:
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=DRAW_SEED)
     model = _classifier(features, ids, next(folds.split(features, ids)))
     probabilities = cross_val_predict(model, features, ids, cv=folds, method="predict_proba")
-    rows, suggested, margin = suspicious(probabilities, ids)
+    rows, suggested, margin = find_label_errors(probabilities, ids)
     accuracy = float((probabilities.argmax(axis=1) == ids).mean())
     return Suspicion(rows, classes[suggested], margin, accuracy)
 

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
 
     from hf_finetune.config import parse
     from hf_finetune.console import say
-    from hf_finetune.evaluation.again import evaluate_again
+    from hf_finetune.evaluation.reevaluate import reevaluate
     from hf_finetune.report import write_report
 
     flags = [f"--{name}={getattr(known, name)}" for name in ("text_column", "label_column") if getattr(known, name)]
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
     config = replace(config, data=replace(config.data, **_replaced(known.text_column, known.label_column)))
     source = known.test_file or known.test_dir
     output = Path(known.output_dir or run / "evaluations" / (Path(source).stem if source else "again"))
-    evaluate_again(run, config, output, file=known.test_file, folder=known.test_dir)
+    reevaluate(run, config, output, file=known.test_file, folder=known.test_dir)
     say(f"Report: {write_report(output)}")
 
 

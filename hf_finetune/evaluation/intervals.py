@@ -1,11 +1,11 @@
-"""How sure a metric is: 95 % bootstrap intervals over rows, or over groups of rows, and of the difference of two models.
+"""95 % bootstrap intervals of metrics, and of the difference between two models.
 
-A resample draws as many rows as there are, with replacement; where rows come in groups, as many whole groups. The interval of
-a metric that is a share from 0 to 1 is Wilson's score interval of as many independent rows as have the variance of the
-resamples (as Korn and Graubard 1998 do for surveys): near 0 and 1 the bootstrap's own percentiles are too narrow. Of other
-metrics, and of differences, it is where the middle 95 % of the resamples' values lie. Both are a little wider where there are
-few rows: with the quantiles of Student's t and the variance of ``n - 1`` (Hesterberg, arXiv 1411.5279). How often they hold
-the truth is measured by ``benchmarks/intervals.py``.
+A resample draws rows, or whole groups of rows, with replacement, as many as there are. The interval of a metric that is a
+share from 0 to 1 is Wilson's score interval for the number of independent rows that would have the variance of the
+resamples (as Korn and Graubard 1998 do for surveys), because percentiles of the bootstrap are too narrow near 0 and 1.
+The interval of other metrics and of differences is the middle 95 % of the resamples. Both are widened a little for few
+rows, by the quantiles of Student's t and the variance with ``n - 1`` (Hesterberg, arXiv 1411.5279).
+``benchmarks/intervals.py`` measures how often the intervals contain the true value.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ import numpy as np
 
 from hf_finetune.tasks.outputs import Output
 
-MANY_ROWS, FEWER = 50_000, 200  # so many resamples above so many rows, where a few more or less hardly move the ends
+MANY_ROWS, FEWER = 50_000, 200  # above so many rows, so many resamples are enough
 
 _NO_WIDTH = 1e-12
 _WEIGHTS_AT_ONCE = 8_000_000  # 64 MB
-_FEWEST_AT_ONCE = 8  # a row's weights then fill a line of the processor's cache
+_FEWEST_AT_ONCE = 8  # the weights of a row then fill a cache line
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of one model less that of another, on the same rows.
+    """The difference of a metric between two models on the same rows: first minus second.
 
     Args:
-        metric: its name.
-        greater_is_better: whether a positive difference speaks for the first.
-        value: on the rows as they are.
+        metric: the name of the metric.
+        greater_is_better: whether a positive difference means that the first model is better.
+        value: the difference on the rows themselves.
         low: lower end of the 95 % interval.
-        high: its upper end.
+        high: upper end of the 95 % interval.
         turns: share of resamples in which the difference is zero or has the other sign.
-        p: two-sided bootstrap p-value: twice ``turns``, at most 1 and never 0. The interval, which is a little wider where
-            rows are few, decides; p says how narrowly.
-        units: rows, or groups of rows where ``grouped``.
+        p: two-sided bootstrap p-value: twice ``turns``, at most 1 and never 0. The interval decides which model is better,
+            because it is widened for few rows.
+        units: number of rows, or of groups if ``grouped``.
         grouped: whether whole groups were drawn.
     """
 
@@ -60,16 +60,16 @@ def intervals(
 
     Args:
         output: the kind of label.
-        statistics: of the rows.
-        groups: names, shape (rows,); rows of a group are drawn together, since they are not independent.
-        seed: of the draws.
-        resamples: how many; 200 at most above 50,000 rows.
+        statistics: the statistics of the rows.
+        groups: group of each row, shape (rows,); rows of a group are not independent, and are drawn together.
+        seed: seed of the resamples.
+        resamples: number of resamples; at most 200 for more than 50,000 rows.
 
     Returns:
-        metric → [low, high]. A resample in which a metric is undefined (AUROC without a class) does not count for it. Left
-        out are a metric that is undefined in more than half of them, and all where there is one row or one group only.
-        Where resamples do not differ, as when no row is wrong, the bootstrap would be sure of what it cannot know:
-        a metric that is a share then has the exact binomial (Clopper-Pearson) interval, and others have none.
+        metric → [low, high]. Resamples in which a metric is undefined (AUROC without a class) are ignored; a metric that is
+        undefined in more than half of them is left out. Empty for a single row or group. If all resamples are equal, for
+        example because no row is wrong, the bootstrap has no width: a share then has the exact binomial
+        (Clopper-Pearson) interval, and other metrics are left out.
     """
     units = _units(len(statistics), groups)
     if units < 2:
@@ -97,17 +97,17 @@ def interval_of(
     seed: int = 0,
     resamples: int = 200,
 ) -> list[float] | None:
-    """The 95 % interval of a metric that is not built in, by the percentiles of the bootstrap.
+    """Return the 95 % interval of a metric that is not built in, by the percentiles of the bootstrap.
 
     Args:
-        score: the metric of some rows, by their numbers; a row that was drawn twice comes twice.
-        rows: their number.
+        score: computes the metric of some rows from their indices, which may repeat.
+        rows: number of rows.
         groups: see :func:`intervals`.
-        seed: of the draws.
-        resamples: how many; fewer than of built-in metrics, for each is computed by itself.
+        seed: seed of the resamples.
+        resamples: number of resamples; fewer than for built-in metrics, because each is computed separately.
 
     Returns:
-        [low, high]; None of one row or group, and where resamples do not differ.
+        [low, high]; None for a single row or group, or if all resamples are equal.
     """
     units = _units(rows, groups)
     if units < 2:
@@ -128,21 +128,21 @@ def difference(
     seed: int = 0,
     resamples: int = 1000,
 ) -> Difference | None:
-    """Return a metric of model a less that of model b, with the interval of the paired bootstrap: both see the same resamples.
+    """Return the difference of a metric between two models, with the interval of the paired bootstrap.
 
     Args:
         output: the kind of label.
         a: statistics of the first model.
         b: statistics of the second model on the same rows.
         groups: see :func:`intervals`.
-        metric: its name.
-        seed: of the draws.
+        metric: the name of the metric.
+        seed: seed of the resamples, which are the same for both models.
         resamples: see :func:`intervals`.
 
     Returns:
-        None where the metric is not one of the output's or is undefined, or where there is one row or group only. Where
-        resamples do not differ, the ends are as far from the difference of two shares as the exact binomial bound of
-        an event that was never seen; of other metrics there is then a difference only if it is 0.
+        None if the output does not have the metric, if it is undefined, or for a single row or group. If all resamples are
+        equal, the interval of a share reaches to both sides as far as the exact binomial bound of an event that was never
+        seen; for other metrics the result is None unless the difference is 0.
     """
     units = _units(len(a), groups)
     if units < 2 or metric not in output.METRICS:
@@ -174,14 +174,14 @@ def difference(
 
 
 def _units(rows: int, groups: np.ndarray | None) -> int:
-    """The number of rows, or of groups of them."""
+    """Return the number of rows, or of groups."""
     return rows if groups is None else len(np.unique(groups))
 
 
 def _resampled(
     output: Output, models: Sequence[Any], groups: np.ndarray | None, seed: int, resamples: int
 ) -> list[dict[str, np.ndarray]]:
-    """The metrics of each model in the same resamples: metric → shape (resamples,)."""
+    """Return for each model metric → values in the same resamples, shape (resamples,)."""
     rows, size = len(models[0]), models[0].size
     parts: list[list[dict[str, np.ndarray]]] = [[] for _ in models]
     for weights in _weights(rows, size, groups, seed, resamples if rows <= MANY_ROWS else min(resamples, FEWER)):
@@ -191,9 +191,9 @@ def _resampled(
 
 
 def _weights(rows: int, size: int, groups: np.ndarray | None, seed: int, resamples: int) -> Iterator[np.ndarray]:
-    """How often each row is drawn, shape (some resamples, rows), until there are so many resamples.
+    """Yield how often each row is drawn, shape (some resamples, rows), until there are ``resamples`` of them.
 
-    ``size`` is how many numbers a resample touches, which bounds how many are made at once.
+    ``size`` is the number of values that a resample needs in memory; it bounds how many are made at once.
     """
     random = np.random.default_rng(seed)
     names, own = (np.arange(rows), None) if groups is None else np.unique(groups, return_inverse=True)
@@ -207,20 +207,20 @@ def _weights(rows: int, size: int, groups: np.ndarray | None, seed: int, resampl
 
 
 def _defined(values: np.ndarray) -> np.ndarray:
-    """The resamples in which a metric is defined; none where these are less than half."""
+    """Return the values that are defined; none of them if they are less than half."""
     defined = values[~np.isnan(values)]
     return defined if 2 * len(defined) >= len(values) else defined[:0]
 
 
 def _deviations(units: int) -> float:
-    """By how many of the resamples' standard deviations a 95 % interval reaches to each side; 1.96 of many rows."""
+    """Return the half-width of a 95 % interval in standard deviations of the resamples; 1.96 for many rows."""
     from scipy.stats import t
 
     return float(t.ppf(0.975, units - 1) * np.sqrt(units / (units - 1)))
 
 
 def _middle(values: np.ndarray, units: int) -> list[float]:
-    """Where the middle 95 % of the resamples' values lie."""
+    """Return the interval of the middle 95 % of the values."""
     from scipy.stats import norm
 
     tail = float(norm.cdf(-_deviations(units)))
@@ -229,7 +229,7 @@ def _middle(values: np.ndarray, units: int) -> list[float]:
 
 
 def _share(value: float, values: np.ndarray, units: int, count: float) -> list[float]:
-    """Wilson's interval (1927) of a share that varies as the resamples do; the exact one of ``count`` rows if none varies."""
+    """Return Wilson's interval (1927) of a share with the variance of the resamples; the exact one if they are equal."""
     variance = float(values.var())
     if np.ptp(values) <= _NO_WIDTH or min(value, 1 - value) <= _NO_WIDTH:
         return _binomial(value, count)
@@ -239,7 +239,7 @@ def _share(value: float, values: np.ndarray, units: int, count: float) -> list[f
 
 
 def _binomial(share: float, count: float) -> list[float]:
-    """The exact 95 % interval of a share of independent yes-or-no events (Clopper and Pearson 1934)."""
+    """Return the exact 95 % interval of a binomial share (Clopper and Pearson 1934)."""
     from scipy.stats import beta
 
     hits = share * count
@@ -249,9 +249,9 @@ def _binomial(share: float, count: float) -> list[float]:
 
 
 def _independent(output: Output, metric: str, statistics: Any, units: int) -> float:
-    """As many independent rows as a metric stands on: of a mean over classes fewer, where some of them are rare.
+    """Return the number of independent rows behind a metric: fewer for a mean over classes, some of which are rare.
 
-    The variance of the mean of C shares of n_1 … n_C rows is that of one share of C² / (1/n_1 + … + 1/n_C) rows.
+    The mean of C shares over n_1 … n_C rows has the variance of one share over C² / (1/n_1 + … + 1/n_C) rows.
     """
     if metric not in output.CLASS_MEANS:
         return units

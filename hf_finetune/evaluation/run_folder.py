@@ -1,4 +1,4 @@
-"""What a finished run folder holds, read back."""
+"""Read the files of a finished run folder."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from hf_finetune.tasks.outputs import Output
 
 @dataclass
 class Answers:
-    """``predictions.parquet`` of a run, and what its raw outputs mean.
+    """``predictions.parquet`` of a run, and the output that its raw outputs belong to.
 
     Args:
-        folder: the run.
-        ids: of the rows.
-        output: with the run's thresholds and temperature.
-        raw: raw outputs, the first axis of which is rows.
-        truth: the labels of the rows in numbers.
-        groups: what rows belong together by, where the run was told.
-        metric: the one that its headline shows.
-        texts: what tells the texts from others; None of images.
-        columns: the user's names of the columns that were read, by standard name.
+        folder: the run folder.
+        ids: ids of the rows.
+        output: the output with the run's thresholds and temperature.
+        raw: raw outputs, shape (rows, ...).
+        truth: the labels as numbers, shape (rows, ...).
+        groups: group of each row, if the run has a group column.
+        metric: the headline metric.
+        texts: a hash of the texts; None for images.
+        columns: standard name → names of the columns that were read.
     """
 
     folder: Path
@@ -43,38 +43,40 @@ class Answers:
 
     @cached_property
     def statistics(self) -> Any:
-        """What metrics and comparisons are computed from."""
+        """The statistics from which metrics and comparisons are computed."""
         return self.output.statistics(self.raw, self.truth)
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """A file of a run folder.
+    """Return the content of a JSON file of a run folder.
 
     Raises:
-        UserError: it is not there.
+        UserError: the file does not exist.
     """
     path = folder / name
     if not path.is_file():
         raise UserError(
             f"there is no {name}: this is no finished run",
             where=str(folder),
-            fix="name the --output_dir of a run that came to its end.",
+            fix="give the --output_dir of a finished run.",
         )
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
 def read_answers(folder: Path) -> Answers:
-    """The judged rows of a run.
+    """Return the predictions of a run on its held-out rows.
 
     Raises:
-        UserError: the folder is no finished run, or one that held no rows out.
+        UserError: the run is not finished, or has no held-out rows.
     """
     import pandas as pd
 
     about = read_json(folder, "evaluation.json")
     if not (folder / "predictions.parquet").is_file():
-        raise UserError("the run held no rows out", where=str(folder), fix="train it with --test_file or --test_split.")
+        raise UserError(
+            "the run has no held-out rows", where=str(folder), fix="train it with --test_file or --test_split."
+        )
     rows = pd.read_parquet(folder / "predictions.parquet")
     output = get_task(about["task"]).outputs.restore(about["problem"], about["labels"], about["tuned"])
     return Answers(

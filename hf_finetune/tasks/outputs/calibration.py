@@ -1,4 +1,4 @@
-"""Whether probabilities are true: how far off they are, and the temperature that mends it."""
+"""Calibration of probabilities: how well they agree with accuracy, and temperature scaling."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from typing import Any
 import numpy as np
 
 LOWEST, HIGHEST = 0.05, 20.0
-_ENOUGH = 100_000  # rows; more do not move the temperature
-_ROWS_A_BIN = 10
+_ENOUGH = 100_000  # rows; more do not change the temperature
+_ROWS_PER_BIN = 10
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The number that logits are divided by so that held-out labels become most probable (Guo et al., arXiv 1706.04599).
+    """Return the temperature that maximises the likelihood of held-out labels (Guo et al., arXiv 1706.04599).
 
-    Where few rows speak the likelihood alone asks for extremes; a weak prior (log T is normal with mean 0 and deviation 1),
-    which weighs as much as a fraction of a row, holds it near 1. With no wrong row the likelihood asks for full certainty,
-    whatever the model is like: then the probabilities stay as they are.
+    With few rows the likelihood alone leads to extremes. A weak prior (log T is normal with mean 0 and standard deviation
+    1), with the weight of a fraction of a row, keeps T near 1. If no row is wrong, the likelihood always asks for full
+    certainty, so T is 1.
 
     Args:
         logits: of rows that the model was not trained on, shape (rows, classes).
-        labels: their true ids, shape (rows,).
+        labels: true class ids, shape (rows,).
 
     Returns:
-        Above 1 where the model is too sure, below where it is not sure enough; from 0.05 to 20, and 1 without wrong
-        rows.
+        A number from 0.05 to 20 to divide logits by: above 1 for an overconfident model, below 1 for an underconfident one.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
@@ -33,7 +32,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         return 1.0
     step = -(-len(labels) // _ENOUGH)
     logits, labels = logits[::step].astype(np.float64), labels[::step].astype(np.int64)
-    behind = logits - logits[np.arange(len(labels)), labels][:, None]  # behind the true class: its loss is logsumexp
+    behind = logits - logits[np.arange(len(labels)), labels][:, None]  # so that the loss is logsumexp
 
     def loss(log_temperature: float) -> float:
         return float(logsumexp(behind / np.exp(log_temperature), axis=1).sum() + log_temperature**2 / 2)
@@ -43,18 +42,18 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> dict[str, Any]:
-    """How far probabilities are from the shares of rows in which they come true.
+    """Compute calibration error, Brier score and reliability curve.
 
     Args:
         probabilities: shape (rows, classes).
-        labels: true ids, shape (rows,); then the probability of the answer is judged. Or 0 and 1, shape (rows, classes), where
-            a row has several classes; then that of every class of every row is.
-        bins: of the curve, at most; there are fewer where they would hold less than ten rows.
+        labels: true class ids, shape (rows,), to evaluate the probability of the predicted class; or 0 and 1, shape
+            (rows, classes), for several classes per row, to evaluate all probabilities.
+        bins: largest number of bins of the curve; each has at least ten rows.
 
     Returns:
-        ``curve``: mean ``confidence``, ``accuracy`` (share in which it came true) and ``rows`` (decisions) of bins of equally
-        many rows, equal probabilities in one bin. ``ece``: mean distance of the two over the rows (expected calibration
-        error). ``brier``: mean over rows of the squared errors, summed over classes where a row has one class.
+        ``curve``: mean ``confidence``, ``accuracy`` and number of ``rows`` (decisions) of each bin; bins have equally many
+        rows, and equal probabilities are in one bin. ``ece``: expected calibration error, the mean over rows of the
+        distance between confidence and accuracy. ``brier``: mean squared error; with one class per row, summed over classes.
     """
     if labels.ndim == 2:
         confidence, true = probabilities.ravel().astype(np.float64), labels.ravel().astype(np.float64)
@@ -64,14 +63,14 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
         confidence, true = probabilities.max(axis=1), (probabilities.argmax(axis=1) == labels).astype(np.float64)
         own = probabilities[rows, labels]
         brier = (np.square(probabilities).sum(axis=1) - 2 * own + 1).mean()
-    curve = _curve(confidence, true, max(1, min(bins, len(labels) // _ROWS_A_BIN)))
+    curve = _curve(confidence, true, max(1, min(bins, len(labels) // _ROWS_PER_BIN)))
     off = sum(abs(point["confidence"] - point["accuracy"]) * point["rows"] for point in curve)
     return {"ece": float(off / len(confidence)), "brier": float(brier), "curve": curve}
 
 
 def _curve(confidence: np.ndarray, true: np.ndarray, bins: int) -> list[dict[str, Any]]:
     _, tie, counts = np.unique(confidence, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - counts / 2  # of a group of equal probabilities, which falls where its middle falls
+    middle = np.cumsum(counts) - counts / 2  # a group of equal probabilities goes to the bin of its middle
     own = (middle * bins / len(confidence)).astype(np.int64)[tie]
     rows = np.bincount(own, minlength=bins)
     sums = np.bincount(own, confidence, bins), np.bincount(own, true, bins)

@@ -16,7 +16,7 @@ from hf_finetune.errors import UserError
 from hf_finetune.tasks.outputs import ranking
 from hf_finetune.tasks.outputs.calibration import calibration, fit_temperature
 from hf_finetune.tasks.outputs.class_counts import check_classes, check_names, check_too_few, class_notes, class_table
-from hf_finetune.tasks.outputs.confident_learning import suspicious
+from hf_finetune.tasks.outputs.confident_learning import find_label_errors
 from hf_finetune.tasks.outputs.linear_models import logistic_regression
 from hf_finetune.tasks.outputs.logits import gather_rows, pool_chunks, predict_logits, softmax, top_classes
 from hf_finetune.tasks.outputs.output import Answer, Bar, Floor, Section
@@ -308,7 +308,7 @@ for row in probabilities:
         """Return rows whose label the model, which has not seen them, disagrees with (confident learning, arXiv 1911.00068)."""
         if len(truth) < FEWEST_FOR_ERRORS:
             return None
-        rows, suggested, margin = suspicious(self.calibrated(raw), truth)
+        rows, suggested, margin = find_label_errors(self.calibrated(raw), truth)
         return rows, [self.names[int(i)] for i in suggested], margin
 
     def sections(self, raw: np.ndarray, truth: np.ndarray) -> dict[str, Section]:

@@ -1,4 +1,4 @@
-"""A finished run is judged once more: on its own held-out rows, or on a file or folder of others."""
+"""Evaluate a finished run again, on its own held-out rows or on a new file or folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hf_finetune.evaluation.results import Results, keep_judgement, score, show_
 from hf_finetune.evaluation.run_folder import read_json
 from hf_finetune.files import public_name, write_json
 
-# What says which rows are read; none of it holds for other rows.
+# Options that say which rows are read; they do not apply to new rows.
 _SOURCES: dict[str, Any] = {
     "dataset_name": None, "train_file": None, "train_dir": None, "validation_file": None, "validation_dir": None,
     "test_file": None, "test_dir": None, "splits_file": None, "num_folds": None, "fold": None, "time_column": None,
@@ -27,20 +27,20 @@ _SOURCES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def evaluate_again(
+def reevaluate(
     run: Path, config: Config, output: Path, *, file: str | None = None, folder: str | None = None
 ) -> Results:
-    """Judge the saved model of a run, and write ``metrics.json``, ``evaluation.json`` and ``predictions.parquet``.
+    """Evaluate the saved model of a run; write ``metrics.json``, ``evaluation.json`` and ``predictions.parquet``.
 
     Args:
-        run: its folder.
-        config: the run's own.
-        output: where the files go.
-        file: labelled rows to judge on; without it and ``folder`` the run's own test rows, else its validation rows.
-        folder: of images or ``.txt`` files by class.
+        run: the run folder.
+        config: the configuration of the run.
+        output: the folder for the results.
+        file: labelled rows; without ``file`` and ``folder`` the test rows of the run, or its validation rows.
+        folder: images or ``.txt`` files in one folder per class.
 
     Raises:
-        UserError: the run is not finished, or the rows do not suit its model.
+        UserError: the run is not finished, or the model cannot read the rows.
     """
     began = time.perf_counter()
     about = read_json(run, "evaluation.json")
@@ -58,7 +58,7 @@ def evaluate_again(
         name = "validation" if splits.test is None else "test"
         split, source = getattr(splits, name), about["source"]
     if split is None:
-        raise UserError("the run held no rows out", where=str(run), fix="give labelled rows with --test_file.")
+        raise UserError("the run has no held-out rows", where=str(run), fix="give labelled rows with --test_file.")
     size = int(config.training.get("per_device_eval_batch_size", 64))
     raw = labeller.predict(labeller.encode(split), size)
     answers = Judged(split, labeller.output, raw, labeller.output.truth_of(split))
@@ -77,7 +77,7 @@ def evaluate_again(
 
 
 def _same_rows(config: Config, run: Path) -> Any:
-    """The run's data, divided as it was."""
+    """Return the data options of the run with the same splits."""
     if not (run / "splits.parquet").exists():
         return config.data
     divided: dict[str, Any] = dict.fromkeys(("validation_split", "test_split", "num_folds", "fold", "time_column"))
@@ -89,5 +89,5 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"the folder cannot be made ({error})", where=f"--output_dir {folder}", fix="name another."
+            f"the folder cannot be created ({error})", where=f"--output_dir {folder}", fix="choose another one."
         ) from error
