@@ -44,17 +44,20 @@ def test_other_columns_of_the_same_rows_may_be_compared():
     both[1].columns = both[0].columns
     with pytest.raises(UserError) as caught:
         _align(*both)
-    assert "(the same ids, other texts)" in caught.value.what
+    assert "(the same ids with different texts)" in caught.value.what
 
 
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (answers("b", SingleLabel(["cat", "cow"]), [[1, 0]] * 2, [0, 1]), "the runs have other labels"),
-        (answers("b", Regression(["cat", "dog"]), [[1, 0]] * 2, [[0, 1]] * 2), "the runs have other labels"),
-        (answers("b", SingleLabel(["cat", "dog"]), [[1, 0]] * 2, [0, 1], ("y", "x")), "(another order)"),
+        (answers("b", SingleLabel(["cat", "cow"]), [[1, 0]] * 2, [0, 1]), "the runs have different labels"),
+        (answers("b", Regression(["cat", "dog"]), [[1, 0]] * 2, [[0, 1]] * 2), "the runs have different labels"),
+        (answers("b", SingleLabel(["cat", "dog"]), [[1, 0]] * 2, [0, 1], ("y", "x")), "(a different order)"),
         (answers("b", SingleLabel(["cat", "dog"]), [[1, 0]] * 2, [0, 1], ("x", "z")), "(2 and 2 rows, 1 ids in both)"),
-        (answers("b", SingleLabel(["cat", "dog"]), [[1, 0]] * 2, [1, 1]), "1 rows have other labels in the two runs"),
+        (
+            answers("b", SingleLabel(["cat", "dog"]), [[1, 0]] * 2, [1, 1]),
+            "1 rows have different labels in the two runs",
+        ),
     ],
 )
 def test_other_rows_are_refused(other, said):

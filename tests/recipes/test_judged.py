@@ -141,13 +141,13 @@ def test_what_evaluate_wrote_can_be_compared(runs, text_files, tmp_path, capsys)
     assert all(f"{value:.4f}" in said for value in values)
     with pytest.raises(UserError) as caught:
         compare([str(tmp_path / "text"), str(runs / "text")])
-    assert caught.value.what.startswith("the runs were judged on other rows (16 and 21 rows")
+    assert caught.value.what.startswith("the runs were evaluated on different rows (16 and 21 rows")
 
 
 def test_runs_of_other_rows_are_not_compared(runs, tmp_path):
     with pytest.raises(UserError) as caught:
         compare([str(runs / "text"), str(runs / "image")])
-    assert caught.value.what == "the runs have other labels"
+    assert caught.value.what == "the runs have different labels"
     with pytest.raises(UserError) as caught:
         compare([str(runs / "text"), str(tmp_path)])
     assert "this is no finished run" in caught.value.what

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hf_finetune.tasks.outputs.confident_learning import suspicious
+from hf_finetune.tasks.outputs.confident_learning import find_label_errors
 
 
 def test_a_row_is_suspicious_where_another_class_is_as_probable_as_for_its_own_rows():
@@ -22,7 +22,7 @@ def test_a_row_is_suspicious_where_another_class_is_as_probable_as_for_its_own_r
         ]
     )
     labels = np.array([0, 0, 1, 1, 0, 0, 1, 0, 0])
-    rows, suggested, margin = suspicious(probabilities, labels)
+    rows, suggested, margin = find_label_errors(probabilities, labels)
     assert rows.tolist() == [4, 8, 6]
     assert suggested.tolist() == [1, 2, 0]
     assert np.allclose(margin, [0.9, 0.8, 0.7])
@@ -35,11 +35,11 @@ def test_flipped_labels_are_found():
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     labels = true.copy()
     labels[:30] = (true[:30] + 1) % 3
-    rows, suggested, _ = suspicious(probabilities, labels)
+    rows, suggested, _ = find_label_errors(probabilities, labels)
     assert len(set(range(30)) & set(rows)) >= 24
     assert len(set(rows) - set(range(30))) <= 6
     assert (suggested == true[rows]).mean() > 0.9
 
 
 def test_no_row_may_be_suspicious():
-    assert [len(part) for part in suspicious(np.eye(3), np.arange(3))] == [0, 0, 0]
+    assert [len(part) for part in find_label_errors(np.eye(3), np.arange(3))] == [0, 0, 0]
