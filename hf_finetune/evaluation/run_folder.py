@@ -56,7 +56,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     if not path.is_file():
         raise UserError(
-            f"there is no {name}: this is no finished run",
+            f"there is no {name}: this is not a finished run",
             where=str(folder),
             fix="give the --output_dir of a finished run.",
         )

@@ -1,4 +1,4 @@
-"""The images of the model card: what is confused with what, how true the probabilities are, predicted numbers."""
+"""The images of the model card: confusion matrix, reliability of the probabilities, predicted numbers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 FOLDER = "figures"
-MOST_NAMES = 15  # classes that stand by name at the axes; more are numbered as in the table of labels
+MOST_NAMES = 15  # with more classes the axes show their numbers in the table of labels
 
 
 def draw_figures(folder: Path, details: dict[str, Any]) -> dict[str, str]:
-    """Write the images that the details of a run hold into ``figures/``, in place of earlier ones.
+    """Draw the figures of a run into ``figures/``, which is emptied first.
 
     Args:
-        folder: the run's.
+        folder: the run folder.
         details: the content of ``evaluation.json``.
 
     Returns:
-        What each image shows in words, by its path in the folder.
+        Path of each image in the folder → its alternative text.
     """
     target = folder / FOLDER
     shutil.rmtree(target, ignore_errors=True)
@@ -32,13 +32,13 @@ def draw_figures(folder: Path, details: dict[str, Any]) -> dict[str, str]:
             "Rows of each true label by predicted label",
         )
     if details.get("calibration"):
-        made["reliability.png"] = _reliability(details["calibration"]), "Share of right answers by confidence"
+        made["reliability.png"] = _reliability(details["calibration"]), "Share of correct predictions by confidence"
     if details.get("numbers"):
         made["predictions.png"] = _numbers(details["numbers"][0]), "Predicted over true numbers"
     if made:
         target.mkdir()
     for name, (figure, _) in made.items():
-        # Without the version of matplotlib: the same run gives the same file.
+        # Without matplotlib's version, so that the same run gives the same file.
         figure.savefig(target / name, dpi=150, metadata={"Software": None})
     return {f"{FOLDER}/{name}": words for name, (_, words) in made.items()}
 
@@ -56,7 +56,7 @@ def _confusion(matrix: np.ndarray, names: list[str]) -> Any:
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, extent=(0.5, len(names) + 0.5, len(names) + 0.5, 0.5))
     figure.colorbar(image, label="share of the true label's rows")
-    # The font has the letters of Europe; others would be boxes.
+    # The font lacks many scripts.
     if len(names) <= MOST_NAMES and all(name.isascii() for name in names):
         places = range(1, len(names) + 1)
         axes.set_xticks(places, [_short(name) for name in names], rotation=45, ha="right", parse_math=False)
@@ -74,13 +74,13 @@ def _short(name: str) -> str:
 
 def _reliability(calibration: dict[str, Any]) -> Any:
     figure, axes = _figure(4.5, 4)
-    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as it should be")
-    names = {"before": "as the model gives them", "after": "after temperature scaling"}
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfectly calibrated")
+    names = {"before": "before temperature scaling", "after": "after temperature scaling"}
     for part, name in names.items():
         if calibration[part]:
             points = [(each["confidence"], each["accuracy"]) for each in calibration[part]["curve"]]
             axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
-    axes.set(xlabel="confidence", ylabel="share of right answers")
+    axes.set(xlabel="confidence", ylabel="share of correct predictions")
     axes.legend()
     return figure
 

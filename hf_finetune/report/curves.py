@@ -1,4 +1,4 @@
-"""The history of a run as curves: epochs are counted through all phases."""
+"""Training curves from the history of a run, over the epochs of all phases."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ History = list[dict[str, Any]]
 
 
 def draw_curves(history: History, metric: str) -> list[Drawing]:
-    """Loss, the headline metric, learning rates and throughput: those that the history holds.
+    """Draw loss, headline metric, learning rates and throughput, as far as the history has them.
 
     Args:
         history: the Trainer's log entries in order, each with its ``phase``.
-        metric: the headline metric; where the validation rows were not judged by it, the first that they were.
+        metric: the headline metric; if the history has no validation values of it, the first metric that has some.
     """
-    judged = _judged_by(history, metric)
+    judged = _validation_metric(history, metric)
     wanted = [
         ("loss", "Loss", [("training", "loss"), ("validation", "eval_loss")], False),
         ("metric", f"{judged} (validation)", [(judged, f"eval_{judged}")], False),
         ("rate", "Learning rate", [("first group", "learning_rate"), ("head", "learning_rate_head")], True),
-        ("pace", "Throughput (training rows a second)", [("rows a second", "rows_per_second")], False),
+        ("pace", "Throughput (training rows per second)", [("rows per second", "rows_per_second")], False),
     ]
     phases = phases_of(history)
     found = []
@@ -36,14 +36,14 @@ def draw_curves(history: History, metric: str) -> list[Drawing]:
     return found
 
 
-def _judged_by(history: History, metric: str) -> str:
-    passed_over = ("loss", "runtime", "steps_per_second", "samples_per_second")
-    judged = [key.removeprefix("eval_") for entry in history for key in entry if key.startswith("eval_")]
-    return metric if metric in judged else next((key for key in judged if key not in passed_over), metric)
+def _validation_metric(history: History, metric: str) -> str:
+    no_metric = ("loss", "runtime", "steps_per_second", "samples_per_second")
+    found = [key.removeprefix("eval_") for entry in history for key in entry if key.startswith("eval_")]
+    return metric if metric in found else next((key for key in found if key not in no_metric), metric)
 
 
-def phases_of(history: list[dict[str, Any]]) -> list[tuple[float, str]]:
-    """The epoch, counted through, that each phase begins at, and its name."""
+def phases_of(history: History) -> list[tuple[float, str]]:
+    """Return (first epoch, name) of each phase; epochs count on from phase to phase."""
     begin, found = 0.0, []
     for phase, entries in _by_phase(history):
         found.append((begin, phase))
@@ -51,8 +51,8 @@ def phases_of(history: list[dict[str, Any]]) -> list[tuple[float, str]]:
     return found
 
 
-def points_of(history: list[dict[str, Any]], key: str) -> list[tuple[float, float]]:
-    """(epoch, counted through all phases, value) of each entry of the history that has a number of this name."""
+def points_of(history: History, key: str) -> list[tuple[float, float]]:
+    """Return (epoch, value) of each entry that has a finite number ``key``; epochs count on from phase to phase."""
     points: list[tuple[float, float]] = []
     for (begin, _), (_, entries) in zip(phases_of(history), _by_phase(history), strict=True):
         points += [
@@ -63,8 +63,8 @@ def points_of(history: list[dict[str, Any]], key: str) -> list[tuple[float, floa
     return points
 
 
-def _by_phase(history: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """The entries of each phase: two phases that follow each other may have the same name, but epochs then begin anew."""
+def _by_phase(history: History) -> list[tuple[str, History]]:
+    """Return (name, entries) of each phase; phases of the same name are separated where the epoch decreases."""
     cuts = [
         index + 1
         for index, (one, two) in enumerate(pairwise(history))

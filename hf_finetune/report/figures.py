@@ -1,6 +1,6 @@
-"""The figures of the report: inline SVG whose text and lines take the colours of the page, light or dark.
+"""The figures of the report: inline SVG that uses the colours of the page, light or dark.
 
-No name from the data is drawn: names stand in the tables beside a figure, where the browser sets any script.
+Names from the data are not drawn but stand in tables, where the browser can show any script.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-# Colours that matplotlib writes, and what the page puts in their place.
+# Colours that matplotlib writes → what the page replaces them with.
 _INK = {
     "#000001": "currentColor",
     "#000002": "var(--dim)",
@@ -23,7 +23,7 @@ _INK = {
     "#000005": "var(--second)",
 }
 TEXT, DIM, LINE, FIRST, SECOND = _INK
-# The same two hues in images of pixels, which know no variables: seen on white and on black.
+# The two hues as pixels, which cannot use CSS variables: visible on white and on black.
 _FIRST_RGB, _SECOND_RGB = (0.30, 0.50, 0.92), (0.90, 0.45, 0.10)
 _STYLE = {
     "svg.fonttype": "none",
@@ -46,7 +46,7 @@ _STYLE = {
     "text.parse_math": False,
     "axes.formatter.useoffset": False,
 }
-_SIZE = (4.2, 2.7)  # inches; at 390 pixels of a phone the text is as large as that of the page
+_SIZE = (4.2, 2.7)  # inches; on a phone (390 pixels) the text is as large as that of the page
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class Drawing:
     """One figure.
 
     Args:
-        key: tells the parts of one figure from those of another.
-        title: stands above it.
-        words: what it shows, for those who do not see it.
-        svg: the image.
+        key: prefix of the ids in the SVG, which must be unique in the page.
+        title: the caption.
+        words: a description for screen readers.
+        svg: the SVG element.
     """
 
     key: str
@@ -68,21 +68,21 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart of epochs: its name, and (epoch, value) in order."""
+    """One line of a chart: its name, and its points (epoch, value) in order."""
 
     name: str
     points: list[tuple[float, float]]
 
 
 def draw_lines(key: str, title: str, lines: list[Line], phases: list[tuple[float, str]], *, log: bool) -> Drawing:
-    """Lines over the epochs of all phases.
+    """Draw lines over the epochs of all phases.
 
     Args:
-        key: of the figure.
-        title: what is drawn.
-        lines: at most two are told apart by colour and dashes.
-        phases: the epoch that each phase begins at, and its name.
-        log: a logarithmic axis.
+        key: prefix of ids, see :class:`Drawing`.
+        title: the caption.
+        lines: at most two, which differ in colour and dashes.
+        phases: (first epoch, name) of each phase.
+        log: whether the vertical axis is logarithmic.
     """
     with _axes() as (figure, axes):
         for number, line in enumerate(lines):
@@ -92,7 +92,7 @@ def draw_lines(key: str, title: str, lines: list[Line], phases: list[tuple[float
             axes.plot(epochs, values, marker=marker, markersize=3.5, linewidth=1.6, label=line.name, **style)
         for begin, _ in phases[1:]:
             axes.axvline(begin, color=DIM, linewidth=0.9, linestyle=":")
-        if 1 < len(phases) <= 4:  # more names would stand upon each other
+        if 1 < len(phases) <= 4:  # more names would overlap
             for begin, name in phases:
                 axes.annotate(name, (begin, 1.0), xycoords=("data", "axes fraction"), xytext=(3, 3), color=DIM,
                               textcoords="offset points", fontsize=8)  # fmt: skip
@@ -104,11 +104,11 @@ def draw_lines(key: str, title: str, lines: list[Line], phases: list[tuple[float
         axes.xaxis.get_major_locator().set_params(integer=True)
         if len(lines) > 1:
             axes.legend()
-        return _drawing(figure, key, title, ". ".join(_in_words(line) for line in lines) + ".")
+        return _drawing(figure, key, title, ". ".join(_describe(line) for line in lines) + ".")
 
 
 def draw_headline(rows: list[tuple[str, float, list[float] | None]], metric: str) -> Drawing:
-    """The figure of a run beside those that it is measured by: (name, value, interval), the run's own first."""
+    """Draw the run's value, which comes first, and the values it is compared with: (name, value, interval)."""
     with _axes(height=0.55 + 0.3 * len(rows)) as (figure, axes):
         for place, (_, value, interval) in enumerate(rows):
             colour = FIRST if place == 0 else SECOND
@@ -125,16 +125,16 @@ def draw_headline(rows: list[tuple[str, float, list[float] | None]], metric: str
 
 
 def draw_confusion(matrix: np.ndarray, pairs: str) -> Drawing:
-    """Heat map of many classes, which are named by their numbers from 1.
+    """Draw a confusion matrix as a heat map, with classes numbered from 1.
 
     Args:
-        matrix: rows by true and predicted class, shape (classes, classes).
-        pairs: the most confused of them in words.
+        matrix: number of rows by true and predicted class, shape (classes, classes).
+        pairs: a sentence about the most confused classes.
     """
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     pixels = np.zeros((*matrix.shape, 4))
     pixels[..., :3] = np.where(np.eye(len(matrix), dtype=bool)[..., None], _FIRST_RGB, _SECOND_RGB)
-    pixels[..., 3] = np.where(shares > 0, 0.2 + 0.8 * np.sqrt(shares), 0)  # single mistakes are to be seen, too
+    pixels[..., 3] = np.where(shares > 0, 0.2 + 0.8 * np.sqrt(shares), 0)  # single mistakes stay visible
     with _axes(width=4.6, height=4.4) as (figure, axes):
         edges = (0.5, len(matrix) + 0.5)
         axes.imshow(pixels, interpolation="none", extent=(*edges, *edges[::-1]))
@@ -143,14 +143,14 @@ def draw_confusion(matrix: np.ndarray, pairs: str) -> Drawing:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.yaxis.get_major_locator().set_params(integer=True)
         right = float(np.trace(matrix)) / max(float(matrix.sum()), 1.0)
-        words = f"Confusion of {len(matrix)} classes; {right:.1%} of the rows stand on the diagonal. {pairs}"
+        words = f"Confusion of {len(matrix)} classes; {right:.1%} of the rows are on the diagonal. {pairs}"
         return _drawing(figure, "confusion", "", words)
 
 
 def draw_reliability(curves: list[tuple[str, list[tuple[float, float]]]]) -> Drawing:
-    """Accuracy over confidence: (name, (confidence, accuracy) of each bin), at most two of them."""
+    """Draw accuracy over confidence for one or two curves: (name, (confidence, accuracy) of each bin)."""
     with _axes(height=3.4) as (figure, axes):
-        axes.plot([0, 1], [0, 1], color=DIM, linewidth=1, linestyle=":", label="as it should be")
+        axes.plot([0, 1], [0, 1], color=DIM, linewidth=1, linestyle=":", label="perfectly calibrated")
         styles: tuple[dict[str, Any], ...] = (
             {"color": SECOND, "linestyle": "--", "marker": "s"},
             {"color": FIRST, "linestyle": "-", "marker": "o"},
@@ -163,11 +163,11 @@ def draw_reliability(curves: list[tuple[str, list[tuple[float, float]]]]) -> Dra
         axes.set_xlim(max(0.0, low - 0.05), 1.02)
         axes.set_ylim(max(0.0, low - 0.05), 1.02)
         axes.legend(loc="upper left")
-        return _drawing(figure, "reliability", "", " ".join(_off(name, points) for name, points in curves))
+        return _drawing(figure, "reliability", "", " ".join(_describe_gap(name, points) for name, points in curves))
 
 
 def draw_scatter(key: str, labels: np.ndarray, predictions: np.ndarray) -> Drawing:
-    """Predicted over true numbers; both of shape (rows,)."""
+    """Draw predicted over true numbers, both of shape (rows,)."""
     with _axes(height=3.4) as (figure, axes):
         ends = [min(labels.min(), predictions.min()), max(labels.max(), predictions.max())]
         axes.plot(ends, ends, color=DIM, linewidth=1, linestyle=":")
@@ -176,12 +176,12 @@ def draw_scatter(key: str, labels: np.ndarray, predictions: np.ndarray) -> Drawi
         axes.set_ylabel("predicted")
         varies = len(labels) > 2 and np.ptp(labels) > 0 and np.ptp(predictions) > 0
         pearson = f", correlation {np.corrcoef(labels, predictions)[0, 1]:.2f}" if varies else ""
-        words = f"{len(labels):,} rows, predicted over true numbers{pearson}; the dotted line is where both are equal."
+        words = f"{len(labels):,} rows, predicted over true numbers{pearson}; on the dotted line both are equal."
         return _drawing(figure, key, "Predicted and true", words)
 
 
 def draw_residuals(key: str, labels: np.ndarray, predictions: np.ndarray) -> Drawing:
-    """Predicted minus true numbers over the predicted; both of shape (rows,)."""
+    """Draw residuals (predicted minus true) over predicted numbers, both of shape (rows,)."""
     residuals = predictions - labels
     with _axes(height=3.4) as (figure, axes):
         axes.axhline(0, color=DIM, linewidth=1, linestyle=":")
@@ -189,16 +189,16 @@ def draw_residuals(key: str, labels: np.ndarray, predictions: np.ndarray) -> Dra
         axes.set_xlabel("predicted")
         axes.set_ylabel("predicted − true")
         low, high = np.quantile(residuals, [0.05, 0.95])
-        words = f"Residuals: mean {residuals.mean():.3g}; nine rows in ten lie between {low:.3g} and {high:.3g}."
+        words = f"Residuals: mean {residuals.mean():.3g}; 90 % of the rows are between {low:.3g} and {high:.3g}."
         return _drawing(figure, key, "Residuals", words)
 
 
 def _dots(rows: int) -> dict[str, Any]:
-    """The more rows, the fainter each of them."""
+    """Return the style of points; many points are fainter."""
     return {"color": FIRST, "markersize": 5, "alpha": 0.7 if rows <= 300 else 0.4}
 
 
-def _in_words(line: Line) -> str:
+def _describe(line: Line) -> str:
     values = [value for _, value in line.points]
     if len(values) == 1:
         return f"{line.name}: {values[0]:.3g} at epoch {line.points[0][0]:.3g}"
@@ -206,10 +206,10 @@ def _in_words(line: Line) -> str:
     return f"{line.name}: {ends}, lowest {min(values):.3g}, highest {max(values):.3g}"
 
 
-def _off(name: str, points: list[tuple[float, float]]) -> str:
+def _describe_gap(name: str, points: list[tuple[float, float]]) -> str:
     gap = float(np.mean([confidence - accuracy for confidence, accuracy in points]))
     how = "above" if gap > 0 else "below"
-    return f"{name[:1].upper()}{name[1:]}: confidence lies {abs(gap):.3f} {how} accuracy on average of the bins."
+    return f"{name[:1].upper()}{name[1:]}: on average over the bins, confidence is {abs(gap):.3f} {how} accuracy."
 
 
 def _interval(interval: list[float] | None) -> str:
@@ -218,7 +218,7 @@ def _interval(interval: list[float] | None) -> str:
 
 @contextmanager
 def _axes(width: float = _SIZE[0], height: float = _SIZE[1]) -> Iterator[tuple[Any, Any]]:
-    """A figure with one pair of axes, in the style of the page; what it is written with must hold until it is written."""
+    """Yield a figure and its axes in the style of the page; save the figure inside the block, where the style holds."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -235,7 +235,7 @@ def _drawing(figure: Any, key: str, title: str, words: str) -> Drawing:
     svg = text[text.index("<svg") :]
     for colour, ink in _INK.items():
         svg = svg.replace(colour, ink)
-    # The page sets the width; ids of one figure must not be those of another.
+    # The page sets the width; ids must be unique in the page.
     svg = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg [^>]*?) height="[^"]*"', r'\1 aria-hidden="true"', svg, count=1)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{key}-", svg)

@@ -1,4 +1,4 @@
-"""Pages that a browser shows without a network: one look, everything from data escaped, written whole or not at all."""
+"""Self-contained HTML pages: rendered from templates with escaping, and written atomically."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 def render(template: Path, **values: Any) -> str:
-    """The text of a page. Its template may include ``page.css.j2``, and files beside itself."""
+    """Return the text of a page. The template may include ``page.css.j2`` and files of its own folder."""
     return _environment(template.parent).get_template(template.name).render(values)
 
 
-@cache  # an environment keeps what it compiled
+@cache  # an environment keeps its compiled templates
 def _environment(folder: Path) -> Any:
     import jinja2
 
@@ -26,9 +26,9 @@ def _environment(folder: Path) -> Any:
 
 
 def write_page(path: Path, text: str) -> None:
-    """Write a page whole or not at all; its folder is made where it is missing."""
+    """Write a page atomically; create its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    # Half of a surrogate pair, which JSON can hold, cannot be written.
+    # JSON can contain half of a surrogate pair, which UTF-8 cannot encode.
     partial.write_text(text, encoding="utf-8", errors="replace")
     partial.replace(path)

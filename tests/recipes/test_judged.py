@@ -150,7 +150,7 @@ def test_runs_of_other_rows_are_not_compared(runs, tmp_path):
     assert caught.value.what == "the runs have different labels"
     with pytest.raises(UserError) as caught:
         compare([str(runs / "text"), str(tmp_path)])
-    assert "this is no finished run" in caught.value.what
+    assert "this is not a finished run" in caught.value.what
     with pytest.raises(UserError):
         compare([str(runs / "text")])
     with pytest.raises(UserError) as caught:

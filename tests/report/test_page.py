@@ -198,7 +198,7 @@ def test_a_public_page_shows_no_local_path(runs):
     assert "/home/ann" not in page
     assert "train_file: reviews.csv" in page
     assert "google-bert/bert-base-uncased" in page
-    assert "It was started with" not in page
+    assert "The run was started with" not in page
 
 
 # The history

@@ -1,4 +1,4 @@
-"""What differs between a run and its saved model, said by its cause: settings, preprocessing, weights, then logits."""
+"""Differences between a run and its saved model, by cause: settings, preprocessing, weights, logits."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from hf_finetune.publish.verify.sample import UNREADABLE
 from hf_finetune.tasks import get_task
 
-# Float32 alone (other batches and padding) made differences of up to 3e-7 of the spread where it was measured, with MiniLM,
-# MobileNet and EfficientNet on CPU. A hundred times that leaves deeper models room, and no mutation that was tried.
+# Other batches and padding in float32 caused differences of up to 3e-7 of the spread (MiniLM, MobileNet and EfficientNet
+# on a CPU). A hundred times that leaves room for deeper models, and still finds every change of a model that was tried.
 SPREAD_SHARE = 3e-5  # of the distance between the largest and the smallest logit
-SIZE_SHARE = 1e-5  # of the largest logit, which rounding is a share of
-GPU_FACTOR = 50  # GPUs multiply in TF32, with 10 bits after the point
-PIXEL_TOLERANCE = 1e-2  # one step of 8 bits is 1.7e-2 after normalisation
+SIZE_SHARE = 1e-5  # of the largest logit, to which rounding is proportional
+GPU_FACTOR = 50  # GPUs multiply in TF32, with a mantissa of 10 bits
+PIXEL_TOLERANCE = 1e-2  # one of 256 steps is 1.7e-2 after normalisation
 
-_CALLED = {
+_NAMES = {
     "size": "image size",
     "input_size": "image size",
     "do_resize": "resizing",
@@ -34,8 +34,8 @@ _CALLED = {
     "mean": "normalisation (mean)",
     "image_std": "normalisation (standard deviation)",
     "std": "normalisation (standard deviation)",
-    "model_max_length": "length at which texts are cut",
-    "truncation_side": "side at which texts are cut",
+    "model_max_length": "maximum length of texts",
+    "truncation_side": "truncation of texts",
     "padding_side": "padding of texts",
     "pad_token": "padding of texts",
     "vocabulary": "vocabulary of the tokenizer",
@@ -46,12 +46,12 @@ _CALLED = {
 
 
 def tolerance_of(measured: np.ndarray, sample: dict[str, Any], answer: dict[str, Any]) -> float:
-    """How far two logits may lie apart: what float32 makes of other batches and padding.
+    """Return the largest allowed difference of two logits: what other batches and padding cause in float32.
 
     Args:
         measured: logits of shape (rows, labels).
-        sample: its ``task`` and ``settings`` say what the logits are; and the ``device`` of the run.
-        answer: the ``device`` of the fresh process.
+        sample: has the ``task`` and ``settings``, which say what the logits are, and the ``device`` of the run.
+        answer: has the ``device`` of the fresh process.
     """
     if not measured.size:
         return 0.0
@@ -65,14 +65,14 @@ def tolerance_of(measured: np.ndarray, sample: dict[str, Any], answer: dict[str,
 def find_differences(
     sample: dict[str, Any], model: dict[str, Any], answer: dict[str, Any], measured: np.ndarray, tolerance: float
 ) -> tuple[list[str], float]:
-    """What differs, the likely cause first; and the largest difference of two logits.
+    """Return what differs, the likely cause first, and the largest difference of two logits.
 
     Args:
-        sample: what was kept with the run.
-        model: what the files of ``model/`` say now.
-        answer: of the fresh process.
+        sample: what the run saved in ``verify/``.
+        model: the facts of the files in ``model/`` now.
+        answer: the answer of the fresh process.
         measured: logits of the sample, shape (rows, labels).
-        tolerance: how far two logits may lie apart.
+        tolerance: the largest allowed difference of two logits.
     """
     weights = _weights(sample["weights"], model["weights"])
     causes = _settings(sample["settings"], model["settings"])
@@ -90,13 +90,13 @@ def find_differences(
             causes.append(f"base checkpoint of the adapter {sample['base']!r} → {model['base']!r}")
         if not causes:
             of = f" or those of its base checkpoint {sample['base']}" if sample["base"] else ""
-            causes.append(f"the same inputs give other logits: its weights{of} are not those that were judged")
-        causes.append(f"logits differ by up to {largest:.2g}, where {tolerance:.2g} is allowed")
+            causes.append(f"the same inputs give other logits: its weights{of} are not those that were evaluated")
+        causes.append(f"logits differ by up to {largest:.2g}; {tolerance:.2g} is allowed")
     return causes, largest
 
 
 def _largest(sample: dict[str, Any], answer: dict[str, Any], measured: np.ndarray) -> float:
-    """Between logits of the same row and label; infinite where a label has none."""
+    """Return the largest difference between logits of the same row and label; infinite if a label is missing."""
     if not measured.size:
         return 0.0
     labels = sample["labels"]
@@ -106,18 +106,18 @@ def _largest(sample: dict[str, Any], answer: dict[str, Any], measured: np.ndarra
 
 
 def _settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Changed values of the configuration files."""
+    """Return the changed values of the configuration files."""
     causes = []
     for name in sorted(before.keys() | now.keys()):
         if name not in now or name not in before:
-            causes.append(f"{name} is {'gone' if name in before else 'there, and was not'}")
+            causes.append(f"{name} is {'missing' if name in before else 'new'}")
             continue
         old, new = before[name], now[name]
         if UNREADABLE in new:
             causes.append(f"{name} is {new[UNREADABLE]}")
             continue
         changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-        # timm keeps its preprocessing there: the processor says better what that changes.
+        # timm's preprocessing: the comparison of processors reports it more clearly.
         causes += [
             f"{name}: {key} {_value(old.get(key))} → {_value(new.get(key))}"
             for key in changed
@@ -134,27 +134,27 @@ def _labels(before: list[str], now: list[str]) -> list[str]:
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Settings of the preprocessing that are not those of training."""
+    """Return the changed settings of the preprocessing."""
     keys = [key for key in [*before, *(now.keys() - before.keys())] if before.get(key) != now.get(key)]
-    return [f"{_CALLED.get(key, key)}: {key} {_value(before.get(key))} → {_value(now.get(key))}" for key in keys]
+    return [f"{_NAMES.get(key, key)}: {key} {_value(before.get(key))} → {_value(now.get(key))}" for key in keys]
 
 
 def _loading(missing: list[str], unexpected: list[str]) -> list[str]:
-    """Weights that the files lack or hold in vain."""
+    """Return the weights that are missing in the files, or unexpected."""
     causes = []
     if any("lora_" in name or ".base_layer." in name for name in unexpected):
-        causes.append(f"the adapter is not merged: the file holds LoRA weights of its own ({_some(unexpected)})")
+        causes.append(f"the adapter is not merged: the file has separate LoRA weights ({_some(unexpected)})")
     elif unexpected:
-        causes.append(f"{len(unexpected)} weights belong to no part of the model ({_some(unexpected)})")
+        causes.append(f"{len(unexpected)} weights do not belong to the model ({_some(unexpected)})")
     if missing:
         adapters = any("lora_" in name for name in missing)
-        what = "weights of the adapter are missing" if adapters else "weights are missing, and random when it is loaded"
+        what = "weights of the adapter are missing" if adapters else "weights are missing, and random after loading"
         causes.append(f"{len(missing)} {what}: {_some(missing)}")
     return causes
 
 
 def _inputs(rows: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
-    """The first row that the model sees otherwise than in training."""
+    """Return the first row whose model input differs from that of the run."""
     for row, found in zip(rows, now, strict=True):
         for key, old in row["facts"].items():
             new = found.get(key)
@@ -163,20 +163,20 @@ def _inputs(rows: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
             else:
                 same = old == new
             if not same:
-                return [f"row {row['row']} reaches the model otherwise: {key} {_value(old)} → {_value(new)}"]
+                return [f"row {row['row']} becomes another input: {key} {_value(old)} → {_value(new)}"]
     return []
 
 
 def _weights(before: dict[str, str], now: dict[str, str]) -> list[str]:
-    """Tensors of the files that changed since the run: type, shape, or content."""
+    """Return the tensors whose type, shape or content changed since the run."""
     if before == now:
         return []
     types = {_type(weight) for weight in before.values()}, {_type(weight) for weight in now.values()}
     if types[0] != types[1] and now:
-        return [f"weights are saved as {_some(sorted(types[1]))}, and were as {_some(sorted(types[0]))}"]
+        return [f"weights are saved as {_some(sorted(types[1]))}; the run saved {_some(sorted(types[0]))}"]
     gone, new = sorted(before.keys() - now.keys()), sorted(now.keys() - before.keys())
     changed = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
-    named = {"gone": gone, "new": new, "changed": changed}
+    named = {"removed": gone, "added": new, "changed": changed}
     return [f"weights {what} since the run: {_some(names)}" for what, names in named.items() if names]
 
 

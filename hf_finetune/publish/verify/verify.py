@@ -1,4 +1,4 @@
-"""The saved model is proven to give what was measured: in a fresh process, by ``transformers`` alone, on judged rows."""
+"""Check in a fresh process, with ``transformers`` alone, that the saved model gives the logits that were evaluated."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from hf_finetune.tasks import get_task
 from hf_finetune.tasks.task import Task
 
 SWITCH = "HF_FINETUNE_VERIFY"
-# What launchers tell their processes: with any of it the fresh process would wait for others.
+# Variables that launchers set; with them the fresh process would wait for other processes.
 _LAUNCHED = frozenset({"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "CROSS_RANK", "CROSS_SIZE"})
 _LAUNCHERS = (
     "ACCELERATE_", "FSDP_", "DEEPSPEED_", "DS_", "MEGATRON_LM_", "PARALLELISM_CONFIG_", "TORCHELASTIC_", "LOCAL_", "GROUP_",
@@ -43,11 +43,11 @@ class Verification:
     """The content of ``verify.json``.
 
     Args:
-        rows: that were compared.
-        left_out: rows that a pipeline cannot repeat, by the reason.
-        largest_difference: between two logits of the same row and label.
-        tolerance: what it may be.
-        seconds: it took.
+        rows: number of rows that were compared.
+        largest_difference: largest difference between two logits of the same row and label.
+        tolerance: the largest difference that is allowed.
+        seconds: how long it took.
+        left_out: reason → number of rows that a pipeline cannot repeat.
     """
 
     rows: int
@@ -58,9 +58,9 @@ class Verification:
 
 
 def verify(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint) -> None:
-    """Keep a sample of the judged rows, and verify ``model/`` with it. One process works, the others wait.
+    """Save a sample of the evaluated rows, and verify ``model/`` with it, in the main process.
 
-    ``HF_FINETUNE_VERIFY=0`` in the environment leaves the second step out, which saves the start of a process.
+    ``HF_FINETUNE_VERIFY=0`` in the environment skips the verification, which saves the start of a process.
 
     Raises:
         UserError: as :func:`verify_run`, in every process.
@@ -81,26 +81,26 @@ def verify(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint) -
 
 
 def verify_before_use(folder: Path, *, trust_remote_code: bool = False) -> None:
-    """Verify a run, unless ``HF_FINETUNE_VERIFY=0`` stands in the environment; that is said.
+    """Verify a run, unless ``HF_FINETUNE_VERIFY=0`` is set in the environment.
 
     Raises:
         UserError: as :func:`verify_run`.
     """
     if os.environ.get(SWITCH) == "0":
-        say(f"Not verified, as {SWITCH}=0 says; 'hf-finetune verify {folder}' does it.")
+        say(f"Not verified, because {SWITCH}=0 is set; 'hf-finetune verify {folder}' does it.")
     else:
         verify_run(folder, trust_remote_code=trust_remote_code)
 
 
 def verify_run(folder: Path, *, trust_remote_code: bool = False) -> Verification:
-    """Compare what a fresh process makes of ``model/`` with ``predictions.parquet``; write and say the outcome.
+    """Compare the logits of a fresh process with ``predictions.parquet``; write ``verify.json`` and print the result.
 
     Args:
         folder: the run folder.
-        trust_remote_code: run Python code that the model carries; that of an MLP head of this package needs no asking.
+        trust_remote_code: whether to run Python code of the model; an MLP head of this package does not need it.
 
     Raises:
-        UserError: the model does not load, or does not give what was measured; or there is nothing to compare it with.
+        UserError: the model does not load, or gives other logits; or the run has nothing to compare with.
     """
     began = time.perf_counter()
     folder = Path(folder)
@@ -116,31 +116,31 @@ def verify_run(folder: Path, *, trust_remote_code: bool = False) -> Verification
 
 
 def sentence(outcome: Verification) -> str:
-    """The outcome in words."""
+    """Return the result as a sentence."""
     if not outcome.rows:
-        return "Verified: a fresh process loads the model. There were no held-out rows to compare its answers on."
+        return "Verified: a fresh process loads the model. There were no held-out rows to compare logits on."
     left = "".join(f" {count} rows were left out: {reason}." for reason, count in outcome.left_out.items())
     return (
-        "Verified: a fresh process that knows nothing of hf-finetune gives the same logits for "
+        "Verified: a fresh process without hf-finetune gives the same logits for "
         f"{outcome.rows} rows (largest difference {outcome.largest_difference:.0e}).{left}"
     )
 
 
 def job(folder: Path, sample: dict[str, Any], *, trust_remote_code: bool = False) -> dict[str, Any]:
-    """What the fresh process is asked to do.
+    """Return the job for the fresh process.
 
     Raises:
-        UserError: there is no model, or it carries code that nobody allowed to run.
+        UserError: there is no model, or it contains Python code and ``trust_remote_code`` is off.
     """
     model = folder / "model"
     if not model.is_dir():
-        raise UserError("there is no saved model", where=str(model), fix="name the folder of a finished run.")
-    own = _carries_our_code_alone(model)
+        raise UserError("there is no saved model", where=str(model), fix="give the folder of a finished run.")
+    own = _has_only_our_code(model)
     if not own and not trust_remote_code and _code_names(model):
         raise UserError(
-            "the model carries Python code, which is not run unasked",
+            "the model contains Python code, which does not run without your consent",
             where=str(model),
-            fix="read the code, then add --trust_remote_code.",
+            fix="read the code, and add --trust_remote_code if you trust it.",
         )
     task = get_task(sample["task"])
     inputs = [task.input.pipeline_input(row["input"], folder / FOLDER) for row in sample["rows"]]
@@ -153,13 +153,13 @@ def job(folder: Path, sample: dict[str, Any], *, trust_remote_code: bool = False
         "processor": task.input.processor_name,
         "inputs": inputs,
         "trust_remote_code": own or trust_remote_code,
-        # As it was judged; left to itself a pipeline would compute in the halves.
+        # As in the evaluation; by default a pipeline computes in the dtype of the file.
         **({"dtype": "float32"} if halves else {}),
     }
 
 
 def ask(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Answers of one fresh process (see :mod:`hf_finetune.publish.verify.fresh_process`).
+    """Run jobs in one fresh process and return its answers; see :mod:`hf_finetune.publish.verify.fresh_process`.
 
     Raises:
         UserError: the process ended before it answered.
@@ -167,7 +167,7 @@ def ask(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     import torch
 
     if torch.accelerator.is_available():
-        torch.accelerator.empty_cache()  # the other process needs some of it
+        torch.accelerator.empty_cache()  # the other process needs memory
     with tempfile.TemporaryDirectory() as scratch:
         answers = Path(scratch, "answers.json")
         done = subprocess.run(
@@ -181,36 +181,36 @@ def ask(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             check=False,
         )
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise UserError(
                 f"the fresh process that verifies the model ended with status {done.returncode} ({last[:200]})",
                 where=jobs[0]["model"],
-                fix="the run is whole; when there is memory and disk enough, run 'hf-finetune verify' on its folder.",
+                fix="the run is complete; free memory and disk space, then run 'hf-finetune verify' on its folder.",
             )
         return list(json.loads(answers.read_text(encoding="utf-8")))
 
 
 def judge(folder: Path, sample: dict[str, Any], answer: dict[str, Any]) -> tuple[float, float]:
-    """The largest difference of two logits, and the tolerance.
+    """Return the largest difference of two logits, and the tolerance.
 
     Raises:
-        UserError: the answer is not what was measured; it says what differs.
+        UserError: the answer differs from the evaluation; the message says how.
     """
     measured = _measured(folder, sample)
     tolerance = tolerance_of(measured, sample, answer)
     causes, largest = find_differences(sample, model_facts(folder / "model"), answer, measured, tolerance)
     if causes:
         raise UserError(
-            f"the saved model does not give what was measured: {'; '.join(causes[:5])}",
+            f"the saved model differs from the one that was evaluated: {'; '.join(causes[:5])}",
             where=str(folder / "model"),
-            fix="do not publish it: put the files of model/ back as the run wrote them, or train again (docs/verify.md). "
-            "metrics.json and predictions.parquet are as they were measured.",
+            fix="do not publish it: restore the files of model/ as the run wrote them, or train again (docs/verify.md). "
+            "metrics.json and predictions.parquet are not affected.",
         )
     return largest, tolerance
 
 
 def _measured(folder: Path, sample: dict[str, Any]) -> np.ndarray:
-    """Logits of the sample's rows, shape (rows, labels); rows are found by position, for their ids may repeat."""
+    """Return the logits of the sample's rows, shape (rows, labels); rows are found by position, as ids may repeat."""
     import pandas as pd
 
     rows, labels = [row["row"] for row in sample["rows"]], sample["labels"]
@@ -222,14 +222,14 @@ def _measured(folder: Path, sample: dict[str, Any]) -> np.ndarray:
         return np.stack(list(logits.iloc[rows])).astype(np.float64).reshape(len(rows), len(labels))
     except (OSError, ValueError, IndexError, KeyError) as error:
         raise UserError(
-            "the file does not hold the logits of the rows that verify/ keeps",
+            "the file lacks the logits of the rows in verify/",
             where=str(path),
-            fix="put the file back as the run wrote it.",
+            fix="restore the file as the run wrote it.",
         ) from error
 
 
 def _environment(scratch: str) -> dict[str, str]:
-    """A lone process without network and token, with as many threads as this one has."""
+    """Return an environment for a single process without network and token, with as many threads as this one."""
     import torch
 
     kept = {
@@ -237,9 +237,8 @@ def _environment(scratch: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in _LAUNCHED | _TOKENS and not name.startswith(_LAUNCHERS)
     }
-    kept.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # threads that spin on busy cores made single rows three times as dear
+    # Threads that spin on busy cores tripled the time of single rows.
+    kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return kept | {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
@@ -253,20 +252,20 @@ def _environment(scratch: str) -> dict[str, str]:
 
 
 def _code_names(model: Path) -> list[str]:
-    """The classes that configurations of the folder want to be loaded from Python files."""
+    """Return the classes in Python files that the configurations of the folder refer to."""
     found: list[Any] = []
     for path in model.glob("*config.json"):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
-            continue  # the fresh process says it
+            continue  # the fresh process reports it
         named = content.get("auto_map") if isinstance(content, dict) else None
         found += named.values() if isinstance(named, dict) else [named] if named else []
     return [str(name) for name in found]
 
 
-def _carries_our_code_alone(model: Path) -> bool:
-    """Whether all code that the model wants to run is the MLP head that this package writes, letter by letter."""
+def _has_only_our_code(model: Path) -> bool:
+    """Return whether the only code of the model is the MLP head of this package, unchanged."""
     path = model / f"{MODULE_NAME}.py"
     names = _code_names(model)
     if not names or not path.is_file() or not all(name.startswith(f"{MODULE_NAME}.") for name in names):

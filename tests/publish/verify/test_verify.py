@@ -168,18 +168,18 @@ MUTATIONS = {
     "head missing": (
         "text",
         weights(without("classifier.")),
-        "2 weights are missing, and random when it is loaded: classifier.bias, classifier.weight",
+        "2 weights are missing, and random after loading: classifier.bias, classifier.weight",
     ),
     "head permuted": ("text", weights(permuted), "weights changed since the run: classifier.bias, classifier.weight"),
     "backbone missing": (
         "images",
         weights(without("stages.1")),
-        "weights are missing, and random when it is loaded: resnet.encoder.stages.1",
+        "weights are missing, and random after loading: resnet.encoder.stages.1",
     ),
     "adapter not merged": (
         "merged",
         weights(not_merged),
-        "the adapter is not merged: the file holds LoRA weights of its own",
+        "the adapter is not merged: the file has separate LoRA weights",
     ),
     "backbone without the adapter": (
         "merged",
@@ -194,12 +194,12 @@ MUTATIONS = {
     "adapter's head dropped": (
         "adapter",
         weights(without("classifier"), "adapter_model.safetensors"),
-        "weights gone since the run: base_model.model.classifier",
+        "weights removed since the run: base_model.model.classifier",
     ),
     "adapter file gone": (
         "adapter",
         lambda model: (model / "adapter_config.json").unlink(),
-        "adapter_config.json is gone",
+        "adapter_config.json is missing",
     ),
     "other base": ("adapter", other_base, "base checkpoint of the adapter"),
     "lower-casing": (
@@ -211,14 +211,14 @@ MUTATIONS = {
     "max_length": (
         "text",
         edit("tokenizer_config.json", model_max_length=6),
-        "length at which texts are cut: model_max_length 8 → 6",
+        "maximum length of texts: model_max_length 8 → 6",
     ),
     "side of the cut": (
         "text",
         edit("tokenizer_config.json", truncation_side="left"),
-        "side at which texts are cut: truncation_side 'right' → 'left'",
+        "truncation of texts: truncation_side 'right' → 'left'",
     ),
-    "half precision": ("text", weights(halved), "weights are saved as F16, and were as F32"),
+    "half precision": ("text", weights(halved), "weights are saved as F16; the run saved F32"),
     "half precision, by the settings": (
         "text",
         edit("config.json", dtype="float16"),
@@ -239,7 +239,7 @@ MUTATIONS = {
     "weights gone": (
         "text",
         lambda model: (model / "model.safetensors").unlink(),
-        "weights gone since the run: bert.embeddings",
+        "weights removed since the run: bert.embeddings",
     ),
     "model type": ("text", edit("config.json", model_type="roberta"), "config.json: model_type 'bert' → 'roberta'"),
     "settings broken": (
@@ -337,7 +337,7 @@ def test_a_mutation_is_caught_and_named(name, mutants, answers):
     sample, answer = answers[mutants[name]]
     with pytest.raises(UserError) as caught:
         judge(mutants[name], sample, answer)
-    assert caught.value.what.startswith("the saved model does not give what was measured: ")
+    assert caught.value.what.startswith("the saved model differs from the one that was evaluated: ")
     assert MUTATIONS[name][2] in caught.value.what
     assert caught.value.where == str(mutants[name] / "model")
     assert "docs/verify.md" in caught.value.fix
@@ -357,7 +357,7 @@ def test_without_fingerprints_the_weights_are_blamed_by_elimination(mutants, ans
     sample, answer = answers[mutants["head permuted"]]
     unknown = sample | {"weights": model_facts(mutants["head permuted"] / "model")["weights"]}
     with pytest.raises(
-        UserError, match="the same inputs give other logits: its weights are not those that were judged"
+        UserError, match="the same inputs give other logits: its weights are not those that were evaluated"
     ):
         judge(mutants["head permuted"], unknown, answer)
 
@@ -382,7 +382,7 @@ def test_the_command_ends_with_status_2_and_leaves_the_run_whole(name, mutants, 
     before = set(mutants[name].rglob("*"))
     assert hf_finetune(["verify", str(mutants[name])]) == 2
     error, fix = capsys.readouterr().err.splitlines()
-    assert error.startswith(f"error: {mutants[name]}/model: the saved model does not give what was measured: ")
+    assert error.startswith(f"error: {mutants[name]}/model: the saved model differs from the one that was evaluated: ")
     assert MUTATIONS[name][2] in error
     assert fix.startswith("fix: do not publish it: ")
     assert set(mutants[name].rglob("*")) == before
@@ -399,7 +399,7 @@ def test_a_run_ends_with_its_verification(checkpoints, image_folder, tmp_path, c
     assert outcome["rows"] == 13
     assert outcome["left_out"] == {}
     said = f"gives the same logits for 13 rows (largest difference {outcome['largest_difference']:.0e})."
-    assert f"Verified: a fresh process that knows nothing of hf-finetune {said}" in capsys.readouterr().out
+    assert f"Verified: a fresh process without hf-finetune {said}" in capsys.readouterr().out
     assert (tmp_path / "README.md").exists()
 
 
@@ -443,7 +443,7 @@ def test_code_that_is_not_our_own_is_not_run(runs, tmp_path):
     assert job(tmp_path / "run", sample)["trust_remote_code"] is True
     code = tmp_path / "run" / "model" / "modeling_mlp_head.py"
     code.write_text(code.read_text() + "\nprint('anything')\n")
-    with pytest.raises(UserError, match="the model carries Python code"):
+    with pytest.raises(UserError, match="the model contains Python code"):
         job(tmp_path / "run", sample)
     assert job(tmp_path / "run", sample, trust_remote_code=True)["trust_remote_code"] is True
 
@@ -458,7 +458,7 @@ def test_names_in_the_settings_cannot_pass_for_our_code(value, runs, tmp_path):
         (model / "modeling_mlp_head.py").write_text(code.rpartition('classes_on("')[0] + f'classes_on("{value}")\n')
     else:
         edit("config.json", auto_map={"AutoModelForImageClassification": value})(model)
-    with pytest.raises(UserError, match="the model carries Python code"):
+    with pytest.raises(UserError, match="the model contains Python code"):
         job(tmp_path / "run", read_sample(tmp_path / "run"))
 
 
@@ -477,7 +477,7 @@ def test_predictions_of_other_rows_are_refused(runs, answers, tmp_path):
     shutil.copytree(runs["text"], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     frame = pd.read_parquet(tmp_path / "run" / "predictions.parquet")
     frame[:3].to_parquet(tmp_path / "run" / "predictions.parquet")
-    with pytest.raises(UserError, match="does not hold the logits of the rows"):
+    with pytest.raises(UserError, match="lacks the logits of the rows"):
         judge(tmp_path / "run", sample, answer)
 
 
@@ -512,7 +512,7 @@ def test_without_memory_on_the_gpu_the_processor_does(monkeypatch):
 def test_the_outcome_in_words():
     left = {"longer than 8 tokens, which a pipeline cuts and this run did not": 3}
     assert sentence(Verification(29, 2.2e-6, 1e-4, 6.0, left)) == (
-        "Verified: a fresh process that knows nothing of hf-finetune gives the same logits for 29 rows (largest "
+        "Verified: a fresh process without hf-finetune gives the same logits for 29 rows (largest "
         "difference 2e-06). 3 rows were left out: longer than 8 tokens, which a pipeline cuts and this run did not."
     )
     assert "no held-out rows" in sentence(Verification(0, 0.0, 0.0, 6.0))
