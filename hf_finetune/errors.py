@@ -36,7 +36,7 @@ class Stopped(Exception):
     """
 
     def __init__(self, number: int, kept: str, command: str) -> None:
-        super().__init__(f"interrupted by {signal.Signals(number).name}; {kept}. Go on with:\n  {command}")
+        super().__init__(f"interrupted by {signal.Signals(number).name}; {kept}. To continue, run:\n  {command}")
         self.number = number
 
 

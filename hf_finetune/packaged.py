@@ -1,4 +1,4 @@
-"""The recipes and accelerate configurations that travel with the package, and calling a recipe from Python."""
+"""The recipes and accelerate configurations of the package, and a function that runs a recipe from Python."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fine_tune(task: str, dataset: DatasetDict | Dataset | None = None, **flags: 
 
 
 def _flag(name: str, value: Any) -> list[str]:
-    """A flag with a value of Python, as the command line spells it."""
+    """Return a flag and its Python value as words of a command line."""
     if isinstance(value, (list, tuple)):
         return [f"--{name}", *map(_word, value)]
     return [f"--{name}={_word(value)}"]
@@ -46,7 +46,7 @@ def _word(value: Any) -> str:
 
 
 def recipe_path(task: str) -> Path:
-    """The recipe file of a task, in the wheel or in the checkout.
+    """Return the recipe file of a task.
 
     Raises:
         UserError: there is no such task.
@@ -55,10 +55,10 @@ def recipe_path(task: str) -> Path:
 
 
 def accelerate_config_path(name: str) -> Path:
-    """An accelerate configuration by path, or by the name of one that the package carries.
+    """Return the path of an accelerate configuration, from a path or the name of a packaged one.
 
     Raises:
-        UserError: there is neither.
+        UserError: there is no such file or name.
     """
     if Path(name).is_file():
         return Path(name)
@@ -69,22 +69,22 @@ def accelerate_config_path(name: str) -> Path:
         raise UserError(
             f"there is no accelerate configuration {name!r}; the packaged ones are {names}",
             where="--accelerate_config",
-            fix="name one of these, or the path of a file that 'accelerate config' wrote.",
+            fix="use one of these names, or the path of a file that 'accelerate config' wrote.",
         )
     return packaged_file
 
 
 def packaged(folder: str) -> Path:
-    """A folder that travels with the package: inside it in a wheel, beside it in a checkout."""
+    """Return a folder of packaged files: inside the package in a wheel, next to it in a checkout."""
     package = Path(__file__).resolve().parent
     return package / folder if (package / folder).is_dir() else package.parent / folder
 
 
 def load_recipe(path: Path) -> Callable[..., dict[str, dict[str, float]]]:
-    """The ``main`` of a recipe file."""
+    """Return the ``main`` function of a recipe file."""
     spec = util.spec_from_file_location(f"hf_finetune_recipe_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise UserError("the recipe cannot be read", where=str(path), fix="install the package anew.")
+        raise UserError("the recipe cannot be read", where=str(path), fix="reinstall the package.")
     module = util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.main

@@ -73,7 +73,7 @@ def test_an_interrupted_run_says_how_to_go_on(number, status, capsys, monkeypatc
     lines = capsys.readouterr().err.splitlines()
     assert (
         lines[0]
-        == f"interrupted by {signal.Signals(number).name}; a checkpoint was written. Go on with (under the same launcher):"
+        == f"interrupted by {signal.Signals(number).name}; a checkpoint was written. To resume, run (with the same launcher):"
     )
     assert lines[1].endswith("recipe.py --output_dir 'my runs' --resume_from_checkpoint auto")
 

@@ -1,4 +1,4 @@
-"""``hf-finetune compare RUN RUN …``: which of several runs is better on the rows that all were judged on."""
+"""``hf-finetune compare RUN RUN …``: say which of several runs is better on the same rows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from hf_finetune.errors import UserError
 
 
 def main(argv: list[str]) -> None:
-    """Parse, compare with the first run, print, and write JSON where ``--output`` says so.
+    """Compare all runs with the first, print the result, and write it as JSON to ``--output``.
 
     Raises:
-        UserError: fewer than two runs, a folder that is none, or runs that were judged on other rows.
+        UserError: there are fewer than two runs, a folder is not a run, or the runs were evaluated on different rows.
     """
     parser = VerbParser("hf-finetune compare", __doc__)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders; all are compared with the first")
@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--output", metavar="FILE", help="write the comparison as JSON")
     known = parser.parse_args(argv)
     if len(known.runs) < 2:
-        raise UserError("one run alone cannot be compared", where="RUN", fix="name two run folders or more.")
+        raise UserError("there is only one run to compare", where="RUN", fix="give two or more run folders.")
 
     from hf_finetune.console import say, show_table
     from hf_finetune.evaluation.compare_runs import compare_runs
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
             write_json(Path(known.output), found)
         except OSError as error:
             raise UserError(
-                f"the file cannot be written ({error})", where=f"--output {known.output}", fix="name another file."
+                f"the file cannot be written ({error})", where=f"--output {known.output}", fix="choose another file."
             ) from error
 
 

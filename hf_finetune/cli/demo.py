@@ -1,4 +1,4 @@
-"""``hf-finetune demo [text|image]``: real pretrained models, fine-tuned on real data, by the ordinary recipes."""
+"""``hf-finetune demo [text|image]``: fine-tune real pretrained models on real data with the ordinary recipes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hf_finetune.cli.status import VerbParser
 
 
 def main(argv: list[str]) -> None:
-    """Parse, and run one demo or both."""
+    """Run one demo or both."""
     parser = VerbParser("hf-finetune demo", __doc__)
     parser.add_argument("which", nargs="?", choices=("text", "image"), help="only this one (default: both)")
     parser.add_argument("--output_dir", default="runs", help="folder of the run folders (default: runs)")

@@ -1,4 +1,4 @@
-"""``hf-finetune evaluate RUN``: judge the model of a run once more, on its own held-out rows or on others."""
+"""``hf-finetune evaluate RUN``: evaluate the model of a run again, on its own held-out rows or on new ones."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hf_finetune.errors import UserError
 
 
 def main(argv: list[str]) -> None:
-    """Parse, judge, and write the figures into a folder of their own.
+    """Evaluate, and write the results to a new folder.
 
     Raises:
-        UserError: no run, or rows that do not suit its model.
+        UserError: the folder is not a run, or the model cannot read the rows.
     """
     parser = VerbParser("hf-finetune evaluate", __doc__)
     parser.add_argument("run", metavar="RUN", help="run folder")
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     known = parser.parse_args(argv)
     run = Path(known.run)
     if not (run / "config.yaml").is_file():
-        raise UserError("this is not a run folder: it holds no config.yaml", where=known.run, fix="name a run folder.")
+        raise UserError("this is not a run folder: it has no config.yaml", where=known.run, fix="give a run folder.")
 
     from hf_finetune.config import parse
     from hf_finetune.console import say

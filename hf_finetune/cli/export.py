@@ -1,4 +1,4 @@
-"""``hf-finetune export RUN --format onnx``: the model of a run for use without PyTorch, checked on the rows of the run."""
+"""``hf-finetune export RUN --format onnx``: write the model for use without PyTorch, and check it on rows of the run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from hf_finetune.cli.status import VerbParser
 
 
 def main(argv: list[str]) -> None:
-    """Parse, export, and print how the exported model compares with the original.
+    """Export, and print how the exported model compares with the original.
 
     Raises:
-        UserError: what :func:`hf_finetune.publish.export.export.export_run` refuses.
+        UserError: see :func:`hf_finetune.publish.export.export.export_run`.
     """
     parser = VerbParser("hf-finetune export", __doc__)
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run, with its data still in place")

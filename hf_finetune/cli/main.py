@@ -1,4 +1,4 @@
-"""``hf-finetune VERB …``: finds the verb's file and hands the rest of the line on. Imports nothing heavy."""
+"""``hf-finetune VERB …``: find the file of the verb, and pass the arguments to it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hf_finetune.errors import UserError
 VERBS = {
     "train": "fine-tune a checkpoint:  hf-finetune train TASK [flags]",
     "check": "find what is wrong with the data before training:  hf-finetune check TASK [flags]",
-    "evaluate": "judge a run once more, on its own held-out rows or on others:  hf-finetune evaluate RUN [--test_file FILE]",
+    "evaluate": "evaluate a run again, on its own held-out rows or on new ones:  hf-finetune evaluate RUN [--test_file FILE]",
     "compare": "say which of several runs is better on the same rows:  hf-finetune compare RUN RUN",
     "predict": "label texts or images with a trained model:  hf-finetune predict RUN_OR_MODEL INPUT",
-    "report": "write the page that shows a run:  hf-finetune report RUN",
-    "verify": "prove that the saved model gives what was measured:  hf-finetune verify RUN",
+    "report": "write the report of a run again:  hf-finetune report RUN",
+    "verify": "check that the saved model is the one that was evaluated:  hf-finetune verify RUN",
     "export": "write a model for use without PyTorch, as ONNX:  hf-finetune export RUN",
     "push": "publish a finished run on the Hub:  hf-finetune push RUN --hub_model_id NAME",
     "serve": "try a trained model in the browser:  hf-finetune serve RUN_OR_MODEL",
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def usage() -> str:
-    """The text of ``hf-finetune --help``."""
+    """Return the text of ``hf-finetune --help``."""
     verbs = "\n".join(f"  {name:<9}{text}" for name, text in VERBS.items())
     return (
         "usage: hf-finetune VERB ...\n\nFine-tune pretrained text and image models of the Hugging Face ecosystem.\n\n"

@@ -1,4 +1,4 @@
-"""``hf-finetune predict RUN_OR_MODEL INPUT``: labels for a file of texts, a folder of images or one image."""
+"""``hf-finetune predict RUN_OR_MODEL INPUT``: predict labels for a file of texts, a folder of images or one image."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hf_finetune.evaluation.prediction.answer_files import FORMATS
 
 
 def main(argv: list[str]) -> None:
-    """Parse, predict, and write ``id``, ``prediction`` and ``probability`` of every row, in the order of the input.
+    """Predict, and write ``id``, ``prediction`` and ``probability`` of every row in the order of the input.
 
     Raises:
-        UserError: no model, no input, a bad row, or an output of an unknown kind.
+        UserError: there is no model or input, a row is unusable, or the format of the output is unknown.
     """
     known = _parser().parse_args(argv)
     output = Path(known.output)
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
         )
     except KeyboardInterrupt:
         if is_main_process():
-            print("Interrupted; the same command goes on where it stopped.", file=sys.stderr)
+            print("Interrupted; the same command continues where it stopped.", file=sys.stderr)
         raise
     left_out = f"; {len(found.skipped)} rows are left out, see {found.skipped_file}" if found.skipped else ""
     say(f"{found.rows} predictions in {output}{left_out}")

@@ -1,4 +1,4 @@
-"""``hf-finetune push RUN --hub_model_id NAME``: publish a finished run, or finish a push that was cut off."""
+"""``hf-finetune push RUN --hub_model_id NAME``: publish a finished run, or finish a push that was interrupted."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from hf_finetune.config import PushOptions, add_options, find_options, options_o
 
 
 def main(argv: list[str]) -> None:
-    """Parse and push. The flags that ``train`` has as well mean the same.
+    """Push a run. Flags have the same meaning as in ``train``.
 
     Raises:
-        UserError: no finished run, something private in it, no right to write there, or the Hub refused.
+        UserError: see :func:`hf_finetune.publish.hub.push.push_folder`.
     """
     parser = build_parser()
     known = parser.parse_args(argv)
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
 def build_parser() -> VerbParser:
     """Return the parser; what ``train`` has as well is declared there."""
     parser = VerbParser("hf-finetune push", __doc__)
-    parser.add_argument("run", metavar="RUN", type=Path, help="run folder, the one that holds model/")
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder, which contains model/")
     taken = ("hub_model_id", "hub_private_repo", "hub_revision", "create_pr", "hub_token")
     add_options(parser, find_options(*taken), bare=True)
     add_options(parser, options_of(PushOptions), bare=True)

@@ -1,4 +1,4 @@
-"""``hf-finetune report RUN``: the page that shows a run, written again from the run's own files."""
+"""``hf-finetune report RUN``: write the report of a run again, from the files of the run folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def main(argv: list[str]) -> None:
     """Write the report, and print where it is.
 
     Raises:
-        UserError: no run, a run that holds too little, or a page that cannot be written.
+        UserError: the folder is not a run or lacks files, or the page cannot be written.
     """
     parser = VerbParser("hf-finetune report", __doc__)
     parser.add_argument("run", metavar="RUN", help="run folder")

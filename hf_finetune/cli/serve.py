@@ -10,14 +10,14 @@ from hf_finetune.config import add_options, find_options
 
 
 def main(argv: list[str]) -> None:
-    """Parse, load the model, and show the page until Ctrl-C.
+    """Load the model, and serve the page until Ctrl-C.
 
     Raises:
-        UserError: no model, a port that is taken, or Gradio is not installed.
+        UserError: there is no model, the port is in use, or Gradio is not installed.
     """
     parser = VerbParser("hf-finetune serve", __doc__)
     parser.add_argument("model", metavar="RUN_OR_MODEL", help="run folder, model folder or Hub id")
-    parser.add_argument("--host", default="127.0.0.1", help="address of the page (default: this machine alone)")
+    parser.add_argument("--host", default="127.0.0.1", help="address of the page (default: only this machine)")
     parser.add_argument("--port", type=int, default=7860, help="port of the page (default: 7860)")
     add_options(parser, find_options("trust_remote_code"), bare=True)
     known = parser.parse_args(argv)
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     import_gradio()
     labeller = load_labeller(known.model, trust_remote_code=known.trust_remote_code)
     if not is_loopback(known.host):
-        say(f"Warning: at {known.host} anybody in the network can use the model, without a password.")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was uploaded is removed as well
+        say(f"Warning: at {known.host} everyone in the network can use the model, without a password.")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that uploaded files are removed
     name = Path(known.model).resolve().name if Path(known.model).exists() else known.model
     serve(labeller, name, known.host, known.port, lambda address: say(f"The page is at {address} (Ctrl-C ends it)."))

@@ -1,4 +1,4 @@
-"""Exit status: 0 done, 2 the user can fix it, 128 + signal interrupted; anything else is a defect of ours."""
+"""Exit status: 0 success, 2 a mistake that the user can fix, 128 + signal interrupted; anything else is a bug."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hf_finetune.errors import Interrupted, Stopped, UserError
 
 
 def run_as_script(main: Callable[[], Any]) -> int:
-    """Run ``main`` and turn what it raises into what the shell is told.
+    """Run ``main``, and return the exit status.
 
-    A user's mistake is one ``error:`` and one ``fix:`` line on standard error, without a traceback.
+    A ``UserError`` becomes one ``error:`` and one ``fix:`` line on standard error, without a traceback.
     """
     logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)  # what they log they raise as well
     try:
@@ -35,7 +35,7 @@ def run_as_script(main: Callable[[], Any]) -> int:
     except Interrupted as error:
         if is_main_process():
             print(
-                f"{error}; a checkpoint was written. Go on with (under the same launcher):\n  {_resume_command()}",
+                f"{error}; a checkpoint was written. To resume, run (with the same launcher):\n  {_resume_command()}",
                 file=sys.stderr,
             )
         return 128 + error.number
@@ -43,7 +43,7 @@ def run_as_script(main: Callable[[], Any]) -> int:
 
 
 def _resume_command() -> str:
-    """The command of this process, without secrets, that goes on from the last checkpoint."""
+    """Return the command that resumes this process from the last checkpoint, without secrets."""
     import shlex
 
     from hf_finetune.config import without_secrets
@@ -51,12 +51,12 @@ def _resume_command() -> str:
     words = _drop(_drop(without_secrets(sys.argv), "overwrite_output_dir"), "resume_from_checkpoint")
     if words[0].endswith("__main__.py"):
         words = ["python", "-m", "hf_finetune", *words[1:]]
-    resume = [] if "demo" in words[1:2] else ["--resume_from_checkpoint", "auto"]  # the demo begins anew
+    resume = [] if "demo" in words[1:2] else ["--resume_from_checkpoint", "auto"]  # the demo starts again
     return shlex.join([*words, *resume])
 
 
 def _drop(words: list[str], flag: str) -> list[str]:
-    """The words without a flag and its value."""
+    """Return the words without a flag and its values."""
     kept: list[str] = []
     dropping = False
     for word in words:
@@ -68,10 +68,7 @@ def _drop(words: list[str], flag: str) -> list[str]:
 
 
 class VerbParser(argparse.ArgumentParser):
-    """argparse whose complaints are a UserError.
-
-    The flags of runs are taken over from :mod:`hf_finetune.config` by name, so that each is declared once.
-    """
+    """An ``argparse`` parser that raises ``UserError``. Flags of runs come from :mod:`hf_finetune.config` by name."""
 
     def __init__(self, program: str, description: str | None = None, **options: Any) -> None:
         super().__init__(
@@ -83,5 +80,5 @@ class VerbParser(argparse.ArgumentParser):
         return super().parse_known_args(with_underscores(sys.argv[1:] if args is None else args), namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Called by argparse for every mistake on the command line."""
-        raise UserError(message, where="the command line", fix=f"{self.prog} --help shows how it is called.")
+        """Raise a ``UserError``; argparse calls this for every mistake on the command line."""
+        raise UserError(message, where="the command line", fix=f"{self.prog} --help shows the usage.")

@@ -1,4 +1,4 @@
-"""``hf-finetune verify RUN``: a fresh process proves that the saved model gives what was measured."""
+"""``hf-finetune verify RUN``: check in a fresh process that the saved model gives the logits that were evaluated."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from hf_finetune.config import add_options, find_options
 
 
 def main(argv: list[str]) -> None:
-    """Parse, verify and say the outcome; ``verify.json`` in the run folder holds it.
+    """Verify, print the result, and write it to ``verify.json`` in the run folder.
 
     Raises:
-        UserError: the saved model does not give what was measured, or the folder is no finished run.
+        UserError: the saved model gives other logits, or the run is not finished.
     """
     parser = VerbParser("hf-finetune verify", __doc__)
     parser.add_argument("run", metavar="RUN", help="run folder")

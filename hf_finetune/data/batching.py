@@ -1,4 +1,4 @@
-"""The order of rows: texts of like length together, classes equally often; the same in any number of processes."""
+"""Samplers: rows of similar length together, or classes equally often; the same order in any number of processes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch.utils.data import Sampler
 
 
 class LengthGroupedSampler(Sampler[int]):
-    """Shuffled rows, grouped so that those of one optimiser step are of like length and little is padded.
+    """Samples shuffled rows so that those of one optimiser step have similar lengths and need little padding.
 
-    The order is a function of seed and epoch alone. (The sampler of transformers draws from each process's global
-    generator, and groups by the rows of one process: processes drift apart, and rows are seen twice or never.)
+    The order depends on seed and epoch only. (The sampler of transformers uses the global generator of each process and
+    groups the rows of one process, so that the orders differ, and rows are seen twice or never.)
 
     Args:
-        lengths: of each row.
+        lengths: length of each row.
         step_rows: rows of one optimiser step, over all processes and accumulated batches.
-        seed: of the order.
+        seed: seed of the order.
     """
 
     def __init__(self, lengths: list[int], step_rows: int, seed: int) -> None:
@@ -42,15 +42,15 @@ class LengthGroupedSampler(Sampler[int]):
 
 
 class BalancedSampler(Sampler[int]):
-    """As many rows as there are, equally many of each class, shuffled; another choice of them every epoch.
+    """Samples the same number of rows from each class in each epoch; an epoch has as many rows as the data.
 
-    A class of more rows than its part shows some of them, one of fewer shows each of them equally often but for one. The
-    order is a function of seed and epoch alone.
+    Rows of large classes are sampled without replacement; rows of small classes repeat, and their counts differ by at
+    most one. The order depends on seed and epoch only.
 
     Args:
-        classes: of each row, counted from 0, shape (rows,).
-        seed: of the order.
-        lengths: of each row; with them rows of one optimiser step are of like length.
+        classes: class id of each row, shape (rows,).
+        seed: seed of the order.
+        lengths: length of each row, to group rows of one optimiser step by length.
         step_rows: rows of one optimiser step, over all processes and accumulated batches.
     """
 
@@ -86,16 +86,16 @@ class BalancedSampler(Sampler[int]):
 
 
 def _draw(rows: np.ndarray, number: int, random: np.random.Generator) -> np.ndarray:
-    """So many of the rows, each as often as any other or once more."""
+    """Return ``number`` of the rows; the counts of two rows differ by at most one."""
     whole, rest = divmod(number, len(rows))
     return np.concatenate([np.tile(rows, whole), random.permutation(rows)[:rest]])
 
 
 class LongestFirstSampler(Sampler[int]):
-    """Rows by falling length, for evaluation: next to nothing is padded, and what does not fit into memory fails at once.
+    """Samples the longest rows first, for evaluation: there is little padding, and a lack of memory shows at once.
 
     Args:
-        lengths: of each row.
+        lengths: length of each row.
     """
 
     def __init__(self, lengths: list[int]) -> None:

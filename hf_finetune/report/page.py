@@ -1,4 +1,4 @@
-"""What the report says, put together from the files of a run folder alone."""
+"""The report of a run, made from the files of its folder."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from hf_finetune.report.figures import (
 from hf_finetune.report.render import render, write_page
 
 HTML = "report.html"
-FEW_CLASSES = 15  # of a confusion matrix that is a table with numbers
-_TARGETS = 6  # numbers a row that get figures of their own
+FEW_CLASSES = 15  # up to so many, the confusion matrix is a table with numbers
+_TARGETS = 6  # at most so many targets of a regression get figures
 _EMPTY: dict[str, Any] = {
     "task": "", "problem": None, "labels": [], "judged": "", "rows": 0, "checkpoint": "", "source": "", "headline": None,
     "metrics": [], "per_label": {}, "confusion": None, "calibration": None, "numbers": None, "top_losses": [],
@@ -34,7 +34,7 @@ _EMPTY: dict[str, Any] = {
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
-    """Write the report of a run, whole or not at all; of several processes the main one does.
+    """Write the report of a run atomically, in the main process.
 
     Args:
         folder: the run folder.
@@ -44,7 +44,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
         The path of the page.
 
     Raises:
-        UserError: no run, a run without ``evaluation.json``, a file that cannot be read, or a page that cannot be written.
+        UserError: the folder is not a run or has no ``evaluation.json``, a file cannot be read, or the page not written.
     """
     path = output or folder / HTML
     if not is_main_process():
@@ -54,20 +54,20 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
         write_page(path, text)
     except OSError as error:
         raise UserError(
-            f"the report cannot be written ({error})", where=str(path), fix="name another file with --output."
+            f"the report cannot be written ({error})", where=str(path), fix="choose another file with --output."
         ) from error
     return path
 
 
 def report_page(folder: Path, *, public: bool = False) -> str:
-    """The text of the report.
+    """Return the HTML of the report.
 
     Args:
         folder: the run folder.
-        public: for other people's eyes: of local paths only the last part is shown, no command line, and no row of the data.
+        public: whether to leave out what is private: folders of local paths, the command line, and rows of the data.
 
     Raises:
-        UserError: no run, a run without ``evaluation.json``, or a file that cannot be read.
+        UserError: the folder is not a run or has no ``evaluation.json``, or a file cannot be read.
     """
     run = _read_run(folder)
     if public:
@@ -124,13 +124,13 @@ def report_page(folder: Path, *, public: bool = False) -> str:
 
 
 def _read_run(folder: Path) -> dict[str, Any]:
-    """The files of a run; those that may be missing are empty."""
+    """Return the content of a run's files; optional files that are missing are empty."""
     if not folder.is_dir():
-        raise UserError("there is no such folder", where=str(folder), fix="name the folder of a run.")
+        raise UserError("the folder does not exist", where=str(folder), fix="give the folder of a run.")
     if not (folder / "evaluation.json").is_file():
         runs = (folder / "config.yaml").is_file() or (folder / "metrics.json").is_file()
-        what = "the run has no evaluation.json, which the report shows" if runs else "this is no run folder"
-        fix = "train it again." if runs else "name the folder that --output_dir named."
+        what = "the run has no evaluation.json, which the report needs" if runs else "this is not a run folder"
+        fix = "train it again." if runs else "give the --output_dir of a run."
         raise UserError(what, where=str(folder), fix=fix)
     config = folder / "config.yaml"
     return {
@@ -144,7 +144,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
 
 
 def _json(path: Path, empty: Any) -> Any:
-    """The content of a file, which must be of the kind of ``empty``; that itself where there is no file."""
+    """Return the content of a file, which must have the type of ``empty``; ``empty`` if there is no file."""
     if not path.is_file():
         return empty
     try:
@@ -155,12 +155,12 @@ def _json(path: Path, empty: Any) -> Any:
         ) from error
     if not isinstance(content, type(empty)):
         kind = "a list" if isinstance(empty, list) else "an object"
-        raise UserError(f"the file holds no JSON that is {kind}", where=str(path), fix="run the evaluation again.")
+        raise UserError(f"the file must contain {kind} in JSON", where=str(path), fix="run the evaluation again.")
     return content
 
 
 def _without_paths(run: dict[str, Any]) -> dict[str, Any]:
-    """Every path that the configuration names, wherever it stands, replaced by its last part."""
+    """Return the run with all paths that its configuration names reduced to their last part."""
     import yaml
 
     values = [value for value in (yaml.safe_load(run["config"]) or {}).values() if isinstance(value, str)]
@@ -171,7 +171,7 @@ def _without_paths(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_path(value: str) -> bool:
-    """No id of the Hub, which has one slash at most and is nothing on this disk."""
+    """Return whether a value is a path: a Hub id has at most one slash, and does not exist on the disk."""
     return bool(set(value) & {"/", "\\"}) and (value[0] in "/.~" or value.count("/") > 1 or Path(value).exists())
 
 
@@ -187,10 +187,10 @@ def _headline_figure(headline: dict[str, Any] | None) -> Drawing | None:
 
 
 def _confusion_figure(e: dict[str, Any]) -> Drawing | None:
-    """Of few classes a table with numbers is made."""
+    """Return the heat map of many classes; None for few classes, which get a table."""
     if not e["confusion"] or len(e["confusion"]["matrix"]) <= FEW_CLASSES:
         return None
-    said = [f"{pair['label']} taken for {pair['prediction']} ({pair['rows']})" for pair in e["confusion"]["pairs"][:3]]
+    said = [f"{pair['label']} as {pair['prediction']} ({pair['rows']})" for pair in e["confusion"]["pairs"][:3]]
     pairs = f"Most confused: {'; '.join(said)}." if said else ""
     return draw_confusion(np.array(e["confusion"]["matrix"], dtype=float), pairs)
 
@@ -214,7 +214,7 @@ def _target_figures(index: int, target: dict[str, Any]) -> tuple[str, list[Drawi
 
 
 def _strategy_table(strategy: list[dict[str, Any]]) -> list[tuple[str, int, list[str]]]:
-    """(stage, parameters, what each phase does with it)."""
+    """Return (stage, number of weights, learning rate in each phase or "frozen") of each stage."""
     names = dict.fromkeys(stage["stage"] for phase in strategy for stage in phase["stages"])
     by_phase = [{stage["stage"]: stage for stage in phase["stages"]} for phase in strategy]
     return [
@@ -239,25 +239,25 @@ def _rate(rate: float | None) -> str:
 
 
 def _weakest(per_label: dict[str, dict[str, float]]) -> list[tuple[str, float]]:
-    """The three labels of lowest F1, where there are more."""
+    """Return the three labels with the lowest F1; none if there are no more than three."""
     scores = [(name, figures["f1"]) for name, figures in per_label.items() if "f1" in figures]
     return sorted(scores, key=lambda pair: pair[1])[:3] if len(scores) > 3 else []
 
 
 def _class_counts(splits: dict[str, Any]) -> list[tuple[str, list[int]]]:
-    """(class, rows in each split); empty where rows have no classes."""
+    """Return (class, rows in each split); empty if rows have no classes."""
     names = dict.fromkeys(name for split in splits.values() for name in split.get("counts") or {})
     return [(name, [(split.get("counts") or {}).get(name, 0) for split in splits.values()]) for name in names]
 
 
 def _command(environment: dict[str, Any]) -> list[str]:
-    """The command line that was given; of the program only its name."""
+    """Return the command line of the run, with the program's name without its folder."""
     words = [str(word) for word in environment.get("command", [])]
     return [Path(words[0]).name, *words[1:]] if words else []
 
 
 def _in_lines(words: list[str]) -> str:
-    """A command for the shell, one flag a line."""
+    """Return a command for the shell, with one flag per line."""
     parts = [shlex.quote(word) for word in words]
     return "".join(f" \\\n    {word}" if word.startswith("--") else f" {word}" for word in parts).strip()
 
@@ -271,7 +271,7 @@ def _timing(key: str, value: float) -> str:
 
 
 def _number(value: Any, digits: int = 4) -> str:
-    """A figure as people read it; a dash where there is none."""
+    """Return a number in a readable format; a dash if there is none."""
     if value is None or isinstance(value, str) or not math.isfinite(value):
         return str(value) if isinstance(value, str) else "–"
     if float(value).is_integer() and (isinstance(value, int) or abs(value) >= 1000):
@@ -284,22 +284,22 @@ def _number(value: Any, digits: int = 4) -> str:
 
 
 def _scale(value: float, most: float) -> str:
-    """A share of the width of a bar, in percent."""
+    """Return the width of a bar in percent."""
     return f"{100 * min(max(value / most, 0.0), 1.0):.1f}" if most and math.isfinite(value) else "0"
 
 
 def _shade(rows: int, of_class: int) -> str:
-    """How strong the colour of a cell is, in percent: single mistakes are to be seen, and the number upon it be read."""
+    """Return the opacity of a cell in percent: single mistakes are visible, and the number in the cell stays readable."""
     return f"{60 * math.sqrt(rows / of_class):.1f}" if rows else "0"
 
 
 def _words(value: Any) -> str:
-    """A label, a list of labels, a number or a list of numbers."""
+    """Return labels or numbers as text."""
     if isinstance(value, list):
         return ", ".join(_words(each) for each in value) or "none"
     return _number(value, 3) if isinstance(value, float) else str(value)
 
 
 def _spaced(key: str) -> str:
-    """``train_head_seconds`` as ``train head``."""
+    """Return ``train head`` for ``train_head_seconds``."""
     return key.removesuffix("_seconds").removesuffix("_bytes").replace("_", " ")

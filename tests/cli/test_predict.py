@@ -74,5 +74,5 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(bert, rows, tmp_path, monkey
     monkeypatch.setattr(Labeller, "logits", stopped)
     flags = ["--delimiter", ";", "--encoding", "cp1252", "--text_column", "texte", "--on_bad_row", "skip"]
     assert hf_finetune(["predict", bert, str(rows), "--output", str(tmp_path / "out.csv"), *flags]) == 130
-    assert "the same command goes on where it stopped" in capfd.readouterr().err
+    assert "the same command continues where it stopped" in capfd.readouterr().err
     assert not (tmp_path / "out.csv").exists()

@@ -183,6 +183,6 @@ def test_an_address_in_the_network_is_warned_of(classifiers, monkeypatch, capfd)
     model = classifiers("bert", ["a", "b"])
     for host in ("0.0.0.0", "127.0.0.1"):
         assert hf_finetune(["serve", model, "--host", host, "--port", str(free_port())]) == 0
-        warned = "anybody in the network can use the model" in capfd.readouterr().out
+        warned = "everyone in the network can use the model" in capfd.readouterr().out
         assert warned == (host == "0.0.0.0")
     signal.signal(signal.SIGTERM, before)

@@ -242,8 +242,8 @@ def test_the_command_writes_and_names_the_page(runs, tmp_path, capsys):
 
 def test_folders_that_are_no_run_are_refused(tmp_path, capsys):
     assert hf_finetune(["report", str(tmp_path / "absent")]) == 2
-    assert "there is no such folder" in capsys.readouterr().err
-    with pytest.raises(UserError, match="this is no run folder"):
+    assert "the folder does not exist" in capsys.readouterr().err
+    with pytest.raises(UserError, match="this is not a run folder"):
         write_report(tmp_path)
     (tmp_path / "config.yaml").write_text("seed: 1\n")
     with pytest.raises(UserError, match=r"no evaluation\.json"):

@@ -1,6 +1,6 @@
-"""What a checkpoint's preprocessing does to pixels, and training-time views in the same size and scale.
+"""The preprocessing of a checkpoint, measured on its processor, and random training views of the same size.
 
-Views are uint8: a batch is brought to the checkpoint's scale as a whole, which is many times cheaper than each image.
+Views are uint8. They are normalised as a batch, which is many times faster than image by image.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ import torch
 if TYPE_CHECKING:
     import numpy as np
 
-# The smallest share of an image that a random crop keeps. ImageNet training takes 0.08; for fine-tuning on small data
-# sets that loses the object too often.
+# The smallest share of an image in a random crop. Training on ImageNet uses 0.08, which often loses the object; that
+# hurts fine-tuning on small data sets.
 SMALLEST_CROP = 0.5
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a processor does to pixels, as measured from its output: size (height, width) and per-channel mean and std.
+    """What a processor does to images, as measured from its output.
 
-    Mean and standard deviation are on the scale 0 to 1 of the pixel values.
+    Args:
+        size: (height, width) of its output.
+        mean: mean of each channel, for pixel values from 0 to 1.
+        std: standard deviation of each channel, for pixel values from 0 to 1.
+        interpolation: the Pillow code of its interpolation.
     """
 
     size: tuple[int, int]
@@ -34,15 +38,14 @@ class Preprocessing:
 
     @property
     def source_edge(self) -> int:
-        """Shorter edge of the images that views are cut from: the smallest crop is then not enlarged."""
+        """Shorter edge of the images that views are cut from, so that the smallest crop is not enlarged."""
         return math.ceil(max(self.size) / math.sqrt(SMALLEST_CROP))
 
 
 def measure_preprocessing(processor: Any) -> Preprocessing:
-    """Read size, mean and std off what a processor makes of a black and of a white image.
+    """Measure size, mean and standard deviation from the output of a processor for a black and a white image.
 
-    Measured and not parsed: processors spell size, crop and scale in a dozen ways, and a crop that is overlooked trains
-    a 224-pixel model at 256.
+    Processors write size, crop and scale in a dozen ways; an overlooked crop would train a 224-pixel model at 256.
     """
     from PIL import Image
 
@@ -55,7 +58,7 @@ def measure_preprocessing(processor: Any) -> Preprocessing:
     low, high = (image.double().mean(dim=(1, 2)) for image in (black, white))
     std = 1 / (high - low)
     resample = getattr(processor, "resample", None)
-    if resample is None:  # timm names it
+    if resample is None:  # timm gives a name
         named = getattr(processor, "data_config", {}).get("interpolation", "bicubic").upper()
         resample = Image.Resampling.__members__.get(named, Image.Resampling.BICUBIC)
     return Preprocessing(
@@ -67,19 +70,19 @@ def measure_preprocessing(processor: Any) -> Preprocessing:
 
 
 def normalise(images: torch.Tensor, pixels: Preprocessing) -> torch.Tensor:
-    """A batch of uint8 images on the checkpoint's scale: float32, same shape (rows, 3, height, width)."""
+    """Normalise a batch of uint8 images, shape (rows, 3, height, width), to float32 as the processor does."""
     mean, std = (torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in (pixels.mean, pixels.std))
     return images.contiguous().float().mul_((1 / (255 * std)).float()).add_((-mean / std).float())
 
 
 def quantise(values: torch.Tensor, pixels: Preprocessing) -> np.ndarray:
-    """What :func:`normalise` is to be given for these values, shape (3, height, width): the uint8 pixels behind them."""
+    """Return the uint8 pixels that :func:`normalise` turns into these values, shape (3, height, width)."""
     mean, std = (torch.tensor(figures).view(3, 1, 1) for figures in (pixels.mean, pixels.std))
     return values.mul(std).add_(mean).mul_(255).round_().clamp_(0, 255).to(torch.uint8).numpy()
 
 
 def is_reversible(processor: Any, pixels: Preprocessing) -> bool:
-    """Whether what the processor puts out can be kept as uint8: it resizes on uint8, and what it pads with is a colour."""
+    """Return whether the output of the processor can be stored as uint8: it resizes on uint8, and pads with a colour."""
     import numpy as np
     from PIL import Image
 
@@ -97,10 +100,9 @@ def is_reversible(processor: Any, pixels: Preprocessing) -> bool:
 def training_transform(
     pixels: Preprocessing, augmentation: str, degrees: float
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Random views: ``light`` is a resized crop and a horizontal flip; ``randaug`` adds RandAugment (arXiv 1909.13719).
+    """Return the transform for random views of a uint8 image of shape (3, height, width).
 
-    Returns:
-        A function from a uint8 image of shape (3, height, width) to one of the preprocessing's size.
+    ``light`` is a resized crop and a horizontal flip; ``randaug`` adds RandAugment (arXiv 1909.13719).
     """
     from torchvision.transforms import InterpolationMode, v2
 
@@ -119,21 +121,21 @@ def training_transform(
 
 
 class OnImage(torch.nn.Module):
-    """A transform by Pillow inside a chain on tensors: Pillow rotates and shears several times as fast on a CPU."""
+    """Applies a transform to a Pillow image between tensors, because Pillow rotates several times as fast on a CPU."""
 
     def __init__(self, transform: torch.nn.Module) -> None:
         super().__init__()
         self.transform = transform
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """From and to a uint8 tensor of shape (3, height, width)."""
+        """Transform a uint8 tensor of shape (3, height, width)."""
         from torchvision.transforms.v2 import functional
 
         return functional.pil_to_tensor(self.transform(functional.to_pil_image(pixels)))
 
 
 def rotation(degrees: float) -> torch.nn.Module:
-    """Random rotation by up to this angle, either way."""
+    """Return a random rotation by up to ``degrees`` in both directions."""
     from torchvision.transforms import InterpolationMode, v2
 
     return v2.RandomRotation(degrees, interpolation=InterpolationMode.BILINEAR)

@@ -1,4 +1,4 @@
-"""Pixels that were made once are kept for later epochs: in memory or on disk, shared with the loader's workers."""
+"""A cache of decoded images for later epochs, in memory or on disk, shared with the workers of the data loader."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from hf_finetune.files import cache_dir
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# Shares of what is free that are taken without being asked.
+# Shares of the free memory and disk that ``auto`` uses.
 MEMORY_SHARE = 1 / 4
 DISK_SHARE = 1 / 2
 _EMPTY, _KEPT, _TURNED = 0, 1, 2
 
 
 class PixelStore:
-    """uint8 pixels of numbered rows in one flat buffer; a row is kept when it is put, and never changed.
+    """uint8 pixels of rows in one flat buffer; a row is written once.
 
-    The buffer is a file without a name (in memory or on disk), which all processes that the loader starts see: it is
-    gone when the last of them ends, however it ends. One byte a row, written after the pixels, says that they are there.
+    The buffer is a file without a name, in memory or on disk. All workers of the data loader share it, and the system
+    frees it when the last process ends. One byte per row, written after the pixels, marks the row as present.
 
     Args:
-        shapes: int array of shape (rows, 3): what each row's array will be shaped like. A row of size 0 is never kept.
+        shapes: shape of each row's array, an int array of shape (rows, 3). Rows of size 0 are not stored.
         place: ``"ram"`` or ``"disk"``.
 
     Raises:
-        OSError: there is not so much of it.
+        OSError: there is not enough space.
     """
 
     def __init__(self, shapes: np.ndarray, place: str) -> None:
@@ -48,7 +48,7 @@ class PixelStore:
         self._map(_unnamed_file(self.bytes, place))
 
     def get(self, row: int) -> np.ndarray | None:
-        """The pixels of a row, not copied: for reading only. None where they were not put yet."""
+        """Return the pixels of a row without a copy, to read only; None if they are not stored yet."""
         state = self._filled[row]
         if state == _EMPTY:
             return None
@@ -56,7 +56,7 @@ class PixelStore:
         return self._slot(row).reshape(_turned(shape) if state == _TURNED else shape)
 
     def put(self, row: int, pixels: np.ndarray) -> None:
-        """Keep the pixels of a row, in the expected shape or turned by a quarter; of another shape they are not kept."""
+        """Store the pixels of a row if they have the expected shape, or that shape rotated by 90 degrees."""
         shape = tuple(int(side) for side in self.shapes[row])
         if not pixels.size or pixels.shape not in (shape, _turned(shape)):
             return
@@ -67,13 +67,13 @@ class PixelStore:
         return self._pixels[self._starts[row] : self._starts[row + 1]]
 
     def _map(self, descriptor: int) -> None:
-        self._file = os.fdopen(descriptor, "r+b")  # closes it with the store
+        self._file = os.fdopen(descriptor, "r+b")  # is closed with the store
         whole = np.frombuffer(mmap.mmap(descriptor, self.bytes), dtype=np.uint8)
         self._filled, self._pixels = whole[: len(self.shapes)], whole[len(self.shapes) :]
         self._starts = np.concatenate([[0], np.cumsum(self.shapes.prod(axis=1))])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Workers that are not forked get the open file, not a copy of it."""
+        """Pass the open file to workers that are not forked."""
         return {"shapes": self.shapes, "bytes": self.bytes, "file": DupFd(self._file.fileno())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -82,19 +82,17 @@ class PixelStore:
 
 
 def buffer_bytes(shapes: np.ndarray) -> int:
-    """Size of the buffer for rows of these shapes: their pixels, and a byte each."""
+    """Return the size of the buffer: the pixels of all rows, and one byte per row."""
     return int(shapes.astype(np.int64).prod(axis=1).sum()) + len(shapes)
 
 
 def open_store(shapes: np.ndarray, asked: str, what: str) -> PixelStore | None:
-    """The store for rows of these shapes, in the place that was asked for; says what was chosen.
-
-    Images that cannot be kept are decoded anew each time: a run is never stopped for that.
+    """Return a store for rows, and print where it is; None if it is off or there is not enough space.
 
     Args:
-        shapes: as for :class:`PixelStore`.
+        shapes: see :class:`PixelStore`.
         asked: ``auto``, ``ram``, ``disk`` or ``off``.
-        what: the rows, in the sentence.
+        what: the rows, for the message.
     """
     if asked == "off" or not len(shapes):
         return None
@@ -106,16 +104,16 @@ def open_store(shapes: np.ndarray, asked: str, what: str) -> PixelStore | None:
         except (OSError, MemoryError, OverflowError) as error:
             why = first_line(error)
         else:
-            say(f"{what}: decoded once, kept {'in memory' if place == 'ram' else 'on disk'} ({_size(need)}).")
+            say(f"{what}: decoded once and cached {'in memory' if place == 'ram' else 'on disk'} ({_size(need)}).")
             return store
-    say(f"Warning: {what}: decoded every epoch; keeping them takes {_size(need)} ({why}).")
+    say(f"Warning: {what}: decoded in every epoch, because the cache needs {_size(need)} ({why}).")
     return None
 
 
 def choose_place(asked: str, need: int) -> tuple[str | None, str]:
-    """Where so many bytes go: ``ram``, ``disk``, or None with the reason.
+    """Return the place for ``need`` bytes, ``ram`` or ``disk``; or None and the reason.
 
-    ``auto`` leaves most of what is free alone; who names a place may have all of it. Processes of one machine share.
+    ``auto`` uses a part of the free space only, a named place all of it. Processes of one machine share the space.
     """
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     free = {"ram": available_memory() // processes, "disk": free_disk() // processes}
@@ -127,7 +125,7 @@ def choose_place(asked: str, need: int) -> tuple[str | None, str]:
 
 
 def available_memory() -> int:
-    """Bytes that can be had without swapping; a container's own limit counts."""
+    """Return the bytes that are available without swapping, within the limit of a container."""
     import psutil
 
     available = int(psutil.virtual_memory().available)
@@ -143,7 +141,7 @@ def available_memory() -> int:
 
 
 def free_disk() -> int:
-    """Free bytes where images would be kept."""
+    """Return the free bytes on the disk of the cache."""
     import shutil
 
     folder = cache_dir()
@@ -151,7 +149,7 @@ def free_disk() -> int:
 
 
 def source_store(split: Dataset, edge: int, asked: str) -> PixelStore | None:
-    """The store of a split's reduced images. All phases of a run read the same one: it lives as long as the split."""
+    """Return the store of a split's reduced images; all phases of a run share it."""
     stores = _sources.setdefault(split, {})
     if (edge, asked) not in stores:
         stores[edge, asked] = open_store(source_shapes(split, edge), asked, f"{len(split)} training images")
@@ -162,7 +160,7 @@ _sources: WeakKeyDictionary[Dataset, dict[tuple[int, str], PixelStore | None]] =
 
 
 def source_shapes(split: Dataset, edge: int) -> np.ndarray:
-    """Height, width, 3 of every reduced image, before it is turned as EXIF says; from the files' headers."""
+    """Return (height, width, 3) of every reduced image from the file headers, before EXIF rotation."""
 
     def shape(row: int) -> tuple[int, int, int]:
         size = reduced_size(split[row]["image"], edge)
@@ -173,7 +171,7 @@ def source_shapes(split: Dataset, edge: int) -> np.ndarray:
 
 
 def read_through(store: PixelStore | None, row: int, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """The row's pixels from the store; where they are not in it, they are made, and kept."""
+    """Return a row's pixels from the store; if they are missing, make and store them."""
     found = None if store is None else store.get(row)
     if found is None:
         found = make()
@@ -183,10 +181,10 @@ def read_through(store: PixelStore | None, row: int, make: Callable[[], np.ndarr
 
 
 def _unnamed_file(size: int, place: str) -> int:
-    """Descriptor of a file of this size that no folder lists."""
+    """Return the descriptor of a file of this size that is in no folder."""
     if place == "ram" and hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("images")
-    else:  # without memfd_create, a temporary file: the system keeps it in memory as long as it can
+    else:  # without memfd_create, a temporary file, which the system caches in memory
         folder = cache_dir() / "images"
         folder.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=folder)
@@ -200,7 +198,7 @@ def _unnamed_file(size: int, place: str) -> int:
 
 
 def _reserve(descriptor: int, size: int, place: str) -> None:
-    """Disk space is taken at once: a full disk found later would end the process, not raise. Memory, page by page."""
+    """Reserve disk space at once, because writing to a full disk later would kill the process; memory grows by page."""
     if place == "disk" and hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
     else:

@@ -1,4 +1,4 @@
-"""Tables of answers as CSV, JSONL or Parquet: written in pieces that are put together without being held in memory."""
+"""Write tables of predictions as CSV, JSONL or Parquet in pieces, and join them without loading them into memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
 
 
 def write_piece(table: pa.Table, path: Path) -> None:
-    """Some rows in the format that the ending of the path says; CSV without a header. Whole or not at all."""
+    """Write some rows atomically, in the format of the file extension; CSV without a header."""
     partial = path.with_name(f"{path.name}.new")
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
@@ -31,7 +31,7 @@ def write_piece(table: pa.Table, path: Path) -> None:
 
 
 def join_pieces(pieces: list[Path], schema: pa.Schema, path: Path) -> None:
-    """One file of all pieces, in their order; CSV with its header."""
+    """Write all pieces into one file, in order; CSV with a header."""
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
@@ -49,7 +49,7 @@ def join_pieces(pieces: list[Path], schema: pa.Schema, path: Path) -> None:
 
 def _write_csv(table: pa.Table, file: IO[str]) -> None:
     plain = csv.writer(file, lineterminator="\n")
-    # Python before 3.13 leaves cells with a carriage return bare, and they end a row.
+    # Python before 3.13 does not quote carriage returns, which end a row.
     quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     for row in zip(*table.to_pydict().values(), strict=True):
         cells = [_csv_cell(value) for value in row]
@@ -58,7 +58,7 @@ def _write_csv(table: pa.Table, file: IO[str]) -> None:
 
 
 def _csv_cell(value: Any) -> Any:
-    """Lists as JSON. Text that a spreadsheet would run as a formula gets a ``'`` in front, which it shows as text."""
+    """Return lists as JSON, and text that a spreadsheet would run as a formula with a leading ``'``."""
     if isinstance(value, list):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) and not _NUMBER.fullmatch(value):

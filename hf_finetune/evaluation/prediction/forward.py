@@ -1,4 +1,4 @@
-"""Raw outputs of every row, in the order of the rows, in any number of processes."""
+"""Run a model over all rows, in any number of processes."""
 
 from __future__ import annotations
 
@@ -22,22 +22,21 @@ def predict_rows(
     predict: Callable[[Any, dict[str, Any]], RawRows] = predict_logits,
     pool: Callable[[np.ndarray, np.ndarray], np.ndarray] = pool_chunks,
 ) -> np.ndarray:
-    """Run a model over a split; each process takes its share, and every process gets the whole.
+    """Return the raw outputs of all rows, in order; each process computes a share, and every process gets all.
 
-    Results are placed by row index and full coverage is checked, so that the rows which distributed samplers repeat to
-    fill their batches cannot count twice. Texts are taken in the order of their length, which saves padding.
+    Results are placed by row index, and each row must occur exactly once. Texts are sorted by length to save padding.
 
     Args:
-        model: a classifier in evaluation mode.
-        rows: map-style data set of model inputs; ``labels`` are passed over.
+        model: a classifier.
+        rows: map-style data set of model inputs; ``labels`` are ignored.
         collate: makes a batch of rows.
-        batch_size: rows at once.
-        progress: told of every batch which share of the rows it is; a bar is shown without it.
-        predict: gives the raw output of each row of a batch; without it logits of shape (rows, labels).
-        pool: makes one raw output a text where rows are chunks of longer texts (a column ``row`` says of which).
+        batch_size: rows per forward pass.
+        progress: called after each batch with its share of the rows; without it a bar is shown.
+        predict: returns the raw output of each row of a batch; by default logits of shape (rows, labels).
+        pool: combines the chunks of long texts to one raw output per text; the column ``row`` has the text of a chunk.
 
     Returns:
-        Raw outputs, whose first axis is rows: a float32 array, or an object array of shape (rows,) where ``predict`` gives lists.
+        A float32 array whose first axis is rows, or an object array of shape (rows,) if ``predict`` returns lists.
     """
     from accelerate import PartialState
     from accelerate.utils import gather_object
@@ -63,18 +62,20 @@ def predict_rows(
 
 
 def scatter_rows(parts: list[tuple[np.ndarray, RawRows]], count: int) -> np.ndarray:
-    """Put rows back where they belong.
+    """Put the values of rows in the order of their indices.
 
     Args:
-        parts: (indices, values): an array whose first axis is the indices, or a list of an array for each of them.
-        count: number of rows that there must be.
+        parts: (indices, values) of each batch; values are an array whose first axis is rows, or a list.
+        count: expected number of rows.
 
     Raises:
-        RuntimeError: a row is missing, or came twice.
+        RuntimeError: a row is missing, or occurs twice.
     """
     indices = np.concatenate([part[0] for part in parts])
     if len(indices) != count or len(np.unique(indices)) != count:
-        raise RuntimeError(f"{len(np.unique(indices))} of {count} rows came back, {len(indices)} in all")
+        raise RuntimeError(
+            f"predicted {len(indices)} rows, {len(np.unique(indices))} of them different, expected {count}"
+        )
     if isinstance(parts[0][1], np.ndarray):
         values = np.concatenate([part[1] for part in parts])
         result = np.empty_like(values)
@@ -88,7 +89,7 @@ def scatter_rows(parts: list[tuple[np.ndarray, RawRows]], count: int) -> np.ndar
 
 
 def _take(rows: Any, indices: np.ndarray) -> Any:
-    """Rows one by one, or all at once where the data set offers that (as torch's loader does it)."""
+    """Return rows, all at once if the data set has ``__getitems__``, as torch's data loader does."""
     at_once = getattr(rows, "__getitems__", None)
     return at_once(indices.tolist()) if at_once is not None else [rows[int(index)] for index in indices]
 

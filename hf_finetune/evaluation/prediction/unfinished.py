@@ -1,4 +1,4 @@
-"""An output that is not whole yet: its finished pieces in a folder beside it, and what they depend on."""
+"""Predictions that are not finished: a folder with the finished pieces, and what they depend on."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _OWN = re.compile(r"begun\.(json|partial)|(whole|\d{6,})\.(csv|jsonl|parquet)(\.
 class Unfinished:
     """The pieces of ``labelled.csv`` in ``labelled.csv.partial/``: ``000000.csv``, ``000001.csv`` and so on.
 
-    A process that is killed leaves whole pieces; the next one of the same command goes on behind them.
+    A killed process leaves complete pieces; the same command then continues after them.
 
     Args:
-        output: what is made.
-        folder: where its pieces are.
-        faults: the rows that are left out; None before it is begun.
+        output: the file with all predictions.
+        folder: the folder of the pieces.
+        faults: the rows that are left out; None before :meth:`begin`.
     """
 
     output: Path
@@ -38,21 +38,21 @@ class Unfinished:
     faults: list[dict[str, Any]] | None = None
 
     def done(self) -> int:
-        """How many pieces are there, from the first on; none before it is begun."""
+        """Return the number of finished pieces; 0 before :meth:`begin`."""
         number = 0
         while self.faults is not None and self._piece(number).exists():
             number += 1
         return number
 
     def begin(self, made_of: dict[str, Any], faults: list[dict[str, Any]]) -> Unfinished:
-        """Make the folder. Pieces that were made of anything else are removed, and that is said.
+        """Create the folder; remove pieces that depend on anything else, and print that.
 
         Args:
-            made_of: all that the rows depend on, by name.
+            made_of: name → value of everything that the predictions depend on.
             faults: the rows that are left out.
 
         Raises:
-            UserError: the place cannot be written to, or the folder holds what is not of this kind.
+            UserError: the folder cannot be written, or contains other files.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -67,22 +67,22 @@ class Unfinished:
         others = [path.name for path in files if not _OWN.fullmatch(path.name)]
         if others:
             raise UserError(
-                f"unfinished predictions are kept in this folder, and it holds something else ({others[0]})",
+                f"the folder for unfinished predictions contains another file ({others[0]})",
                 where=str(self.folder),
-                fix="move it away, or name another file with --output.",
+                fix="move the file, or choose another --output.",
             )
         before = _note(self.folder).get("made_of")
         if before is not None:
             changed = [name for name in made_of if before.get(name) != made_of[name]]
-            say(f"{self.folder} was begun with other {' and '.join(changed)}: all rows are predicted anew.")
+            say(f"{self.folder} was started with other {' and '.join(changed)}: all rows are predicted again.")
         for path in files:
             path.unlink()
 
     def write(self, number: int, table: pa.Table) -> None:
-        """A piece.
+        """Write a piece.
 
         Raises:
-            UserError: it cannot be written; the pieces before it stay.
+            UserError: it cannot be written; the earlier pieces are kept.
         """
         try:
             write_piece(table, self._piece(number))
@@ -90,14 +90,14 @@ class Unfinished:
             raise _unwritable(self.output, error) from error
 
     def finish(self, schema: pa.Schema, listed: Path | None = None) -> None:
-        """Put the pieces together; the output appears whole or not at all, and the folder goes.
+        """Join the pieces atomically into the output, and remove the folder.
 
         Args:
             schema: the columns.
-            listed: where the rows that were left out are listed, one JSON object a line.
+            listed: file for the rows that were left out, one JSON object per line.
 
         Raises:
-            UserError: it cannot be written; the pieces stay.
+            UserError: a file cannot be written; the pieces are kept.
         """
         whole = self.folder / f"whole{self.output.suffix}"
         try:
@@ -115,7 +115,7 @@ class Unfinished:
 
 
 def find_unfinished(output: Path, made_of: dict[str, Any]) -> Unfinished:
-    """What is there of an output that was made of the very same; nothing is written or removed."""
+    """Return the pieces of an output that depend on the same values; write and remove nothing."""
     folder = output.with_name(f"{output.name}.partial")
     note = _note(folder)
     return Unfinished(output, folder, note["faults"] if note.get("made_of") == made_of else None)
@@ -130,6 +130,6 @@ def _unwritable(output: Path, error: OSError) -> UserError:
     return UserError(
         f"the file cannot be written ({error})",
         where=str(output),
-        fix="free disk or mend the folder's rights and repeat the command, which goes on where it stopped; or name another "
-        "file with --output.",
+        fix="free disk space or make the folder writable, and repeat the command, which continues where it stopped; or "
+        "choose another --output.",
     )

@@ -1,4 +1,4 @@
-"""A torch classifier as an ONNX file, in float32 or with int8 weights, and that file as a classifier again."""
+"""Export a torch classifier as an ONNX file, in float32 or int8, and run that file as a classifier."""
 
 from __future__ import annotations
 
@@ -17,17 +17,13 @@ from torch import nn
 from hf_finetune.errors import UserError, first_line
 
 FILE = "model.onnx"
-OPSETS = range(18, 25)  # what torch has translations for, and what its converter reaches from there
-# A file of protobuf holds 2 GB: the weights of larger models stand in a second file beside it.
+OPSETS = range(18, 25)  # what torch and its converter support
+# A protobuf file is limited to 2 GB; larger models have their weights in a second file.
 EXTERNAL_FROM = 1_900_000_000
 
 
 def require_extra() -> None:
-    """Refuse where the packages are missing that ``[export]`` installs.
-
-    Raises:
-        UserError: one of them is.
-    """
+    """Raise a ``UserError`` if a package is missing that ``hf-finetune[export]`` installs."""
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
         raise UserError(
@@ -38,7 +34,7 @@ def require_extra() -> None:
 
 
 class _Logits(nn.Module):
-    """The model with one output."""
+    """The model with the logits as its only output."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -50,20 +46,20 @@ class _Logits(nn.Module):
 
 
 def write_onnx(model: Any, batch: dict[str, torch.Tensor], path: Path, opset: int | None = None) -> None:
-    """Write a model by torch's exporter (``torch.export``); it reads batches of any size, and texts of any length.
+    """Export a model with ``torch.export``, for batches of any size and texts of any length.
 
     Args:
-        model: a classifier of transformers, in evaluation mode.
-        batch: its inputs, at least two rows: tables of tokens, shape (rows, tokens), or images.
+        model: a classifier of transformers.
+        batch: example inputs of at least two rows: tokens of shape (rows, tokens), or images.
         path: the file.
-        opset: version of ONNX' operators; None for the exporter's choice.
+        opset: version of ONNX operators; None for the exporter's default.
 
     Raises:
-        UserError: the exporter does not know how to write this model.
+        UserError: the exporter does not support the model.
     """
     axes = {name: {0: "batch", 1: "sequence"} if values.ndim == 2 else {0: "batch"} for name, values in batch.items()}
     attention = model.config._attn_implementation
-    model.set_attn_implementation("eager")  # some models call torch's fused attention in shapes that cannot be exported
+    model.set_attn_implementation("eager")  # some models call fused attention with shapes that cannot be exported
     try:
         with _quietly():
             torch.onnx.export(
@@ -82,19 +78,19 @@ def write_onnx(model: Any, batch: dict[str, torch.Tensor], path: Path, opset: in
         raise UserError(
             f"torch's exporter cannot write a {model.config.model_type!r} model ({first_line(error)})",
             where="--format onnx",
-            fix="use the model with PyTorch, or train another backbone.",
+            fix="use the model with PyTorch, or choose another backbone.",
         ) from error
     finally:
         model.set_attn_implementation(attention)
 
 
 def is_large(model: nn.Module) -> bool:
-    """Whether the weights do not fit in one file."""
+    """Return whether the weights do not fit into one file."""
     return sum(p.numel() * p.element_size() for p in model.parameters()) > EXTERNAL_FROM
 
 
 def is_convolutional(model: nn.Module) -> bool:
-    """Whether more weights are in convolutions than in matrix products."""
+    """Return whether convolutions have more weights than linear layers."""
     weights = {
         kind: sum(module.weight.numel() for module in model.modules() if isinstance(module, kind))
         for kind in (nn.Conv2d, nn.Linear)
@@ -103,9 +99,9 @@ def is_convolutional(model: nn.Module) -> bool:
 
 
 def quantise_weights(path: Path, *, large: bool) -> None:
-    """Make the weights of matrix products int8, in place; what they multiply is quantised when the model runs (*dynamically*).
+    """Quantise the weights of matrix products to int8, in place; activations are quantised at run time (*dynamically*).
 
-    Each output channel has a scale of its own.
+    Each output channel has its own scale.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -116,9 +112,9 @@ def quantise_weights(path: Path, *, large: bool) -> None:
 
 
 def quantise_all(path: Path, batches: Iterable[dict[str, torch.Tensor]], *, large: bool) -> None:
-    """Make weights and activations int8, in place, with scales that are measured on batches beforehand (*statically*).
+    """Quantise weights and activations to int8, in place, with scales that are measured on batches (*statically*).
 
-    Each output channel has a scale of its own; those of activations span what the batches showed.
+    Each output channel of weights has its own scale; scales of activations cover the range in the batches.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -146,25 +142,25 @@ def quantise_all(path: Path, batches: Iterable[dict[str, torch.Tensor]], *, larg
 
 
 def _prepare(path: Path, *, large: bool) -> Path:
-    """The graph with the shapes filled in and BatchNorm folded into the convolutions, in a file beside it."""
+    """Write the graph with inferred shapes and BatchNorm folded into convolutions to another file; return its path."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = path.with_name("prepared.onnx")
     with _quietly():
-        # The symbolic inference is for models whose shapes ONNX' own does not find, and knows fewer operators.
+        # Symbolic shape inference supports fewer operators, and is not needed here.
         quant_pre_process(path, prepared, skip_symbolic_shape=True, save_as_external_data=large)
     _remove(path)
     return prepared
 
 
 def _remove(path: Path) -> None:
-    for file in path.parent.glob(f"{path.name}*"):  # the weights of large models stand in a second file
+    for file in path.parent.glob(f"{path.name}*"):  # large models have a second file
         file.unlink()
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without what the exporter and the quantiser say to those who write operators."""
+    """Silence the logs and warnings of the exporter and the quantiser, which are for authors of operators."""
     names = ("onnxscript", "torch.onnx", "torch.export", "onnx_ir", "root")
     loggers = [logging.getLogger(None if name == "root" else name) for name in names]
     levels = [logger.level for logger in loggers]
@@ -180,13 +176,13 @@ def _quietly() -> Iterator[None]:
 
 
 class OnnxClassifier(nn.Module):
-    """An ONNX file that is called as a classifier of transformers is: tensors by name in, ``.logits`` out.
+    """An ONNX file with the call of a transformers classifier: named tensors in, ``.logits`` out.
 
     Args:
         path: the file.
 
     Raises:
-        UserError: onnxruntime cannot read it, or not in this version of the operators.
+        UserError: onnxruntime cannot run the file, for example because of its version of operators.
     """
 
     def __init__(self, path: Path) -> None:
@@ -196,7 +192,7 @@ class OnnxClassifier(nn.Module):
         super().__init__()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        # Threads that spin while they wait steal the cores of torch's, which is timed side by side.
+        # Spinning threads would slow torch down, whose time is measured alternately.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
@@ -205,10 +201,10 @@ class OnnxClassifier(nn.Module):
             raise UserError(
                 f"onnxruntime cannot run the exported model ({first_line(error)})",
                 where=path.name,
-                fix="leave --opset and --quantize out, or take a newer onnxruntime.",
+                fix="remove --opset and --quantize, or install a newer onnxruntime.",
             ) from error
 
     def forward(self, **inputs: torch.Tensor) -> SimpleNamespace:
-        """Logits of shape (rows, labels)."""
+        """Return logits of shape (rows, labels)."""
         values = {node.name: inputs[node.name].cpu().numpy() for node in self.session.get_inputs()}
         return SimpleNamespace(logits=torch.from_numpy(self.session.run(["logits"], values)[0]))

@@ -1,7 +1,7 @@
-"""The fresh process of ``verify``: loads saved models as a stranger would, and says what it sees of them.
+"""The fresh process of ``verify``: load saved models without this package, and report their logits and inputs.
 
-Run as a script, with jobs as JSON on standard input and the name of the file for the answers as its argument. It imports
-nothing of this package, and makes sure that nothing else can: what it loads must load without it.
+It runs as a script, with jobs as JSON on standard input and the file for the answers as its argument. It does not import
+this package and blocks every import of it, because the models must load without it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-# What of an image processor decides which pixels a model sees.
+# Settings of an image processor that change the pixels.
 IMAGES = (
     "do_resize", "size", "resample", "do_center_crop", "crop_size", "crop_pct", "do_rescale", "rescale_factor", "do_normalize",
     "image_mean", "image_std", "do_pad", "do_flip_channel_order", "rescale_offset", "include_top",
 )  # fmt: skip
 TIMM = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
 TEXTS = ("model_max_length", "truncation_side", "padding_side", "pad_token")
-PIXELS = 16  # of each image are looked at one by one
+PIXELS = 16  # that are compared for each image
 
 
 def main() -> None:
@@ -33,18 +33,18 @@ def main() -> None:
 
 
 def answer(job: dict[str, Any], reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a saved model gives for some inputs.
+    """Load a saved model, and run it on some inputs.
 
     Args:
-        job: ``model`` (folder), ``task``, ``auto_class``, ``inputs`` (as ``pipeline()`` takes them), ``call``, the keywords of a
-            call of the pipeline, ``processor``, the keyword of ``pipeline()`` for the preprocessing, ``trust_remote_code``;
-            ``dtype`` where the weights are to be read in another type than their own, ``device`` where it is not to be a GPU
-            if there is one.
-        reports: where the reports of transformers on what it loaded arrive.
+        job: ``model`` (folder), ``task``, ``auto_class``, ``inputs`` (as for ``pipeline()``), ``call`` (keywords of a call of
+            the pipeline), ``processor`` (the keyword of ``pipeline()`` for the preprocessing), ``trust_remote_code``;
+            optionally ``dtype`` to load the weights in, and ``device``.
+        reports: receives the loading reports of transformers.
 
     Returns:
-        ``failed``, what went wrong, or None. Else ``labels`` in the order of the logits, ``logits`` of each input by label,
-        ``inputs`` and ``processor``, the facts below, ``missing`` and ``unexpected`` weights, and the ``device``.
+        ``failed``: the error, or None. Without an error also ``labels`` in the order of the logits, ``logits`` of each input
+        by label, ``inputs`` and ``processor`` (see the functions below), ``missing`` and ``unexpected`` weights, and the
+        ``device``.
     """
     reports.clear()
     try:
@@ -63,14 +63,14 @@ def answer(job: dict[str, Any], reports: list[dict[str, Any]]) -> dict[str, Any]
             "unexpected": sorted(unexpected),
             "device": classify.device.type,
         }
-    except Exception as error:  # whatever a library says of a broken model is the answer
-        if type(error).__name__ == "OutOfMemoryError" and "device" not in job:  # the run may still hold the GPU's
+    except Exception as error:  # any error of a library is an answer about the model
+        if type(error).__name__ == "OutOfMemoryError" and "device" not in job:  # the run may still use the GPU
             return answer(job | {"device": "cpu"}, reports)
         return {"failed": f"{type(error).__name__}: {error}"}
 
 
 def load(job: dict[str, Any], reports: list[dict[str, Any]]) -> tuple[Any, set[str], set[str]]:
-    """The pipeline, and the names of weights that its files lack and that they hold for nothing."""
+    """Return the pipeline, and the names of missing and of unexpected weights in its files."""
     from transformers import pipeline
 
     if Path(job["model"], "adapter_config.json").exists():
@@ -81,7 +81,7 @@ def load(job: dict[str, Any], reports: list[dict[str, Any]]) -> tuple[Any, set[s
 
 
 def _load_adapter(job: dict[str, Any], reports: list[dict[str, Any]]) -> tuple[Any, set[str], set[str]]:
-    """As the model card shows it; what neither the base checkpoint nor the adapter holds is missing."""
+    """Load an adapter as the model card shows it; weights that are neither in the base nor in the adapter are missing."""
     import transformers
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
@@ -103,7 +103,7 @@ def _load_adapter(job: dict[str, Any], reports: list[dict[str, Any]]) -> tuple[A
 
 
 def _watch_loading(reports: list[dict[str, Any]]) -> None:
-    """Have transformers report what it loaded, wherever in a pipeline it does so."""
+    """Collect the loading report of every model that transformers loads."""
     from transformers import PreTrainedModel
 
     original = PreTrainedModel.from_pretrained.__func__
@@ -117,7 +117,7 @@ def _watch_loading(reports: list[dict[str, Any]]) -> None:
 
 
 def processor_facts(processor: Any) -> dict[str, Any]:
-    """What of a tokenizer or image processor decides which inputs the model sees."""
+    """Return the settings of a tokenizer or image processor that change the model's inputs."""
     if hasattr(processor, "data_config"):  # timm's
         return {name: _plain(processor.data_config.get(name)) for name in TIMM}
     if not hasattr(processor, "get_vocab"):
@@ -136,10 +136,10 @@ def processor_facts(processor: Any) -> dict[str, Any]:
 
 
 def input_facts(inputs: Any) -> dict[str, Any]:
-    """What the model sees of one row: its token ids, or shape, channels and some pixels of its image.
+    """Return the token ids of one row, or the shape, channel statistics and some pixels of its image.
 
     Args:
-        inputs: of one row: token ids as a list or as a batch of one, pixels as a batch of one.
+        inputs: model inputs of one row: token ids as a list or a batch of one, or pixels as a batch of one.
     """
     if "pixel_values" not in inputs:
         tokens = {name: inputs[name] for name in ("input_ids", "token_type_ids") if name in inputs}
@@ -155,7 +155,7 @@ def input_facts(inputs: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A setting as JSON has it."""
+    """Return a setting as JSON represents it."""
     value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
     if hasattr(value, "items"):
         return {key: inner for key, inner in value.items() if inner is not None}

@@ -1,6 +1,6 @@
-"""A few judged rows that stay with a run, as a user would hand them to ``pipeline()``, and what the model was then.
+"""A sample of evaluated rows, as inputs of ``pipeline()``, and facts about the model; ``verify`` then needs no data.
 
-With them ``verify`` needs no data. They are the user's, so nothing of them is ever pushed.
+The rows are the user's data, so they are never pushed.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 
 FOLDER, FILE = "verify", "sample.json"
 ROWS = 32
-LOOKED_AT = 1_000  # headers of images that are read to find the odd ones
-UNREADABLE = "(the file)"  # in place of its settings
-MOST_BYTES = 64_000_000  # that images of a sample may take together
+LOOKED_AT = 1_000  # image headers that are read to find unusual images
+UNREADABLE = "(the file)"  # key in place of the settings
+MOST_BYTES = 64_000_000  # of all images of a sample
 
-# Settings that say nothing about the answers, or that are compared otherwise.
+# Settings that do not change the logits, or are compared in another way.
 _IDLE = frozenset({"id2label", "label2id", "transformers_version", "_name_or_path", "base_model_name_or_path"})
 
 
 def keep_sample(folder: Path, task: Task, rows: Dataset | None, labels: list[str], checkpoint: Checkpoint) -> None:
-    """Write ``verify/``: rows that were judged, what the model saw of them in training, and what ``model/`` holds.
+    """Write ``verify/``: a sample of evaluated rows, the model's inputs for them, and facts about ``model/``.
 
     Args:
         folder: the run folder, with ``model/`` and ``predictions.parquet``.
-        task: what a row is.
-        rows: the judged split, in the order of ``predictions.parquet``; None where no rows were held out.
-        labels: the names, in the order of the logits.
-        checkpoint: its ``processor`` is the one that training used.
+        task: the task.
+        rows: the evaluated split, in the order of ``predictions.parquet``; None if no rows were held out.
+        labels: label names in the order of the logits.
+        checkpoint: has the ``processor`` that training used.
     """
     import torch
 
@@ -71,29 +71,29 @@ def keep_sample(folder: Path, task: Task, rows: Dataset | None, labels: list[str
 
 
 def read_sample(folder: Path) -> dict[str, Any]:
-    """What :func:`keep_sample` wrote.
+    """Return what :func:`keep_sample` wrote.
 
     Raises:
-        UserError: it wrote nothing there, or that is broken.
+        UserError: the file is missing or broken.
     """
     path = folder / FOLDER / FILE
     try:
         sample = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
-            "the folder keeps no sample of the judged rows to verify the model with",
+            "the sample of evaluated rows is missing or cannot be read",
             where=str(path),
-            fix="name the folder of a finished run.",
+            fix="give the folder of a finished run.",
         ) from error
     return dict(sample)
 
 
 def model_facts(folder: Path) -> dict[str, Any]:
-    """What the files of a model say, without loading it.
+    """Read facts from the files of a model, without loading it.
 
     Returns:
-        ``settings``: of ``config.json`` and, for adapters, ``adapter_config.json``; ``base``: the base checkpoint of an
-        adapter; ``weights``: of each tensor its type, shape and checksum.
+        ``settings``: those in ``config.json`` and, for adapters, ``adapter_config.json``; ``base``: the base checkpoint of
+        an adapter; ``weights``: type, shape and checksum of each tensor.
     """
     settings = {name: _read_json(folder / name) for name in ("config.json", "adapter_config.json")}
     base = settings["adapter_config.json"].get("base_model_name_or_path")
@@ -108,11 +108,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        return {UNREADABLE: f"no JSON ({error})"}
+        return {UNREADABLE: f"not valid JSON ({error})"}
 
 
 def _tensors(path: Path) -> dict[str, str]:
-    """Type, shape and checksum of each tensor of a safetensors file; of a file that was cut, of what is left."""
+    """Return type, shape and checksum of each tensor of a safetensors file, which may be truncated."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         start = 8 + int.from_bytes(content[:8], "little")
         try:
@@ -134,7 +134,7 @@ def _tensors(path: Path) -> dict[str, str]:
 def _choose(
     folder: Path, task: Task, rows: Dataset, strata: list[str], processor: Any
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """The sample, and how many rows a pipeline cannot repeat, by the reason."""
+    """Return the sample, and reason → number of rows that a pipeline cannot repeat."""
     keep = _keep_image if task.input.name == "image" else _keep_text
     extremes = _odd_images(rows) if task.input.name == "image" else _extreme_texts(rows)
     order = list(dict.fromkeys([*extremes, *_spread(strata)]))
@@ -156,7 +156,7 @@ def _keep_text(folder: Path, row: int, cells: dict[str, Any], processor: Any) ->
     if long_text_of(processor) != TRUNCATE:
         limit = processor.model_max_length
         if len(processor(**texts, truncation=False, verbose=False)["input_ids"]) > limit:
-            return f"longer than {limit} tokens, which a pipeline cuts and this run did not"
+            return f"longer than {limit} tokens, which a pipeline truncates and this run did not"
     facts = input_facts(processor(**texts, truncation=True))
     return {"input": texts if "text_pair" in texts else texts["text"], "facts": facts}
 
@@ -175,9 +175,7 @@ def _keep_image(folder: Path, row: int, cells: dict[str, Any], processor: Any) -
         same = False
     if not same:
         file.unlink()
-        return (
-            "of a kind that a pipeline reads otherwise: more than 8 bits a channel, L*a*b* colours or broken EXIF data"
-        )
+        return "a pipeline reads them differently: more than 8 bits per channel, L*a*b* colours or broken EXIF data"
     facts = input_facts(processor(images=image, return_tensors="pt"))
     return {"input": file.name, "bytes": len(content), "facts": facts}
 
@@ -189,7 +187,7 @@ def _extreme_texts(rows: Dataset) -> list[int]:
 
 
 def _odd_images(rows: Dataset) -> list[int]:
-    """The largest and the smallest image, and one of each kind of file, pixel and orientation."""
+    """Return the largest and the smallest image, and one image of each file format, pixel format and orientation."""
     looked = np.unique(np.linspace(0, len(rows) - 1, LOOKED_AT).astype(int)).tolist()
     facts = {row: image_facts(rows[row]["image"], decode=False) for row in looked}
     areas = {row: found.width * found.height for row, found in facts.items()}
@@ -200,7 +198,7 @@ def _odd_images(rows: Dataset) -> list[int]:
 
 
 def _strata(folder: Path, rows: Dataset) -> list[str]:
-    """Label and prediction of each row, as text."""
+    """Return the label and prediction of each row as one text."""
     import pandas as pd
 
     frame = pd.read_parquet(folder / "predictions.parquet", columns=["label", "prediction"])
@@ -210,7 +208,7 @@ def _strata(folder: Path, rows: Dataset) -> list[str]:
 
 
 def _spread(strata: list[str]) -> Iterator[int]:
-    """Every row once, one of each kind after the other, and those of a kind in random order."""
+    """Yield every row once: one of each stratum in turn, in random order within a stratum."""
     members: dict[str, list[int]] = {}
     for row in np.random.default_rng(0).permutation(len(strata)).tolist():
         members.setdefault(strata[row], []).append(row)

@@ -148,7 +148,7 @@ def test_available_memory_is_some_of_this_machine():
 
 def test_the_choice_is_said_in_one_line(capsys):
     assert open_store(SHAPES, "auto", "3 images") is not None
-    assert capsys.readouterr().out == "3 images: decoded once, kept in memory (0 MB).\n"
+    assert capsys.readouterr().out == "3 images: decoded once and cached in memory (0 MB).\n"
 
 
 def test_a_full_disk_is_a_warning(monkeypatch, capsys):
@@ -157,13 +157,13 @@ def test_a_full_disk_is_a_warning(monkeypatch, capsys):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     assert open_store(SHAPES, "disk", "3 images") is None
-    assert capsys.readouterr().out.startswith("Warning: 3 images: decoded every epoch")
+    assert capsys.readouterr().out.startswith("Warning: 3 images: decoded in every epoch")
 
 
 def test_what_does_not_fit_is_a_warning(monkeypatch, capsys):
     monkeypatch.setattr(image_cache, "available_memory", lambda: 10)
     assert open_store(SHAPES, "ram", "3 images") is None
-    assert "keeping them takes 0 MB (free: 0 MB of memory" in capsys.readouterr().out
+    assert "the cache needs 0 MB (free: 0 MB of memory" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("views", [LIGHT, InputConfig(augmentation="randaug", rotation_degrees=10.0), None])

@@ -28,10 +28,10 @@ def test_rows_are_put_back_where_they_belong():
 @pytest.mark.parametrize(
     ("parts", "count", "message"),
     [
-        ([part(0, 1), part(1)], 2, "2 of 2 rows came back, 3 in all"),
-        ([part(0, 1), part(1)], 3, "2 of 3 rows came back, 3 in all"),
-        ([part(0), part(2)], 3, "2 of 3 rows came back, 2 in all"),
-        ([part(0, 1, 2)], 2, "3 of 2 rows came back, 3 in all"),
+        ([part(0, 1), part(1)], 2, "predicted 3 rows, 2 of them different, expected 2"),
+        ([part(0, 1), part(1)], 3, "predicted 3 rows, 2 of them different, expected 3"),
+        ([part(0), part(2)], 3, "predicted 2 rows, 2 of them different, expected 3"),
+        ([part(0, 1, 2)], 2, "predicted 3 rows, 3 of them different, expected 2"),
     ],
     ids=["duplicate", "duplicate instead of a row", "missing", "too many"],
 )

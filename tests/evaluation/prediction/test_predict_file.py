@@ -142,7 +142,7 @@ def test_pieces_of_anything_else_are_not_used(change, bert, texts, classifiers, 
     else:
         options = {"batch_size": 7}
     predict(model, source, tmp_path / "out.csv", **options)
-    assert f"out.csv.partial was begun with other {change}: all rows are predicted anew." in capsys.readouterr().out
+    assert f"out.csv.partial was started with other {change}: all rows are predicted again." in capsys.readouterr().out
     assert sum(encoded) == len(pd.read_csv(tmp_path / "out.csv")) == ROWS + (change == "input")
 
 
@@ -163,7 +163,7 @@ def test_a_run_that_was_moved_is_the_same_model(bert, texts, tmp_path, encoded, 
 def test_a_folder_of_the_users_is_left_alone(bert, texts, tmp_path):
     (tmp_path / "out.csv.partial").mkdir()
     (tmp_path / "out.csv.partial" / "thesis.doc").write_text("years of work")
-    with pytest.raises(UserError, match=r"it holds something else \(thesis.doc\)"):
+    with pytest.raises(UserError, match=r"contains another file \(thesis.doc\)"):
         predict(bert, texts, tmp_path / "out.csv")
     assert (tmp_path / "out.csv.partial" / "thesis.doc").read_text() == "years of work"
 
@@ -180,7 +180,7 @@ def test_a_full_disk_loses_no_piece(bert, texts, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(unfinished, "write_piece", full)
     with pytest.raises(UserError, match="No space left on device") as caught:
         predict(bert, texts, tmp_path / "out.csv")
-    assert "which goes on where it stopped" in caught.value.fix
+    assert "which continues where it stopped" in caught.value.fix
     monkeypatch.setattr(unfinished, "write_piece", write_piece)
     predict(bert, texts, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_bytes() == (whole / "out.csv").read_bytes()

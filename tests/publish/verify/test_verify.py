@@ -432,7 +432,7 @@ def test_a_model_that_is_saved_wrongly_fails_its_run(checkpoints, image_folder, 
 def test_rows_in_chunks_are_left_out_and_counted(runs, answers):
     sample, _ = answers[runs["chunks"]]
     [(reason, count)] = sample["left_out"].items()
-    assert reason == "longer than 8 tokens, which a pipeline cuts and this run did not"
+    assert reason == "longer than 8 tokens, which a pipeline truncates and this run did not"
     assert count + len(sample["rows"]) == 21
     assert all(len(row["facts"]["input_ids"]) <= 8 for row in sample["rows"])
 
@@ -463,7 +463,7 @@ def test_names_in_the_settings_cannot_pass_for_our_code(value, runs, tmp_path):
 
 
 def test_what_is_no_run_is_refused(runs, tmp_path):
-    with pytest.raises(UserError, match="keeps no sample of the judged rows"):
+    with pytest.raises(UserError, match="the sample of evaluated rows is missing"):
         verify_run(tmp_path)
     shutil.copytree(runs["text"], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "model"))
     with pytest.raises(UserError, match="there is no saved model"):
@@ -510,9 +510,9 @@ def test_without_memory_on_the_gpu_the_processor_does(monkeypatch):
 
 
 def test_the_outcome_in_words():
-    left = {"longer than 8 tokens, which a pipeline cuts and this run did not": 3}
+    left = {"longer than 8 tokens, which a pipeline truncates and this run did not": 3}
     assert sentence(Verification(29, 2.2e-6, 1e-4, 6.0, left)) == (
         "Verified: a fresh process without hf-finetune gives the same logits for 29 rows (largest "
-        "difference 2e-06). 3 rows were left out: longer than 8 tokens, which a pipeline cuts and this run did not."
+        "difference 2e-06). 3 rows were left out: longer than 8 tokens, which a pipeline truncates and this run did not."
     )
     assert "no held-out rows" in sentence(Verification(0, 0.0, 0.0, 6.0))
