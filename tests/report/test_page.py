@@ -111,7 +111,7 @@ def test_other_sections_hold_their_figures(pages):
     assert "Temperature 1.731" in text["calibration"]
     assert ["web", "100", "0.900 0.850 – 0.940", "0.880"] in cells(text["slices"])
     assert ["train", "3,360"] in cells(text["data"])
-    assert "3 rows were left out" in text["data"]
+    assert "3 rows were skipped" in text["data"]
     assert "leak-exact" in text["check"]
     assert ["head", "592,130", "1.00e-03", "1.80e-05"] in cells(text["strategy"])
     assert ["embeddings", "23,837,184", "frozen", "4.58e-06"] in cells(text["strategy"])

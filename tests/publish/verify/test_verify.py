@@ -406,13 +406,13 @@ def test_a_run_ends_with_its_verification(checkpoints, image_folder, tmp_path, c
 @pytest.mark.usefixtures("forked")
 def test_a_model_that_is_saved_wrongly_fails_its_run(checkpoints, image_folder, tmp_path, monkeypatch):
     """Training and the saved preprocessing differ: the file says what evaluation and pipelines read."""
-    save = artifact._save_surroundings
+    save = artifact._save_config_and_processor
 
     def save_wrongly(model, processor, folder):
         save(model, processor, folder)
         edit(PROCESSOR, size={"height": 16, "width": 16})(folder)
 
-    monkeypatch.setattr(artifact, "_save_surroundings", save_wrongly)
+    monkeypatch.setattr(artifact, "_save_config_and_processor", save_wrongly)
     monkeypatch.setenv("HF_FINETUNE_VERIFY", "1")
     run = ["--model_name_or_path", checkpoints("resnet"), "--dataset_name", image_folder, "--strategy", "head"]
     with pytest.raises(
@@ -492,7 +492,7 @@ def test_the_fresh_process_is_alone(monkeypatch, tmp_path):
 
 
 def test_a_process_that_dies_is_reported(runs, monkeypatch):
-    monkeypatch.setattr("hf_finetune.publish.verify.fresh_process.__file__", "/nowhere/fresh_process.py")
+    monkeypatch.setattr(fresh_process, "__file__", "/nowhere/fresh_process.py")
     with pytest.raises(UserError, match="the fresh process that verifies the model ended with status 2"):
         verify_run(runs["text"])
     assert not (runs["text"] / "verify.json").exists()
