@@ -49,3 +49,21 @@ def test_files_have_a_readable_size_and_say_what_they_are_for():
 def test_recipes_are_what_a_user_copies():
     for path in (PACKAGE.parent / "recipes").glob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 100
+
+
+OUTPUTS = {"SingleLabel", "MultiLabel", "Regression"}
+KINDS = {"single_label_classification", "multi_label_classification", "regression"}
+
+
+def test_only_outputs_know_which_kind_of_label_there_is():
+    """Outside ``tasks`` nothing names an output, or compares anything with the name of one; flags may offer the names."""
+    wrong = []
+    for path, tree in FILES.items():
+        if room(PACKAGE / path) == "tasks":
+            continue
+        for node in ast.walk(tree):
+            names = {getattr(node, "id", None), getattr(node, "attr", None), getattr(node, "name", None)}
+            compared = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+            if names & OUTPUTS or KINDS & {getattr(each, "value", None) for each in compared}:
+                wrong.append(f"{path}:{node.lineno}")
+    assert wrong == []
