@@ -1,7 +1,7 @@
-"""Rates, lengths and batch sizes for this backbone and this many rows, each with its reason.
+"""Default learning rates, epochs and batch sizes for a model and its rows, each with its reason.
 
-A handful of pure functions of plain facts. The numbers are one rule, from a coarse search on the data sets that
-``docs/strategies.md`` names; what that search does not show stands there too.
+Small pure functions of a few facts. The values come from a coarse search on the data sets in ``docs/strategies.md``, which
+also states the limits of that search.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hf_finetune.models import Checkpoint
 
 PROBE_RATE = 3e-3
 MANY_ROWS = 20_000
-# float32 weights, gradients and the two moments of AdamW; what else a step needs must fit into the rest.
+# float32 weights, gradients and the two moments of AdamW; the rest of the memory is for activations.
 BYTES_A_WEIGHT = 16
 MEMORY_SHARE = 0.7
 
@@ -27,26 +27,26 @@ MEMORY_SHARE = 0.7
 class Facts:
     """What the defaults depend on."""
 
-    convolutional: bool  # whether BatchNorm holds the backbone together
-    width: int  # inputs of the classifier
+    convolutional: bool  # whether the backbone has BatchNorm layers
+    width: int  # input features of the classifier
     rows: int  # training rows
     classes: int
-    one_class: bool = True  # a row has one class, not several or numbers
+    one_class: bool = True  # whether a row has one class, not several or numbers
     parameters: int = 0  # weights of the model
-    memory: int = 1 << 62  # bytes that training may take on its device
+    memory: int = 1 << 62  # free bytes on the device
     strategy: str = "auto"  # what the user asked for
 
 
 @dataclass(frozen=True)
 class Default:
-    """A value, and the sentence that explains it (empty where it needs none)."""
+    """A value, and the reason for it (may be empty)."""
 
     value: Any
     reason: str = ""
 
 
 def facts_of(checkpoint: Checkpoint, splits: Splits, strategy: str) -> Facts:
-    """Read the facts off a model and its rows."""
+    """Return the facts about a model and its rows."""
     modules = dict(checkpoint.model.named_modules())
     head = [modules[name] for name in checkpoint.stages[-1].modules]
     linear = [module for module in head if isinstance(module, nn.Linear)]
@@ -63,7 +63,7 @@ def facts_of(checkpoint: Checkpoint, splits: Splits, strategy: str) -> Facts:
 
 
 def device_memory() -> int:
-    """Bytes that are free on the GPU that this process trains on, or in memory where there is none."""
+    """Return the free bytes on the GPU of this process, or in main memory without a GPU."""
     import torch
 
     if torch.cuda.is_available():
@@ -72,22 +72,22 @@ def device_memory() -> int:
 
 
 def choose_strategy(facts: Facts, suited: Default) -> Default:
-    """Return the strategy that runs: the one that was asked for, ``lora`` where memory is short, else the one that suits the task."""
+    """Return the strategy: the user's, ``lora`` if memory is short, else the one that suits the task."""
     if facts.strategy != "auto":
         return Default(facts.strategy)
     needed = BYTES_A_WEIGHT * facts.parameters
     if needed > MEMORY_SHARE * facts.memory:
-        found = f"{facts.memory / 1e9:.1f} GB are free"
-        return Default("lora", f"training all weights takes {needed / 1e9:.1f} GB before the first row, and {found}")
+        free = f"{facts.memory / 1e9:.1f} GB are free"
+        return Default("lora", f"training all weights needs {needed / 1e9:.1f} GB plus activations, and {free}")
     return suited
 
 
 def common_defaults(facts: Facts, strategy: str, step: int) -> dict[str, Default]:
-    """Return the defaults that do not depend on what a row holds, by the name of the flag.
+    """Return flag → default for the flags that do not depend on the input.
 
     Args:
-        facts: of model and rows.
-        strategy: the one that runs.
+        facts: the facts about model and rows.
+        strategy: the strategy of the run.
         step: rows of an optimiser step.
     """
     rate = learning_rate(facts, strategy, step)
@@ -110,33 +110,33 @@ def common_defaults(facts: Facts, strategy: str, step: int) -> dict[str, Default
 
 
 def learning_rate(facts: Facts, strategy: str, step: int) -> Default:
-    """Peak rate of the backbone, for AdamW."""
+    """Return the peak learning rate of the backbone, for AdamW."""
     if strategy == "lora":
-        return Default(1e-3, "LoRA matrices start at zero and take ten times the rate of full fine-tuning")
+        return Default(1e-3, "LoRA matrices start at zero and need ten times the rate of full fine-tuning")
     if facts.convolutional:
-        return Default(5e-4, "convolutions between BatchNorm layers take higher rates than attention")
-    reason = f"1e-4 at width 384 and 16 rows a step; here {facts.width} and {step}"
+        return Default(5e-4, "convolutions with BatchNorm need higher rates than attention")
+    reason = f"1e-4 for width 384 and 16 rows per step; here {facts.width} and {step}"
     return Default(min(3e-4, 1e-4 * 384 / facts.width * step / 16), reason)
 
 
 def few_epochs(facts: Facts) -> Default:
-    """Return the passes over the rows where the backbone trains: fewer where rows are many."""
+    """Return the epochs when the backbone trains: fewer for many rows."""
     return Default(6.0) if facts.rows < MANY_ROWS else Default(3.0, f"there are {facts.rows:,} rows")
 
 
 def layer_decay(strategy: str) -> Default:
-    """Factor on the rate from each stage to the one below. ULMFiT divides by 2.6, but over three layers only."""
+    """Return the factor between the rates of a stage and the stage below it. ULMFiT has 1/2.6, for three layers."""
     if strategy == "gradual":
-        return Default(0.9, "the lower a stage is, the later it is opened and the less it should move")
+        return Default(0.9, "lower stages are unfrozen later, and should change less")
     return Default(1.0)
 
 
 def probe_epochs(strategy: str) -> Default:
-    """Passes over the rows where the head alone trains."""
+    """Return the epochs when only the head trains."""
     return Default(4.0 if strategy in ("lp_ft", "gradual") else 20.0)
 
 
 def batch_size(step: int) -> Default:
-    """Rows a step and device: the step has the same size in any number of processes."""
-    reason = f"{step} rows a step, shared by the processes"
+    """Return the batch size per device, so that a step has the same size in any number of processes."""
+    reason = f"{step} rows per step, divided among the processes"
     return Default(max(1, step // int(os.environ.get("WORLD_SIZE", "1"))), reason)

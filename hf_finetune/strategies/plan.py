@@ -1,4 +1,4 @@
-"""From a strategy's name to phases, with the defaults filled in and the reasons said."""
+"""Make the phases of a strategy, with defaults for what the user left open."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Plan:
     """What will be trained.
 
     Args:
-        phases: in their order.
-        channels_last: whether convolutions dominate, which compute faster in that memory order.
+        phases: the phases in order.
+        channels_last: whether to use that memory order, in which convolutions are faster.
     """
 
     phases: list[Phase]
@@ -30,18 +30,18 @@ class Plan:
 
 
 class HasDefaults(Protocol):
-    """A task, as far as a plan asks it."""
+    """The part of a task that a plan needs."""
 
     @property
     def defaults(self) -> Callable[[Facts], dict[str, Default]]:
-        """Return the defaults for these facts by the name of the flag, ``strategy`` among them."""
+        """Return a function from facts to flag → default, including ``strategy``."""
 
 
 def make_plan(config: Config, task: HasDefaults, checkpoint: Checkpoint, splits: Splits) -> tuple[Config, Plan]:
-    """Choose strategy, rates, lengths and batch sizes for this backbone and these rows; put adapters in where the strategy has them.
+    """Choose strategy, learning rates, epochs and batch size, and add adapters if the strategy has them.
 
     Returns:
-        The configuration with what was chosen, so that ``config.yaml`` repeats the run as it is; and the plan.
+        The configuration with the chosen values, so that ``config.yaml`` repeats the run; and the plan.
 
     Raises:
         UserError: the strategy does not fit the model.
@@ -61,12 +61,12 @@ def make_plan(config: Config, task: HasDefaults, checkpoint: Checkpoint, splits:
 
 
 def _computes_by_convolution(model: nn.Module) -> bool:
-    """A transformer has a convolution or two, for its patches."""
+    """Return whether the model has more convolutions than the one or two of a transformer's patch embedding."""
     return sum(isinstance(module, nn.Conv2d) for module in model.modules()) > 4
 
 
 def count_weights(model: nn.Module, stages: list[Stage]) -> tuple[list[int], list[int]]:
-    """Weights of each stage, and how many of them train as the model stands (adapters included)."""
+    """Return the number of weights, and of trainable weights (adapters included), of each stage."""
     owner = stage_lookup(stages)
     sizes, trains = [0] * len(stages), [0] * len(stages)
     for name, parameter in model.named_parameters():
@@ -78,7 +78,7 @@ def count_weights(model: nn.Module, stages: list[Stage]) -> tuple[list[int], lis
 
 
 def show_phase(model: nn.Module, stages: list[Stage], phase: Phase) -> None:
-    """Print the table of stages, parameters, what trains and at which rate."""
+    """Print a table of the stages with their weights and learning rates."""
     sizes, trains = count_weights(model, stages)
     rows = [
         (stage.name, f"{size:,}", f"{train:,}", f"{phase.rate(stages, index):.2e}" if train else "frozen")
@@ -100,23 +100,23 @@ _TRAINING = (
 
 
 def _value(name: str, config: Config, defaults: dict[str, Default]) -> float:
-    """A rate or length: what the user said, or the default."""
+    """Return a rate or number of epochs: the user's value, or the default."""
     training, own = config.training, config.strategy
     if name.startswith("probe_") and own.strategy in ("lp_ft", "gradual"):
-        asked = None  # the flags speak of the phases that train the backbone
+        asked = None  # the flags apply to the phases that train the backbone
     elif name in ("epochs", "probe_epochs"):
         asked = training.get("num_train_epochs")
     elif name == "learning_rate":
         asked = training.get("learning_rate")
     elif name == "layer_decay":
         asked = own.layer_decay
-    else:  # who names one rate means it for the head as well
+    else:  # --learning_rate applies to the head as well
         asked = training.get("learning_rate") if own.head_learning_rate is None else own.head_learning_rate
     return float(defaults[name].value if asked is None else asked)
 
 
 def _with_choices(config: Config, defaults: dict[str, Default], rates: Rates) -> Config:
-    """Return the configuration with the values that were left to us."""
+    """Return the configuration with defaults for what the user left open."""
     probe = config.strategy.strategy == "head"
     training = config.training | {n: defaults[n].value for n in _TRAINING if n not in config.explicit}
     training.setdefault("num_train_epochs", rates.probe_epochs if probe else rates.epochs)
@@ -130,7 +130,7 @@ def _with_choices(config: Config, defaults: dict[str, Default], rates: Rates) ->
 
 
 def _give_reasons(defaults: dict[str, Default], config: Config, strategy: str) -> None:
-    """Say why what was left to us is what it is."""
+    """Print the chosen defaults with their reasons."""
     flags = {"epochs": "num_train_epochs", "probe_epochs": "num_train_epochs", "probe_learning_rate": "learning_rate"}
     for name, default in defaults.items():
         flag = flags.get(name, name)

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from, and whether it is one of this run."""
+"""Find the checkpoint to resume from, and check that it belongs to this run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hf_finetune.console import say
 from hf_finetune.errors import UserError
 from hf_finetune.strategies import Phase
 
-# With another value of these, a checkpoint's weights, optimiser state or number of steps mean something else.
+# With another value of these, the weights, optimiser state or steps of a checkpoint do not fit.
 _IDENTITY = (
     "model_name_or_path",
     "model_revision",
@@ -29,7 +29,7 @@ _IDENTITY = (
 
 
 def wants_resume(asked: Any) -> bool:
-    """Whether ``--resume_from_checkpoint`` asks for anything."""
+    """Return whether ``--resume_from_checkpoint`` asks to resume."""
     return asked not in (None, False) and str(asked).lower() != "false"
 
 
@@ -38,10 +38,10 @@ def _is_path(asked: Any) -> bool:
 
 
 def refuse_other_run(config: Config) -> None:
-    """Refuse the path of a checkpoint that is not under the run folder's ``checkpoints``.
+    """Check that a given checkpoint is in the ``checkpoints`` of this run, before anything is written.
 
     Raises:
-        UserError: it belongs to another run, or is no checkpoint; nothing was written.
+        UserError: it belongs to another run, or is not a checkpoint.
     """
     asked = config.training.get("resume_from_checkpoint")
     if not _is_path(asked):
@@ -59,31 +59,31 @@ def refuse_other_run(config: Config) -> None:
         raise UserError(
             f"this checkpoint belongs to another run than --output_dir {config.output_dir}{differs}",
             where=where,
-            fix=f"go on with that run: --output_dir {path.parent.parent.parent} --resume_from_checkpoint auto.",
+            fix=f"resume that run with --output_dir {path.parent.parent.parent} --resume_from_checkpoint auto.",
         )
 
 
 def refuse_other_settings(config: Config) -> None:
-    """Refuse to go on with a run whose model, strategy, batches or seed were others.
+    """Check that model, strategy, batch size and seed are those of the run that is resumed.
 
     Raises:
-        UserError: a setting differs from the run's ``config.yaml``; the message names all of them.
+        UserError: settings differ from the run's ``config.yaml``; the message names them.
     """
     found = _differences(config.output_dir, config, _IDENTITY)
     if found:
         raise UserError(
             f"the run was started with other settings: {', '.join(found)}",
             where=f"--resume_from_checkpoint, {config.output_dir / 'config.yaml'}",
-            fix="give the same settings as then, or begin anew in another --output_dir.",
+            fix="use the same settings, or start a new run in another --output_dir.",
         )
 
 
 def _differences(run: Path, config: Config, names: tuple[str, ...]) -> list[str]:
-    """``name (then, not now)`` for the settings that the configuration of a run has with another value."""
+    """Return ``name (old value, not new value)`` for each setting that differs from the configuration of a run."""
     try:
         then = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):
-        return []  # an unfinished or foreign folder has none
+        return []  # the folder has no readable configuration
     now = config.to_flat()
     skipped = ("output_dir", "resume_from_checkpoint", "overwrite_output_dir")
     return [
@@ -94,20 +94,20 @@ def _differences(run: Path, config: Config, names: tuple[str, ...]) -> list[str]
 
 
 def phase_folder(folder: Path, number: int, phase: Phase) -> Path:
-    """Checkpoints of a phase: ``checkpoints/1-head``, ``checkpoints/2-full``."""
+    """Return the folder for the checkpoints of a phase: ``checkpoints/1-head``, ``checkpoints/2-full``."""
     return folder / f"{number + 1}-{phase.name}"
 
 
 def find_resume(folder: Path, phases: list[Phase], asked: Any) -> tuple[int, str | None]:
-    """Index of the phase to go on with, and the checkpoint in it (None: from the end of the phase before).
+    """Return the index of the phase to resume, and its checkpoint; None starts the phase from its beginning.
 
     Args:
-        folder: the run's ``checkpoints``.
+        folder: the ``checkpoints`` folder of the run.
         phases: the phases of the strategy.
-        asked: ``--resume_from_checkpoint``: nothing, ``auto`` (or ``true``), or the path of a checkpoint.
+        asked: the value of ``--resume_from_checkpoint``: None, ``auto`` (or ``true``), or the path of a checkpoint.
 
     Raises:
-        UserError: the path is not a whole checkpoint of one of the phases.
+        UserError: the path is not a complete checkpoint of one of the phases.
     """
     if not wants_resume(asked):
         return 0, None
@@ -117,17 +117,17 @@ def find_resume(folder: Path, phases: list[Phase], asked: Any) -> tuple[int, str
         here = phase_folder(folder, number, phases[number])
         last = last_checkpoint(here)
         if (here / "finished").is_dir():
-            say(f"Going on after phase {phases[number].name!r}.")
+            say(f"Resuming after phase {phases[number].name!r}.")
             return number + 1, None
         if last:
-            say(f"Going on from {last}.")
+            say(f"Resuming from {last}.")
             return number, last
     say("There is no checkpoint yet: starting from the beginning.")
     return 0, None
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint of a phase: its state is written last, so one without it was cut short."""
+    """Return the newest complete checkpoint of a phase; the state is written last, so an incomplete one lacks it."""
     whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
     return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
@@ -145,8 +145,8 @@ def _phase_of(path: Path, folder: Path, phases: list[Phase]) -> tuple[int, str]:
         )
     if number > 0 and not (phase_folder(folder, number - 1, phases[number - 1]) / "finished").is_dir():
         raise UserError(
-            f"the weights that phase {phases[number].name!r} starts from are gone",
+            f"the weights that phase {phases[number].name!r} starts from are missing",
             where=f"--resume_from_checkpoint {path}",
-            fix="give auto, which goes on from what is there.",
+            fix="use auto, which resumes from the last complete checkpoint.",
         )
     return number, str(path)

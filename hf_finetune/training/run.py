@@ -1,4 +1,4 @@
-"""The run folder: claimed before any work is done, filled with what repeats the run."""
+"""The run folder: checked before any work is done, and filled with what is needed to repeat the run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from hf_finetune.files import write_json
 from hf_finetune.strategies import check_name
 from hf_finetune.training.resume import refuse_other_run, wants_resume
 
-# Any of these says that a run stands in a folder; all of them are a run's own.
+# What a run writes: any of it means that the folder contains a run.
 TRACES = (
     "config.yaml",
     "metrics.json",
@@ -64,10 +64,10 @@ PACKAGES = (
 
 
 def start_run(config: Config) -> Config:
-    """Choose and check the run folder, and seed every random generator. Writes nothing yet.
+    """Choose and check the run folder, and seed all random generators; write nothing.
 
     Raises:
-        UserError: no such strategy; or the folder holds another run, or something that is no run, or is a file.
+        UserError: there is no such strategy; or the folder contains another run or other files, or is a file.
     """
     import datasets
     import torch
@@ -75,13 +75,13 @@ def start_run(config: Config) -> Config:
     from accelerate import PartialState
     from transformers import set_seed
 
-    # Said first of all: accelerate takes processes on a machine without GPUs for strangers unless it is told.
+    # First of all, because without `cpu` accelerate does not connect processes on a machine without GPUs.
     state = PartialState(cpu=not torch.accelerator.is_available())
     keep_freed_memory()
     pass_over_imports()
     _keep_log()
     datasets.disable_progress_bars()
-    if not is_terminal():  # a file of bars is hard to read; on a terminal a download shows one
+    if not is_terminal():  # bars would fill a redirected file
         transformers.utils.logging.disable_progress_bar()
     if "output_dir" not in config.training:
         config.training["output_dir"] = str(default_folder(config))
@@ -89,15 +89,12 @@ def start_run(config: Config) -> Config:
     _check_folder(config)
     refuse_other_run(config)
     set_seed(int(config.training.get("seed", 42)))
-    state.wait_for_everyone()  # nobody writes before everybody has looked
+    state.wait_for_everyone()  # no process writes before all have checked the folder
     return config
 
 
 def open_run(config: Config, skipped: list[dict[str, Any]] | None = None) -> None:
-    """Make the run folder and write ``config.yaml``, ``environment.json`` and what was said so far to ``train.log``.
-
-    Rows that were skipped are listed in ``skipped.jsonl``.
-    """
+    """Create the run folder; write ``config.yaml``, ``environment.json``, ``skipped.jsonl`` and the log so far."""
     from accelerate import PartialState
 
     folder = config.output_dir
@@ -112,12 +109,12 @@ def open_run(config: Config, skipped: list[dict[str, Any]] | None = None) -> Non
             write_skipped(skipped or [], folder)
         except OSError as error:
             raise UserError(
-                f"the folder cannot be written ({error})", where=f"--output_dir {folder}", fix="name another."
+                f"the folder cannot be written ({error})", where=f"--output_dir {folder}", fix="choose another one."
             ) from error
         write_json(folder / "environment.json", environment())
         file = logging.FileHandler(folder / "train.log", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        for handler in logger.handlers:  # what was said before there was a folder
+        for handler in logger.handlers:  # messages from before the folder existed
             if isinstance(handler, logging.handlers.MemoryHandler):
                 handler.setTarget(file)
                 handler.close()
@@ -127,7 +124,7 @@ def open_run(config: Config, skipped: list[dict[str, Any]] | None = None) -> Non
 
 
 def _keep_log() -> None:
-    """Hold what is said until the run has a folder: a run that is refused leaves nothing behind."""
+    """Buffer log messages until the run folder exists, so that a refused run writes nothing."""
     logger.setLevel(logging.INFO)
     logger.propagate = False
     logger.handlers = [logging.handlers.MemoryHandler(10_000, flushLevel=logging.CRITICAL + 1)]
@@ -136,29 +133,29 @@ def _keep_log() -> None:
 def _check_folder(config: Config) -> None:
     folder = config.output_dir
     if folder.exists() and not folder.is_dir():
-        raise UserError("this is a file, not a folder", where=f"--output_dir {folder}", fix="name a folder.")
+        raise UserError("this is a file, not a folder", where=f"--output_dir {folder}", fix="give a folder.")
     found = [trace for trace in TRACES if (folder / trace).exists()]
     if not found or wants_resume(config.training.get("resume_from_checkpoint")):
         return
     if "config.yaml" not in found and "metrics.json" not in found:
         raise UserError(
-            f"the folder holds {', '.join(found)}, which no run wrote",
+            f"the folder contains {', '.join(found)}, but not from a run",
             where=f"--output_dir {folder}",
-            fix="name another folder.",
+            fix="choose another folder.",
         )
     if not config.run.overwrite_output_dir:
         raise UserError(
-            "the folder holds another run",
+            "the folder contains another run",
             where=f"--output_dir {folder}",
-            fix="name another folder, go on with --resume_from_checkpoint auto, or add --overwrite_output_dir.",
+            fix="choose another folder, resume with --resume_from_checkpoint auto, or add --overwrite_output_dir.",
         )
 
 
 def keep_freed_memory() -> None:
-    """Keep glibc from handing large tensors back to the system after every use.
+    """Prevent glibc from returning the memory of large tensors to the system after each use.
 
-    On CPU the page faults of getting them again can cost more than the arithmetic. Up to 2 GiB at the top of the heap
-    is kept. ``HF_FINETUNE_KEEP_MEMORY=0`` switches it off; other C libraries, and machines with a GPU, are left alone.
+    On a CPU the page faults of allocating it again can take longer than the computation. Up to 2 GiB at the top of the
+    heap is kept. ``HF_FINETUNE_KEEP_MEMORY=0`` turns this off; it does nothing with a GPU or another C library.
     """
     import torch
 
@@ -173,20 +170,20 @@ def keep_freed_memory() -> None:
 
 @cache  # to ask the collector whether it was done takes as long as a small step of training
 def pass_over_imports() -> None:
-    """Take what the imports made out of the garbage collector's sight.
+    """Exclude the objects of all imports from garbage collection.
 
-    None of it is ever garbage, but every full collection (accelerate makes one before each phase) would walk through it for
-    a quarter of a second. Done once a process, before there is a model, and not where somebody works interactively: what
-    they made before and drop later must still be found.
+    They are never garbage, but each full collection (accelerate runs one before each phase) would visit them for a quarter
+    of a second. This is done once per process, before there is a model, and not in interactive sessions, whose earlier
+    objects may become garbage.
     """
     interactive = hasattr(sys, "ps1") or "ipykernel" in sys.modules
     if not interactive:
         gc.freeze()
-        atexit.register(gc.unfreeze)  # libraries that count their own objects at the end would call them leaked
+        atexit.register(gc.unfreeze)  # else libraries that count their objects at exit report leaks
 
 
 def environment() -> dict[str, Any]:
-    """Versions, hardware, git revision and command line; no secret among them."""
+    """Return versions, hardware, git revision and command line, without secrets."""
     import torch
 
     versions = {name: version for name in PACKAGES if (version := _version(name))}
@@ -212,7 +209,7 @@ def _yaml(config: Config) -> str:
 
 
 def default_folder(config: Config) -> Path:
-    """``runs/<data>-<backbone>``, and the strategy where one was asked for."""
+    """Return ``runs/<data>-<backbone>``, with the strategy if the user chose one."""
     data = config.data.dataset_name or config.data.train_dir or config.data.train_file or "data"
     stem = Path(data).resolve().name if Path(data).exists() else data.replace("/", "-")
     backbone = Path(str(config.model.model_name_or_path)).name
@@ -229,7 +226,7 @@ def _version(name: str) -> str | None:
 
 
 def _git_revision() -> str | None:
-    """Commit of the folder that the run was started in; None outside of a repository or without git."""
+    """Return the git commit of the working directory; None outside of a repository or without git."""
     if shutil.which("git") is None:
         return None
     answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Rows drawn so that classes are seen equally often."""
+"""Sampling that balances the classes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hf_finetune.errors import UserError
 
 
 def sampling_classes(config: Config, splits: Splits) -> np.ndarray | None:
-    """Return the class of each training row that ``--balanced_sampling`` draws by, shape (rows,); None without it.
+    """Return the class of each training row for ``--balanced_sampling``, shape (rows,); None without the flag.
 
-    Of several classes a row counts as its rarest; rows of none are a class of their own.
+    A row with several classes counts as its rarest one; rows without a class form a class.
 
     Raises:
         UserError: the rows are a stream.
@@ -23,9 +23,9 @@ def sampling_classes(config: Config, splits: Splits) -> np.ndarray | None:
         return None
     if isinstance(splits.train, Stream):
         raise UserError(
-            "rows of a stream come in their own order",
+            "the rows of a stream cannot be sampled",
             where="--balanced_sampling",
-            fix="give --class_weights balanced, or train without --streaming.",
+            fix="use --class_weights balanced, or train without --streaming.",
         )
     classes = np.unique(splits.output.strata(splits.output.truth_of(splits.train)), return_inverse=True)[1]
     each = len(classes) / (classes.max() + 1)

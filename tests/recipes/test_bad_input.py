@@ -284,17 +284,17 @@ PLANS = {
     "output folder below a file": (lambda c: c.text("--output_dir", c.good + "/run"), "cannot be written", "another"),
     "output folder of somebody else": (
         lambda c: c.text("--output_dir", c.above(2, "mine/model/x", "y")),
-        "the folder holds model, which no run wrote",
+        "the folder contains model, but not from a run",
         "another folder",
     ),
     "output folder of another run": (
         lambda c: c.text("--output_dir", c.above(1, "old/metrics.json", "{}")),
-        "the folder holds another run",
+        "the folder contains another run",
         "--overwrite_output_dir",
     ),
     "output folder with a readme": (
         lambda c: c.text("--overwrite_output_dir", "--output_dir", c.above(1, "mine/README.md", "mine")),
-        "holds README.md, which no run wrote",
+        "contains README.md, but not from a run",
         "another folder",
     ),
     "resuming from nothing": (
@@ -577,7 +577,7 @@ def test_an_occupied_folder_is_left_alone_until_overwriting_is_asked_for(case, c
     assert hf_finetune(case.text("--num_train_epochs", "1")) == 0
     metrics = (case.folder / "run" / "metrics.json").read_bytes()
     assert hf_finetune(case.text("--num_train_epochs", "1", "--seed", "9")) == 2
-    assert "the folder holds another run" in capfd.readouterr().err
+    assert "the folder contains another run" in capfd.readouterr().err
     assert (case.folder / "run" / "metrics.json").read_bytes() == metrics
     assert hf_finetune(case.text("--num_train_epochs", "1", "--seed", "9", "--overwrite_output_dir")) == 0
     assert (case.folder / "run" / "metrics.json").read_bytes() != metrics

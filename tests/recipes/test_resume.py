@@ -168,7 +168,7 @@ def test_checkpoints_of_other_runs_and_other_settings_are_refused(checkpoints, t
         f"this checkpoint belongs to another run than --output_dir {fresh}; its settings differ: "
     )
     assert "strategy (lp_ft, not full)" in error.what
-    assert error.fix == f"go on with that run: --output_dir {run} --resume_from_checkpoint auto."
+    assert error.fix == f"resume that run with --output_dir {run} --resume_from_checkpoint auto."
     assert not fresh.exists()
     # the same settings, but a folder of its own
     assert refused(main, flags_of(checkpoints, text_files, fresh, *begun, *resume)).what.endswith(
@@ -185,4 +185,4 @@ def test_checkpoints_of_other_runs_and_other_settings_are_refused(checkpoints, t
 
     shutil.rmtree(run / "checkpoints" / "1-head" / "finished")
     error = refused(main, flags_of(checkpoints, text_files, run, *begun, *resume))
-    assert error.what == "the weights that phase 'full' starts from are gone"
+    assert error.what == "the weights that phase 'full' starts from are missing"

@@ -41,7 +41,7 @@ def test_a_model_too_large_for_the_device_gets_adapters():
         return get_task("text-classification").defaults(large)["strategy"]
 
     assert strategy(7_000_000_000).value == "lora"
-    assert "takes 112.0 GB before the first row, and 80.0 GB are free" in strategy(7_000_000_000).reason
+    assert "needs 112.0 GB plus activations, and 80.0 GB are free" in strategy(7_000_000_000).reason
     assert strategy(110_000_000).value == "full"
 
 

@@ -1,4 +1,4 @@
-"""The rows that a run was judged on, read again from where its ``config.yaml`` says that they are."""
+"""Read the rows that a run was evaluated on again, from the data that its ``config.yaml`` names."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class JudgedRows:
-    """Rows of a run.
+    """Evaluated rows of a run, and rows for calibration.
 
     Args:
-        split: ``test``, or ``validation`` where there were no test rows.
-        rows: those of ``predictions.parquet``, evenly spaced where there are more than were wanted.
-        logits: what ``predictions.parquet`` says of them, shape (rows, labels).
-        others: rows to calibrate on: of the training split, of a stream those of the validation split.
+        split: ``test``, or ``validation`` if there were no test rows.
+        rows: the rows of ``predictions.parquet``, or an evenly spaced part of them.
+        logits: their logits in ``predictions.parquet``, shape (rows, labels).
+        others: rows to calibrate on, from the training split, or from the validation split of a stream.
     """
 
     split: str
@@ -39,33 +39,33 @@ class JudgedRows:
 
 
 def read_config(run: Path) -> Config:
-    """The settings of a finished run.
+    """Return the configuration of a finished run.
 
     Raises:
-        UserError: this is no folder of a finished run.
+        UserError: the run is not finished, or has no held-out rows.
     """
     for name in ("config.yaml", "predictions.parquet", "model/config.json"):
         if not (run / name).is_file():
             raise UserError(
-                f"there is no {name}: a model is exported from a run, whose rows it is checked on",
+                f"there is no {name}; the export needs a finished run and its evaluated rows",
                 where=str(run),
-                fix="name the --output_dir of a finished run that had validation or test rows.",
+                fix="give the --output_dir of a finished run with validation or test rows.",
             )
     return parse(["--config", str(run / "config.yaml")])
 
 
 def read_judged(run: Path, config: Config, task: Task, most: int, dataset: Any = None) -> JudgedRows:
-    """The judged rows with their labels, in the splits of the run.
+    """Read the evaluated rows with their labels, in the splits of the run.
 
     Args:
-        run: its folder.
-        config: its settings; they are given the run's ``splits.parquet``.
-        task: what a row is.
-        most: number of judged rows, and of others, that are wanted at most.
-        dataset: the ``DatasetDict`` that the run was given in Python.
+        run: the run folder.
+        config: its configuration; it is set to use the run's ``splits.parquet``.
+        task: the task.
+        most: largest number of evaluated rows, and of rows for calibration.
+        dataset: the ``DatasetDict`` of a run that was started from Python.
 
     Raises:
-        UserError: they cannot be read any more, or are not those that the run was judged on.
+        UserError: the rows cannot be read, or are not those that the run was evaluated on.
     """
     import pandas as pd
 
@@ -76,9 +76,9 @@ def read_judged(run: Path, config: Config, task: Task, most: int, dataset: Any =
     except UserError as error:
         at = f"{error.where}: " if error.where else ""
         raise UserError(
-            f"the rows that the run was judged on cannot be read again ({at}{error.what}), and nothing is exported unchecked",
+            f"the export is checked on the evaluated rows of the run, which cannot be read ({at}{error.what})",
             where=str(run),
-            fix=f"put the data back, or mend its path in {run / 'config.yaml'}.",
+            fix=f"restore the data, or correct its path in {run / 'config.yaml'}.",
         ) from error
     split = "validation" if splits.test is None else "test"
     judged = getattr(splits, split)
@@ -87,9 +87,9 @@ def read_judged(run: Path, config: Config, task: Task, most: int, dataset: Any =
     known = pd.read_parquet(run / "predictions.parquet")
     if judged is None or judged["id"][:] != known["id"].tolist():
         raise UserError(
-            f"the {split} rows that are read now are not those of predictions.parquet",
+            f"the {split} rows in the data are not those of predictions.parquet",
             where=str(run),
-            fix=f"give back the data that the run had, or mend its path in {run / 'config.yaml'}.",
+            fix=f"restore the data of the run, or correct its path in {run / 'config.yaml'}.",
         )
     chosen = spaced(len(judged), most)
     others = (splits.validation or judged) if isinstance(splits.train, Stream) else splits.train

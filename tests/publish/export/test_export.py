@@ -307,18 +307,18 @@ def moved(texts, text_files, tmp_path):
 def test_a_run_whose_data_is_gone(moved):
     (moved.parent / "test.csv").unlink()
     error = refusal(moved)
-    assert "the rows that the run was judged on cannot be read again" in error.what
+    assert "the evaluated rows of the run, which cannot be read" in error.what
     assert "test.csv" in error.what
-    assert error.fix == f"put the data back, or mend its path in {moved / 'config.yaml'}."
+    assert error.fix == f"restore the data, or correct its path in {moved / 'config.yaml'}."
     assert not (moved / "onnx").exists()
 
 
 def test_a_run_whose_data_or_model_is_other(moved):
     rows = (moved.parent / "test.csv").read_text(encoding="utf-8").splitlines()
     (moved.parent / "test.csv").write_text("\n".join(rows[:-1]) + "\n", encoding="utf-8")
-    assert "cannot be read again" in refusal(moved).what  # splits.parquet knows one row more
+    assert "which cannot be read" in refusal(moved).what  # splits.parquet knows one row more
     (moved / "splits.parquet").unlink()
-    assert "the test rows that are read now are not those of predictions.parquet" in refusal(moved).what
+    assert "the test rows in the data are not those of predictions.parquet" in refusal(moved).what
     assert {path.name for path in moved.iterdir()}.isdisjoint({"onnx", "onnx.partial"})
 
 
@@ -332,7 +332,7 @@ def test_a_model_that_does_not_answer_as_its_predictions():
 
 def test_no_run(checkpoints, tmp_path):
     error = refusal(checkpoints("bert"))
-    assert error.what == "there is no config.yaml: a model is exported from a run, whose rows it is checked on"
+    assert error.what == "there is no config.yaml; the export needs a finished run and its evaluated rows"
     assert command(["export", str(tmp_path / "nowhere")]) == 2
 
 
