@@ -49,7 +49,7 @@ def load_splits(config: DataConfig, task: RowTask, dataset: Any = None) -> Split
         raise UserError(
             f"there is no training split; found {', '.join(sources) or 'nothing'}",
             where=origin,
-            fix="name the training rows.",
+            fix="name the training rows, for example with --train_file.",
         )
     if config.streaming:
         return stream_splits(sources, origin, config, rows, task.outputs, notes)

@@ -172,7 +172,7 @@ FILES = {
     "Parquet cut short": (
         lambda c: c.text(train=c.cut(c.frame("p.parquet", {"text": ["a"] * 99, "label": ["b"] * 99}))),
         "p.parquet: the rows cannot be read",
-        "mend",
+        "fix the file",
     ),
     "Parquet that is text": (lambda c: c.text(train=c.raw("p.parquet", "text,label\na,b\n")), "p.parquet: ", ""),
     "Parquet without rows": (
@@ -191,7 +191,7 @@ FILES = {
         lambda c: c.bare(
             "--model_name_or_path", c.bert, "--dataset_name", c.above(1, "d/test.csv", "text,label\na,b\n")
         ),
-        "no train.csv",
+        "there is no training split; found test",
         "--train_file",
     ),
     "a saved data set without its rows": (
@@ -502,7 +502,7 @@ IMAGES = {
         "",
         "",
     ),
-    "image column not found": (lambda c: c.image("--image_column", "image"), "no column 'image'", "--image_column"),
+    "image column not found": (lambda c: c.image("--image_column", "photo"), "no column 'photo'", "--image_column"),
     "label column of images not found": (
         lambda c: c.image("--label_column", "labels"),
         "no column 'labels'",

@@ -84,7 +84,7 @@ CASES = {
     ),
     "a link that leads out": (lambda c: c.image(data=c.linked()), "the symbolic link leads out of the folder", "copy"),
     "an archive that leads out": (lambda c: c.image(data=c.archive("../evil.png")), "leads out of it", "unpack"),
-    "no archive": (lambda c: c.image(data=c.archive(None)), "the archive cannot be unpacked", "pack it anew"),
+    "no archive": (lambda c: c.image(data=c.archive(None)), "the archive cannot be unpacked", "pack it again"),
     "a missing shard": (
         lambda c: c.image(data=c.folder / "s-{0..2}.tar"),
         "s-0.tar: the archive does not exist",
@@ -92,8 +92,8 @@ CASES = {
     ),
     "an archive of texts": (
         lambda c: ["train", "text-classification", "--model_name_or_path", c.bert, "--dataset_name", "texts.zip"],
-        "are read of images only",
-        "--train_file",
+        "the archive does not exist",
+        "path",
     ),
     "a decompression bomb": (lambda c: c.image(data=c.bomb()), "decompression bomb", "--on_bad_image skip"),
     "predict: a decompression bomb": (lambda c: ["predict", c.vit, str(c.bomb())], "decompression bomb", "remove"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,59 +48,72 @@ def open_json(files: list[Path], name: str, encoding: str | None = None) -> Sour
 
 
 def _say_mixed(name: str, schema: pa.Schema) -> None:
-    for column in _mixed(schema):
+    for column in mixed_columns(schema):
         say(f"{name}: column {column!r} holds values of several types; it is read as text.")
 
 
-def _mixed(schema: pa.Schema) -> list[str]:
+def mixed_columns(schema: pa.Schema) -> list[str]:
+    """Return the columns whose values had no type in common, and are text."""
     return json.loads((schema.metadata or {}).get(MIXED, b"[]"))
 
 
-def _tables(source: Source, places: list[tuple[Path, str]], columns: list[str], size: int) -> Iterator[pa.Table]:
-    import pyarrow as pa
-
-    mixed = _mixed(source.schema)
-    schema = pa.schema([source.schema.field(name) for name in columns])
-    for file, codec in places:
-        for records in _blocks(file, codec, size):
-            yield _table(records, schema, mixed, file)
-
-
 def _schema(places: list[tuple[Path, str]]) -> pa.Schema:
-    """Names and types of all columns; its metadata says which have no type in common and are text."""
-    import pyarrow as pa
-
-    types: dict[str, pa.DataType] = {}
-    mixed: set[str] = set()
+    types = ColumnTypes()
     for file, codec in places:
         for records in _blocks(file, codec):
-            for name in dict.fromkeys(name for _, row in records for name in row):
-                try:
-                    found = pa.array([row.get(name) for _, row in records]).type
-                    pair = [pa.schema([(name, kind)]) for kind in (types.get(name, found), found)]
-                    types[name] = pa.unify_schemas(pair, promote_options="permissive").field(name).type
-                except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-                    mixed.add(name)
-                    types[name] = pa.string()
-                except UnicodeEncodeError as error:
-                    raise _surrogate(file, name, records) from error
-    schema = pa.schema([(name, pa.string() if name in mixed else kind) for name, kind in types.items()])
-    return schema.with_metadata({MIXED: json.dumps(sorted(mixed))} if mixed else None)
+            with _no_surrogates(file, records):
+                types.add([row for _, row in records])
+    return types.schema()
 
 
-def _table(records: list[Record], schema: pa.Schema, mixed: list[str], file: Path) -> pa.Table:
+def _tables(source: Source, places: list[tuple[Path, str]], columns: list[str], size: int) -> Iterator[pa.Table]:
+    for file, codec in places:
+        for records in _blocks(file, codec, size):
+            with _no_surrogates(file, records):
+                table = to_table([row for _, row in records], source.schema, columns)
+            yield table
+
+
+class ColumnTypes:
+    """The types of the columns of objects, block by block; text where values have no type in common."""
+
+    def __init__(self) -> None:
+        self.types: dict[str, pa.DataType] = {}
+        self.mixed: set[str] = set()
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Take some rows into account."""
+        import pyarrow as pa
+
+        for name in dict.fromkeys(name for row in rows for name in row):
+            try:
+                found = pa.array([row.get(name) for row in rows]).type
+                pair = [pa.schema([(name, kind)]) for kind in (self.types.get(name, found), found)]
+                self.types[name] = pa.unify_schemas(pair, promote_options="permissive").field(name).type
+            except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+                self.mixed.add(name)
+                self.types[name] = pa.string()
+
+    def schema(self) -> pa.Schema:
+        """Return names and types; the metadata says which columns have no type in common."""
+        import pyarrow as pa
+
+        types = {name: pa.string() if name in self.mixed else kind for name, kind in self.types.items()}
+        return pa.schema(list(types.items())).with_metadata(
+            {MIXED: json.dumps(sorted(self.mixed))} if self.mixed else None
+        )
+
+
+def to_table(rows: list[dict[str, Any]], schema: pa.Schema, columns: list[str]) -> pa.Table:
+    """Return these columns of some objects in their types; a key that a row lacks is None."""
     import pyarrow as pa
 
-    columns = []
-    for field in schema:
-        values = [row.get(field.name) for _, row in records]
-        if field.name in mixed:
-            values = [_as_text(value) for value in values]
-        try:
-            columns.append(pa.array(values, field.type))
-        except UnicodeEncodeError as error:
-            raise _surrogate(file, field.name, records) from error
-    return pa.Table.from_arrays(columns, schema=schema)
+    mixed = mixed_columns(schema)
+    found = {}
+    for name in columns:
+        values = [row.get(name) for row in rows]
+        found[name] = pa.array([_as_text(v) for v in values] if name in mixed else values, schema.field(name).type)
+    return pa.table(found)
 
 
 def _as_text(value: Any) -> str | None:
@@ -108,14 +122,18 @@ def _as_text(value: Any) -> str | None:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
 
 
-def _surrogate(file: Path, name: str, records: list[Record]) -> UserError:
-    r"""Half of a ``\ud83d\ude00`` pair, which JSON can spell and no text can hold."""
-    lines = [line for line, row in records if _half(row.get(name))]
-    return UserError(
-        f"line {lines[0]} holds half of a surrogate pair, as where an emoji was cut",
-        where=f"{file}, column {name!r}",
-        fix="mend the text, or remove the row.",
-    )
+@contextmanager
+def _no_surrogates(file: Path, records: list[Record]) -> Iterator[None]:
+    r"""Name half of a ``\ud83d\ude00`` pair, which JSON can spell and no text can hold."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        line, name = next((line, name) for line, row in records for name, value in row.items() if _half(value))
+        raise UserError(
+            f"line {line} holds half of a surrogate pair, as where an emoji was cut",
+            where=f"{file}, column {name!r}",
+            fix="fix the text, or remove the row.",
+        ) from error
 
 
 def _half(value: Any) -> bool:

@@ -117,9 +117,44 @@ class Source:
         if self.kept:
             return self.kept()
         if self.files is not None:
-            return keep_rows(self.files, self.how, lambda: (self.schema, self.read), self.announce)
+            return self._keep_on_disk(self.files)
         table = joined([*self.read(self.column_names, BLOCK)], self.schema)
         return Dataset(InMemoryTable(table), info=DatasetInfo(features=self.features))
+
+    def _keep_on_disk(self, files: list[Path]) -> Dataset:
+        """The rows, memory-mapped; read anew where a file or the way of reading it has changed."""
+        import datasets
+        import pyarrow as pa
+
+        folder = Path(datasets.config.HF_DATASETS_CACHE) / "hf_finetune"
+        path = folder / f"{_key(files, self.how)}.arrow"
+        if not path.exists():
+            unfinished = path.with_suffix(f".{os.getpid()}.partial")
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._write(unfinished)
+                unfinished.replace(path)  # whole or not at all, also where several processes read the same file
+            except OSError as error:
+                raise UserError(
+                    f"the rows cannot be kept ({error})", where=str(folder), fix="free disk, or set HF_DATASETS_CACHE."
+                ) from error
+            finally:
+                unfinished.unlink(missing_ok=True)
+        if self.announce:
+            with pa.OSFile(str(path)) as kept, pa.ipc.open_stream(kept) as reader:
+                self.announce(reader.schema)
+        return datasets.Dataset.from_file(str(path))
+
+    def _write(self, path: Path) -> None:
+        import pyarrow as pa
+
+        rows = 0
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, self.schema) as writer:
+            for table in self.read(self.column_names, BLOCK):
+                writer.write_table(table)
+                rows += len(table)
+        if not rows:
+            raise UserError("the file has no rows", where=self.name, fix="give a file with rows.")
 
     def where(self, chosen: np.ndarray) -> Source:
         """Those of the rows that a mask of shape (rows,) chooses."""
@@ -158,53 +193,6 @@ def joined(tables: list[pa.Table], schema: pa.Schema | None = None) -> pa.Table:
     if not tables and schema is not None:
         return schema.empty_table()
     return tables[0] if len(tables) == 1 else pa.concat_tables(tables)
-
-
-def keep_rows(
-    files: list[Path],
-    how: Any,
-    open_rows: Callable[[], tuple[pa.Schema, Read]],
-    announce: Callable[[pa.Schema], None] | None = None,
-) -> Dataset:
-    """The rows of files, memory-mapped; read anew where a file or the way of reading it has changed.
-
-    Args:
-        files: what the rows come from.
-        how: everything else that they depend on.
-        open_rows: gives schema and reader; is not called where the rows were kept before.
-        announce: told the schema.
-
-    Raises:
-        UserError: no rows, or the cache cannot be written.
-    """
-    import datasets
-    import pyarrow as pa
-
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / "hf_finetune"
-    path = folder / f"{_key(files, how)}.arrow"
-    if not path.exists():
-        partial_file = path.with_suffix(f".{os.getpid()}.partial")
-        rows = 0
-        try:
-            schema, read = open_rows()
-            folder.mkdir(parents=True, exist_ok=True)
-            with pa.OSFile(str(partial_file), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-                for table in read(list(schema.names), BLOCK):
-                    writer.write_table(table)
-                    rows += len(table)
-            if not rows:
-                raise UserError("the file has no rows", where=str(files[0]), fix="give a file with rows.")
-            partial_file.replace(path)  # whole or not at all, also where several processes read the same file
-        except OSError as error:
-            raise UserError(
-                f"the rows cannot be kept ({error})", where=str(folder), fix="free disk, or set HF_DATASETS_CACHE."
-            ) from error
-        finally:
-            partial_file.unlink(missing_ok=True)
-    if announce:
-        with pa.OSFile(str(path)) as kept, pa.ipc.open_stream(kept) as reader:
-            announce(reader.schema)
-    return datasets.Dataset.from_file(str(path))
 
 
 def _key(files: list[Path], how: Any) -> str:

@@ -219,7 +219,7 @@ def _open_folder(folder: Path, cell: Cell, config: DataConfig, notes: list[str])
     if not by_class and not metadata_of(folder):
         if any(path.suffix.lower() in TABLES for path in folder.rglob("*")):
             return open_hub(str(folder), config, notes, streaming=config.streaming)
-        if not has_files(folder, endings, folder):
+        if not cell.stays_a_file and not has_files(folder, endings, folder):
             raise UserError(
                 "no train.csv (or .tsv, .json, .jsonl, .parquet, .arrow), no saved data set, no archives and no "
                 f"{cell.called} by class were found",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hf_finetune.data.readers.archives import refuse_missing, tar_members, unpack
 from hf_finetune.data.readers.cell import Cell, Values
 from hf_finetune.data.readers.folder import is_hidden
+from hf_finetune.data.readers.json_rows import ColumnTypes, to_table
 from hf_finetune.data.readers.source import BLOCK, File, Source
 from hf_finetune.data.rows.labels import natural_key
 from hf_finetune.errors import UserError
@@ -79,14 +81,10 @@ def open_webdataset(archives: list[Path], cell: Cell, encoding: str | None, name
 
 
 class _Shards:
-    """The samples of some archives.
-
-    The types of all columns are found in one pass over the labels: what is of several types, or nested, is text.
-    """
+    """The samples of some archives. The types of all columns are found in one pass over the labels."""
 
     def __init__(self, archives: list[Path], cell: Cell, encoding: str | None) -> None:
         self.archives, self.cell, self.encoding = archives, cell, encoding
-        self.types: dict[str, set[str]] = {}
 
     def samples(self) -> Iterator[tuple[str, list[Sample], Values]]:
         """Name, samples and reader of cells of each shard."""
@@ -95,51 +93,45 @@ class _Shards:
             values, _ = self.cell.open_files([sample["cell"] for sample in samples], archive, self.encoding)
             yield archive.name, samples, values
 
-    def schema(self) -> pa.Schema:
-        import pyarrow as pa
-        from datasets import Features, Value
-
-        kinds: dict[str, pa.DataType] = {}
-        self.types = {}
-        count = 0
+    @cached_property
+    def labels(self) -> pa.Schema:
+        """Names and types of the columns beside ``id`` and the cell."""
+        types, count = ColumnTypes(), 0
         for name, samples, _ in self.samples():
             count += len(samples)
             for block in _blocks(samples, BLOCK):
-                rows = [_row(name, sample, self.cell) for sample in block]
-                for column in dict.fromkeys(column for row in rows for column in row):
-                    self.types.setdefault(column, set()).update(_kinds(row.get(column) for row in rows))
+                types.add([_row(name, sample, self.cell) for sample in block])
         if not count:
             raise UserError(
                 f"the shards hold no {self.cell.called} with .cls, .json or .txt beside them",
                 where=", ".join(archive.name for archive in self.archives[:5]),
                 fix="name shards of key.jpg with key.cls, or an archive of class folders.",
             )
-        kinds = {column: _arrow_type(found) for column, found in self.types.items()}
-        features = {"id": Value("string"), self.cell.column: self.cell.feature()}
-        more = Features.from_arrow_schema(pa.schema(list(kinds.items())))
-        return Features({**features, **more}).arrow_schema
+        return types.schema()
+
+    def schema(self) -> pa.Schema:
+        from datasets import Features, Value
+
+        known = {"id": Value("string"), self.cell.column: self.cell.feature()}
+        return Features({**known, **Features.from_arrow_schema(self.labels)}).arrow_schema
 
     def read(self, columns: list[str], size: int) -> Iterator[pa.Table]:
         import pyarrow as pa
 
-        if not self.types:
-            self.schema()
         several = len(self.archives) > 1
-        told = set(columns) - {"id", self.cell.column}
+        told = [name for name in columns if name in self.labels.names]
         for shard, samples, values in self.samples():
             for block in _blocks(samples, min(size, ROWS)):
-                rows = [_row(shard, sample, self.cell) for sample in block] if told else []
-                found: dict[str, Any] = {}
-                for name in columns:
-                    if name == "id":
-                        ids = [f"{shard}/{sample['key']}" if several else sample["key"] for sample in block]
-                        found[name] = pa.array(ids, pa.string())
-                    elif name == self.cell.column:
-                        found[name] = values([sample["cell"] for sample in block])
-                    else:
-                        kind = _arrow_type(self.types[name])
-                        found[name] = pa.array([_as_type(row.get(name), kind) for row in rows], kind)
-                yield pa.table(found)
+                found = {}
+                if told:
+                    table = to_table([_row(shard, sample, self.cell) for sample in block], self.labels, told)
+                    found = {name: table[name] for name in told}
+                if "id" in columns:
+                    ids = [f"{shard}/{sample['key']}" if several else sample["key"] for sample in block]
+                    found["id"] = pa.array(ids, pa.string())
+                if self.cell.column in columns:
+                    found[self.cell.column] = values([sample["cell"] for sample in block])
+                yield pa.table({name: found[name] for name in columns})
 
 
 def _blocks(samples: list[Sample], size: int) -> Iterator[list[Sample]]:
@@ -191,37 +183,3 @@ def _json(shard: str, sample: Sample) -> dict[str, Any]:
             f"{sample['key']}.json cannot be read ({error})", where=shard, fix="fix the file, or leave it out."
         ) from error
     return content if isinstance(content, dict) else {"label": content}
-
-
-def _kinds(values: Iterable[Any]) -> set[str]:
-    """Names of the types of some values: ``text``, ``number``, ``whole``, ``truth``, ``list of …``, ``other``."""
-    found = set()
-    for value in values:
-        if isinstance(value, list):
-            found |= {f"list of {kind}" for kind in _kinds(value)} or {"list"}
-        elif value is not None:
-            large = isinstance(value, int) and abs(value) >= 2**63
-            names = {str: "text", bool: "truth", float: "number", int: "other" if large else "whole"}
-            found.add(names.get(type(value), "other"))
-    return found
-
-
-def _arrow_type(kinds: set[str]) -> pa.DataType:
-    """One type for all values of a column; text where they have none in common."""
-    import pyarrow as pa
-
-    plain = {"text": pa.string(), "truth": pa.bool_(), "whole": pa.int64(), "number": pa.float64()}
-    lists = {kind.removeprefix("list of ") for kind in kinds} - {"list"}
-    if all(kind.startswith("list") for kind in kinds) and kinds:
-        inner = _arrow_type(lists) if not any(kind.startswith("list") for kind in lists) else pa.string()
-        mixed = inner == pa.string() and lists - {"text"}
-        return pa.string() if mixed else pa.list_(inner)
-    if kinds == {"whole", "number"}:
-        return pa.float64()
-    return plain.get(next(iter(kinds)), pa.string()) if len(kinds) == 1 else pa.string()
-
-
-def _as_type(value: Any, kind: pa.DataType) -> Any:
-    import pyarrow as pa
-
-    return json.dumps(value) if kind == pa.string() and not isinstance(value, (str, type(None))) else value

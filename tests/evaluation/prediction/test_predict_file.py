@@ -384,7 +384,7 @@ def test_a_folder_of_images_is_labelled_in_pieces(classifiers, images, encoded, 
 
 
 def test_bad_images_are_named_or_left_out_and_looked_for_once(classifiers, images, encoded, tmp_path, monkeypatch):
-    from hf_finetune.data.rows import unlabelled
+    from hf_finetune.data.images import decode
 
     vit = classifiers("vit", ["cat", "dog"])
     (images / "5.png").write_bytes(b"no image")
@@ -395,7 +395,7 @@ def test_bad_images_are_named_or_left_out_and_looked_for_once(classifiers, image
         interrupt(patch, after=1)
         with pytest.raises(KeyboardInterrupt):
             predict(vit, images, tmp_path / "out.csv", columns=skip)
-    monkeypatch.setattr(unlabelled, "unreadable_images", None)
+    monkeypatch.setattr(decode, "unreadable_images", None)
     found = predict(vit, images, tmp_path / "out.csv", columns=skip)
     assert [fault["id"] for fault in found.skipped] == ["5.png"]
     assert list(pd.read_csv(tmp_path / "out.csv")["id"]) == [f"{row}.png" for row in range(10) if row != 5]
