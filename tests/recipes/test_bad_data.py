@@ -284,7 +284,7 @@ LABELS = {
             "--label_columns", "a", "b", train=c.lines("f.jsonl", [{"text": "x", "a": {"x": 1}, "b": 0}] * 9)
         ),
         "row 1 holds {'x': 1}, which is not a finite number",
-        "mend",
+        "fix",
     ),
     "a missing list": (
         lambda c: labels(c, [["a"], ["b"], None]),
@@ -348,9 +348,9 @@ LABELS = {
     "numbers with a word": (
         lambda c: labels(c, ["1.5", "2.5", "three"] * 3, *NUMBERS),
         "row 3 holds 'three', which is not a finite number",
-        "mend",
+        "fix",
     ),
-    "numbers with infinity": (lambda c: labels(c, ["1.5", "inf", "2"] * 3, *NUMBERS), "row 2 holds 'inf'", "mend"),
+    "numbers with infinity": (lambda c: labels(c, ["1.5", "inf", "2"] * 3, *NUMBERS), "row 2 holds 'inf'", "fix"),
     "numbers with NaN": (
         lambda c: labels(c, [1.5, float("nan"), 2.0] * 3, *NUMBERS),
         "3 of 9 rows have no label (rows 2, 5, 8)",
@@ -361,7 +361,7 @@ LABELS = {
         "3 of 9 rows have no label (rows 2, 5, 8)",
         "skip",
     ),
-    "numbers beyond floats": (lambda c: labels(c, ["1.5", "1e999"] * 5, *NUMBERS), "row 2 holds '1e999'", "mend"),
+    "numbers beyond floats": (lambda c: labels(c, ["1.5", "1e999"] * 5, *NUMBERS), "row 2 holds '1e999'", "fix"),
     "huge integers": (lambda c: labels(c, [1, 10**400] * 5, *NUMBERS), "", ""),
     "the same number everywhere": (
         lambda c: labels(c, [1.5] * 9, *NUMBERS),
@@ -378,7 +378,7 @@ LABELS = {
         "column 'b': all training rows hold 7",
         "another column",
     ),
-    "true and false as numbers": (lambda c: labels(c, [True, False] * 5, *NUMBERS), "row 1 holds True", "mend"),
+    "true and false as numbers": (lambda c: labels(c, [True, False] * 5, *NUMBERS), "row 1 holds True", "fix"),
     "weights for numbers": (
         lambda c: labels(c, [0.5, 1.5] * 9, "--class_weights", "balanced"),
         "the labels are numbers, which have no classes",
@@ -470,7 +470,7 @@ IMAGES = {
             data=c.album(**{"cat": None, "owl/0.png": b"x", "owl/1.png": b"y", "owl/2.png": b"z"}),
         ),
         "fewer than two classes",
-        "mend",
+        "fix",
     ),
     "images of an impossible size": (
         lambda c: c.image("--image_size", "40"),
