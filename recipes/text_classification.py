@@ -28,11 +28,11 @@ def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[s
     from hf_finetune.tasks.text_classification import TASK
     from hf_finetune.training import start_run, train
 
-    config = start_run(config)
+    config = start_run(config, dataset)
     splits = audit(load_splits(config.data, TASK, dataset), config.data.on_bad_image)
     checkpoint = TASK.load_model(config, splits.output)
     config, plan = make_plan(config, TASK, checkpoint, splits)
-    check_hub(config, TASK, splits, plan)
+    config = check_hub(config, TASK, splits, plan)
     timing = train(config, TASK, splits, checkpoint, plan)
     results = evaluate(config, TASK, splits, plan, timing)
     write_report(config.output_dir)

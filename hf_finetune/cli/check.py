@@ -41,6 +41,7 @@ def main(argv: list[str]) -> None:
     from hf_finetune.console import say
     from hf_finetune.data import load_splits
     from hf_finetune.tasks import get_task
+    from hf_finetune.training.run import with_output_dir
 
     if config.data.streaming:
         raise UserError(
@@ -48,6 +49,7 @@ def main(argv: list[str]) -> None:
             where="--streaming",
             fix="leave it out, and check a part of the rows with --max_train_samples.",
         )
+    config = with_output_dir(config)
     settings = _prepare(config)
     task = get_task(name)
     splits = load_splits(config.data, task)
@@ -73,17 +75,16 @@ def _prepare(config: Config) -> Settings:
     from hf_finetune.models.precision import half_precision, precision
     from hf_finetune.strategies import check_name
     from hf_finetune.training.loop import training_views
-    from hf_finetune.training.run import default_folder, keep_freed_memory
+    from hf_finetune.training.run import keep_freed_memory
 
     PartialState(cpu=not torch.accelerator.is_available())
     keep_freed_memory()
     datasets.disable_progress_bars()
-    config.training.setdefault("output_dir", str(default_folder(config)))
     if config.output_dir.exists() and not config.output_dir.is_dir():
         raise UserError("this is a file, not a folder", where=f"--output_dir {config.output_dir}", fix="name a folder.")
     check_name(config.strategy.strategy)
     set_seed(int(config.training.get("seed", 42)))
-    asked = precision() | config.training
+    asked = {**precision(), **config.training}
     half = half_precision(bf16=bool(asked.get("bf16")), fp16=bool(asked.get("fp16")))
     return Settings(half, training_views)
 

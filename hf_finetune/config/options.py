@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 
-@dataclass
+@dataclass(frozen=True)
 class ModelConfig:
     """Which checkpoint, and what stands on top of it."""
 
@@ -20,7 +20,7 @@ class ModelConfig:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class DataConfig:
     """Where the rows come from, and which of them are used."""
 
@@ -155,7 +155,7 @@ class DataConfig:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class InputConfig:
     """What the model reads of a row."""
 
@@ -190,7 +190,7 @@ class InputConfig:
     cutmix: float = field(default=0.0, metadata={"help": "Alpha of CutMix (arXiv 1905.04899); 0 is off."})
 
 
-@dataclass
+@dataclass(frozen=True)
 class CacheConfig:
     """What is computed once and kept."""
 
@@ -226,7 +226,7 @@ class CacheConfig:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class StrategyConfig:
     """What trains, in which order and at which rates."""
 
@@ -255,7 +255,7 @@ class StrategyConfig:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunConfig:
     """How the run is watched, judged and kept."""
 

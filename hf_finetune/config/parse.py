@@ -12,8 +12,10 @@ import difflib
 import json
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hf_finetune.config.checks import check
@@ -37,9 +39,9 @@ from hf_finetune.errors import UserError
 SECRETS = frozenset({"hub_token"})
 
 
-@dataclass
+@dataclass(frozen=True)
 class Config:
-    """Everything that a run was asked to do.
+    """Everything that a run was asked to do. It is never written to: ``dataclasses.replace`` makes another.
 
     ``training`` holds the ``TrainingArguments`` fields that were set; ``explicit`` the names of all keys that were.
     """
@@ -50,8 +52,12 @@ class Config:
     cache: CacheConfig
     strategy: StrategyConfig
     run: RunConfig
-    training: dict[str, Any]
+    training: Mapping[str, Any]
     explicit: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Keep a copy of ``training`` that cannot be written to."""
+        object.__setattr__(self, "training", MappingProxyType(dict(self.training)))
 
     @property
     def output_dir(self) -> Path:

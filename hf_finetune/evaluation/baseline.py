@@ -104,7 +104,7 @@ def _image_features(config: Config, task: Task, splits: Splits, parts: dict[str,
     head = set(checkpoint.stages[-1].parameters)
     for name, parameter in checkpoint.model.named_parameters():
         parameter.requires_grad_(name in head)
-    asked = precision() | config.training
+    asked = {**precision(), **config.training}
     half = half_precision(bf16=bool(asked.get("bf16")), fp16=bool(asked.get("fp16")))
     size = int(config.training["per_device_eval_batch_size"])
     rows = {name: task.input.encode(split, checkpoint.processor) for name, split in parts.items()}

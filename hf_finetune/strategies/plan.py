@@ -118,7 +118,7 @@ def _value(name: str, config: Config, defaults: dict[str, Default]) -> float:
 def _with_choices(config: Config, defaults: dict[str, Default], rates: Rates) -> Config:
     """Return the configuration with defaults for what the user left open."""
     probe = config.strategy.strategy == "head"
-    training = config.training | {n: defaults[n].value for n in _TRAINING if n not in config.explicit}
+    training = {**config.training, **{n: defaults[n].value for n in _TRAINING if n not in config.explicit}}
     training.setdefault("num_train_epochs", rates.probe_epochs if probe else rates.epochs)
     training.setdefault("learning_rate", rates.probe_learning_rate if probe else rates.learning_rate)
     own = config.strategy

@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -63,8 +64,15 @@ PACKAGES = (
 )
 
 
-def start_run(config: Config) -> Config:
+def start_run(config: Config, dataset: Any = None) -> Config:
     """Choose and check the run folder, and seed all random generators; write nothing.
+
+    Args:
+        config: what was asked for.
+        dataset: the rows, where they are in memory; a stream of them means ``--streaming``.
+
+    Returns:
+        The configuration with its run folder.
 
     Raises:
         UserError: there is no such strategy; or the folder contains another run or other files, or is a file.
@@ -83,8 +91,9 @@ def start_run(config: Config) -> Config:
     datasets.disable_progress_bars()
     if not is_terminal():  # bars would fill a redirected file
         transformers.utils.logging.disable_progress_bar()
-    if "output_dir" not in config.training:
-        config.training["output_dir"] = str(default_folder(config))
+    config = with_output_dir(config)
+    if isinstance(dataset, (datasets.IterableDataset, datasets.IterableDatasetDict)):
+        config = replace(config, data=replace(config.data, streaming=True))
     check_name(config.strategy.strategy)
     _check_folder(config)
     refuse_other_run(config)
@@ -206,6 +215,13 @@ def _yaml(config: Config) -> str:
         if key not in ("overwrite_output_dir", "resume_from_checkpoint")
     }
     return yaml.safe_dump(flat, sort_keys=False, allow_unicode=True)
+
+
+def with_output_dir(config: Config) -> Config:
+    """Return the configuration with the default run folder where it names none."""
+    if "output_dir" in config.training:
+        return config
+    return replace(config, training={**config.training, "output_dir": str(default_folder(config))})
 
 
 def default_folder(config: Config) -> Path:

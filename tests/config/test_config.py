@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -432,3 +433,17 @@ def test_every_shipped_configuration_parses(file):
     for key, value in stated.items():
         if isinstance(value, str) and key != "model_name_or_path" and key in flat and isinstance(flat[key], str):
             assert flat[key] == value
+
+
+def test_a_configuration_cannot_be_written_to():
+    config = parse([*MODEL, "--seed", "1"])
+    for part in (config, config.model, config.data, config.inputs, config.cache, config.strategy, config.run):
+        name = dataclasses.fields(part)[0].name
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part, name, None)
+    with pytest.raises(TypeError):
+        config.training["seed"] = 2
+    given = {"seed": 3}
+    other = dataclasses.replace(config, training=given)
+    given["seed"] = 4
+    assert (config.training["seed"], other.training["seed"]) == (1, 3)

@@ -20,9 +20,7 @@ TEXT, IMAGE = get_task("text-classification"), get_task("image-classification")
 
 
 def configured(model, *flags):
-    config = parse(["--model_name_or_path", model, *flags])
-    config.training["per_device_eval_batch_size"] = 8
-    return config
+    return parse(["--model_name_or_path", model, "--per_device_eval_batch_size", "8", *flags])
 
 
 def of_files(files, *splits):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,10 +69,9 @@ def read_judged(run: Path, config: Config, task: Task, most: int, dataset: Any =
     """
     import pandas as pd
 
-    if (run / SPLITS).exists():
-        config.data.splits_file = str(run / SPLITS)
+    data = replace(config.data, splits_file=str(run / SPLITS)) if (run / SPLITS).exists() else config.data
     try:
-        splits = load_splits(config.data, task, dataset)
+        splits = load_splits(data, task, dataset)
     except UserError as error:
         at = f"{error.where}: " if error.where else ""
         raise UserError(

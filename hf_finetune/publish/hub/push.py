@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,22 +34,25 @@ LARGE = 10 * 1024 * 1024  # bytes; the Hub takes larger texts through LFS too
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "pytorch_model*.bin")
 
 
-def check_hub(config: Config, task: Task, splits: Splits, plan: Plan) -> None:
+def check_hub(config: Config, task: Task, splits: Splits, plan: Plan) -> Config:
     """Check before training that the run may be pushed, and create the repository and the branch.
+
+    Returns:
+        The configuration, with the full name of the repository.
 
     Raises:
         UserError: see :func:`prepare_repository`; or a label would publish a local path.
     """
     if not config.training.get("push_to_hub") or not is_main_process():
-        return
+        return config
     nothing_yet = Results({"timing": dict.fromkeys(TIMING, 0.0)}, judged="test")
     card = model_card(config, task, splits, plan, nothing_yet)
     to = configured_destination(config)
     private = find_private(config.output_dir, config.to_flat(), to.hub_token or get_token())
     refuse_leaks({f"the label {label!r}": label for label in splits.output.names}, private)
     to = prepare_repository(to, card)
-    config.training["hub_model_id"] = to.hub_model_id
     say(f"The model will be pushed to {_place(to)}.")
+    return replace(config, training={**config.training, "hub_model_id": to.hub_model_id})
 
 
 def push_run(config: Config) -> str | None:
