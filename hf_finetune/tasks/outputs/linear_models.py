@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from hf_finetune.console import say
 
@@ -73,13 +74,15 @@ def ridge_regression(features: Any, numbers: np.ndarray, strength: float) -> Cal
     return lambda features: model.predict(features).reshape(-1, numbers.shape[1])
 
 
-def tolerance(labels: np.ndarray) -> float:
-    """Return the partial derivative at which L-BFGS may stop: 1e-3, and less of more than ten classes.
+def tolerance(features: Any, labels: np.ndarray) -> float:
+    """Return the partial derivative at which L-BFGS may stop: 1e-3, or a tenth of the largest one that it begins with.
 
     scikit-learn divides the loss by the rows, so the derivatives of a class shrink with its share of them: with 1e-3 and 1,000
     classes of three rows they are small before the first step, and the model would stay at equal probabilities.
     """
-    return min(1e-3, 1e-2 / len(np.unique(labels)))
+    rows = np.arange(len(labels))
+    of_class = csr_matrix((np.ones(len(rows)), (labels, rows)))
+    return float(min(1e-3, 0.1 * abs(of_class @ features).max() / len(rows)))
 
 
 def _fit(features: Any, labels: np.ndarray, strength: float) -> Any:
@@ -87,7 +90,7 @@ def _fit(features: Any, labels: np.ndarray, strength: float) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=tolerance(labels))
+    model = LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=tolerance(features, labels))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # said below, in a line of ours
         model.fit(features, labels)
