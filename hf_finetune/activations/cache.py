@@ -18,7 +18,7 @@ from accelerate.utils import broadcast_object_list
 from hf_finetune.activations.cut import CannotCut, Cut, find_cut, frozen_depth
 from hf_finetune.activations.decision import Cost, Decision, decide
 from hf_finetune.activations.fill import compute, fill
-from hf_finetune.activations.fingerprint import describe_processor, hash_prefix, hash_rows, is_store_name, name_store
+from hf_finetune.activations.fingerprint import hash_prefix, is_store_name, name_store
 from hf_finetune.activations.rows import ActivationDataset, Collate, pass_through
 from hf_finetune.activations.store import ActivationStore
 from hf_finetune.config.options import CacheConfig
@@ -37,6 +37,7 @@ class Workload:
         name: its name in messages, e.g. ``phase head``.
         rows: split → encoded rows.
         collate: makes batches of them.
+        fingerprint: hash of the inputs of encoded rows and of the processor that makes them, which names a store.
         passes: how often each row is read.
         half: bfloat16 or float16 if the forward pass uses autocast; else None.
         batch_size: rows of a forward pass without gradients.
@@ -47,6 +48,7 @@ class Workload:
     name: str
     rows: dict[str, Any]
     collate: Collate
+    fingerprint: Callable[[Any, Any], str]
     passes: float
     half: torch.dtype | None
     batch_size: int
@@ -129,14 +131,13 @@ def _stores(
     """Return the stores of a split: one, or one per random view."""
     rows = work.rows[split]
     dtype = cut.dtype if work.half is None else work.half
-    content = hash_rows(rows if cut.pixels is None else rows.split)
-    inputs = describe_processor(processor) if cut.pixels is not None else ""
+    content = work.fingerprint(rows, processor)
     lengths = np.asarray(rows["length"][:]) if cut.tokens else np.ones(len(rows), dtype=np.int64)
     precision = f"{PartialState().device.type} {work.half}"
     found = []
     for view in range(views):
         random = f"{work.views} view {view}" if work.views is not None and split == "train" else ""
-        name = name_store(prefix, content, f"{inputs} {random}", dtype, precision)
+        name = name_store(prefix, content, random, dtype, precision)
         found.append(ActivationStore(root / name, cut.cached_shape, dtype, lengths, tokens=cut.tokens))
     return found
 

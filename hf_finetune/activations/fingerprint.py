@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -78,42 +76,6 @@ def hash_prefix(cut: Cut, stages: list[Stage], depth: int) -> str:
             digest.update(name.encode())
             digest.update(_bytes(state[name]))
     return digest.hexdigest()
-
-
-def hash_rows(split: Any) -> str:
-    """The inputs of a split, row by row; labels and ids do not count.
-
-    Texts are hashed as tokens, images as bytes, or, where they are files, by path, size and time of the last change.
-    """
-    digest = hashlib.sha256()
-    images = "image" in split.column_names
-    columns = ["image"] if images else [name for name in split.column_names if name not in _NOT_INPUTS]
-    for batch in split.select_columns(columns).with_format("arrow").iter(1000):
-        if images:
-            for cell in batch["image"].to_pylist():
-                digest.update(_image(cell))
-        else:
-            for name in sorted(columns):
-                digest.update(f"{name} {json.dumps(batch[name].to_pylist())}".encode())
-    return digest.hexdigest()
-
-
-def describe_processor(processor: Any) -> str:
-    """What a processor does, as far as it changes images: its settings. Texts are hashed as tokens."""
-    if hasattr(processor, "data_config"):  # timm's
-        return json.dumps(processor.data_config, sort_keys=True, default=str)
-    return json.dumps(processor.to_dict(), sort_keys=True, default=str) if hasattr(processor, "to_dict") else ""
-
-
-_NOT_INPUTS = frozenset({"id", "label", "labels", "length", "cut", "row"})
-
-
-def _image(cell: dict[str, Any]) -> bytes:
-    if cell.get("bytes") is not None:
-        return hashlib.sha256(cell["bytes"]).digest()
-    path = Path(cell["path"]).absolute()
-    status = path.stat()
-    return f"{path} {status.st_size} {status.st_mtime_ns};".encode()
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:

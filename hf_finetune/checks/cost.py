@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,6 @@ import torch
 from hf_finetune.activations.cut import CannotCut, find_cut, frozen_depth
 from hf_finetune.checks.finding import DRAW_SEED, Section, Table
 from hf_finetune.config import Config
-from hf_finetune.config.options import InputConfig
 from hf_finetune.data import Splits
 from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint
@@ -27,27 +24,17 @@ _MOST_SECONDS = 20.0  # of measuring in a phase
 _POOL = 16  # batches that the measured ones are chosen from, so that long and short texts are among them
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How training will run.
-
-    Args:
-        half: bfloat16 or float16 where the forward pass runs in it; else None.
-        views: random views of the training images in a phase.
-    """
-
-    half: torch.dtype | None
-    views: Callable[[InputConfig, Phase], InputConfig | None]
-
-
 def check_cost(
-    config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, plan: Plan, settings: Settings
+    config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, plan: Plan, half: torch.dtype | None
 ) -> Section:
-    """Time a few training steps of each phase. The weights stay as they are."""
+    """Time a few training steps of each phase. The weights stay as they are.
+
+    ``half`` is bfloat16 or float16 where the forward pass runs in it; else None.
+    """
     section = Section("Cost", "cost")
     if plan.channels_last:  # as training has it
         checkpoint.model.to(memory_format=torch.channels_last)
-    measured = [_phase_cost(config, task, splits, checkpoint, phase, settings) for phase in plan.phases]
+    measured = [_phase_cost(config, task, splits, checkpoint, phase, half) for phase in plan.phases]
     stages = checkpoint.stages
     section.tables.append(_what_trains([stage.name for stage in stages], plan, measured))
     section.tables.append(
@@ -97,19 +84,19 @@ def _batch_size(config: Config) -> int:
 
 
 def _phase_cost(
-    config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, phase: Phase, settings: Settings
+    config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, phase: Phase, half: torch.dtype | None
 ) -> dict[str, Any]:
     model = checkpoint.model.to(_device())
     apply_phase(model, checkpoint.stages, phase)
     sizes, trains = count_weights(model, checkpoint.stages)
-    views = settings.views(config.inputs, phase) if task.input.name == "image" else None
+    views = task.input.views(config.inputs, tunes_backbone=phase.adapters or len(phase.trains) > 1)
     sample = _sample(splits.train, _POOL * _batch_size(config))
     collate = task.input.collator(checkpoint.processor)
     began = time.perf_counter()
     rows = task.input.encode(sample, checkpoint.processor, views, "off")
     encoding = (time.perf_counter() - began) / len(sample)
     reset_peak_memory()
-    read, step, steps = _time_steps(model, rows, collate, _chosen_batches(rows, _batch_size(config)), settings.half)
+    read, step, steps = _time_steps(model, rows, collate, _chosen_batches(rows, _batch_size(config)), half)
     rows_seconds = len(splits.train) * (read + step)
     return {
         "sizes": sizes,
@@ -119,7 +106,7 @@ def _phase_cost(
         "seconds_per_epoch": rows_seconds + len(splits.train) * encoding,
         "steps": steps,
         "peak_memory_bytes": peak_memory(),
-        "cache_bytes": _cache_bytes(checkpoint, rows, collate, settings.half, splits),
+        "cache_bytes": _cache_bytes(checkpoint, rows, collate, half, splits),
     }
 
 

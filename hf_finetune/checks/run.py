@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
-from hf_finetune.checks.cost import Settings, check_cost
+from hf_finetune.checks.cost import check_cost
 from hf_finetune.checks.counts import check_columns, check_counts
 from hf_finetune.checks.duplicates import check_duplicates
 from hf_finetune.checks.finding import Section
@@ -38,7 +39,7 @@ def check_data(config: Config, task: Task, splits: Splits) -> tuple[list[Section
 
 
 def check_model(
-    config: Config, task: Task, splits: Splits, sections: list[Section], settings: Settings
+    config: Config, task: Task, splits: Splits, sections: list[Section], half: torch.dtype | None
 ) -> list[Section]:
     """What takes the checkpoint: lengths in tokens, suspicious labels, and cost. None of it where there is nothing to learn.
 
@@ -57,7 +58,7 @@ def check_model(
     noise = check_label_noise(splits, checkpoint, encode, task.input.collator(checkpoint.processor), batch_size)
     config, plan = make_plan(config, task, checkpoint, splits)
     say("Timing a few steps.")
-    return [noise, check_cost(config, task, splits, checkpoint, plan, settings)]
+    return [noise, check_cost(config, task, splits, checkpoint, plan, half)]
 
 
 def _trainable(splits: Splits) -> bool:

@@ -12,8 +12,9 @@ from hf_finetune.errors import UserError
 from hf_finetune.tasks import TASKS
 
 if TYPE_CHECKING:
+    import torch
+
     from hf_finetune.checks import Finding
-    from hf_finetune.checks.cost import Settings
     from hf_finetune.config import Config
 
 
@@ -50,13 +51,13 @@ def main(argv: list[str]) -> None:
             fix="leave it out, and check a part of the rows with --max_train_samples.",
         )
     config = with_output_dir(config)
-    settings = _prepare(config)
+    half = _prepare(config)
     task = get_task(name)
     splits = load_splits(config.data, task)
     title = f"Check of {splits.source} for {name}"
     sections, readable = check_data(config, task, splits)
     try:
-        sections += check_model(config, task, readable, sections, settings)
+        sections += check_model(config, task, readable, sections, half)
     finally:  # what was found is kept although the checkpoint cannot be loaded
         show_report(sections)
         write_report(config.output_dir, title, sections)
@@ -64,17 +65,15 @@ def main(argv: list[str]) -> None:
     _refuse(all_findings(sections), strict=own.strict)
 
 
-def _prepare(config: Config) -> Settings:
+def _prepare(config: Config) -> torch.dtype | None:
     """The run's folder, seed and precision, as training has them; nothing is written."""
     import datasets
     import torch
     from accelerate import PartialState
     from transformers import set_seed
 
-    from hf_finetune.checks.cost import Settings
     from hf_finetune.models.precision import half_precision, precision
     from hf_finetune.strategies import check_name
-    from hf_finetune.training.loop import training_views
     from hf_finetune.training.run import keep_freed_memory
 
     PartialState(cpu=not torch.accelerator.is_available())
@@ -85,8 +84,7 @@ def _prepare(config: Config) -> Settings:
     check_name(config.strategy.strategy)
     set_seed(int(config.training.get("seed", 42)))
     asked = {**precision(), **config.training}
-    half = half_precision(bf16=bool(asked.get("bf16")), fp16=bool(asked.get("fp16")))
-    return Settings(half, training_views)
+    return half_precision(bf16=bool(asked.get("bf16")), fp16=bool(asked.get("fp16")))
 
 
 def _refuse(findings: list[Finding], *, strict: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from hf_finetune.tasks.outputs import Output
 from hf_finetune.tasks.task import Task
 
 MOST_ROWS = 20_000  # training rows that it learns from
-_MOST_TERMS = 200_000
 _DRAW_SEED = 42
 
 
@@ -42,8 +42,8 @@ class Baseline:
 def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Baseline | None:
     """A linear model on cheap features of the same training rows, judged on the same split.
 
-    Texts: tf-idf of words and pairs of words; of pairs of texts that of both, and their cosine. Images: what the untouched
-    checkpoint gives its head, from the activation cache where it is there. Logistic regression for classes, ridge regression
+    The input says which features: its own, or what the untouched checkpoint gives its head, from the activation cache where
+    it is there. Logistic regression for classes, ridge regression
     for numbers; the strength of regularisation is the better one on the validation rows. All processes take part.
 
     Returns:
@@ -57,14 +57,12 @@ def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Ba
     if len(np.unique(labels[rows], axis=0)) < 2:
         return None
     parts = {"train": splits.train.select(rows)} | {n: s for n, s in splits.items() if n in ("validation", judged)}
-    make = _text_features if task.input.name == "text" else _image_features
-    features = make(config, task, splits, parts)
+    features = task.input.baseline_features(parts, partial(_backbone_features, config, task, splits, parts))
     if features is None:
         return None
     some = "" if len(rows) == len(labels) else f" on {len(rows):,} of the {len(labels):,} training rows"
     output = splits.output
-    linear = output.LINEAR_MODEL
-    name = f"tf-idf and {linear}{some}" if task.input.name == "text" else f"{linear} on the untouched backbone{some}"
+    name = task.input.baseline_name.format(linear=output.LINEAR_MODEL) + some
     held_out = "validation" if "validation" in parts else None
     output, answer = _fitted(output, splits, labels[rows], features, held_out)
     return Baseline(name, output, answer(features[judged]))
@@ -76,29 +74,8 @@ def _drawn(count: int) -> np.ndarray:
     return np.sort(np.random.default_rng(_DRAW_SEED).choice(count, MOST_ROWS, replace=False))
 
 
-def _text_features(config: Config, task: Task, splits: Splits, parts: dict[str, Any]) -> dict[str, Any] | None:
-    from scipy.sparse import csr_matrix, hstack
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    columns = [name for name in ("text", "text_pair") if name in splits.train.column_names]
-    texts = {name: [split[column][:] for column in columns] for name, split in parts.items()}
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), max_features=_MOST_TERMS, token_pattern=r"(?u)\b\w+\b")
-    everything = [text for column in texts["train"] for text in column]
-    tokens = vectorizer.build_analyzer()
-    if not any(tokens(text) for text in everything):
-        say("No baseline: the texts hold no words.")
-        return None
-    vectorizer.fit(everything)
-    found = {}
-    for name, each in texts.items():
-        vectors = [vectorizer.transform(column) for column in each]
-        if len(vectors) == 2:
-            vectors.append(csr_matrix(vectors[0].multiply(vectors[1]).sum(axis=1)))
-        found[name] = hstack(vectors).tocsr() if len(vectors) > 1 else vectors[0]
-    return found
-
-
-def _image_features(config: Config, task: Task, splits: Splits, parts: dict[str, Any]) -> dict[str, Any] | None:
+def _backbone_features(config: Config, task: Task, splits: Splits, parts: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what the untouched checkpoint gives its head, shape (rows, features) for each part; None where it has no linear layer."""
     untouched = replace(config, model=replace(config.model, head_hidden_size=None))
     checkpoint = task.load_model(untouched, splits.output)
     head = set(checkpoint.stages[-1].parameters)
@@ -108,7 +85,9 @@ def _image_features(config: Config, task: Task, splits: Splits, parts: dict[str,
     half = half_precision(bf16=bool(asked.get("bf16")), fp16=bool(asked.get("fp16")))
     size = int(config.training["per_device_eval_batch_size"])
     rows = {name: task.input.encode(split, checkpoint.processor) for name, split in parts.items()}
-    work = Workload("the baseline", rows, task.input.collator(checkpoint.processor), 1, half, size)
+    work = Workload(
+        "the baseline", rows, task.input.collator(checkpoint.processor), task.input.fingerprint, 1, half, size
+    )
     kept = cache_activations(config.cache, checkpoint, work)
     found = {name: head_inputs(checkpoint.model, len(splits.output.names), kept, name, size) for name in parts}
     if any(each is None for each in found.values()):

@@ -13,8 +13,8 @@ from hf_finetune.data.rows.row_metadata import SLICE
 from hf_finetune.evaluation.baseline import Baseline
 from hf_finetune.evaluation.intervals import difference, interval_of, intervals
 from hf_finetune.evaluation.metrics import floor_of, score_rows
-from hf_finetune.evaluation.show_rows import shown
 from hf_finetune.tasks.outputs import Output, Section
+from hf_finetune.tasks.task import Input
 
 MOST_SHOWN = 24  # rows among the top losses, and among the likely label errors
 MOST_VALUES = 30  # of a column that rows are judged by
@@ -29,12 +29,14 @@ class Judged:
         output: what raw outputs mean.
         raw: raw outputs, the first axis of which is rows.
         truth: the labels of the rows in numbers.
+        input: what a row holds.
     """
 
     split: Any
     output: Output
     raw: np.ndarray
     truth: np.ndarray
+    input: Input
 
     @cached_property
     def groups(self) -> np.ndarray | None:
@@ -165,7 +167,7 @@ def _rows(judged: Judged, losses: np.ndarray, rows: np.ndarray) -> list[Section]
             "prediction": answers["prediction"][i],
             "probability": answers["probability"][i] if "probability" in answers else None,
             "loss": float(losses[rows[i]]),
-            **shown(one),
+            **judged.input.preview(one),
         }
         for i, one in enumerate(judged.split.select(rows))
     ]
@@ -179,7 +181,7 @@ def _label_errors(judged: Judged) -> list[Section]:
     rows, suggested, margin = (each[:MOST_SHOWN] for each in found)
     given = judged.output.truth(judged.truth[rows])
     return [
-        {"id": one["id"], "label": label, "suggested": other, "margin": float(ahead), **shown(one)}
+        {"id": one["id"], "label": label, "suggested": other, "margin": float(ahead), **judged.input.preview(one)}
         for label, other, ahead, one in zip(given, suggested, margin, judged.split.select(rows), strict=True)
     ]
 

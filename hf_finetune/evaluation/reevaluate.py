@@ -61,7 +61,7 @@ def reevaluate(
         raise UserError("the run has no held-out rows", where=str(run), fix="give labelled rows with --test_file.")
     size = int(config.training.get("per_device_eval_batch_size", 64))
     raw = labeller.predict(labeller.encode(split), size)
-    answers = Judged(split, labeller.output, raw, labeller.output.truth_of(split))
+    answers = Judged(split, labeller.output, raw, labeller.output.truth_of(split), task.input)
     results = Results({name: score(answers, config.run.metric)}, name)
     rows = {"rows": len(split), "counts": None}
     told: dict[str, Any] = about | {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -59,15 +58,15 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
     held_out = {name: split for name, split in splits.items() if name != "train"}
     rows = {name: task.input.encode(split, processor) for name, split in held_out.items()}
     size = config.training["per_device_eval_batch_size"]
-    kept = _keep(
-        config, plan, model, processor, Workload("the evaluation", rows, task.input.collator(processor), 1, None, size)
-    )
+    collate = task.input.collator(processor)
+    work = Workload("the evaluation", rows, collate, task.input.fingerprint, 1, None, size)
+    kept = _keep(config, plan, model, processor, work)
     output = task.outputs.of_model(model.config)
     answers: dict[str, Judged] = {}
     for name, split in held_out.items():
         with kept.replaying():
             raw = predict_rows(model, kept.rows[name], kept.collate, size, predict=output.predict, pool=output.pool)
-        answers[name] = Judged(split, output, raw, output.truth_of(split))
+        answers[name] = Judged(split, output, raw, output.truth_of(split), task.input)
     if "validation" in answers:
         judged = answers["validation"]
         output = output.tune(judged.raw, judged.truth, config.run.metric)
@@ -111,7 +110,9 @@ def keep_judgement(
     name, output = results.judged, answers.output
     chosen = metric if metric in output.METRICS else next(iter(output.METRICS))
     found = judge(answers, results.metrics[name], chosen, baseline, _hub_metric(answers, metric))
-    results.details = about | {"judged": name, "tuned": output.tuned(), "texts": hash_texts(answers.split)} | found
+    results.details = (
+        about | {"judged": name, "tuned": output.tuned(), "texts": answers.input.content_hash(answers.split)} | found
+    )
     results.metrics |= {
         f"{name}_intervals": {each["name"]: each["interval"] for each in found["metrics"] if each["interval"]},
         f"{name}_per_class": _flat(found["per_label"]),
@@ -134,16 +135,6 @@ def _hub_metric(answers: Judged, name: str | None) -> tuple[str, Callable[[np.nd
     module, key = load_hub_metric(name, answers.output.METRICS), metric_key(name)
     decided = answers.output.decide(answers.raw)
     return key, lambda rows: hub_metric_value(module, name, decided[rows], answers.truth[rows])[key]
-
-
-def hash_texts(split: Any) -> str | None:
-    """What tells the texts of a split from others, whatever their ids are; None of images, whose ids are their paths."""
-    columns = [name for name in ("text", "text_pair") if name in split.column_names]
-    digest = hashlib.sha256()
-    for name in columns:
-        for text in split[name][:]:
-            digest.update(f"{len(text)} {text}".encode(errors="surrogatepass"))
-    return digest.hexdigest() if columns else None
 
 
 def _flat(figures: dict[str, dict[str, float]]) -> dict[str, float]:

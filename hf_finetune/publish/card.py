@@ -20,7 +20,6 @@ from hf_finetune.tasks.outputs import Output
 from hf_finetune.tasks.task import Task
 
 # One of the images that the Hub's own pages show.
-SAMPLE_IMAGE = "https://huggingface.co/datasets/mishig/sample_images/resolve/main/tiger.jpg"
 # What the card reads of a run's ``timing``.
 TIMING = ("train_seconds", "trainable_parameters", "parameters", "processes", "peak_memory_bytes")
 
@@ -53,7 +52,7 @@ def model_card(
         metrics=[hub for key, hub in splits.output.HUB_METRICS.items() if key in scores],
         model_name=name,
         eval_results=_eval_results(task, splits.output, data, results) or None,
-        widget=_widget(task, splits),
+        widget=task.input.widget(splits.inputs),
     )
     body = "\n\n".join(_sections(config, task, splits, plan, results, images or {}, base=base, data=data, name=name))
     return str(ModelCard(f"---\n{card.to_yaml()}\n---\n\n{body}\n"))
@@ -163,15 +162,6 @@ def _limits(splits: Splits, results: Results) -> list[str]:
     return limits
 
 
-def _widget(task: Task, splits: Splits) -> list[dict[str, str]] | None:
-    """Examples for the Hub's page; never rows of the user's."""
-    if task.input.name == "image":
-        return [{"src": SAMPLE_IMAGE, "example_title": "Tiger"}]
-    if "text_pair" in splits.inputs.values():
-        return None
-    return [{"text": "Two hours well spent: I would recommend it to anybody."}]
-
-
 def _safe(text: str) -> str:
     """A name from the data within a line of Markdown."""
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
@@ -238,9 +228,7 @@ def _usage(config: Config, task: Task, name: str, splits: Splits) -> str:
             f'model = PeftModel.from_pretrained(base, "{repo}").eval()\n```'
         )
     trust = ", trust_remote_code=True" if config.model.head_hidden_size else ""
-    pairs = "text_pair" in splits.inputs.values()
-    text = '{"text": "Some text.", "text_pair": "Another."}' if pairs else '"Some text."'
-    sample = f"{text}, truncation=True" if task.input.name == "text" else '"image.jpg"'
+    sample = task.input.usage_sample(splits.inputs)
     for option, value in splits.output.PIPELINE_OPTIONS.items():
         sample += f", {option}={json.dumps(value) if isinstance(value, str) else value}"
     return (

@@ -24,7 +24,6 @@ from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint, is_adapter, load_weights
 from hf_finetune.models.precision import half_precision
 from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
-from hf_finetune.tasks.inputs.text.long_texts import say_long_texts
 from hf_finetune.tasks.task import Task
 from hf_finetune.training.arguments import is_sharded, training_arguments
 from hf_finetune.training.artifact import save_artifact
@@ -81,7 +80,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         "preprocess_logits_for_metrics": _logits_only,
         "compute_loss_func": output.loss(config, splits),
         "balance": sampling_classes(config, splits),
-        "mix": _mixup(config, task, splits),
+        "mix": _mixer(config, task, splits),
         "stages": checkpoint.stages,
         "fit": FitInMemory() if config.training.get("auto_find_batch_size") else None,
     }
@@ -103,20 +102,18 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         began = time.perf_counter()
         apply_phase(checkpoint.model, checkpoint.stages, phase)
         show_phase(checkpoint.model, checkpoint.stages, phase)
-        views = (
-            training_views(config.inputs, phase) if task.input.name == "image" else None
-        )  # texts are read as they are
+        views = task.input.views(config.inputs, tunes_backbone=phase.adapters or len(phase.trains) > 1)
         train_rows = task.input.encode(splits.train, checkpoint.processor, views, "off" if views is None else keep)
         if number == start:
             for name, split in {"training": train_rows, **held_out}.items():
-                say_long_texts(name, split, checkpoint.processor)
+                shortened = task.input.shortened()
+                shortened.add(split)
+                shortened.say(name, checkpoint.processor)
         rows = {"train": train_rows} | held_out
         kept = cache_activations(
-            config.cache, checkpoint, _work(config, phase, arguments[number], rows, collate, views)
+            config.cache, checkpoint, _work(config, task, phase, arguments[number], rows, collate, views)
         )
-        if (
-            task.input.name == "image" and views is None and kept.rows["train"] is train_rows
-        ):  # read more than once after all
+        if task.input.decodes and views is None and kept.rows["train"] is train_rows:  # read more than once after all
             kept.rows["train"] = task.input.encode(splits.train, checkpoint.processor, None, keep)
         here = resume if number == start else None
         with kept.replaying():
@@ -151,26 +148,21 @@ def remember_inputs(model: Any, inputs: dict[str, str]) -> None:
     }
 
 
-def training_views(inputs: InputConfig, phase: Phase) -> InputConfig | None:
-    """Which random views a phase trains on; None: the inputs as they are.
-
-    ``auto`` is ``light`` where some of the backbone trains. A head on frozen features is better off without, and what is
-    deterministic need be computed only once.
-    """
-    if inputs.augmentation == "auto":
-        tunes = phase.adapters or len(phase.trains) > 1
-        inputs = replace(inputs, augmentation="light" if tunes else "none")
-    return inputs if inputs.augmentation != "none" or inputs.rotation_degrees else None
-
-
 def _work(
-    config: Config, phase: Phase, arguments: Any, rows: dict[str, Any], collate: Any, views: InputConfig | None
+    config: Config,
+    task: Task,
+    phase: Phase,
+    arguments: Any,
+    rows: dict[str, Any],
+    collate: Any,
+    views: InputConfig | None,
 ) -> Workload:
     """What the activation cache must know of a phase."""
     return Workload(
         f"phase {phase.name}",
         rows,
         collate,
+        task.input.fingerprint,
         passes=phase.epochs,
         half=half_precision(bf16=arguments.bf16, fp16=arguments.fp16),
         batch_size=arguments.per_device_eval_batch_size,
@@ -185,7 +177,7 @@ def _obstacle(config: Config, arguments: Any) -> str:
         return "the rows are a stream"
     if is_sharded(arguments):
         return "the weights are spread over processes"
-    return "images are mixed" if config.inputs.mixup or config.inputs.cutmix else ""
+    return "rows are mixed" if config.inputs.mixup or config.inputs.cutmix else ""
 
 
 def _train_phase(
@@ -244,12 +236,14 @@ def _logits_only(logits: Any, labels: Any) -> Any:
     return logits[0] if isinstance(logits, tuple) else logits
 
 
-def _mixup(config: Config, task: Task, splits: Splits) -> Any:
+def _mixer(config: Config, task: Task, splits: Splits) -> Any:
     if not (config.inputs.mixup or config.inputs.cutmix):
         return None
-    if task.input.name != "image" or not splits.output.ONE_CLASS:
-        what = "texts" if task.input.name != "image" else "labels that are not one class a row"
-        raise UserError(f"{what} cannot be mixed", where="--mixup, --cutmix", fix="leave the flags out.")
-    from timm.data import Mixup
-
-    return Mixup(config.inputs.mixup, config.inputs.cutmix, label_smoothing=0.0, num_classes=len(splits.output.names))
+    mix = task.input.mixer(config.inputs, len(splits.output.names))
+    if not splits.output.ONE_CLASS:
+        raise UserError(
+            "labels that are not one class a row cannot be mixed",
+            where="--mixup, --cutmix",
+            fix="leave the flags out.",
+        )
+    return mix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ class PhaseTrainer(Trainer):
     Args:
         stages: the model's stages.
         phase: what trains, at which learning rates.
-        mix: timm's ``Mixup``: from a batch of images and labels to mixed images and label probabilities.
+        mix: from a batch to one of mixed rows and label probabilities.
         fit: splits batches that do not fit into memory; with None they end the run.
         balance: class of each training row, for sampling all classes equally often; None samples rows as they are.
     """
@@ -32,7 +33,7 @@ class PhaseTrainer(Trainer):
         *args: Any,
         stages: list[Stage],
         phase: Phase,
-        mix: Any = None,
+        mix: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         fit: FitInMemory | None = None,
         balance: np.ndarray | None = None,
         **kwargs: Any,
@@ -114,7 +115,7 @@ class PhaseTrainer(Trainer):
         """Train on one batch: with mixup or CutMix where they are on, and in parts if memory requires it."""
         if self.mix is not None:
             inputs = self._prepare_inputs(inputs)
-            inputs["pixel_values"], inputs["labels"] = mix_batch(self.mix, inputs["pixel_values"], inputs["labels"])
+            inputs = self.mix(inputs)
         if self.fit is None:
             return super().training_step(model, inputs, num_items_in_batch)
         whole = super().training_step
@@ -132,17 +133,3 @@ def evaluation_order(chunks: Any, length_column: str) -> np.ndarray | None:
         return None
     rows = np.asarray(chunks["row"][:])
     return rows[LongestFirstSampler(chunks[length_column][:]).order] if length_column in chunks.column_names else rows
-
-
-def mix_batch(mix: Any, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Apply timm's Mixup, which needs an even number of rows: the last row of an odd batch is not mixed.
-
-    Returns:
-        Images, and label probabilities of shape (rows, classes).
-    """
-    even = len(labels) - len(labels) % 2
-    mixed, targets = (
-        mix(pixels[:even].clone(), labels[:even]) if even else (pixels[:0], labels.new_zeros(0, mix.num_classes))
-    )
-    rest = nn.functional.one_hot(labels[even:], mix.num_classes).to(targets.dtype)
-    return torch.cat([mixed, pixels[even:]]), torch.cat([targets, rest])

@@ -124,8 +124,8 @@ def test_images_are_a_linear_probe_of_the_untouched_backbone(model, checkpoints,
             else network.timm_model.forward_head(network.timm_model.forward_features(pixels), pre_logits=True)
         )
     parts = {name: split for name, split in splits.items() if name != "validation"}
-    features = module._image_features(config, IMAGE, splits, parts)
-    train = module._image_features(config, IMAGE, splits, {"train": splits.train})["train"]
+    features = module._backbone_features(config, IMAGE, splits, parts)
+    train = module._backbone_features(config, IMAGE, splits, {"train": splits.train})["train"]
     assert np.allclose(train.mean(axis=0), 0, atol=1e-4)
     expected, got = pooled.numpy(), features["test"]
     assert np.corrcoef(expected.ravel() - expected.mean(), (got * expected.std(axis=0)).ravel())[0, 1] > 0.5

@@ -13,6 +13,8 @@ from PIL import Image
 from hf_finetune.evaluation.baseline import Baseline
 from hf_finetune.evaluation.judge import Judged, judge, verdict
 from hf_finetune.evaluation.metrics import metrics_of
+from hf_finetune.tasks.inputs import image as image_input
+from hf_finetune.tasks.inputs import text
 from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 
 NAMES = ["a", "b", "c"]
@@ -26,7 +28,7 @@ def one_class(rows=200, right=0.8, seed=0, **columns):
     split = Dataset.from_dict(
         {"id": [f"r{i}" for i in range(rows)], "text": [f"text {i}" for i in range(rows)], "label": labels} | columns
     )
-    return Judged(split, SingleLabel(NAMES), logits, labels)
+    return Judged(split, SingleLabel(NAMES), logits, labels, text)
 
 
 def judged(answers, metric="accuracy", baseline=None):
@@ -105,7 +107,7 @@ def test_images_are_shown_small_and_turned(tmp_path):
     file = tmp_path / "a.jpg"
     image.save(file, exif=exif)
     split = Dataset.from_dict({"id": ["x"], "image": [{"path": str(file), "bytes": None}], "label": [0]})
-    found = judged(Judged(split, SingleLabel(NAMES), np.array([[0.0, 5.0, 0.0]]), np.array([0])))
+    found = judged(Judged(split, SingleLabel(NAMES), np.array([[0.0, 5.0, 0.0]]), np.array([0]), image_input))
     address = found["top_losses"][0]["image"]
     shown = Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/jpeg;base64,"))))
     assert shown.size == (80, 160)
@@ -148,7 +150,7 @@ def test_groups_widen_the_interval():
     wrong = groups % 4 == 0
     answers.raw = np.eye(3)[np.where(wrong, (answers.truth + 1) % 3, answers.truth)] * 4
     grouped = judged(answers)["headline"]["interval"]
-    alone = judged(Judged(answers.split.remove_columns("group"), answers.output, answers.raw, answers.truth))
+    alone = judged(Judged(answers.split.remove_columns("group"), answers.output, answers.raw, answers.truth, text))
     narrow = alone["headline"]["interval"]
     assert grouped[1] - grouped[0] > 2 * (narrow[1] - narrow[0])
 
@@ -157,14 +159,16 @@ def test_several_classes_and_numbers_have_parts_of_their_own():
     random = np.random.default_rng(0)
     truth = (random.random((80, 2)) < 0.4).astype(float)
     split = Dataset.from_dict({"id": [str(i) for i in range(80)], "text": ["t"] * 80})
-    several = Judged(split, MultiLabel(["a", "b"], [0.5, 0.5]), truth * 2 - 1 + random.normal(0, 1, truth.shape), truth)
+    several = Judged(
+        split, MultiLabel(["a", "b"], [0.5, 0.5]), truth * 2 - 1 + random.normal(0, 1, truth.shape), truth, text
+    )
     found = judged(several, "f1_micro")
     assert "confusion" not in found
     assert found["calibration"]["before"]["curve"]
     assert found["calibration"]["after"] is None
     assert isinstance(found["top_losses"][0]["label"], list)
     labels = random.normal(size=(80, 1))
-    numbers = Judged(split, Regression(["y"]), labels + random.normal(0, 0.1, labels.shape), labels)
+    numbers = Judged(split, Regression(["y"]), labels + random.normal(0, 0.1, labels.shape), labels, text)
     found = judged(numbers, "rmse")
     assert "calibration" not in found
     assert found["numbers"][0]["labels"] == labels[:, 0].tolist()

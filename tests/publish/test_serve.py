@@ -13,15 +13,14 @@ from hf_finetune.config.options import DataConfig
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.labeller import load_labeller
 from hf_finetune.evaluation.prediction.predict_file import predict_file
+from hf_finetune.publish import serve
 from hf_finetune.publish.serve import (
-    answer_image,
-    answer_texts,
     import_gradio,
     is_loopback,
     refuse_address,
     render,
-    text_boxes,
 )
+from hf_finetune.tasks.inputs.text.serve import boxes
 from hf_finetune.tasks.outputs.output import Answer, Bar
 
 
@@ -33,6 +32,10 @@ def predicted(model, source, tmp_path):
     return json.loads(output.read_text())
 
 
+def ask(model, *values):
+    return serve.answer(load_labeller(model), values)
+
+
 def bars(answer):
     return [bar.name for bar in answer.bars], pytest.approx([bar.value for bar in answer.bars], abs=1e-6)
 
@@ -41,21 +44,21 @@ def test_a_text_is_answered_as_in_a_file(classifiers, tmp_path):
     model = classifiers("bert", ["negative", "neutral", "positive"], calibration_temperature=3.0)
     (tmp_path / "new.csv").write_text("text\na good film\n")
     row = predicted(model, tmp_path / "new.csv", tmp_path)
-    answer = answer_texts(load_labeller(model), {"text": "a good film"})
+    answer = ask(model, "a good film")
     assert answer.prediction == row["prediction"]
     assert (row["top_labels"], row["top_probabilities"]) == bars(answer)
     assert [bar.chosen for bar in answer.bars] == [True, False, False]
-    assert answer_texts(load_labeller(model), {"text": " \n"}) is None
+    assert ask(model, " \n") is None
 
 
 def test_columns_and_pairs_have_a_box_each(classifiers, tmp_path):
     columns = {"text": ["title", "body"], "text_pair": ["reply"]}
     model = classifiers("bert", ["yes", "no"], input_columns=columns)
-    assert text_boxes(load_labeller(model)) == {"title": "text", "body": "text", "reply": "text_pair"}
+    assert boxes(columns) == {"title": "text", "body": "text", "reply": "text_pair"}
     cells = {"title": "good film", "body": "the plot", "reply": "bad"}
     (tmp_path / "new.jsonl").write_text(json.dumps(cells) + "\n")
     row = predicted(model, tmp_path / "new.jsonl", tmp_path)
-    answer = answer_texts(load_labeller(model), cells)
+    answer = ask(model, *cells.values())
     assert (row["top_labels"], row["top_probabilities"]) == bars(answer)
 
 
@@ -64,7 +67,7 @@ def test_several_classes_have_thresholds(classifiers, tmp_path):
     model = classifiers("bert", ["calm", "angry", "sad"], **kind)
     (tmp_path / "new.csv").write_text("text\na good film\n")
     row = predicted(model, tmp_path / "new.csv", tmp_path)
-    answer = answer_texts(load_labeller(model), {"text": "a good film"})
+    answer = ask(model, "a good film")
     assert sorted(bar.name for bar in answer.bars if bar.chosen) == sorted(row["prediction"])
     assert {bar.name: bar.threshold for bar in answer.bars} == {"calm": 0.05, "angry": 0.99, "sad": 0.05}
     assert (row["top_labels"], row["top_probabilities"]) == bars(answer)
@@ -75,7 +78,7 @@ def test_numbers_are_shown_as_numbers(classifiers, tmp_path):
     model = classifiers("bert", ["price"], problem_type="regression")
     (tmp_path / "new.csv").write_text("text\na good film\n")
     row = predicted(model, tmp_path / "new.csv", tmp_path)
-    answer = answer_texts(load_labeller(model), {"text": "a good film"})
+    answer = ask(model, "a good film")
     assert float(answer.prediction) == pytest.approx(row["prediction"], rel=1e-5)
     assert answer.bars == []
 
@@ -92,10 +95,10 @@ def test_a_image_is_turned_as_in_a_folder(classifiers, tmp_path):
     Image.fromarray(pixels).save(tmp_path / "in" / "a.jpg", exif=turned)
     row = predicted(model, tmp_path / "in", tmp_path)
     labeller = load_labeller(model)
-    answer = answer_image(labeller, str(tmp_path / "in" / "a.jpg"))
+    answer = serve.answer(labeller, (str(tmp_path / "in" / "a.jpg"),))
     assert (row["top_labels"], row["top_probabilities"]) == bars(answer)
     Image.fromarray(pixels).save(tmp_path / "upright.jpg")
-    other = answer_image(labeller, str(tmp_path / "upright.jpg"))
+    other = serve.answer(labeller, (str(tmp_path / "upright.jpg"),))
     assert abs(answer.bars[0].value - other.bars[0].value) > 1e-5
 
 
@@ -105,10 +108,10 @@ def test_bombs_and_broken_images_are_refused(classifiers, tmp_path, checkpoints,
     labeller = load_labeller(classifiers("vit", ["cat", "dog"]))
     bomb = Case(tmp_path, checkpoints, image_folder).bomb() / "class 1" / "bomb.png"
     with pytest.raises(UserError, match="decompression bomb"):
-        answer_image(labeller, str(bomb))
+        serve.answer(labeller, (str(bomb),))
     (tmp_path / "x.png").write_bytes(b"no image")
     with pytest.raises(UserError, match="cannot identify image file"):
-        answer_image(labeller, str(tmp_path / "x.png"))
+        serve.answer(labeller, (str(tmp_path / "x.png"),))
 
 
 def test_names_of_classes_are_text():

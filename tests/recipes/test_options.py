@@ -83,10 +83,12 @@ def test_mixed_images_train(flags, text, image_folder):
 def test_mixing_keeps_an_odd_row_as_it_is():
     from timm.data import Mixup
 
-    from hf_finetune.training.trainer import mix_batch
+    from hf_finetune.tasks.inputs.image.views import mix_batch
 
     pixels, labels = torch.arange(5.0).reshape(5, 1, 1, 1).expand(5, 3, 4, 4), torch.tensor([0, 1, 2, 0, 1])
-    mixed, targets = mix_batch(Mixup(mixup_alpha=1.0, num_classes=3, label_smoothing=0.0), pixels, labels)
+    mix = Mixup(mixup_alpha=1.0, num_classes=3, label_smoothing=0.0)
+    batch = mix_batch(mix, {"pixel_values": pixels, "labels": labels})
+    mixed, targets = batch["pixel_values"], batch["labels"]
     assert mixed.shape == pixels.shape
     assert torch.equal(mixed[4], pixels[4])
     assert targets[4].tolist() == [0, 1, 0]

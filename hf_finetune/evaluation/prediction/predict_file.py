@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -24,7 +23,6 @@ from hf_finetune.evaluation.prediction.labeller import (
     without_bars,
 )
 from hf_finetune.evaluation.prediction.unfinished import Unfinished, find_unfinished
-from hf_finetune.tasks.inputs.text.long_texts import LongTexts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Rows that are in memory at once, and that a killed process loses at most.
-PIECE_ROWS = {"text": 4096, "image": 1024}
 SKIPPED = ".skipped.jsonl"
 _MOST_LOGITS = 10_000_000  # of a piece
 _MOST_ANSWERS = 1_000_000  # names in --top_k lists of a piece
@@ -123,7 +119,7 @@ def _refuse_output(output: Path, source: Path) -> None:
 def _piece_rows(labeller: Labeller, top_k: int | None) -> int:
     names = len(labeller.output.names)
     lists = min(top_k, names) if top_k else 1
-    return min(PIECE_ROWS[labeller.task.input.name], max(64, min(_MOST_LOGITS // names, _MOST_ANSWERS // lists)))
+    return min(labeller.task.input.piece_rows, max(64, min(_MOST_LOGITS // names, _MOST_ANSWERS // lists)))
 
 
 def _made_of(labeller: Labeller, given: Unlabelled, flags: dict[str, Any]) -> dict[str, Any]:
@@ -160,16 +156,7 @@ def _hash_model(labeller: Labeller) -> str:
     for name, tensor in labeller.model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    if labeller.task.input.name == "image":
-        from hf_finetune.activations.fingerprint import describe_processor
-
-        digest.update(describe_processor(labeller.processor).encode())
-        return digest.hexdigest()
-    with tempfile.TemporaryDirectory() as folder:
-        labeller.processor.save_pretrained(folder)
-        for path in sorted(Path(folder).rglob("*")):
-            if path.is_file():
-                digest.update(path.name.encode() + path.read_bytes())
+    digest.update(labeller.task.input.describe_processor(labeller.processor).encode())
     return digest.hexdigest()
 
 
@@ -178,7 +165,7 @@ def _predict(
 ) -> None:
     """Answer and write the pieces that are missing, ``size`` rows each."""
     bad = {fault["row"] - 1 for fault in unfinished.faults or []}
-    schema, long = _schema(labeller, top_k), LongTexts()
+    schema, shortened = _schema(labeller, top_k), labeller.task.input.shortened()
     first = _of_main(unfinished.done)
     done = min(first * size, len(given))
     if done:
@@ -193,12 +180,12 @@ def _predict(
                 with _refusing_changes(rows, given.source):
                     inputs = labeller.encode(rows)
                     raw = labeller.predict(inputs, batch_size, _share_of(bar, len(piece)))
-                long.add(inputs)
+                shortened.add(inputs)
                 columns = {"id": rows["id"][:]} | _answers(labeller, raw, top_k)
             if is_main_process():
                 unfinished.write(number, _table(columns, schema))
             bar.n = begin + len(piece)
-    long.say("given", labeller.processor)
+    shortened.say("given", labeller.processor)
 
 
 def _share_of(bar: Any, rows: int) -> Callable[[float], Any]:

@@ -69,11 +69,10 @@ def compare(model: Any, path: Path, task: Task, processor: Any, judged: JudgedRo
     _refuse_other_model(logits, judged)
     answers = predict_rows(exported, rows, collate, BATCH)
     difference = float(np.abs(logits - answers).max())
-    if task.input.name == "text":
-        longest = _longest(next(batches(task, processor, rows, 1)), processor.model_max_length)
-        with torch.inference_mode():
-            apart = model(**longest).logits - exported(**longest).logits
-        difference = max(difference, float(apart.abs().max()))
+    longest = task.input.longest(next(batches(task, processor, rows, 1)), processor)
+    with torch.inference_mode():
+        apart = model(**longest).logits - exported(**longest).logits
+    difference = max(difference, float(apart.abs().max()))
     output = task.outputs.of_model(model.config)
     labels = np.asarray(judged.rows["label"][:])
     metric, greater = next(iter(output.METRICS.items()))
@@ -102,12 +101,6 @@ def batches(task: Task, processor: Any, rows: Any, size: int) -> Iterator[dict[s
     for start in range(0, len(rows), size):
         batch = collate([rows[index] for index in range(start, min(start + size, len(rows)))])
         yield {name: values for name, values in batch.items() if name != "labels"}
-
-
-def _longest(batch: dict[str, torch.Tensor], tokens: int) -> dict[str, torch.Tensor]:
-    """A text, repeated until it is as long as the model reads: test rows are rarely that long."""
-    times = -(-tokens // next(iter(batch.values())).shape[1])
-    return {name: values.repeat(1, times)[:, :tokens] for name, values in batch.items()}
 
 
 def time_pairs(model: Any, exported: Any, inputs: list[dict[str, torch.Tensor]]) -> tuple[float, float]:

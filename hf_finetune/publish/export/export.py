@@ -143,8 +143,8 @@ def _finish(folder: Path, model: Any, task: Task, found: Comparison, kind: str, 
         own = getattr(transformers, settings["mlp_head_on"]).config_class.model_type
         settings = {key: value for key, value in settings.items() if key not in _OF_MLP_HEAD}
         write_json(path, settings | {"model_type": own})
-    pairs = "text_pair" in (getattr(model.config, "input_columns", None) or {})
-    code = usage(task.input.name, task.outputs.of_model(model.config).ONNX_CODE, pairs=pairs)
+    columns = getattr(model.config, "input_columns", None)
+    code = usage(task.input, task.outputs.of_model(model.config).ONNX_CODE, columns)
     (folder / "README.md").write_text(onnx_readme(found, kind, code), encoding="utf-8")
 
 

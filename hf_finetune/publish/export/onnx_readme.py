@@ -5,35 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from hf_finetune.publish.export.comparison import Comparison
-
-_TEXT = """\
-tokenizer = AutoTokenizer.from_pretrained(folder)
-inputs = tokenizer({texts}, truncation=True, padding=True, return_tensors="np")"""
-_IMAGE = """\
-processor = AutoImageProcessor.from_pretrained(folder)
-inputs = processor(images=[Image.open("image.jpg").convert("RGB")], return_tensors="np")"""
+from hf_finetune.tasks.task import Input
 
 
-def usage(kind: str, answers: str, *, pairs: bool = False) -> str:
-    """Python code that runs the files of an exported folder.
+def usage(input: Input, answers: str, columns: dict[str, Any] | None = None) -> str:
+    """Return Python code that runs the files of an exported folder.
 
     Args:
-        kind: ``"text"`` or ``"image"``.
+        input: what a row holds.
         answers: code from ``logits`` to printed answers.
-        pairs: whether a row is two texts.
+        columns: standard name → the columns that the model was trained on.
     """
-    auto = "AutoTokenizer" if kind == "text" else "AutoImageProcessor"
-    texts = '["Some text."], ["Another."]' if pairs else '["Some text.", "Another."]'
+    processor, imports, lines = input.onnx_code(columns or {})
     return "\n".join(
         [
             "import numpy as np",
             "import onnxruntime",
-            *(["from PIL import Image"] if kind == "image" else []),
-            f"from transformers import AutoConfig, {auto}",
+            *imports,
+            f"from transformers import AutoConfig, {processor}",
             "",
             'folder = "."',
             "config = AutoConfig.from_pretrained(folder)",
-            _TEXT.format(texts=texts) if kind == "text" else _IMAGE,
+            *lines,
             'session = onnxruntime.InferenceSession(f"{folder}/model.onnx")',
             "names = [node.name for node in session.get_inputs()]",
             'logits = session.run(["logits"], {name: inputs[name] for name in names})[0]',

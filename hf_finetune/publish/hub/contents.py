@@ -16,6 +16,7 @@ from hf_finetune.publish.card_figures import FOLDER as FIGURES
 from hf_finetune.publish.hub.destination import Destination
 from hf_finetune.publish.hub.private import PATH_KEY, Private, find_private, refuse_leaks, remove_private
 from hf_finetune.report import report_page
+from hf_finetune.tasks import get_task
 
 # The run's configuration is YAML, so it does not overwrite the model's config.json.
 BESIDE_THE_MODEL = ("README.md", "metrics.json", "config.yaml", "report.html")
@@ -90,7 +91,7 @@ def public_card(text: str, settings: dict[str, Any], to: Destination) -> str:
     if to.merged:
         text = re.sub(r"^library_name: peft$", "library_name: transformers", text, count=1, flags=re.MULTILINE)
         task = re.search(r"^pipeline_tag: (\S+)$", text, re.MULTILINE)
-        use = _merged_use(task[1] if task else "text-classification", to.hub_model_id)
+        use = _merged_use(task[1], to.hub_model_id) if task else ""
         text = re.sub(r"^```python\nfrom peft .*?^```", lambda _: use, text, flags=re.MULTILINE | re.DOTALL)
     named = re.compile(rf'(["\']){re.escape(trained_as)}\1')
     return re.sub(
@@ -102,7 +103,7 @@ def public_card(text: str, settings: dict[str, Any], to: Destination) -> str:
 
 
 def _merged_use(task: str, repo: str) -> str:
-    sample = '"image.jpg"' if task.startswith("image") else '"Some text.", truncation=True'
+    sample = get_task(task).input.usage_sample({})
     return (
         f'```python\nfrom transformers import pipeline\n\nclassify = pipeline("{task}", model="{repo}")\n'
         f"print(classify({sample}))\n```"

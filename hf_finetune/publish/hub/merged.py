@@ -30,7 +30,7 @@ def merged_model(run: Path) -> Iterator[Path]:
             "the run has no adapter to merge", where="--merged", fix="remove the flag: the model is already complete."
         )
     labeller = load_labeller(str(run))
-    inputs = _probe(labeller.task, labeller.model, labeller.processor)
+    inputs = labeller.task.input.probe(labeller.model, labeller.processor)
     wanted = _logits(labeller.model, inputs)
     with tempfile.TemporaryDirectory(prefix="hf-finetune-merged-") as name:
         folder = Path(name)
@@ -40,21 +40,6 @@ def merged_model(run: Path) -> Iterator[Path]:
         merge(labeller.model).save_pretrained(folder)
         _compare(wanted, _logits(load_artifact(folder, labeller.task.auto_class), inputs))
         yield folder
-
-
-def _probe(task: Any, model: Any, processor: Any) -> dict[str, Any]:
-    """Inputs that mean nothing, but reach every weight: random tokens, or an image of noise as the processor sees it."""
-    import numpy as np
-    import torch
-    from PIL import Image
-
-    random = np.random.default_rng(0)
-    if task.input.name == "image":
-        noise = Image.fromarray(random.integers(0, 256, size=(256, 256, 3), dtype=np.uint8))
-        return {"pixel_values": processor(images=[noise], return_tensors="pt")["pixel_values"]}
-    length = min(32, getattr(model.config, "max_position_embeddings", 64) // 2)
-    tokens = torch.as_tensor(random.integers(0, model.config.vocab_size, size=(4, length)))
-    return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
 
 
 def _logits(model: Any, inputs: dict[str, Any]) -> Any:

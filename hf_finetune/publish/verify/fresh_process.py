@@ -8,19 +8,10 @@ from __future__ import annotations
 
 import json
 import sys
-import zlib
-from dataclasses import asdict, is_dataclass
+from importlib import util
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-
-# Settings of an image processor that change the pixels.
-IMAGES = (
-    "do_resize", "size", "resample", "do_center_crop", "crop_size", "crop_pct", "do_rescale", "rescale_factor", "do_normalize",
-    "image_mean", "image_std", "do_pad", "do_flip_channel_order", "rescale_offset", "include_top",
-)  # fmt: skip
-TIMM = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
-TEXTS = ("model_max_length", "truncation_side", "padding_side", "pad_token")
-PIXELS = 16  # that are compared for each image
 
 
 def main() -> None:
@@ -37,13 +28,13 @@ def answer(job: dict[str, Any], reports: list[dict[str, Any]]) -> dict[str, Any]
 
     Args:
         job: ``model`` (folder), ``task``, ``auto_class``, ``inputs`` (as for ``pipeline()``), ``call`` (keywords of a call of
-            the pipeline), ``processor`` (the keyword of ``pipeline()`` for the preprocessing), ``trust_remote_code``;
-            optionally ``dtype`` to load the weights in, and ``device``.
+            the pipeline), ``processor`` (the keyword of ``pipeline()`` for the preprocessing), ``facts`` (the file that
+            :func:`load_facts` loads), ``trust_remote_code``; optionally ``dtype`` to load the weights in, and ``device``.
         reports: receives the loading reports of transformers.
 
     Returns:
         ``failed``: the error, or None. Without an error also ``labels`` in the order of the logits, ``logits`` of each input
-        by label, ``inputs`` and ``processor`` (see the functions below), ``missing`` and ``unexpected`` weights, and the
+        by label, ``inputs`` and ``processor`` (from ``facts``), ``missing`` and ``unexpected`` weights, and the
         ``device``.
     """
     reports.clear()
@@ -52,13 +43,13 @@ def answer(job: dict[str, Any], reports: list[dict[str, Any]]) -> dict[str, Any]
         labels = classify.model.config.id2label
         call = job["call"]
         options = {"function_to_apply": "none", "top_k": len(labels), **call}
-        processor = classify.tokenizer or classify.image_processor
+        facts = load_facts(job["facts"])
         return {
             "failed": None,
             "labels": [labels[index] for index in range(len(labels))],
-            "inputs": [input_facts(classify.preprocess(item, **call)) for item in job["inputs"]],
+            "inputs": [facts.input_facts(classify.preprocess(item, **call)) for item in job["inputs"]],
             "logits": [{row["label"]: row["score"] for row in classify(item, **options)} for item in job["inputs"]],
-            "processor": processor_facts(processor),
+            "processor": facts.processor_facts(getattr(classify, job["processor"])),
             "missing": sorted(missing),
             "unexpected": sorted(unexpected),
             "device": classify.device.type,
@@ -116,52 +107,14 @@ def _watch_loading(reports: list[dict[str, Any]]) -> None:
     PreTrainedModel.from_pretrained = classmethod(reporting)
 
 
-def processor_facts(processor: Any) -> dict[str, Any]:
-    """Return the settings of a tokenizer or image processor that change the model's inputs."""
-    if hasattr(processor, "data_config"):  # timm's
-        return {name: _plain(processor.data_config.get(name)) for name in TIMM}
-    if not hasattr(processor, "get_vocab"):
-        found = {name: _plain(getattr(processor, name, None)) for name in IMAGES}
-        return {name: value for name, value in found.items() if value is not None}
-    found = {name: getattr(processor, name) for name in TEXTS}
-    backend = getattr(processor, "backend_tokenizer", None)
-    if backend is None:
-        vocabulary: Any = sorted(processor.get_vocab().items())
-    else:
-        state = json.loads(backend.to_str())
-        vocabulary = state["model"]
-        found |= {name: state[name] for name in ("normalizer", "pre_tokenizer", "post_processor")}
-    checksum = zlib.crc32(json.dumps(vocabulary, sort_keys=True).encode())
-    return found | {"vocabulary": f"{len(processor)} entries, checksum {checksum:08x}"}
-
-
-def input_facts(inputs: Any) -> dict[str, Any]:
-    """Return the token ids of one row, or the shape, channel statistics and some pixels of its image.
-
-    Args:
-        inputs: model inputs of one row: token ids as a list or a batch of one, or pixels as a batch of one.
-    """
-    if "pixel_values" not in inputs:
-        tokens = {name: inputs[name] for name in ("input_ids", "token_type_ids") if name in inputs}
-        return {name: ids[0].tolist() if hasattr(ids, "tolist") else list(ids) for name, ids in tokens.items()}
-    pixels = inputs["pixel_values"][0].float()
-    flat = pixels.flatten()
-    return {
-        "shape": list(pixels.shape),
-        "mean": pixels.mean(dim=(1, 2)).tolist(),
-        "std": pixels.std(dim=(1, 2)).tolist(),
-        "pixels": flat[:: max(1, len(flat) // PIXELS)][:PIXELS].tolist(),
-    }
-
-
-def _plain(value: Any) -> Any:
-    """Return a setting as JSON represents it."""
-    value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-    if hasattr(value, "items"):
-        return {key: inner for key, inner in value.items() if inner is not None}
-    if isinstance(value, tuple):
-        return list(value)
-    return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def load_facts(path: str) -> ModuleType:
+    """Return the module that describes a row and its processor as the model gets them; it does not import this package."""
+    spec = util.spec_from_file_location("facts", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 if __name__ == "__main__":

@@ -16,12 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_finetune.data.images.decode import decode_faults, image_facts, open_image
 from hf_finetune.errors import UserError
 from hf_finetune.files import write_json
 from hf_finetune.models import Checkpoint
-from hf_finetune.publish.verify.fresh_process import input_facts, processor_facts
-from hf_finetune.tasks.inputs.text.long_texts import TRUNCATE, long_text_of
 from hf_finetune.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
 
 FOLDER, FILE = "verify", "sample.json"
 ROWS = 32
-LOOKED_AT = 1_000  # image headers that are read to find unusual images
 UNREADABLE = "(the file)"  # key in place of the settings
 MOST_BYTES = 64_000_000  # of all images of a sample
 
@@ -60,7 +56,7 @@ def keep_sample(folder: Path, task: Task, rows: Dataset | None, labels: list[str
         "task": task.name,
         "device": accelerator.type if accelerator else "cpu",
         "labels": labels,
-        "processor": processor_facts(checkpoint.processor),
+        "processor": task.input.facts.processor_facts(checkpoint.processor),
         **model_facts(folder / "model"),
         "left_out": left_out,
         "rows": kept,
@@ -135,66 +131,18 @@ def _choose(
     folder: Path, task: Task, rows: Dataset, strata: list[str], processor: Any
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Return the sample, and reason → number of rows that a pipeline cannot repeat."""
-    keep = _keep_image if task.input.name == "image" else _keep_text
-    extremes = _odd_images(rows) if task.input.name == "image" else _extreme_texts(rows)
-    order = list(dict.fromkeys([*extremes, *_spread(strata)]))
+    order = list(dict.fromkeys([*task.input.odd_rows(rows), *_spread(strata)]))
     kept: list[dict[str, Any]] = []
     left_out: dict[str, int] = {}
     for row in order[: 4 * ROWS]:
         if len(kept) == ROWS or sum(found.get("bytes", 0) for found in kept) > MOST_BYTES:
             break
-        found = keep(folder, row, rows[row], processor)
+        found = task.input.keep_row(folder, row, rows[row], processor)
         if isinstance(found, str):
             left_out[found] = left_out.get(found, 0) + 1
         else:
             kept.append({"row": row, **found})
     return kept, left_out
-
-
-def _keep_text(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> dict[str, Any] | str:
-    texts = {name: cells[name] for name in ("text", "text_pair") if name in cells}
-    if long_text_of(processor) != TRUNCATE:
-        limit = processor.model_max_length
-        if len(processor(**texts, truncation=False, verbose=False)["input_ids"]) > limit:
-            return f"longer than {limit} tokens, which a pipeline truncates and this run did not"
-    facts = input_facts(processor(**texts, truncation=True))
-    return {"input": texts if "text_pair" in texts else texts["text"], "facts": facts}
-
-
-def _keep_image(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> dict[str, Any] | str:
-    from transformers.image_utils import load_image
-
-    cell = cells["image"]
-    content = cell["bytes"] if cell.get("bytes") is not None else Path(cell["path"]).read_bytes()
-    file = folder / f"{row}.{image_facts(cell, decode=False).format.lower()}"
-    file.write_bytes(content)
-    image = open_image(cell)
-    try:
-        same = np.array_equal(np.asarray(load_image(str(file))), np.asarray(image))
-    except decode_faults():
-        same = False
-    if not same:
-        file.unlink()
-        return "a pipeline reads them differently: more than 8 bits per channel, L*a*b* colours or broken EXIF data"
-    facts = input_facts(processor(images=image, return_tensors="pt"))
-    return {"input": file.name, "bytes": len(content), "facts": facts}
-
-
-def _extreme_texts(rows: Dataset) -> list[int]:
-    columns = [rows[name][:] for name in ("text", "text_pair") if name in rows.column_names]
-    lengths = [sum(map(len, texts)) for texts in zip(*columns, strict=True)]
-    return [int(np.argmax(lengths)), int(np.argmin(lengths))]
-
-
-def _odd_images(rows: Dataset) -> list[int]:
-    """Return the largest and the smallest image, and one image of each file format, pixel format and orientation."""
-    looked = np.unique(np.linspace(0, len(rows) - 1, LOOKED_AT).astype(int)).tolist()
-    facts = {row: image_facts(rows[row]["image"], decode=False) for row in looked}
-    areas = {row: found.width * found.height for row, found in facts.items()}
-    kinds: dict[tuple[Any, ...], int] = {}
-    for row, found in facts.items():
-        kinds.setdefault((found.format, found.mode, found.exif_orientation), row)
-    return [max(areas, key=areas.__getitem__), min(areas, key=areas.__getitem__), *list(kinds.values())[: ROWS // 2]]
 
 
 def _strata(folder: Path, rows: Dataset) -> list[str]:

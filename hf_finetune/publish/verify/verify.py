@@ -151,6 +151,7 @@ def job(folder: Path, sample: dict[str, Any], *, trust_remote_code: bool = False
         "auto_class": task.auto_class,
         "call": task.input.call_options,
         "processor": task.input.processor_name,
+        "facts": task.input.facts.__file__,
         "inputs": inputs,
         "trust_remote_code": own or trust_remote_code,
         # As in the evaluation; by default a pipeline computes in the dtype of the file.

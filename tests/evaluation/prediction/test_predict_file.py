@@ -14,10 +14,10 @@ from conftest import make_texts
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.prediction import predict_file as library
 from hf_finetune.evaluation.prediction.labeller import Labeller
 from hf_finetune.evaluation.prediction.predict_file import predict_file
 from hf_finetune.evaluation.prediction.unfinished import Unfinished
+from hf_finetune.tasks.inputs import image, text
 
 ROWS, PIECE = 100, 16
 ENDINGS = ("csv", "jsonl", "parquet")
@@ -25,7 +25,8 @@ ENDINGS = ("csv", "jsonl", "parquet")
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(library, "PIECE_ROWS", {"text": PIECE, "image": 4})
+    monkeypatch.setattr(text, "piece_rows", PIECE)
+    monkeypatch.setattr(image, "piece_rows", 4)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,8 @@ def whole(bert, texts, tmp_path_factory):
     """What a process that nobody killed writes, by ending."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(library, "PIECE_ROWS", {"text": PIECE, "image": 4})
+        patch.setattr(text, "piece_rows", PIECE)
+        patch.setattr(image, "piece_rows", 4)
         for ending in ENDINGS:
             predict(bert, texts, folder / f"out.{ending}")
     return folder
@@ -88,7 +90,8 @@ from hf_finetune.evaluation.prediction import predict_file as library
 from hf_finetune.evaluation.prediction.unfinished import Unfinished
 from hf_finetune.config.options import DataConfig
 
-library.PIECE_ROWS = {"text": 16, "image": 4}
+from hf_finetune.tasks.inputs import image, text
+text.piece_rows, image.piece_rows = 16, 4
 write = Unfinished.write
 
 def killed(self, number, table):
@@ -217,7 +220,8 @@ def test_no_more_than_a_piece_is_encoded_at_once(bert, texts, encoded, whole, tm
 
 
 def test_pieces_and_batches_change_nothing_but_rounding(bert, texts, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(library, "PIECE_ROWS", {"text": 1000, "image": 1000})
+    monkeypatch.setattr(text, "piece_rows", 1000)
+    monkeypatch.setattr(image, "piece_rows", 1000)
     predict(bert, texts, tmp_path / "out.parquet", batch_size=100)
     one, other = (pd.read_parquet(folder / "out.parquet") for folder in (tmp_path, whole))
     assert list(one["id"]) == list(other["id"])

@@ -177,7 +177,7 @@ def test_code_for_other_labels_says_what_the_target_says(problem, exported, monk
     monkeypatch.chdir(exported)
     inputs = AutoTokenizer.from_pretrained(exported)(["Some text."], ["Another."], return_tensors="np")
     logits = answers(exported, inputs)
-    exec(usage("text", problem, pairs=True), {})
+    exec(usage(text_classification.TASK.input, problem, {"text": ["a"], "text_pair": ["b"]}), {})
     said = eval(capsys.readouterr().out, {"np": np})
     if problem == "regression":
         assert list(said.values()) == pytest.approx(logits[0].tolist())

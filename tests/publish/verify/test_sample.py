@@ -12,7 +12,7 @@ from datasets import Dataset, Image
 from PIL import Image as Pillow
 from safetensors.torch import save_file
 
-from hf_finetune.publish.verify.sample import ROWS, _choose, _odd_images, _spread, model_facts
+from hf_finetune.publish.verify.sample import ROWS, _choose, _spread, model_facts
 from hf_finetune.tasks import image_classification
 
 
@@ -57,7 +57,7 @@ def images(tmp_path_factory):
 
 def test_the_odd_images_come_first(images):
     names, rows = images
-    chosen = [names[row] for row in _odd_images(rows)]
+    chosen = [names[row] for row in image_classification.TASK.input.odd_rows(rows)]
     assert chosen[:2] == ["large.png", "small.png"]
     assert {"grey.png", "turned.jpg", "deep.png"} <= set(chosen)
 

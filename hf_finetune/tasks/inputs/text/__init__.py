@@ -2,13 +2,27 @@
 
 from typing import Any, Literal
 
+from hf_finetune.tasks.inputs.text import facts
+from hf_finetune.tasks.inputs.text.baseline import baseline_features, baseline_name
 from hf_finetune.tasks.inputs.text.encoding import checkpoint_name, collator, encode, load_processor, prepare
-from hf_finetune.tasks.inputs.text.pipeline import pipeline_input
+from hf_finetune.tasks.inputs.text.fingerprint import describe_processor, fingerprint
+from hf_finetune.tasks.inputs.text.long_texts import shortened
+from hf_finetune.tasks.inputs.text.preview import content_hash, preview
+from hf_finetune.tasks.inputs.text.probe import longest, probe
+from hf_finetune.tasks.inputs.text.sample import keep_row, odd_rows, pipeline_input
+from hf_finetune.tasks.inputs.text.serve import components, row_of
+from hf_finetune.tasks.inputs.text.snippets import onnx_code, usage_sample, widget
+from hf_finetune.tasks.inputs.text.views import mixer, views
 
 __all__ = [
-    "call_options", "checkpoint_name", "collator", "encode", "load_processor", "name", "pipeline_input", "prepare", "processor_name",
+    "baseline_features", "baseline_name", "call_options", "checkpoint_name", "collator", "components", "content_hash",
+    "decodes", "describe_processor", "encode", "facts", "fingerprint", "keep_row", "load_processor", "longest", "mixer", "name",
+    "odd_rows", "onnx_code", "piece_rows", "pipeline_input", "prepare", "preview", "probe", "processor_name", "row_of",
+    "shortened", "usage_sample", "views", "widget",
 ]  # fmt: skip
 
 name: Literal["text", "image"] = "text"
 processor_name: str = "tokenizer"
 call_options: dict[str, Any] = {"truncation": True}
+decodes: bool = False
+piece_rows: int = 4096

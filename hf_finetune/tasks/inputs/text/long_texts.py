@@ -154,8 +154,6 @@ class LongTexts:
         )
 
 
-def say_long_texts(name: str, rows: Any, tokenizer: Any) -> None:
-    """Say how many rows of an encoded split were too long; see :class:`LongTexts`."""
-    long = LongTexts()
-    long.add(rows)
-    long.say(name, tokenizer)
+def shortened() -> LongTexts:
+    """Return a counter of the texts that are too long to be read as a whole."""
+    return LongTexts()

@@ -9,7 +9,7 @@ from datasets import Dataset
 from hf_finetune.config.options import InputConfig
 from hf_finetune.errors import UserError
 from hf_finetune.tasks.inputs.text import encoding as task
-from hf_finetune.tasks.inputs.text.long_texts import encode_pieces, long_text_of, pieces, say_long_texts, set_long_text
+from hf_finetune.tasks.inputs.text.long_texts import LongTexts, encode_pieces, long_text_of, pieces, set_long_text
 
 CLS, SEP = 2, 3
 WORDS = ("good", "great", "lovely", "bright", "happy", "bad", "awful", "gloomy", "dull", "sad", "the", "film", "was")
@@ -110,12 +110,15 @@ def test_the_choice_is_saved_and_loaded_with_the_tokenizer(tokenizer, tmp_path):
 
 
 def test_what_truncation_would_have_cut_is_said(tokenizer, capsys):
-    made = tokenizer("chunk")
-    say_long_texts("training", task.encode(table("good film", " ".join(WORDS), " ".join(WORDS * 2)), made), made)
+    made, long = tokenizer("chunk"), LongTexts()
+    long.add(task.encode(table("good film", " ".join(WORDS), " ".join(WORDS * 2)), made))
+    long.say("training", made)
     said = " ".join(capsys.readouterr().out.split())
     assert said == (
         "Long texts: 2 of 3 training rows have more than 10 tokens and are read in 6 chunks, whose answers are averaged; "
         "truncation would have cut 23 tokens."
     )
-    say_long_texts("training", task.encode(table("good film"), made), made)
+    short = LongTexts()
+    short.add(task.encode(table("good film"), made))
+    short.say("training", made)
     assert capsys.readouterr().out == ""

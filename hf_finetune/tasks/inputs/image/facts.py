@@ -1,0 +1,48 @@
+"""What a model sees of an image. It imports nothing of this package: the fresh process of ``verify`` runs this file alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+# What of an image processor decides which pixels a model sees.
+SETTINGS = (
+    "do_resize", "size", "resample", "do_center_crop", "crop_size", "crop_pct", "do_rescale", "rescale_factor", "do_normalize",
+    "image_mean", "image_std", "do_pad", "do_flip_channel_order", "rescale_offset", "include_top",
+)  # fmt: skip
+TIMM = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
+PIXELS = 16  # of each image are looked at one by one
+
+
+def processor_facts(processor: Any) -> dict[str, Any]:
+    """Return what of an image processor decides which inputs the model sees."""
+    if hasattr(processor, "data_config"):  # timm's
+        return {name: _plain(processor.data_config.get(name)) for name in TIMM}
+    found = {name: _plain(getattr(processor, name, None)) for name in SETTINGS}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def input_facts(inputs: Any) -> dict[str, Any]:
+    """Return shape, channels and some pixels of one image.
+
+    Args:
+        inputs: of one row, ``pixel_values`` as a batch of one.
+    """
+    pixels = inputs["pixel_values"][0].float()
+    flat = pixels.flatten()
+    return {
+        "shape": list(pixels.shape),
+        "mean": pixels.mean(dim=(1, 2)).tolist(),
+        "std": pixels.std(dim=(1, 2)).tolist(),
+        "pixels": flat[:: max(1, len(flat) // PIXELS)][:PIXELS].tolist(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON has it."""
+    value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    if hasattr(value, "items"):
+        return {key: inner for key, inner in value.items() if inner is not None}
+    if isinstance(value, tuple):
+        return list(value)
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -1,0 +1,57 @@
+"""Images of a run's sample, as a user hands them to a pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_finetune.data.images.decode import decode_faults, image_facts, open_image
+from hf_finetune.tasks.inputs.image.facts import input_facts
+
+LOOKED_AT = 1_000  # headers of images that are read to find the odd ones
+MOST_KINDS = 16
+
+
+def odd_rows(rows: Any) -> list[int]:
+    """Return the largest and the smallest image, and one of each kind of file, pixel and orientation."""
+    looked = np.unique(np.linspace(0, len(rows) - 1, LOOKED_AT).astype(int)).tolist()
+    facts = {row: image_facts(rows[row]["image"], decode=False) for row in looked}
+    areas = {row: found.width * found.height for row, found in facts.items()}
+    kinds: dict[tuple[Any, ...], int] = {}
+    for row, found in facts.items():
+        kinds.setdefault((found.format, found.mode, found.exif_orientation), row)
+    return [max(areas, key=areas.__getitem__), min(areas, key=areas.__getitem__), *list(kinds.values())[:MOST_KINDS]]
+
+
+def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> dict[str, Any] | str:
+    """Write the file of a row; return its ``input`` (the name), ``bytes`` and ``facts``, or why a pipeline cannot repeat it.
+
+    Args:
+        folder: where files of the sample go.
+        row: its number.
+        cells: of the row.
+        processor: the image processor that training used.
+    """
+    from transformers.image_utils import load_image
+
+    cell = cells["image"]
+    content = cell["bytes"] if cell.get("bytes") is not None else Path(cell["path"]).read_bytes()
+    file = folder / f"{row}.{image_facts(cell, decode=False).format.lower()}"
+    file.write_bytes(content)
+    image = open_image(cell)
+    try:
+        same = np.array_equal(np.asarray(load_image(str(file))), np.asarray(image))
+    except decode_faults():
+        same = False
+    if not same:
+        file.unlink()
+        return "a pipeline reads them differently: more than 8 bits per channel, L*a*b* colours or broken EXIF data"
+    facts = input_facts(processor(images=image, return_tensors="pt"))
+    return {"input": file.name, "bytes": len(content), "facts": facts}
+
+
+def pipeline_input(kept: Any, folder: Path) -> Any:
+    """Return what a pipeline takes for the ``input`` of a row that was kept: the path of its file."""
+    return str((folder / str(kept)).absolute())

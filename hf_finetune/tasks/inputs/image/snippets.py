@@ -1,0 +1,29 @@
+"""What a model card and the page of an exported model show of images: examples, and code that reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SAMPLE_IMAGE = "https://huggingface.co/datasets/mishig/sample_images/resolve/main/tiger.jpg"
+
+
+def widget(inputs: dict[str, str]) -> list[dict[str, str]] | None:
+    """Return examples for the Hub's page, never rows of the user's."""
+    return [{"src": SAMPLE_IMAGE, "example_title": "Tiger"}]
+
+
+def usage_sample(inputs: dict[str, str]) -> str:
+    """Return the arguments of a call of the pipeline, as code."""
+    return '"image.jpg"'
+
+
+def onnx_code(columns: dict[str, Any]) -> tuple[str, list[str], list[str]]:
+    """Return the class of the processor, more imports, and lines of code that make ``inputs`` for an exported model."""
+    return (
+        "AutoImageProcessor",
+        ["from PIL import Image"],
+        [
+            "processor = AutoImageProcessor.from_pretrained(folder)",
+            'inputs = processor(images=[Image.open("image.jpg").convert("RGB")], return_tensors="np")',
+        ],
+    )

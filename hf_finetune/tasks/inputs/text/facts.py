@@ -1,0 +1,33 @@
+"""What a model sees of a text. It imports nothing of this package: the fresh process of ``verify`` runs this file alone."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+SETTINGS = ("model_max_length", "truncation_side", "padding_side", "pad_token")
+
+
+def processor_facts(processor: Any) -> dict[str, Any]:
+    """Return what of a tokenizer decides which inputs the model sees."""
+    found = {name: getattr(processor, name) for name in SETTINGS}
+    backend = getattr(processor, "backend_tokenizer", None)
+    if backend is None:
+        vocabulary: Any = sorted(processor.get_vocab().items())
+    else:
+        state = json.loads(backend.to_str())
+        vocabulary = state["model"]
+        found |= {name: state[name] for name in ("normalizer", "pre_tokenizer", "post_processor")}
+    checksum = zlib.crc32(json.dumps(vocabulary, sort_keys=True).encode())
+    return found | {"vocabulary": f"{len(processor)} entries, checksum {checksum:08x}"}
+
+
+def input_facts(inputs: Any) -> dict[str, Any]:
+    """Return the token ids of one row.
+
+    Args:
+        inputs: of one row, as a list or as a batch of one.
+    """
+    tokens = {name: inputs[name] for name in ("input_ids", "token_type_ids") if name in inputs}
+    return {name: ids[0].tolist() if hasattr(ids, "tolist") else list(ids) for name, ids in tokens.items()}

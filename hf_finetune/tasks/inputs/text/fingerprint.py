@@ -1,0 +1,32 @@
+"""What tells the inputs of a split, and a tokenizer, from others: the names of caches depend on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+_NOT_INPUTS = frozenset({"id", "label", "labels", "length", "cut", "row"})
+
+
+def fingerprint(encoded: Any, processor: Any) -> str:
+    """Return a hash of the token ids of encoded rows, row by row; labels and ids do not count."""
+    digest = hashlib.sha256()
+    columns = sorted(name for name in encoded.column_names if name not in _NOT_INPUTS)
+    for batch in encoded.select_columns(columns).with_format("arrow").iter(1000):
+        for name in columns:
+            digest.update(f"{name} {json.dumps(batch[name].to_pylist())}".encode())
+    return digest.hexdigest()
+
+
+def describe_processor(processor: Any) -> str:
+    """Return a hash of the files of a tokenizer."""
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory() as folder:
+        processor.save_pretrained(folder)
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file():
+                digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
