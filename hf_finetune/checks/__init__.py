@@ -1,7 +1,7 @@
 """What is wrong, suspicious or costly about data and plan, found before an hour is spent on training."""
 
-from hf_finetune.checks.finding import Finding, Section
 from hf_finetune.checks.report import show_report, write_report
 from hf_finetune.checks.run import check_data, check_model
+from hf_finetune.data.rows.finding import Finding, Section
 
 __all__ = ["Finding", "Section", "check_data", "check_model", "show_report", "write_report"]

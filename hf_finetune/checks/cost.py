@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from hf_finetune.activations.cut import CannotCut, find_cut, frozen_depth
-from hf_finetune.checks.finding import DRAW_SEED, Section, Table
 from hf_finetune.config import Config
 from hf_finetune.data import Splits
+from hf_finetune.data.rows.finding import DRAW_SEED, Section, Table
 from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint
 from hf_finetune.strategies import Phase, Plan, apply_phase, count_weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hf_finetune.checks.finding import Section, Table
+from hf_finetune.data.rows.finding import Section, Table
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.columns import IMAGE_NAMES, LABEL_NAMES, TEXT_NAMES

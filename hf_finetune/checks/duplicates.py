@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_finetune.checks.finding import DRAW_SEED, MOST_NAMED, Section, Severity, Table, percent
-from hf_finetune.checks.images import Looks
-from hf_finetune.checks.near import near_images, near_texts
 from hf_finetune.data import Splits
 from hf_finetune.data.inputs import input_of
 from hf_finetune.data.rows.audit import is_constant
@@ -20,6 +17,9 @@ from hf_finetune.data.rows.duplicates import (
     name_groups,
     tables,
 )
+from hf_finetune.data.rows.finding import DRAW_SEED, MOST_NAMED, Section, Severity, Table, percent
+from hf_finetune.tasks.inputs.image.checks import Looks
+from hf_finetune.tasks.inputs.text.near import near_images, near_texts
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from hf_finetune.checks.finding import SEVERITIES, Finding, Section
 from hf_finetune.console import say, show_table
+from hf_finetune.data.rows.finding import SEVERITIES, Finding, Section
 from hf_finetune.errors import UserError
 from hf_finetune.files import write_json
 from hf_finetune.report.render import render, write_page

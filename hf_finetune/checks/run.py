@@ -12,14 +12,13 @@ import torch
 from hf_finetune.checks.cost import check_cost
 from hf_finetune.checks.counts import check_columns, check_counts
 from hf_finetune.checks.duplicates import check_duplicates
-from hf_finetune.checks.finding import Section
-from hf_finetune.checks.images import Looks, check_images, look_at
 from hf_finetune.checks.label_noise import check_label_noise
-from hf_finetune.checks.texts import check_lengths, check_texts
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.data import Splits
 from hf_finetune.strategies import make_plan
+from hf_finetune.tasks.inputs.image.checks import Looks, check_images, look_at
+from hf_finetune.tasks.inputs.text.checks import check_lengths, check_texts
 from hf_finetune.tasks.task import Task
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import make_texts
 
-from hf_finetune.checks.finding import Section, Table
 from hf_finetune.checks.report import show_report, write_report
 from hf_finetune.cli.main import main as hf_finetune
+from hf_finetune.data.rows.finding import Section, Table
 
 
 def write(path: Path, rows) -> str:

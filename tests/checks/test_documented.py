@@ -27,7 +27,10 @@ def test_every_finding_is_documented():
 
 
 def test_the_limits_on_the_page_are_those_of_the_code():
-    from hf_finetune.checks import counts, duplicates, images, label_noise, near, texts
+    from hf_finetune.checks import counts, duplicates, label_noise
+    from hf_finetune.tasks.inputs.image import checks as images
+    from hf_finetune.tasks.inputs.text import checks as texts
+    from hf_finetune.tasks.inputs.text import near
 
     page = (ROOT / "docs/check.md").read_text("utf-8")
     for number in (duplicates.MOST_NEAR, label_noise.MOST_ROWS, texts.MOST_TOKENISED, images.MOST_IMAGES):

@@ -6,7 +6,6 @@ import pytest
 from datasets import Dataset
 from transformers import AutoTokenizer
 
-from hf_finetune.checks.texts import check_lengths, check_texts, count_tokens
 from hf_finetune.data.splits.splits import Splits
 from hf_finetune.tasks.outputs import SingleLabel
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_finetune.checks.finding import MOST_NAMED, Section, Severity, Table, draw, percent
 from hf_finetune.data import Splits
 from hf_finetune.data.images.decode import ImageFacts, decode_faults, describe_fault, image_facts, open_reduced
+from hf_finetune.data.rows.finding import MOST_NAMED, Section, Severity, Table, draw, percent
 
 if TYPE_CHECKING:
     from PIL import Image

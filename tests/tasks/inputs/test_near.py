@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hf_finetune.checks import near
+from hf_finetune.tasks.inputs.text import near
 
 
 def jaccard_of(a: str, b: str) -> float:

@@ -13,7 +13,7 @@ from datasets import Dataset
 from PIL import Image
 
 from hf_finetune.checks.duplicates import check_duplicates
-from hf_finetune.checks.images import check_images, look_at
+from hf_finetune.tasks.inputs.image.checks import check_images, look_at
 from hf_finetune.data.readers.cell import IMAGE
 from hf_finetune.data.readers.folder import open_classes
 from hf_finetune.data.splits.splits import Splits

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from hf_finetune.checks.finding import MOST_NAMED, Section, Severity, Table, draw, percent, row_ids
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.duplicates import tables
+from hf_finetune.data.rows.finding import MOST_NAMED, Section, Severity, Table, draw, percent, row_ids
 
 MOST_TOKENISED = 20_000  # rows of a split whose tokens are counted
 _COSTLY = 0.05  # share of the tokens from which on cutting them is a warning
