@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from hf_finetune.data.rows.finding import Section, Table
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data import Splits
-from hf_finetune.data.rows.columns import IMAGE_NAMES, LABEL_NAMES, TEXT_NAMES
+from hf_finetune.data.rows.columns import LABEL_NAMES
+from hf_finetune.data.rows.finding import Section, Table
+from hf_finetune.tasks.task import Input
 
 
-def check_columns(config: DataConfig, splits: Splits) -> Section:
+def check_columns(config: DataConfig, input: Input, splits: Splits) -> Section:
     """The columns that hold inputs and labels, and why these."""
     section = Section("Columns", "columns")
-    kind: Literal["text", "image"] = "image" if "image" in splits.train.column_names else "text"
     rows: list[tuple[str, str, str]] = [
-        (own, kind, _why_input(config, kind, own, number)) for number, own in enumerate(splits.inputs)
+        (own, input.name, input.why_column(config, own, number)) for number, own in enumerate(splits.inputs)
     ]
     rows += [(own, "label", _why_label(config, own)) for own in splits.label_columns]
     section.tables.append(Table("", ("column", "holds", "why this one"), rows))
@@ -23,17 +21,6 @@ def check_columns(config: DataConfig, splits: Splits) -> Section:
     section.facts["columns"] = [{"column": own, "holds": holds, "why": why} for own, holds, why in rows]
     section.sentences = [f"{splits.source}: {splits.output.describe()}.", *splits.notes]
     return section
-
-
-def _why_input(config: DataConfig, kind: str, own: str, number: int) -> str:
-    named = config.image_column if kind == "image" else config.text_column
-    if number:
-        return "named by --text_pair_column"
-    if named:
-        return f"named by --{kind}_column"
-    if own.strip().lower() in (IMAGE_NAMES if kind == "image" else TEXT_NAMES):
-        return f"a usual name of {'images' if kind == 'image' else 'texts'}"
-    return "the only column of images" if kind == "image" else "the only column of strings beside the label"
 
 
 def _why_label(config: DataConfig, own: str) -> str:

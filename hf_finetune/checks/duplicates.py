@@ -15,22 +15,19 @@ from hf_finetune.data.rows.duplicates import (
     find_duplicates,
     label_codes,
     name_groups,
-    tables,
 )
 from hf_finetune.data.rows.finding import DRAW_SEED, MOST_NAMED, Section, Severity, Table, percent
-from hf_finetune.tasks.inputs.image.checks import Looks
-from hf_finetune.tasks.inputs.text.near import near_images, near_texts
+from hf_finetune.tasks.task import Inspection
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 MOST_NEAR = 200_000  # rows that are compared with each other
 _MANY = 0.01  # share of a split from which on repeated rows are a warning
 
 
-def check_duplicates(splits: Splits, looks: dict[str, Looks] | None = None) -> Section:
-    """Exact and near duplicates of all splits; ``looks`` is what was seen of images."""
+def check_duplicates(splits: Splits, inspection: Inspection) -> Section:
+    """Exact and near duplicates of all splits; ``inspection`` is what the input found in the rows."""
     section = Section("Duplicates and leakage", "duplicates")
     exact = find_duplicates(splits)
     if is_constant(splits, exact):
@@ -44,7 +41,7 @@ def check_duplicates(splits: Splits, looks: dict[str, Looks] | None = None) -> S
     _within(section, splits, exact)
     _across(section, splits, exact, "exact")
     _conflicts(section, splits, exact, "exact")
-    near = _near(section, splits, looks)
+    near = _near(section, splits, inspection)
     _across(section, splits, near, "near")
     _conflicts(section, splits, near, "near")
     _tabulate(section, splits, exact, near)
@@ -111,7 +108,7 @@ def _conflicts(section: Section, splits: Splits, rows: pd.DataFrame, how: str) -
     )
 
 
-def _near(section: Section, splits: Splits, looks: dict[str, Looks] | None) -> pd.DataFrame:
+def _near(section: Section, splits: Splits, inspection: Inspection) -> pd.DataFrame:
     """Pairs of near duplicates, each a group of its own; equal inputs count once."""
     import pandas as pd
 
@@ -130,12 +127,11 @@ def _near(section: Section, splits: Splits, looks: dict[str, Looks] | None) -> p
         ],
         ignore_index=True,
     ).drop_duplicates("key", ignore_index=True)
-    if looks is not None:
-        rows = _readable(rows, looks)
+    rows = inspection.comparable(rows)
     if len(rows) > MOST_NEAR:
         section.sentences.append(f"Near duplicates are looked for among {MOST_NEAR:,} of {len(rows):,} different rows.")
         rows = _drawn(rows)
-    pairs = near_texts(_texts(splits, rows)) if looks is None else _image_pairs(rows, looks)
+    pairs = inspection.near(rows)
     both = rows.iloc[pairs[:, ::-1].ravel()].drop(columns="key").reset_index(drop=True)
     both.insert(0, "group", np.repeat(np.arange(len(pairs)), 2))
     return both
@@ -149,45 +145,6 @@ def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
     train = np.flatnonzero(rows["split"] == "train")
     train = random.choice(train, min(len(train), MOST_NEAR - len(held)), replace=False)
     return rows.iloc[np.concatenate([np.sort(held), np.sort(train)])].reset_index(drop=True)
-
-
-def _texts(splits: Splits, rows: pd.DataFrame) -> pa.Array:
-    """The texts of some rows (pairs as one text) as one Arrow array."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    columns = [name for name in ("text", "text_pair") if name in splits.train.column_names]
-    parts: list[pa.Array] = []
-    for name in rows["split"].unique():
-        chosen = getattr(splits, name).select(rows.loc[rows["split"] == name, "row"].to_numpy())
-        for table in tables(chosen, columns):
-            cells = [pc.cast(table[column], pa.large_string()).combine_chunks() for column in columns]
-            parts.append(pc.binary_join_element_wise(*cells, pa.scalar(" ", pa.large_string())))
-    return pa.concat_arrays([_plain(part) for part in parts]) if parts else pa.array([], pa.large_string())
-
-
-def _plain(part: pa.Array | pa.ChunkedArray) -> pa.Array:
-    import pyarrow as pa
-
-    return part.combine_chunks() if isinstance(part, pa.ChunkedArray) else part
-
-
-def _readable(rows: pd.DataFrame, looks: dict[str, Looks]) -> pd.DataFrame:
-    """Rows whose images were looked at and can be read; ``place`` is where in :class:`Looks`."""
-    import pandas as pd
-
-    seen = [
-        pd.DataFrame({"split": name, "row": each.rows, "place": np.arange(len(each.rows))})[each.readable]
-        for name, each in looks.items()
-    ]
-    return rows.merge(pd.concat(seen, ignore_index=True), on=["split", "row"], how="inner")
-
-
-def _image_pairs(rows: pd.DataFrame, looks: dict[str, Looks]) -> np.ndarray:
-    names = rows["split"].unique()
-    places = {name: rows.loc[rows["split"] == name, "place"].to_numpy() for name in names}
-    hashes = np.concatenate([looks[name].hashes[places[name]] for name in names])
-    return near_images(hashes, np.concatenate([looks[name].thumbnails[places[name]] for name in names]))
 
 
 def _tabulate(section: Section, splits: Splits, exact: pd.DataFrame, near: pd.DataFrame) -> None:

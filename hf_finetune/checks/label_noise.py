@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from hf_finetune.data import Splits
+from hf_finetune.data.rows.finding import DRAW_SEED, MOST_NAMED, Section, Severity, Table, percent
 from hf_finetune.models import Checkpoint
 from hf_finetune.tasks.outputs.confident_learning import find_label_errors
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,41 +14,30 @@ from hf_finetune.checks.label_noise import check_label_noise
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.data import Splits
+from hf_finetune.data.rows.finding import Section
 from hf_finetune.strategies import make_plan
-from hf_finetune.tasks.inputs.image.checks import Looks, check_images, look_at
-from hf_finetune.tasks.inputs.text.checks import check_lengths, check_texts
-from hf_finetune.tasks.task import Task
+from hf_finetune.tasks.task import Inspection, Task
 
 
-def check_data(config: Config, task: Task, splits: Splits) -> tuple[list[Section], Splits]:
-    """What the rows alone tell; and the splits without the images that cannot be read."""
-    sections = [check_columns(config.data, splits), check_counts(splits)]
-    looks = None
-    if task.input.name == "image":
-        say("Looking at the images.")
-        looks = look_at(splits)
-        sections.append(check_images(splits, looks, config.data.on_bad_image))
-    else:
-        sections.append(check_texts(splits))
+def check_data(config: Config, task: Task, splits: Splits) -> tuple[list[Section], Inspection]:
+    """What the rows alone tell; and what the input found in them, with the rows that can be read."""
+    sections = [check_columns(config.data, task.input, splits), check_counts(splits)]
+    inspection = task.input.inspect(splits, config.data)
     say("Looking for duplicates.")
-    sections.append(check_duplicates(splits, looks))
-    return sections, splits if looks is None else _readable(splits, looks)
+    return [*sections, inspection.section, check_duplicates(splits, inspection)], inspection
 
 
-def check_model(
-    config: Config, task: Task, splits: Splits, sections: list[Section], half: torch.dtype | None
-) -> list[Section]:
+def check_model(config: Config, task: Task, inspection: Inspection, half: torch.dtype | None) -> list[Section]:
     """What takes the checkpoint: lengths in tokens, suspicious labels, and cost. None of it where there is nothing to learn.
 
     Raises:
         UserError: the checkpoint cannot be loaded, or the strategy does not fit it.
     """
+    splits = inspection.splits
     if not _trainable(splits):
         return []
     checkpoint = task.load_model(config, splits.output)
-    if task.input.name == "text":
-        say("Counting tokens.")
-        check_lengths(next(each for each in sections if each.key == "texts"), splits, checkpoint.processor)
+    inspection.add_processor(checkpoint.processor)
     say("Looking for suspicious labels.")
     encode = partial(task.input.encode, processor=checkpoint.processor)
     batch_size = int(config.training.get("per_device_eval_batch_size", 64))
@@ -65,13 +52,3 @@ def _trainable(splits: Splits) -> bool:
     if not len(splits.train):
         return False
     return not splits.output.ONE_CLASS or bool(np.count_nonzero(splits.class_counts("train")) > 1)
-
-
-def _readable(splits: Splits, looks: dict[str, Looks]) -> Splits:
-    """Without the rows whose images cannot be read; a held-out split that has no other goes with them."""
-    kept: dict[str, Any] = {}
-    for name, split in splits.items():
-        gone = looks[name].rows[~looks[name].readable]
-        rows = np.setdiff1d(np.arange(len(split)), gone)
-        kept[name] = split.select(rows) if len(rows) or name == "train" else None
-    return replace(splits, **kept)

@@ -55,9 +55,9 @@ def main(argv: list[str]) -> None:
     task = get_task(name)
     splits = load_splits(config.data, task)
     title = f"Check of {splits.source} for {name}"
-    sections, readable = check_data(config, task, splits)
+    sections, inspection = check_data(config, task, splits)
     try:
-        sections += check_model(config, task, readable, sections, half)
+        sections += check_model(config, task, inspection, half)
     finally:  # what was found is kept although the checkpoint cannot be loaded
         show_report(sections)
         write_report(config.output_dir, title, sections)

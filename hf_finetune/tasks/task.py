@@ -12,11 +12,15 @@ from hf_finetune.strategies.defaults import Default, Facts
 from hf_finetune.tasks.outputs import Output, Outputs
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
     from datasets import Dataset
     from torch import Tensor
 
     from hf_finetune.config import Config
-    from hf_finetune.config.options import InputConfig
+    from hf_finetune.config.options import DataConfig, InputConfig
+    from hf_finetune.data import Splits
+    from hf_finetune.data.rows.finding import Section
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,33 @@ class Input(Protocol):
 
     def onnx_code(self, columns: dict[str, Any]) -> tuple[str, list[str], list[str]]:
         """Return the class of the processor, more imports, and lines of code that make ``inputs`` for an exported model."""
+
+    def why_column(self, config: DataConfig, own: str, number: int) -> str:
+        """Return why ``check`` says that a column is read; ``number`` is its place among the input columns."""
+
+    def inspect(self, splits: Splits, config: DataConfig) -> Inspection:
+        """Look at all rows for ``check``."""
+
+
+class Inspection(Protocol):
+    """What an input found in the rows of all splits."""
+
+    @property
+    def section(self) -> Section:
+        """Return what ``check`` says of them."""
+
+    @property
+    def splits(self) -> Splits:
+        """Return the splits without the rows that cannot be read."""
+
+    def comparable(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return those of some rows (columns ``split`` and ``row``) whose inputs can be compared."""
+
+    def near(self, rows: pd.DataFrame) -> np.ndarray:
+        """Return the pairs of such rows that are nearly the same, shape (pairs, 2), by their places in ``rows``."""
+
+    def add_processor(self, processor: Any) -> None:
+        """Add to the section what depends on the checkpoint's processor."""
 
 
 class RowFacts(Protocol):

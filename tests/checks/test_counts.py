@@ -8,6 +8,7 @@ from datasets import Dataset
 from hf_finetune.checks.counts import check_columns, check_counts
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.splits.splits import Splits
+from hf_finetune.tasks.inputs import text
 from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 
 
@@ -43,7 +44,7 @@ def found_in(splits: Splits) -> dict:
 )  # fmt: skip
 def test_columns_are_given_with_the_reason(config, inputs, labels, why):
     splits = splits_of([20, 20], inputs=inputs, label_columns=labels)
-    facts = check_columns(config, splits).facts
+    facts = check_columns(config, text, splits).facts
     assert [each["column"] for each in facts["columns"]] == [*inputs, *labels]
     assert [each["why"] for each in facts["columns"]] == why
 

@@ -12,8 +12,11 @@ KEBAB = re.compile(r"[a-z]+(-[a-z0-9]+)+")
 
 def codes_in_the_source() -> set[str]:
     found = set()
-    for name in ("counts", "duplicates", "texts", "images", "label_noise"):
-        for node in ast.walk(ast.parse((ROOT / f"hf_finetune/checks/{name}.py").read_text("utf-8"))):
+    files = [f"checks/{name}.py" for name in ("counts", "duplicates", "label_noise")]
+    files += ["tasks/inputs/text/checks.py", "tasks/inputs/image/checks.py"]
+    files += [f"tasks/outputs/{name}.py" for name in ("class_counts", "multi_label", "regression", "single_label")]
+    for name in files:
+        for node in ast.walk(ast.parse((ROOT / "hf_finetune" / name).read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and KEBAB.fullmatch(node.value):
                 found.add(node.value)
     return found | {"leak-exact", "leak-near", "imbalanced"}
@@ -27,14 +30,15 @@ def test_every_finding_is_documented():
 
 
 def test_the_limits_on_the_page_are_those_of_the_code():
-    from hf_finetune.checks import counts, duplicates, label_noise
+    from hf_finetune.checks import duplicates, label_noise
     from hf_finetune.tasks.inputs.image import checks as images
     from hf_finetune.tasks.inputs.text import checks as texts
     from hf_finetune.tasks.inputs.text import near
+    from hf_finetune.tasks.outputs import class_counts
 
     page = (ROOT / "docs/check.md").read_text("utf-8")
     for number in (duplicates.MOST_NEAR, label_noise.MOST_ROWS, texts.MOST_TOKENISED, images.MOST_IMAGES):
         assert f"{number:,}" in page
-    assert f"fewer than {counts.FEW_ROWS} training rows" in page
+    assert f"fewer than {class_counts.FEW_ROWS} training rows" in page
     assert f"{near.PERMUTATIONS} permutations in {near.BANDS} bands" in page
     assert f"share {near.SIMILAR:.0%} of their runs" in page

@@ -8,7 +8,9 @@ from datasets import Dataset
 
 from hf_finetune.checks import duplicates
 from hf_finetune.checks.duplicates import check_duplicates
+from hf_finetune.config.options import DataConfig
 from hf_finetune.data.splits.splits import Splits
+from hf_finetune.tasks.inputs import text
 from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 
 LONG = "this is a rather long sentence about nothing in particular number"
@@ -17,6 +19,10 @@ LONG = "this is a rather long sentence about nothing in particular number"
 def texts(rows, prefix="") -> Dataset:
     ids = [f"{prefix}{i}" for i in range(len(rows))]
     return Dataset.from_dict({"id": ids, "text": [t for t, _ in rows], "label": [label for _, label in rows]})
+
+
+def found_in(splits):
+    return check_duplicates(splits, text.inspect(splits, DataConfig()))
 
 
 def by_code(section) -> dict:
@@ -31,7 +37,7 @@ def splits():
 
 
 def test_every_kind_is_found_and_both_sides_are_named(splits):
-    found = by_code(check_duplicates(splits))
+    found = by_code(found_in(splits))
     assert set(found) == {"duplicate-exact", "leak-exact", "leak-near", "labels-conflict"}
     assert found["duplicate-exact"].rows == ["train a1 (yes) = train a2 (yes)", "train a3 (no) = train a4 (yes)"]
     assert found["leak-exact"].rows == ["train a0 (no) = test b0 (no)"]
@@ -42,20 +48,20 @@ def test_every_kind_is_found_and_both_sides_are_named(splits):
 
 
 def test_counts_by_split_are_facts(splits):
-    facts = check_duplicates(splits).facts
+    facts = found_in(splits).facts
     assert facts["train"] == {"repeated": 2, "near": 1, "also_in_another_split": 1, "near_another_split": 1}
     assert facts["test"] == {"repeated": 0, "near": 1, "also_in_another_split": 1, "near_another_split": 1}
 
 
 def test_rows_that_are_all_the_same_are_an_error():
-    section = check_duplicates(Splits(texts([("x", 0), ("x", 1)]), None, None, SingleLabel(["a", "b"]), "here"))
+    section = found_in(Splits(texts([("x", 0), ("x", 1)]), None, None, SingleLabel(["a", "b"]), "here"))
     assert by_code(section)["input-constant"].severity == "error"
 
 
 def test_few_repeated_rows_are_no_warning():
     rows = [(f"number {i}", i % 2) for i in range(200)]
     rows[7] = rows[9]
-    found = by_code(check_duplicates(Splits(texts(rows), None, None, SingleLabel(["a", "b"]), "here")))
+    found = by_code(found_in(Splits(texts(rows), None, None, SingleLabel(["a", "b"]), "here")))
     assert found["duplicate-exact"].severity == "info"
 
 
@@ -66,23 +72,23 @@ def test_pairs_are_the_same_only_where_both_texts_are():
         "text_pair": ["x", "y", "x"],
         "label": [0, 1, 1],
     }
-    found = by_code(check_duplicates(Splits(Dataset.from_dict(rows), None, None, SingleLabel(["n", "p"]), "here")))
+    found = by_code(found_in(Splits(Dataset.from_dict(rows), None, None, SingleLabel(["n", "p"]), "here")))
     assert found["labels-conflict"].rows == ["train 0 (n) = train 2 (p)"]
 
 
 def test_sets_of_classes_conflict_and_numbers_do_not():
     rows = {"id": ["0", "1", "2"], "text": ["a", "a", "b"], "label": [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]}
     several = Splits(Dataset.from_dict(rows), None, None, MultiLabel(["x", "y"]), "here")
-    assert by_code(check_duplicates(several))["labels-conflict"].rows == ["train 0 (x) = train 1 (x, y)"]
+    assert by_code(found_in(several))["labels-conflict"].rows == ["train 0 (x) = train 1 (x, y)"]
     numbers = Splits(Dataset.from_dict(rows), None, None, Regression(["x", "y"]), "here")
-    assert set(by_code(check_duplicates(numbers))) == {"duplicate-exact"}
+    assert set(by_code(found_in(numbers))) == {"duplicate-exact"}
 
 
 def test_of_many_rows_those_held_out_are_compared_first(monkeypatch):
     monkeypatch.setattr(duplicates, "MOST_NEAR", 40)
     train = texts([(f"training row number {i} of them", i % 2) for i in range(100)], "a")
     test = texts([(f"held out row number {i} of these", i % 2) for i in range(15)], "b")
-    section = check_duplicates(Splits(train, None, test, SingleLabel(["n", "p"]), "here"))
+    section = found_in(Splits(train, None, test, SingleLabel(["n", "p"]), "here"))
     assert section.sentences == ["Near duplicates are looked for among 40 of 115 different rows."]
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from hf_finetune.data.rows import candidates
+from hf_finetune.tasks.inputs.image.near import near_images
 from hf_finetune.tasks.inputs.text import near
 
 
@@ -53,7 +55,7 @@ def test_similarity_is_the_share_of_word_triples_that_both_have():
 
 
 def test_a_crowded_bucket_is_compared_with_next_neighbours_only(monkeypatch):
-    monkeypatch.setattr(near, "_CHUNK", 64)
+    monkeypatch.setattr(candidates, "CHUNK", 64)
     pairs = near.near_texts(pa.array(["the same words in every row"] * 500))
     assert 499 <= len(pairs) <= 500 * 8
     assert set(pairs.ravel().tolist()) == set(range(500))
@@ -67,4 +69,4 @@ def test_hashes_that_differ_in_few_bits_are_pairs_if_the_images_look_alike():
     small[50] = np.clip(small[9].astype(int) + 2, 0, 255)
     hashes[70] = hashes[8]  # the same hash, another image
     hashes[90], small[90] = hashes[7] ^ np.uint64(0b1111), small[7]  # four bits
-    assert near.near_images(hashes, small).tolist() == [[9, 50]]
+    assert near_images(hashes, small).tolist() == [[9, 50]]

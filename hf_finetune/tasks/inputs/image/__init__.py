@@ -4,21 +4,55 @@ from typing import Any, Literal
 
 from hf_finetune.tasks.inputs.image import facts
 from hf_finetune.tasks.inputs.image.baseline import baseline_features, baseline_name
-from hf_finetune.tasks.inputs.image.encoding import checkpoint_name, collator, encode, load_processor, prepare
+from hf_finetune.tasks.inputs.image.checks import inspect, why_column
+from hf_finetune.tasks.inputs.image.encoding import (
+    checkpoint_name,
+    collator,
+    encode,
+    load_processor,
+    prepare,
+    shortened,
+)
 from hf_finetune.tasks.inputs.image.fingerprint import describe_processor, fingerprint
 from hf_finetune.tasks.inputs.image.preview import content_hash, preview
-from hf_finetune.tasks.inputs.image.probe import longest, probe
-from hf_finetune.tasks.inputs.image.sample import keep_row, odd_rows, pipeline_input
+from hf_finetune.tasks.inputs.image.sample import keep_row, longest, odd_rows, pipeline_input, probe
 from hf_finetune.tasks.inputs.image.serve import components, row_of
-from hf_finetune.tasks.inputs.image.shortened import shortened
 from hf_finetune.tasks.inputs.image.snippets import onnx_code, usage_sample, widget
 from hf_finetune.tasks.inputs.image.views import mixer, views
 
 __all__ = [
-    "baseline_features", "baseline_name", "call_options", "checkpoint_name", "collator", "components", "content_hash",
-    "decodes", "describe_processor", "encode", "facts", "fingerprint", "keep_row", "load_processor", "longest", "mixer", "name",
-    "odd_rows", "onnx_code", "piece_rows", "pipeline_input", "prepare", "preview", "probe", "processor_name", "row_of",
-    "shortened", "usage_sample", "views", "widget",
+    "baseline_features",
+    "baseline_name",
+    "call_options",
+    "checkpoint_name",
+    "collator",
+    "components",
+    "content_hash",
+    "decodes",
+    "describe_processor",
+    "encode",
+    "facts",
+    "fingerprint",
+    "inspect",
+    "keep_row",
+    "load_processor",
+    "longest",
+    "mixer",
+    "name",
+    "odd_rows",
+    "onnx_code",
+    "piece_rows",
+    "pipeline_input",
+    "prepare",
+    "preview",
+    "probe",
+    "processor_name",
+    "row_of",
+    "shortened",
+    "usage_sample",
+    "views",
+    "why_column",
+    "widget",
 ]  # fmt: skip
 
 name: Literal["text", "image"] = "image"

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_finetune.config.options import DataConfig
+from hf_finetune.console import say
 from hf_finetune.data import Splits
 from hf_finetune.data.images.decode import ImageFacts, decode_faults, describe_fault, image_facts, open_reduced
+from hf_finetune.data.rows.columns import IMAGE_NAMES
 from hf_finetune.data.rows.finding import MOST_NAMED, Section, Severity, Table, draw, percent
+from hf_finetune.tasks.inputs.image.near import near_images
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL import Image
 
 MOST_IMAGES = 200_000  # of a split that are looked at
@@ -36,6 +41,62 @@ class Looks:
     def readable(self) -> np.ndarray:
         """Whether each can be read, shape (rows,)."""
         return np.array([not each.error for each in self.facts], dtype=bool)
+
+
+def why_column(config: DataConfig, own: str, number: int) -> str:
+    """Return why a column is read: ``number`` is its place among the input columns."""
+    if config.image_column:
+        return "named by --image_column"
+    return "a usual name of images" if own.strip().lower() in IMAGE_NAMES else "the only column of images"
+
+
+@dataclass(frozen=True)
+class ImageInspection:
+    """What was found in the images of all splits.
+
+    Args:
+        section: what ``check`` says of them.
+        splits: without the images that cannot be read; a held-out split that has no other is gone.
+        looks: what was seen of each image of the splits as they were.
+    """
+
+    section: Section
+    splits: Splits
+    looks: dict[str, Looks]
+
+    def comparable(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows (``split``, ``row``) whose images were looked at and can be read; ``place`` is where in ``looks``."""
+        import pandas as pd
+
+        seen = [
+            pd.DataFrame({"split": name, "row": each.rows, "place": np.arange(len(each.rows))})[each.readable]
+            for name, each in self.looks.items()
+        ]
+        return rows.merge(pd.concat(seen, ignore_index=True), on=["split", "row"], how="inner")
+
+    def near(self, rows: pd.DataFrame) -> np.ndarray:
+        """Return the pairs of these rows that are nearly the same, shape (pairs, 2), by their places in ``rows``."""
+        names = rows["split"].unique()
+        places = {name: rows.loc[rows["split"] == name, "place"].to_numpy() for name in names}
+        hashes = np.concatenate([self.looks[name].hashes[places[name]] for name in names])
+        thumbnails = np.concatenate([self.looks[name].thumbnails[places[name]] for name in names])
+        return near_images(hashes, thumbnails)
+
+    def add_processor(self, processor: Any) -> None:
+        """Add nothing: images have the size that the processor makes."""
+
+
+def inspect(splits: Splits, config: DataConfig) -> ImageInspection:
+    """Look at every image."""
+    say("Looking at the images.")
+    looks = look_at(splits)
+    section = check_images(splits, looks, config.on_bad_image)
+    kept: dict[str, Any] = {}
+    for name, split in splits.items():
+        gone = looks[name].rows[~looks[name].readable]
+        rows = np.setdiff1d(np.arange(len(split)), gone)
+        kept[name] = split.select(rows) if len(rows) or name == "train" else None
+    return ImageInspection(section, replace(splits, **kept), looks)
 
 
 def look_at(splits: Splits) -> dict[str, Looks]:

@@ -1,4 +1,4 @@
-"""Images of a run's sample, as a user hands them to a pipeline."""
+"""Images that try a model: a run's sample, as a user hands it to a pipeline, and noise."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from hf_finetune.data.images.decode import decode_faults, image_facts, open_image
 from hf_finetune.tasks.inputs.image.facts import input_facts
@@ -55,3 +56,16 @@ def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> d
 def pipeline_input(kept: Any, folder: Path) -> Any:
     """Return what a pipeline takes for the ``input`` of a row that was kept: the path of its file."""
     return str((folder / str(kept)).absolute())
+
+
+def probe(model: Any, processor: Any) -> dict[str, torch.Tensor]:
+    """Return inputs that mean nothing, but reach every weight: an image of noise as the processor sees it."""
+    from PIL import Image
+
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, size=(256, 256, 3), dtype=np.uint8))
+    return {"pixel_values": processor(images=[noise], return_tensors="pt")["pixel_values"]}
+
+
+def longest(batch: dict[str, torch.Tensor], processor: Any) -> dict[str, torch.Tensor]:
+    """Return the batch: images have one size."""
+    return batch

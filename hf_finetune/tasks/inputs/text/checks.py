@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_finetune.config.options import DataConfig
+from hf_finetune.console import say
 from hf_finetune.data import Splits
+from hf_finetune.data.rows.columns import TEXT_NAMES
 from hf_finetune.data.rows.duplicates import tables
 from hf_finetune.data.rows.finding import MOST_NAMED, Section, Severity, Table, draw, percent, row_ids
+from hf_finetune.tasks.inputs.text.columns import columns_of
+from hf_finetune.tasks.inputs.text.near import near_texts
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 MOST_TOKENISED = 20_000  # rows of a split whose tokens are counted
 _COSTLY = 0.05  # share of the tokens from which on cutting them is a warning
@@ -28,10 +38,73 @@ _WRONG: tuple[tuple[str, Severity, str, str], ...] = (
 )
 
 
+def why_column(config: DataConfig, own: str, number: int) -> str:
+    """Return why a column is read: ``number`` is its place among the input columns."""
+    if number:
+        return "named by --text_pair_column"
+    if config.text_column:
+        return "named by --text_column"
+    return (
+        "a usual name of texts" if own.strip().lower() in TEXT_NAMES else "the only column of strings beside the label"
+    )
+
+
+@dataclass(frozen=True)
+class TextInspection:
+    """What was found in the texts of all splits.
+
+    Args:
+        section: what ``check`` says of them.
+        splits: the splits; every text can be read.
+    """
+
+    section: Section
+    splits: Splits
+
+    def comparable(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows (``split``, ``row``) that can be compared: all."""
+        return rows
+
+    def near(self, rows: pd.DataFrame) -> np.ndarray:
+        """Return the pairs of these rows that are nearly the same, shape (pairs, 2), by their places."""
+        return near_texts(_texts(self.splits, rows))
+
+    def add_processor(self, tokenizer: Any) -> None:
+        """Add what cutting the texts at ``--max_length`` costs."""
+        say("Counting tokens.")
+        check_lengths(self.section, self.splits, tokenizer)
+
+
+def inspect(splits: Splits, config: DataConfig) -> TextInspection:
+    """Look at every text."""
+    return TextInspection(check_texts(splits), splits)
+
+
+def _texts(splits: Splits, rows: pd.DataFrame) -> pa.Array:
+    """The texts of some rows (pairs as one text) as one Arrow array."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = columns_of(splits.train)
+    parts: list[pa.Array] = []
+    for name in rows["split"].unique():
+        chosen = getattr(splits, name).select(rows.loc[rows["split"] == name, "row"].to_numpy())
+        for table in tables(chosen, columns):
+            cells = [pc.cast(table[column], pa.large_string()).combine_chunks() for column in columns]
+            parts.append(pc.binary_join_element_wise(*cells, pa.scalar(" ", pa.large_string())))
+    return pa.concat_arrays([_plain(part) for part in parts]) if parts else pa.array([], pa.large_string())
+
+
+def _plain(part: pa.Array | pa.ChunkedArray) -> pa.Array:
+    import pyarrow as pa
+
+    return part.combine_chunks() if isinstance(part, pa.ChunkedArray) else part
+
+
 def check_texts(splits: Splits) -> Section:
     """Empty texts, texts without a letter and damaged texts, in all rows."""
     section = Section("Texts", "texts")
-    columns = [name for name in ("text", "text_pair") if name in splits.train.column_names]
+    columns = columns_of(splits.train)
     for name, split in splits.items():
         for column in columns:
             wrong = _wrong_rows(split, column)
@@ -118,7 +191,7 @@ def _say_cut(section: Section, name: str, split: Any, rows: np.ndarray, of: int,
 
 def count_tokens(split: Any, tokenizer: Any) -> np.ndarray:
     """Tokens of every row with nothing cut, special ones included, shape (rows,)."""
-    columns = [name for name in ("text", "text_pair") if name in split.column_names]
+    columns = columns_of(split)
     lengths = []
     for table in tables(split, columns, _BATCH):
         texts = [table[column].to_pylist() for column in columns]

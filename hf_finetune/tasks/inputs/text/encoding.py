@@ -171,3 +171,13 @@ def _longest(tokenizer: Any, settings: Any) -> int:
         )
         limits.append(int(positions) - offset)
     return min(limits)
+
+
+def views(inputs: InputConfig, *, tunes_backbone: bool) -> InputConfig | None:
+    """Return None: there are no random views of texts."""
+    return None
+
+
+def mixer(inputs: InputConfig, classes: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Refuse ``--mixup`` and ``--cutmix``."""
+    raise UserError("texts cannot be mixed", where="--mixup, --cutmix", fix="leave the flags out.")

@@ -1,4 +1,4 @@
-"""Rows that are nearly the same: texts by MinHash, images by a perceptual hash. Bands make candidates, comparison decides.
+"""Texts that are nearly the same, by MinHash. Bands make candidates, comparison decides.
 
 MinHash and its bands: Broder 1997; Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, ch. 3. Time and memory grow with
 the number of rows, whatever the rows are: in a crowded bucket a row is compared with its next neighbours only.
@@ -6,16 +6,16 @@ the number of rows, whatever the rows are: in a crowded bucket a row is compared
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from hf_finetune.data.rows.candidates import candidates, pair_codes, pairs_of
+
 PERMUTATIONS, BANDS = 64, 16  # pairs that share 0.7 of their shingles meet in a band with probability 0.988
 SIMILAR = 0.7  # share of the word 3-shingles of two texts that both have (Jaccard)
-MOST_DISTANCE = 3  # bits of 64 in which the hashes of two images may differ
 _WORDS = 512  # of a text that are read
-_NEIGHBOURS = {"text": 8, "image": 30}  # rows of a bucket that a row is compared with
+_NEIGHBOURS = 8  # rows of a bucket that a row is compared with
 _CHUNK = 20_000  # rows, or pairs, at once
 _MOST_EXACT = 100_000  # pairs whose shingles are compared themselves; of more, the estimate decides
 # Written without spaces between words: each character is a word.
@@ -36,11 +36,11 @@ def near_texts(texts: Any) -> np.ndarray:
     width = PERMUTATIONS // BANDS
     for band in range(BANDS):
         keys = _mix(signatures[:, band * width : (band + 1) * width].astype(np.uint64))
-        for pairs in _candidates(np.where(filled, keys, 0), _NEIGHBOURS["text"]):
+        for pairs in candidates(np.where(filled, keys, 0), _NEIGHBOURS):
             pairs = pairs[filled[pairs[:, 0]]]
             same = (signatures[pairs[:, 0]] == signatures[pairs[:, 1]]).mean(axis=1)
-            found.append(_code(pairs[same >= SIMILAR - 0.1], len(texts)))  # the estimate is off by 0.06
-    pairs = _pairs(found, len(texts))
+            found.append(pair_codes(pairs[same >= SIMILAR - 0.1], len(texts)))  # the estimate is off by 0.06
+    pairs = pairs_of(found, len(texts))
     exact = pairs[:_MOST_EXACT]
     return np.concatenate([exact[jaccard(texts, exact) >= SIMILAR], pairs[_MOST_EXACT:]])
 
@@ -103,51 +103,6 @@ def jaccard(texts: Any, pairs: np.ndarray) -> np.ndarray:
             shared = len(np.intersect1d(sets[a], sets[b], assume_unique=True))
             similar[start + index] = shared / (len(sets[a]) + len(sets[b]) - shared)
     return similar
-
-
-def near_images(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
-    """Pairs of images whose hashes differ in few bits and whose thumbnails look the same.
-
-    Args:
-        hashes: uint64 of shape (rows,).
-        thumbnails: uint8 of shape (rows, 16, 16), grey.
-
-    Returns:
-        Row numbers of shape (pairs, 2), the smaller first.
-    """
-    found = []
-    small = thumbnails.reshape(len(thumbnails), -1)
-    for band in range(MOST_DISTANCE + 1):  # hashes that differ in 3 bits agree in one quarter at least
-        keys = (hashes >> np.uint64(16 * band)) & np.uint64(0xFFFF)
-        for pairs in _candidates(keys, _NEIGHBOURS["image"], hashes):
-            left, right = pairs.T
-            pairs = pairs[np.bitwise_count(hashes[left] ^ hashes[right]) <= MOST_DISTANCE]
-            a, b = (small[rows].astype(np.int16) for rows in pairs.T)
-            contrast = np.minimum(a.std(axis=1), b.std(axis=1))
-            found.append(_code(pairs[np.abs(a - b).mean(axis=1) <= 1 + 0.1 * contrast], len(hashes)))
-    return _pairs(found, len(hashes))
-
-
-def _code(pairs: np.ndarray, rows: int) -> np.ndarray:
-    """Each pair as one number, shape (pairs,): quick to sort."""
-    return pairs[:, 0] * rows + pairs[:, 1]
-
-
-def _pairs(codes: list[np.ndarray], rows: int) -> np.ndarray:
-    """The different pairs behind some codes, shape (pairs, 2)."""
-    every = np.unique(np.concatenate(codes)) if codes else np.empty(0, dtype=np.int64)
-    return np.stack([every // max(rows, 1), every % max(rows, 1)], axis=1)
-
-
-def _candidates(keys: np.ndarray, neighbours: int, then: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Pairs of rows with the same key, some thousands at once; a row with its next neighbours, sorted by ``then``."""
-    order = np.argsort(keys, kind="stable") if then is None else np.lexsort((then, keys))
-    ordered = keys[order]
-    for step in range(1, neighbours + 1):
-        places = np.flatnonzero(ordered[:-step] == ordered[step:])
-        for start in range(0, max(len(places), 1), _CHUNK):
-            part = places[start : start + _CHUNK]
-            yield np.sort(np.stack([order[part], order[part + step]], axis=1), axis=1)
 
 
 def _mix(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Texts of a run's sample, as a user hands them to a pipeline."""
+"""Texts that try a model: a run's sample, as a user hands it to a pipeline, and tokens that mean nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from hf_finetune.tasks.inputs.text.columns import columns_of
 from hf_finetune.tasks.inputs.text.facts import input_facts
@@ -40,3 +41,22 @@ def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> d
 def pipeline_input(kept: Any, folder: Path) -> Any:
     """Return what a pipeline takes for the ``input`` of a row that was kept: a text, or a dictionary of a pair."""
     return kept
+
+
+def probe(model: Any, processor: Any) -> dict[str, torch.Tensor]:
+    """Return inputs that mean nothing, but reach every weight: random tokens of shape (4, tokens)."""
+    length = min(32, getattr(model.config, "max_position_embeddings", 64) // 2)
+    tokens = torch.as_tensor(np.random.default_rng(0).integers(0, model.config.vocab_size, size=(4, length)))
+    return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+
+
+def longest(batch: dict[str, torch.Tensor], processor: Any) -> dict[str, torch.Tensor]:
+    """Return a text repeated until it is as long as the model reads: test rows are rarely that long.
+
+    Args:
+        batch: inputs of one row.
+        processor: the tokenizer, which knows how long that is.
+    """
+    tokens = processor.model_max_length
+    times = -(-tokens // next(iter(batch.values())).shape[1])
+    return {name: values.repeat(1, times)[:, :tokens] for name, values in batch.items()}

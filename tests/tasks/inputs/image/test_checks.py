@@ -13,10 +13,12 @@ from datasets import Dataset
 from PIL import Image
 
 from hf_finetune.checks.duplicates import check_duplicates
-from hf_finetune.tasks.inputs.image.checks import check_images, look_at
+from hf_finetune.config.options import DataConfig
 from hf_finetune.data.readers.cell import IMAGE
 from hf_finetune.data.readers.folder import open_classes
 from hf_finetune.data.splits.splits import Splits
+from hf_finetune.tasks.inputs import image
+from hf_finetune.tasks.inputs.image.checks import check_images, look_at
 from hf_finetune.tasks.outputs import SingleLabel
 
 
@@ -119,7 +121,7 @@ def test_a_image_saved_anew_is_a_near_duplicate_and_a_copy_an_exact_one(tmp_path
     shutil.copy(tmp_path / "train" / "b" / "1.png", tmp_path / "test" / "a" / "1.png")
     folders = [open_classes(tmp_path / split, IMAGE).keep() for split in ("train", "test")]
     splits = Splits(folders[0], None, folders[1], SingleLabel(["a", "b"]), "here")
-    found = {f.code: f.rows for f in check_duplicates(splits, look_at(splits)).findings}
+    found = {f.code: f.rows for f in check_duplicates(splits, image.inspect(splits, DataConfig())).findings}
     assert found == {
         "leak-exact": ["train b/1.png (b) = test a/1.png (a)"],
         "labels-conflict": ["train b/1.png (b) = test a/1.png (a)"],
@@ -135,7 +137,8 @@ def test_images_within_the_rows_are_looked_at_as_well():
     rows = {"id": ["0", "1", "2"], "image": [cell(content), cell(b"x"), cell(content)], "label": [0, 1, 1]}
     features = Features({"id": Value("string"), "image": ImageFeature(decode=False), "label": Value("int64")})
     splits = Splits(Dataset.from_dict(rows, features=features), None, None, SingleLabel(["a", "b"]), "here")
-    looks = look_at(splits)
-    assert looks["train"].readable.tolist() == [True, False, True]
-    found = {f.code: f.rows for f in check_duplicates(splits, looks).findings}
+    inspection = image.inspect(splits, DataConfig())
+    assert inspection.looks["train"].readable.tolist() == [True, False, True]
+    assert inspection.splits.train["id"][:] == ["0", "2"]
+    found = {f.code: f.rows for f in check_duplicates(splits, inspection).findings}
     assert found["labels-conflict"] == ["train 0 (a) = train 2 (b)"]

@@ -7,6 +7,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 
 from hf_finetune.data.splits.splits import Splits
+from hf_finetune.tasks.inputs.text.checks import check_lengths, check_texts, count_tokens
 from hf_finetune.tasks.outputs import SingleLabel
 
 
