@@ -1,0 +1,407 @@
+"""Golden runs: twelve tiny trainings on an earlier commit and on this tree, and what differs between their run folders.
+
+    python tests/golden.py [--base COMMIT] [--only NAME ...] [--keep FOLDER]
+
+Everything is made here, offline: this file uses no code of the package or of other tests, which may move.
+Its exit status is 0 if every run is equal or close (numbers within 1e-9 of each other), else 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+# The last commit before the code was moved: what it does is what the moved code has to do.
+BEFORE = "f8ea4bd"
+
+# Differences that are meant, and why. A key is a pattern of ``RUN/FILE`` or ``RUN/FILE: KEY``, such as
+# "*/notes.json" for a new file or "text-full/evaluation.json: data.notes.*" for a changed sentence.
+EXPECTED: dict[str, str] = {}
+
+HERE = Path(__file__).resolve().parents[1]
+ASPECTS = ("weights", "metrics", "predictions", "evaluation", "files")
+MOST_SHOWN = 10  # differences of a run
+CLOSE = 1e-9  # of numbers, relative
+RESNET, TIMM, VIT = (f"--model_name_or_path ../made/{name}" for name in ("resnet", "timm", "vit"))
+# Longer than images: an encoder that answers one class for every row would hide a fault in most metrics.
+BERT = "--model_name_or_path ../made/bert --num_train_epochs 8 --learning_rate 5e-3"
+ROWS = "--train_file ../made/train.csv --validation_file ../made/validation.csv --test_file ../made/test.csv"
+TEXTS = f"{BERT} {ROWS} --text_column text"
+IMAGES = f"{ROWS} --image_root ../made/images --image_column path"
+FOLDER = "--dataset_name ../made/images"
+STREAM = ROWS.replace(".csv", ".parquet") + " --streaming --image_column image --label_column label"
+TWO = "--accelerate_config cpu --num_processes 2"
+# What would follow from free memory or measured time is fixed. The rate is high: a change is seen after a few steps.
+COMMON = (
+    "--bf16 false --num_train_epochs 2 --per_device_train_batch_size 8 --per_device_eval_batch_size 8 "
+    "--learning_rate 2e-3 --activation_cache off --image_cache ram"
+)
+# The first word of a name is the task. Of two flags of one name the last counts.
+RUNS = {
+    "text-full": f"{TEXTS} --strategy full --layer_decay 0.9 --slice_column source",
+    "text-pairs-head": f"{TEXTS} --text_column premise --text_pair_column hypothesis --label_column agree --strategy head "
+    "--activation_cache on --logit_adjustment 1",
+    "text-several-gradual": f"{TEXTS} --label_column tags --label_delimiter , --metric f1_macro --strategy gradual",
+    "text-numbers-freeze": f"{BERT} --train_file ../made/train.csv --text_column text --label_column score "
+    "--group_column author --test_split 0.2 --strategy freeze:1",
+    "text-lora-two": f"{TWO} {TEXTS} --strategy lora --balanced_sampling --focal_gamma 2",
+    "text-chunks": f"{TEXTS} --text_column long --long_text chunk --max_length 12 --class_weights balanced --strategy lp_ft",
+    "text-stream": f"{TEXTS} --streaming --strategy full --head_hidden_size 16",
+    "image-full-mixup": f"{RESNET} {FOLDER} --strategy full --augmentation randaug --mixup 0.4 --cutmix 1 "
+    "--label_smoothing_factor 0.1",
+    "image-several-head": f"{VIT} {IMAGES} --label_column tags --label_delimiter , --strategy head --activation_cache on "
+    "--augmentation light --activation_views 2",
+    "image-numbers-two": f"{TWO} {TIMM} {IMAGES} --label_columns redness brightness --strategy lp_ft",
+    "image-stream-freeze": f"{TIMM} {STREAM} --strategy freeze:1",
+    "image-lora-merged": f"{VIT} {FOLDER} --strategy lora --merge_adapter --rotation_degrees 10",
+}
+# The saved model is loaded in a fresh process as well; in the other runs that would cost more than the training.
+VERIFIED = ("text-full", "image-full-mixup")
+MOODS = (("bad", "awful", "gloomy", "dull", "sad"), ("good", "great", "lovely", "bright", "happy"))
+FILLER = ("the", "film", "was", "a", "and", "very", "plot", "it", "scene", "end")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What is not the same: ``place`` is ``RUN/FILE`` or ``RUN/FILE: KEY``."""
+
+    place: str
+    words: str
+    close: bool = False
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is meant, where it is."""
+        return next((reason for pattern, reason in EXPECTED.items() if fnmatch(self.place, pattern)), None)
+
+
+def make_checkpoints(folder: Path) -> None:
+    """Models with random weights from a fixed seed; that of timm lies as timm pushes one to the Hub."""
+    import timm
+    import torch
+    import transformers as tf
+    from safetensors.torch import save_file
+
+    tf.utils.logging.disable_progress_bar()
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    torch.manual_seed(0)
+    bert = tf.BertConfig(vocab_size=25, pad_token_id=0, max_position_embeddings=64, **small)
+    tf.BertForMaskedLM(bert).save_pretrained(folder / "bert")
+    make_tokenizer(folder / "bert")
+    resnet = tf.ResNetConfig(num_labels=10, embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    tf.ResNetForImageClassification(resnet).save_pretrained(folder / "resnet")
+    vit = tf.ViTConfig(num_labels=10, image_size=32, patch_size=8, **small)
+    tf.ViTForImageClassification(vit).save_pretrained(folder / "vit")
+    for name in ("resnet", "vit"):
+        tf.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder / name)
+    model = timm.create_model("test_resnet", num_classes=10)
+    (folder / "timm").mkdir()
+    save_file(model.state_dict(), folder / "timm" / "model.safetensors", metadata={"format": "pt"})
+    pixels = {"input_size": [3, 32, 32], "interpolation": "bilinear", "crop_pct": 0.9, "num_classes": 10}
+    pixels |= {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3]}
+    settings = {"architecture": "test_resnet", "num_classes": 10, "num_features": model.num_features}
+    settings |= {"model_args": {"num_classes": 10}, "pretrained_cfg": pixels}
+    (folder / "timm" / "config.json").write_text(json.dumps(settings))
+
+
+def make_tokenizer(folder: Path) -> None:
+    """A tokenizer that knows the words of the data."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    words = {word: i for i, word in enumerate([*special.values(), *MOODS[1], *MOODS[0], *FILLER])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **special).save_pretrained(folder)
+
+
+def make_data(folder: Path) -> None:
+    """Three splits: texts and paths of images in one CSV file, the images in folders by class and in Parquet files.
+
+    21 test rows: a number that two processes do not divide.
+    """
+    for seed, (split, count) in enumerate({"train": 48, "validation": 16, "test": 21}.items()):
+        random = np.random.default_rng(seed)
+        images = make_images(folder / "images", split, count, random)
+        rows = [make_texts(index, random) | images[index] for index in range(count)]
+        pd.DataFrame(rows).to_csv(folder / f"{split}.csv", index=False)
+        cells = [{"path": None, "bytes": (folder / "images" / row["path"]).read_bytes()} for row in images]
+        labels = [Path(row["path"]).parent.name for row in images]
+        pd.DataFrame({"image": cells, "label": labels}).to_parquet(folder / f"{split}.parquet")
+
+
+def make_texts(index: int, random: np.random.Generator) -> dict[str, Any]:
+    """A row of texts with every kind of label. One word tells the mood; its place and the length of the text do not."""
+
+    def sentence(mood: int) -> str:
+        words = list(random.choice(FILLER, size=random.integers(3, 9)))
+        words.insert(int(random.integers(0, len(words) + 1)), str(random.choice(MOODS[mood])))
+        return " ".join(words)
+
+    one, other = index % 2, index // 2 % 2
+    text = sentence(one)
+    return {
+        "text": text,
+        "premise": sentence(one),
+        "hypothesis": sentence(other),
+        "long": " ".join(sentence(one) for _ in range(1 + index % 3)),
+        "label": ("negative", "positive")[one],
+        "agree": "same" if one == other else "different",
+        "tags": ",".join([("sad", "glad")[one], *(word for word in ("film", "plot") if word in text.split())]),
+        "score": round(2 * one + float(random.normal(0, 0.3)), 3),
+        "source": ("web", "mail", "web")[index % 3],
+        "author": f"author {index // 4}",
+    }
+
+
+def make_images(folder: Path, split: str, count: int, random: np.random.Generator) -> list[dict[str, Any]]:
+    """Reddish, greenish and bluish noise of different sizes: the path of each image, and numbers of it."""
+    from PIL import Image
+
+    rows = []
+    for index in range(count):
+        pixels = random.integers(0, 120, size=(*random.integers(30, 60, 2), 3))
+        # Some have the colour of another class: where every answer is right, metrics hide faults.
+        pixels[..., (index + int(random.random() < 0.25)) % 3] += 120
+        path = Path(split, ("class 10", "class 2", "class 1")[index % 3], f"{index}.png")
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / path)
+        redness, brightness = float(pixels[..., 0].mean() / 255), float(pixels.mean() / 25)
+        rows.append({"path": str(path), "redness": round(redness, 4), "brightness": round(brightness, 4)})
+    return rows
+
+
+@contextmanager
+def checked_out(commit: str) -> Iterator[Path]:
+    """The files of a commit in a folder of their own, for a while."""
+    git = ["git", "-C", str(HERE), "worktree"]
+    with tempfile.TemporaryDirectory(prefix="golden-") as folder:
+        tree = Path(folder, "tree")
+        subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True)
+        try:
+            yield tree
+        finally:
+            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+
+
+def settings_of(tree: Path, caches: Path, name: str) -> dict[str, str]:
+    """The environment of a run: no network, and caches of its own, so that it finds nothing that another run made."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "ACCELERATE_"))}
+    return kept | {
+        "PYTHONPATH": str(tree),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(caches / "hub"),
+        "HF_FINETUNE_CACHE": str(caches / "own"),
+        "HF_FINETUNE_VERIFY": "1" if name in VERIFIED else "0",
+        "OMP_NUM_THREADS": "1",  # sums have one order
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def train(name: str, tree: Path, side: Path) -> str:
+    """One run of a tree, in ``runs/NAME`` below ``side``; returns what it said last if it failed."""
+    command = [sys.executable, "-m", "hf_finetune", "train", f"{name.split('-')[0]}-classification"]
+    command += [*COMMON.split(), *RUNS[name].split(), "--output_dir", f"runs/{name}"]
+    env = settings_of(tree, side / "caches" / name, name)
+    done = subprocess.run(command, cwd=side, env=env, capture_output=True, text=True, check=False)
+    return (done.stderr or done.stdout)[-3000:] if done.returncode else ""
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every number and word of nested values, with the keys that lead to it; what was measured by a clock is left out."""
+    value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    if not isinstance(value, (dict, list)) or not value:
+        yield key, value
+        return
+    for name, each in value.items() if isinstance(value, dict) else enumerate(value):
+        name = str(name)
+        if name != "timing" and not name.endswith(("_seconds", "_bytes", "_per_second")):
+            yield from leaves(each, f"{key}.{name}" if key else name)
+
+
+def compare(prefix: str, one: dict[str, Any], other: dict[str, Any]) -> list[Difference]:
+    """The differences of two flat mappings; their places are the prefix and the key."""
+    found = []
+    for key in dict.fromkeys([*one, *other]):
+        if key not in one or key not in other:
+            found.append(Difference(prefix + key, "only after" if key in other else "only before"))
+        elif not is_same(one[key], other[key]):
+            words = f"{str(one[key])[:60]} before, {str(other[key])[:60]} after"
+            found.append(Difference(prefix + key, words, is_close(one[key], other[key])))
+    return found
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Equal and of one type; what is no number (NaN) equals itself."""
+    return type(one) is type(other) and (one == other or (one != one and other != other))
+
+
+def is_close(one: Any, other: Any) -> bool:
+    """Two numbers that a difference in rounding would explain."""
+    numbers = all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in (one, other))
+    return numbers and math.isclose(one, other, rel_tol=CLOSE)
+
+
+def compare_weights(name: str, folders: tuple[Path, Path]) -> list[Difference]:
+    """Tensors and files of ``model/`` by their SHA-256. Files may differ where no tensor does: that is close."""
+    tensors, files = ({}, {}), ({}, {})
+    for side, folder in enumerate(folders):
+        for path in sorted(folder.glob("model/**/*.safetensors")):
+            file = path.relative_to(folder).as_posix()
+            files[side][file] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            tensors[side].update({f"{file}: {key}": digest for key, digest in hash_tensors(path).items()})
+    if not files[0] or not files[1]:
+        return [Difference(f"{name}/model", "no weights")]
+    bytes_alone = [Difference(each.place, each.words, True) for each in compare(f"{name}/", *files)]
+    return compare(f"{name}/", *tensors) or bytes_alone
+
+
+def hash_tensors(path: Path) -> dict[str, str]:
+    """SHA-256 of the type, shape and bytes of each tensor of a file."""
+    import torch
+    from safetensors.torch import load_file
+
+    found = {}
+    for name, tensor in load_file(path).items():
+        content = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        found[name] = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode() + content).hexdigest()[:16]
+    return found
+
+
+def compare_file(name: str, file: str, folders: tuple[Path, Path]) -> list[Difference]:
+    """The values of a JSON or Parquet file of a run."""
+    found = []
+    for folder in folders:
+        if not (folder / file).is_file():
+            return [Difference(f"{name}/{file}", "not there")]
+        if file.endswith(".json"):
+            found.append(dict(leaves(json.loads((folder / file).read_text(encoding="utf-8")))))
+        else:
+            rows = pd.read_parquet(folder / file)
+            columns = {f"column {number}": f"{key} ({rows[key].dtype})" for number, key in enumerate(rows)}
+            found.append(columns | dict(leaves({key: rows[key].tolist() for key in rows})))
+    return compare(f"{name}/{file}: ", *found)
+
+
+def compare_names(name: str, folders: tuple[Path, Path]) -> list[Difference]:
+    """Which files there are, of any kind."""
+    names = (
+        {path.relative_to(each).as_posix(): "there" for path in sorted(each.rglob("*")) if path.is_file()}
+        for each in folders
+    )
+    return compare(f"{name}/", *names)
+
+
+def differences(name: str, folders: tuple[Path, Path]) -> dict[str, list[Difference]]:
+    """What differs between the run folders of a run, by what is compared."""
+    return {
+        "weights": compare_weights(name, folders),
+        "metrics": compare_file(name, "metrics.json", folders),
+        "predictions": compare_file(name, "predictions.parquet", folders),
+        "evaluation": compare_file(name, "evaluation.json", folders),
+        "files": compare_names(name, folders),
+    }
+
+
+def in_a_word(found: list[Difference]) -> str:
+    """How a cell of the table reads."""
+    unexplained = [each for each in found if not each.reason]
+    if any(not each.close for each in unexplained):
+        return "DIFFERENT"
+    return "close" if unexplained else "excused" if found else "equal"
+
+
+def show(found: dict[str, dict[str, list[Difference]]], failures: dict[str, str]) -> bool:
+    """Print the table and the differences under it; returns whether all is well."""
+    cells = {name: [in_a_word(parts[aspect]) for aspect in ASPECTS] for name, parts in found.items()}
+    cells |= {name: ["failed"] * len(ASPECTS) for name in failures}
+    width = max(len(name) for name in cells)
+    print(f"\n{'run':{width}}", *(f"{aspect:11}" for aspect in ASPECTS), sep=" | ")
+    for name, words in cells.items():
+        print(f"{name:{width}}", *(f"{word:11}" for word in words), sep=" | ")
+    for parts in found.values():
+        in_turn = [each for some in zip_longest(*parts.values()) for each in some if each]  # every aspect is shown
+        every = sorted(in_turn, key=lambda each: each.close or each.reason is not None)
+        for each in every[:MOST_SHOWN]:
+            print(
+                f"\n{each.place}\n    {each.words}"
+                + (f" (meant: {each.reason})" if each.reason else " (close)" * each.close)
+            )
+        if len(every) > MOST_SHOWN:
+            print(f"\n    and {len(every) - MOST_SHOWN} more")
+    for name, said in failures.items():
+        print(f"\n{name} failed {said}")
+    return not {"DIFFERENT", "failed"} & {word for words in cells.values() for word in words}
+
+
+def compare_trees(trees: dict[str, Path], names: list[str], folder: Path) -> bool:
+    """Make data, train on both trees in turn and show what differs; returns whether all is well."""
+    (folder / "made").mkdir(parents=True)
+    make_checkpoints(folder / "made")
+    make_data(folder / "made")
+    found, failures = {}, {}
+    for side, tree in trees.items():
+        (folder / side).mkdir()
+        check_import(tree, folder / side)
+    for name in names:
+        began = time.perf_counter()
+        for side, tree in trees.items():
+            said = train(name, tree, folder / side)
+            if said:
+                failures[name] = failures.get(name, "") + f"{side} the change:\n{said}"
+        if name not in failures:
+            found[name] = differences(name, tuple(folder / side / "runs" / name for side in trees))
+        print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
+    return show(found, failures)
+
+
+def check_import(tree: Path, side: Path) -> None:
+    """Refuse to go on where another copy of the package would be run."""
+    command = [sys.executable, "-c", "import hf_finetune; print(hf_finetune.__file__)"]
+    env = settings_of(tree, side / "caches", "")
+    found = subprocess.run(command, cwd=side, env=env, capture_output=True, text=True, check=True).stdout.strip()
+    if tree.resolve() not in Path(found).resolve().parents:
+        raise SystemExit(f"{found} would be run, not the package in {tree}")
+
+
+def main() -> int:
+    """Read the flags, and run."""
+    parser = argparse.ArgumentParser(description="Twelve tiny runs on an earlier commit and on this tree.")
+    parser.add_argument("--base", default=BEFORE, metavar="COMMIT", help=f"the earlier commit (default: {BEFORE})")
+    parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS), metavar="NAME", help="some of the runs")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="a new folder for data and runs, which stay")
+    asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a run that is stopped removes its worktree too
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the client of the Hub
+    began = time.perf_counter()
+    place = nullcontext(str(asked.keep.resolve())) if asked.keep else tempfile.TemporaryDirectory(prefix="golden-")
+    with checked_out(asked.base) as before, place as folder:
+        well = compare_trees({"before": before, "after": HERE}, asked.only, Path(folder))
+    print(f"\n{len(asked.only)} runs on each side in {(time.perf_counter() - began) / 60:.1f} minutes")
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
