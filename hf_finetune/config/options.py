@@ -1,4 +1,4 @@
-"""What can be asked for: one dataclass per concern. The explanation beside each field is its ``--help``."""
+"""The options of a run: one dataclass per concern. The ``help`` of each field is shown by ``--help``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which checkpoint, and what stands on top of it."""
+    """The checkpoint and its head."""
 
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Hub id or local folder of a transformers or timm checkpoint.", "common": "all"}
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the checkpoint."})
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run Python code that the checkpoint carries."})
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run Python code of the checkpoint."})
     head_hidden_size: int | None = field(
         default=None, metadata={"help": "Make the head an MLP with one hidden layer of this many units."}
     )
@@ -22,12 +22,12 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the rows come from, and which of them are used."""
+    """The data: sources, columns and splits."""
 
     dataset_name: str | None = field(
         default=None,
         metadata={
-            "help": "Hub id, folder, archive or shards of the rows. A folder holds images or .txt files by class, with "
+            "help": "Hub id, folder, archive or shards of the data. A folder contains images or .txt files by class, with "
             "or without splits, or is a saved DatasetDict; an archive of images is .zip, .tar or .tar.gz; "
             "shards are WebDataset (x-{000..010}.tar).",
             "common": "all",
@@ -38,8 +38,8 @@ class DataConfig:
     streaming: bool = field(
         default=False,
         metadata={
-            "help": "Read the training rows anew every epoch, from disk or the Hub. For data larger than the disk; "
-            "files may then be named by a pattern ('data/*.csv', 'part-{000..012}.tar').",
+            "help": "Read the training rows from disk or the Hub in every epoch. For data larger than the disk; "
+            "files may be given by a pattern ('data/*.csv', 'part-{000..012}.tar').",
             "common": "all",
         },
     )
@@ -56,7 +56,7 @@ class DataConfig:
     train_dir: str | None = field(
         default=None,
         metadata={
-            "help": "Folder with one sub-folder a class, or an archive of images. It holds images or .txt files.",
+            "help": "Folder with one sub-folder per class, or an archive of images. It contains images or .txt files.",
             "common": "all",
         },
     )
@@ -64,10 +64,10 @@ class DataConfig:
     test_dir: str | None = field(default=None, metadata={"help": "Folder of test rows."})
     encoding: str | None = field(
         default=None,
-        metadata={"help": "Encoding of CSV, TSV, JSON and text files, e.g. cp1252 (default: found, and said)."},
+        metadata={"help": "Encoding of CSV, TSV, JSON and text files, e.g. cp1252 (default: detected)."},
     )
     delimiter: str | None = field(
-        default=None, metadata={"help": "What separates the cells of CSV files: ',', ';', '|' or tab (default: found)."}
+        default=None, metadata={"help": "Delimiter of CSV files: ',', ';', '|' or tab (default: detected)."}
     )
     text_column: str | None = field(
         default=None, metadata={"help": "Column of the text (default: found by name and type).", "common": "text"}
@@ -75,66 +75,66 @@ class DataConfig:
     text_columns: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Several columns that make one text. Each keeps its name: 'title: …', 'body: …'.",
+            "help": "Columns that are joined to one text. Each keeps its name: 'title: …', 'body: …'.",
             "common": "text",
         },
     )
     text_pair_column: str | None = field(
         default=None,
-        metadata={"help": "Column of a second text (default: found where two columns have the names of a known pair)."},
+        metadata={"help": "Column of a second text (default: found by the names of known pairs)."},
     )
     image_column: str | None = field(
         default=None, metadata={"help": "Column of the image (default: found by name and type).", "common": "image"}
     )
     image_root: str | None = field(
         default=None,
-        metadata={"help": "Folder that the paths of a table start from (default: its own).", "common": "image"},
+        metadata={"help": "Folder that paths in a table are relative to (default: its own).", "common": "image"},
     )
     label_column: str | None = field(
         default=None, metadata={"help": "Column of the label (default: found by name and type).", "common": "all"}
     )
     label_columns: list[str] | None = field(
-        default=None, metadata={"help": "Several label columns: one 0/1 column a class, or one column a number."}
+        default=None, metadata={"help": "Several label columns: a 0/1 column per class, or a column per number."}
     )
     label_delimiter: str | None = field(
-        default=None, metadata={"help": "What separates the classes of a row in the label column, e.g. ','."}
+        default=None, metadata={"help": "Delimiter between the classes in the label column, e.g. ','."}
     )
     problem_type: Literal["single_label_classification", "multi_label_classification", "regression"] | None = field(
-        default=None, metadata={"help": "What the labels are (default: read off the training rows, and said)."}
+        default=None, metadata={"help": "The kind of label (default: found from the training rows)."}
     )
     validation_split: float | None = field(
         default=None,
         metadata={
-            "help": "Share of training rows held out where no validation rows are given. Stratified by class; default: "
-            "0.1, and 0.05 from 5,000 rows on.",
+            "help": "Share of training rows held out if no validation rows are given. Stratified by class; default: "
+            "0.1, and 0.05 for 5,000 rows or more.",
             "common": "all",
         },
     )
     test_split: float | None = field(
         default=None,
         metadata={
-            "help": "Share of the training rows held out for testing, where no test split is given (default: none)."
+            "help": "Share of the training rows held out for testing if no test rows are given (default: none)."
         },
     )
     group_column: str | None = field(
         default=None,
-        metadata={"help": "Column of groups (patient, author): no group is on both sides of a split."},
+        metadata={"help": "Column of groups (patient, author): no group is in two splits."},
     )
     time_column: str | None = field(
         default=None,
-        metadata={"help": "Column of ISO dates or unix times: the latest rows are held out."},
+        metadata={"help": "Column of ISO dates or Unix times: the latest rows are held out."},
     )
     num_folds: int | None = field(
-        default=None, metadata={"help": "Divide the training rows into this many folds; --fold says which one tests."}
+        default=None, metadata={"help": "Divide the training rows into this many folds; --fold is the test split."}
     )
     fold: int | None = field(default=None, metadata={"help": "The fold that is the test split, from 1 to --num_folds."})
     slice_column: list[str] | None = field(
         default=None,
-        metadata={"help": "Columns by whose values the held-out rows are judged as well (source, language, camera)."},
+        metadata={"help": "Columns (source, language, camera) for metrics of the held-out rows per value."},
     )
     splits_file: str | None = field(
         default=None,
-        metadata={"help": "splits.parquet of another run, or its folder: the same rows in the same splits."},
+        metadata={"help": "splits.parquet of another run, or its folder, to use the same splits."},
     )
     max_train_samples: int | None = field(
         default=None, metadata={"help": "Use the first N training rows only (of images, N at random).", "common": "all"}
@@ -147,17 +147,17 @@ class DataConfig:
     )
     on_bad_row: Literal["error", "skip"] = field(
         default="error",
-        metadata={"help": "What to do with a row without text or label: error stops, skip leaves it out and lists it."},
+        metadata={"help": "For a row without text or label: error stops the run, skip leaves it out and lists it."},
     )
     on_bad_image: Literal["error", "skip"] = field(
         default="error",
-        metadata={"help": "What to do with an unreadable image: error stops, skip leaves it out and counts it."},
+        metadata={"help": "For an unreadable image: error stops the run, skip leaves it out and counts it."},
     )
 
 
 @dataclass(frozen=True)
 class InputConfig:
-    """What the model reads of a row."""
+    """How rows become inputs of the model."""
 
     max_length: int | None = field(
         default=None,
@@ -167,24 +167,24 @@ class InputConfig:
         default="truncate",
         metadata={
             "help": "Longer texts: truncate, head_tail or chunk. truncate: cut at the end; head_tail: keep the first and the last "
-            "tokens; chunk: read in overlapping chunks, whose answers are averaged.",
+            "tokens; chunk: average the predictions of overlapping chunks.",
             "common": "text",
         },
     )
     image_size: int | None = field(
         default=None,
-        metadata={"help": "Side of the square that the model sees (default: the checkpoint's).", "common": "image"},
+        metadata={"help": "Side of the square input image (default: the checkpoint's).", "common": "image"},
     )
     augmentation: Literal["auto", "none", "light", "randaug"] = field(
         default="auto",
         metadata={
             "help": "Random views: auto, none, light or randaug. none: the checkpoint's own preprocessing; "
-            "light: crop, flip; randaug: light and RandAugment; auto: light where the backbone trains, none where it is frozen.",
+            "light: crop, flip; randaug: light and RandAugment; auto: light if the backbone trains, none if it is frozen.",
             "common": "image",
         },
     )
     rotation_degrees: float = field(
-        default=0.0, metadata={"help": "Random rotation of training images, up to this angle."}
+        default=0.0, metadata={"help": "Random rotation of training images by up to this angle."}
     )
     mixup: float = field(default=0.0, metadata={"help": "Alpha of mixup (arXiv 1710.09412); 0 is off."})
     cutmix: float = field(default=0.0, metadata={"help": "Alpha of CutMix (arXiv 1905.04899); 0 is off."})
@@ -192,55 +192,55 @@ class InputConfig:
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """What is computed once and kept."""
+    """Caches of activations and images."""
 
     activation_cache: Literal["auto", "on", "off"] = field(
         default="auto",
         metadata={
-            "help": "Keep the output of the frozen stages on disk and train the rest from there; auto measures whether "
-            "it pays, and says so."
+            "help": "Store the output of the frozen stages on disk and train the rest from there; auto measures whether "
+            "this saves time."
         },
     )
     activation_cache_dir: str | None = field(
-        default=None, metadata={"help": "Where activations are kept (default: ~/.cache/hf-finetune/activations)."}
+        default=None, metadata={"help": "Folder of the activation cache (default: ~/.cache/hf-finetune/activations)."}
     )
     activation_cache_max_gb: float | None = field(
         default=None,
         metadata={
-            "help": "Largest size of that folder; the least recently used go first (default: half the free disk)."
+            "help": "Largest size of that folder; the least recently used are removed first (default: half the free disk)."
         },
     )
     activation_views: int = field(
         default=0,
         metadata={
-            "help": "With random augmentation: keep the activations of this many views of every image, and take "
-            "another each epoch (default: 0, new views are computed every epoch)."
+            "help": "With random augmentation: cache the activations of this many views of every image, and use "
+            "one of them per epoch (default: 0, new views are computed in every epoch)."
         },
     )
     image_cache: Literal["auto", "ram", "disk", "off"] = field(
         default="auto",
         metadata={
-            "help": "Decode every image once, to a size a little above what the model sees, and keep it; auto chooses "
-            "memory or disk by what is free."
+            "help": "Decode every image once, to a size slightly above the model's, and cache it; auto chooses "
+            "memory or disk by the free space."
         },
     )
 
 
 @dataclass(frozen=True)
 class StrategyConfig:
-    """What trains, in which order and at which rates."""
+    """What is trained, in which order and at which learning rates."""
 
     strategy: str = field(
         default="auto",
         metadata={
             "help": "full, head, freeze:STAGE, lp_ft, gradual or lora. head: a linear probe; freeze:STAGE or "
-            "freeze:DEPTH; lp_ft: head, then full; gradual: one stage more a phase; auto chooses, and says "
+            "freeze:DEPTH; lp_ft: head, then full; gradual: one more stage per phase; auto chooses, and prints "
             "why.",
             "common": "all",
         },
     )
     layer_decay: float | None = field(
-        default=None, metadata={"help": "Factor on the learning rate for every stage below the head, e.g. 0.9."}
+        default=None, metadata={"help": "Factor between the learning rates of a stage and the one below it, e.g. 0.9."}
     )
     head_learning_rate: float | None = field(default=None, metadata={"help": "Learning rate of the head."})
     lora_r: int = field(default=16, metadata={"help": "Rank of the LoRA matrices."})
@@ -248,16 +248,16 @@ class StrategyConfig:
     lora_dropout: float = field(default=0.05, metadata={"help": "Dropout in front of the LoRA matrices."})
     lora_target_modules: list[str] | None = field(
         default=None,
-        metadata={"help": "Names, or one regular expression, of the layers that get LoRA; all-linear by default."},
+        metadata={"help": "Layers that get LoRA: names or one regular expression (default: all-linear)."},
     )
     merge_adapter: bool = field(
-        default=False, metadata={"help": "Fold the LoRA matrices into the weights and save an ordinary checkpoint."}
+        default=False, metadata={"help": "Merge the LoRA matrices into the weights and save an ordinary checkpoint."}
     )
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How the run is watched, judged and kept."""
+    """Metric, loss, sampling and output of a run."""
 
     metric: str | None = field(
         default=None,
@@ -273,31 +273,31 @@ class RunConfig:
     class_weights: Literal["none", "balanced"] = field(
         default="none",
         metadata={
-            "help": "balanced: weigh each class by the inverse of its frequency. The frequencies are those of the "
+            "help": "balanced: weight each class by its inverse frequency. The frequencies are those of the "
             "training rows.",
             "common": "all",
         },
     )
     balanced_sampling: bool = field(
-        default=False, metadata={"help": "Draw the rows of an epoch so that each class is seen equally often."}
+        default=False, metadata={"help": "Sample the rows of an epoch so that all classes are equally frequent."}
     )
     focal_gamma: float = field(
         default=0.0,
-        metadata={"help": "Gamma of the focal loss (arXiv 1708.02002): easy rows weigh less; 0 is off, 2 is usual."},
+        metadata={"help": "Gamma of the focal loss (arXiv 1708.02002): easy rows weigh less; 0 is off, 2 is common."},
     )
     logit_adjustment: float = field(
         default=0.0,
         metadata={
             "help": "Tau of logit-adjusted training (arXiv 2007.07314): rare classes get a wider margin; 0 is off, 1 is "
-            "usual."
+            "common."
         },
     )
     license: str | None = field(
         default=None,
-        metadata={"help": "Licence of the model, for its card: an identifier of the Hub such as apache-2.0."},
+        metadata={"help": "Licence for the model card: an identifier of the Hub such as apache-2.0."},
     )
     create_pr: bool = field(
-        default=False, metadata={"help": "With --push_to_hub, propose the run as a pull request of the repository."}
+        default=False, metadata={"help": "With --push_to_hub, open a pull request instead of a commit."}
     )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Remove the run that is in the output folder.", "common": "all"}
@@ -313,27 +313,24 @@ CONCERNS: dict[str, type] = {
     "run": RunConfig,
 }
 
-# What fields of TrainingArguments do in a run of this package, where that is not what transformers says or few know.
+# Help of fields of TrainingArguments whose meaning differs from transformers', or that most users need.
 TRAINING_WORDS: dict[str, dict[str, str]] = {
     "output_dir": {"help": "Run folder (default: runs/DATA-CHECKPOINT).", "common": "all"},
-    "num_train_epochs": {"help": "Passes over the training rows (default: chosen, and said).", "common": "all"},
-    "learning_rate": {"help": "Peak learning rate (default: chosen, and said).", "common": "all"},
-    "per_device_train_batch_size": {
-        "help": "Rows of a step on each device (default: chosen, and said).",
-        "common": "all",
-    },
-    "bf16": {"help": "Train in bfloat16 (default: where the hardware is fast in it).", "common": "all"},
-    "seed": {"help": "Seed of every random generator.", "common": "all"},
+    "num_train_epochs": {"help": "Passes over the training rows (default: chosen for the data).", "common": "all"},
+    "learning_rate": {"help": "Peak learning rate (default: chosen for the model).", "common": "all"},
+    "per_device_train_batch_size": {"help": "Batch size per device (default: chosen).", "common": "all"},
+    "bf16": {"help": "Train in bfloat16 (default: if the hardware supports it).", "common": "all"},
+    "seed": {"help": "Seed of all random generators.", "common": "all"},
     "resume_from_checkpoint": {
-        "help": "auto: go on from the last checkpoint of this run. Or the path of one of its checkpoints.",
+        "help": "auto: resume from the last checkpoint of this run. Or the path of one of its checkpoints.",
         "common": "all",
     },
     "push_to_hub": {"help": "Push the finished run to the Hub.", "common": "all"},
     "hub_model_id": {"help": "Repository: NAMESPACE/NAME, or NAME in your own namespace.", "common": "all"},
     "hub_private_repo": {
-        "help": "Make the repository private, or public (default: the Hub's setting). Refused where it is the other."
+        "help": "Make the repository private, or public (default: the Hub's setting). An existing one must match."
     },
-    "hub_revision": {"help": "Branch to push to, made where there is none (default: main)."},
-    "hub_token": {"help": "Token of the Hub. Better: HF_TOKEN, which no list of processes shows."},
+    "hub_revision": {"help": "Branch to push to, created if needed (default: main)."},
+    "hub_token": {"help": "Token of the Hub. HF_TOKEN is safer, because process lists do not show it."},
     "report_to": {"help": "Trackers: none, all, or names such as tensorboard, wandb, trackio."},
 }
