@@ -112,9 +112,7 @@ class DataConfig:
     )
     test_split: float | None = field(
         default=None,
-        metadata={
-            "help": "Share of the training rows held out for testing if no test rows are given (default: none)."
-        },
+        metadata={"help": "Share of the training rows held out for testing if no test rows are given (default: none)."},
     )
     group_column: str | None = field(
         default=None,

@@ -31,7 +31,7 @@ from hf_finetune.publish.export.onnx_model import OnnxClassifier, write_onnx
 from hf_finetune.publish.export.onnx_readme import usage
 from hf_finetune.tasks import image_classification, text_classification
 from hf_finetune.tasks.inputs.image.encoding import _grey
-from hf_finetune.tasks.outputs import MultiLabel, SingleLabel
+from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 
 FAST = {"num_train_epochs": 1, "bf16": False}
 
@@ -177,7 +177,8 @@ def test_code_for_other_labels_says_what_the_target_says(problem, exported, monk
     monkeypatch.chdir(exported)
     inputs = AutoTokenizer.from_pretrained(exported)(["Some text."], ["Another."], return_tensors="np")
     logits = answers(exported, inputs)
-    exec(usage(text_classification.TASK.input, problem, {"text": ["a"], "text_pair": ["b"]}), {})
+    code = (Regression if problem == "regression" else MultiLabel).ONNX_CODE
+    exec(usage(text_classification.TASK.input, code, {"text": ["a"], "text_pair": ["b"]}), {})
     said = eval(capsys.readouterr().out, {"np": np})
     if problem == "regression":
         assert list(said.values()) == pytest.approx(logits[0].tolist())
