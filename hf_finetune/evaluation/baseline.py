@@ -13,6 +13,7 @@ from hf_finetune.activations import Workload, cache_activations
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.data import Splits
+from hf_finetune.data.rows.duplicates import label_codes
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.evaluation.features import head_inputs
 from hf_finetune.evaluation.metrics import metrics_of
@@ -40,11 +41,11 @@ class Baseline:
 
 
 def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Baseline | None:
-    """A linear model on cheap features of the same training rows, judged on the same split.
+    """Return what a simple model answers that learns from the same training rows, on the same split.
 
-    The input says which features: its own, or what the untouched checkpoint gives its head, from the activation cache where
-    it is there. Logistic regression for classes, ridge regression
-    for numbers; the strength of regularisation is the better one on the validation rows. All processes take part.
+    It is the output's own baseline, or else a linear model on cheap features. The input says which features: its own, or what
+    the untouched checkpoint gives its head, from the activation cache where it is there. The strength of regularisation is
+    the better one on the validation rows. All processes take part.
 
     Returns:
         None where there is nothing to learn from: rows of a stream, one class, texts without words.
@@ -52,16 +53,18 @@ def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Ba
     if isinstance(splits.train, Stream):
         say("No baseline: the training rows are a stream.")
         return None
-    labels = splits.output.truth_of(splits.train)
+    output, labels = splits.output, splits.output.truth_of(splits.train)
     rows = _drawn(len(labels))
-    if len(np.unique(labels[rows], axis=0)) < 2:
+    if len(np.unique(label_codes(labels[rows]))) < 2:
         return None
     parts = {"train": splits.train.select(rows)} | {n: s for n, s in splits.items() if n in ("validation", judged)}
+    some = "" if len(rows) == len(labels) else f" on {len(rows):,} of the {len(labels):,} training rows"
+    own = output.own_baseline(parts["train"])
+    if own is not None:
+        return Baseline(own[0] + some, output, own[1](parts[judged]))
     features = task.input.baseline_features(parts, partial(_backbone_features, config, task, splits, parts))
     if features is None:
         return None
-    some = "" if len(rows) == len(labels) else f" on {len(rows):,} of the {len(labels):,} training rows"
-    output = splits.output
     name = task.input.baseline_name.format(linear=output.LINEAR_MODEL) + some
     held_out = "validation" if "validation" in parts else None
     output, answer = _fitted(output, splits, labels[rows], features, held_out)

@@ -18,13 +18,14 @@ from datasets import Dataset
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.duplicates import contradicting, find_duplicates
 from hf_finetune.evaluation import run_folder
-from hf_finetune.evaluation.baseline import Baseline
+from hf_finetune.evaluation.baseline import Baseline, make_baseline
 from hf_finetune.evaluation.compare_runs import compare_runs
 from hf_finetune.evaluation.intervals import difference, intervals
 from hf_finetune.evaluation.judge import Judged, judge
 from hf_finetune.evaluation.metrics import metric_function, metrics_of, score_rows
 from hf_finetune.evaluation.prediction.forward import predict_rows
 from hf_finetune.evaluation.results import Results, keep_judgement, score
+from hf_finetune.tasks.inputs import text
 from hf_finetune.tasks.outputs.output import Floor
 
 TAGS = ["O", "PER", "LOC"]
@@ -131,6 +132,16 @@ class Tags:
     def label_errors(self, raw, truth):
         return None
 
+    def own_baseline(self, train):
+        counts = {}
+        for row in train:
+            for token, tag in zip(row["text"].split(), row["label"], strict=True):
+                counts.setdefault(token, np.zeros(3))[tag] += 1
+        unknown = np.array([1.0, 0.0, 0.0])
+        return "the most frequent tag of each word", lambda split: ragged(
+            [np.stack([counts.get(token, unknown) for token in text.split()]) for text in split["text"][:]]
+        )
+
     def sections(self, raw, truth):
         return {}
 
@@ -178,7 +189,7 @@ def judged(seed=0, rows=60, right=0.8, equal_lengths=False, **columns):
         }
         | columns
     )
-    return Judged(split, OUTPUT, raw, truth)
+    return Judged(split, OUTPUT, raw, truth, text)
 
 
 def test_a_model_gives_an_array_for_each_row():
@@ -259,6 +270,16 @@ def test_runs_are_written_read_back_and_compared(tmp_path, monkeypatch):
     assert found["difference"]["value"] < 0
     assert "a is better than b" in found["verdict"]
     assert "mcnemar" not in found
+
+
+def test_an_output_may_have_a_baseline_of_its_own():
+    train = Dataset.from_dict(
+        {"id": ["0", "1", "2"], "text": ["anna met bob", "bob slept", "he slept"], "label": [[1, 0, 1], [1, 0], [0, 0]]}
+    )
+    test = Dataset.from_dict({"id": ["0"], "text": ["bob met carl there"], "label": [[1, 0, 1, 0]]})
+    found = make_baseline(None, None, Splits(train, None, test, OUTPUT, "here"), "test")
+    assert found.name == "the most frequent tag of each word"
+    assert found.output.answers(found.raw)["prediction"] == [["PER", "O", "O", "O"]]
 
 
 def test_equal_texts_with_different_tags_are_found():

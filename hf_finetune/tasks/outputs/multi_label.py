@@ -325,6 +325,9 @@ for row in probabilities:
         before = calibration(self.probabilities(raw), truth)
         return {"calibration": {"temperature": None, "before": before, "after": None}}
 
+    def own_baseline(self, train: Dataset) -> None:
+        """Return None: the baseline is a linear model."""
+
     def fit_linear(self, features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
         """Fit logistic regression of each class on its own."""
         return one_vs_rest(features, truth, strength)

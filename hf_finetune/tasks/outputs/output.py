@@ -228,6 +228,12 @@ class Output(Protocol):
     def sections(self, raw: np.ndarray, truth: np.ndarray) -> dict[str, Section]:
         """Return the parts of ``evaluation.json`` that this kind of label has, by name."""
 
+    def own_baseline(self, train: Dataset) -> tuple[str, Callable[[Dataset], np.ndarray]] | None:
+        """Return the name of a simple model of some training rows, and a function from rows to raw outputs.
+
+        None where the baseline is a linear model on features of the input, see :meth:`fit_linear`.
+        """
+
     def fit_linear(self, features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
         """Fit a linear model.
 

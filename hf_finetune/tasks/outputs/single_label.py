@@ -319,6 +319,9 @@ for row in probabilities:
             "calibration": {"temperature": self.temperature, "before": before, "after": after},
         }
 
+    def own_baseline(self, train: Dataset) -> None:
+        """Return None: the baseline is a linear model."""
+
     def fit_linear(self, features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
         """Fit logistic regression; classes without training rows are never answered."""
         return logistic_regression(features, truth, strength, len(self.names))
