@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
+    from hf_finetune.config.configuration import Config
     from hf_finetune.config.options import DataConfig, RunConfig
-    from hf_finetune.config.parse import Config
 
 
 def check(config: Config) -> None:

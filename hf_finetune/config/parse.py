@@ -10,68 +10,19 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from hf_finetune.config.checks import check
-from hf_finetune.config.flags import Option, add_options, options_of, with_underscores
-from hf_finetune.config.help import HelpFormatter, asked_for_help, common_help
-from hf_finetune.config.options import (
-    CONCERNS,
-    TRAINING_WORDS,
-    CacheConfig,
-    DataConfig,
-    InputConfig,
-    ModelConfig,
-    RunConfig,
-    StrategyConfig,
-)
-from hf_finetune.config.training_fields import training_fields
+from hf_finetune.config.configuration import Config
+from hf_finetune.config.flags import with_underscores
+from hf_finetune.config.help import asked_for_help, common_help
+from hf_finetune.config.options import CONCERNS
+from hf_finetune.config.parser import build_parser, options_by_heading
 from hf_finetune.config.yaml_file import read_yaml
 from hf_finetune.errors import UserError
-
-# Never written to config.yaml, environment.json, a card or a log.
-SECRETS = frozenset({"hub_token"})
-
-
-@dataclass(frozen=True)
-class Config:
-    """Everything that a run was asked to do. It is never written to: ``dataclasses.replace`` makes another.
-
-    ``training`` holds the ``TrainingArguments`` fields that were set; ``explicit`` the names of all keys that were.
-    """
-
-    model: ModelConfig
-    data: DataConfig
-    inputs: InputConfig
-    cache: CacheConfig
-    strategy: StrategyConfig
-    run: RunConfig
-    training: Mapping[str, Any]
-    explicit: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        """Keep a copy of ``training`` that cannot be written to."""
-        object.__setattr__(self, "training", MappingProxyType(dict(self.training)))
-
-    @property
-    def output_dir(self) -> Path:
-        """The run folder."""
-        return Path(self.training["output_dir"])
-
-    def to_flat(self) -> dict[str, Any]:
-        """All keys with a value, as they stand in a YAML file; no secret among them."""
-        flat: dict[str, Any] = {}
-        for concern in CONCERNS:
-            part = getattr(self, concern)
-            flat.update({f.name: getattr(part, f.name) for f in fields(part)})
-        flat.update(self.training)
-        return {key: _plain(value) for key, value in flat.items() if value is not None and key not in SECRETS}
 
 
 def parse(
@@ -93,7 +44,9 @@ def parse(
     program = program or Path(sys.argv[0]).name
     if asked := asked_for_help(argv):
         common = asked == "common"
-        print(common_help(program, _groups(own), reads) if common else build_parser(program, own).format_help())
+        print(
+            common_help(program, options_by_heading(own), reads) if common else build_parser(program, own).format_help()
+        )
         raise SystemExit(0)
     parser = build_parser(program)
     files, argv = _take_config_files(argv)
@@ -105,66 +58,6 @@ def parse(
     config = _assemble(given)
     check(config)
     return config
-
-
-def build_parser(program: str | None = None, own: type | None = None) -> argparse.ArgumentParser:
-    """Return the parser of a recipe: our flags by concern, then every field of ``TrainingArguments``.
-
-    Args:
-        program: what the usage line calls the program.
-        own: a dataclass of further flags, which a command has of its own.
-    """
-    parser = argparse.ArgumentParser(
-        prog=program,
-        exit_on_error=False,
-        allow_abbrev=False,
-        add_help=False,
-        formatter_class=HelpFormatter,
-    )
-    parser.add_argument(
-        "-h",
-        "--help",
-        metavar="all",
-        nargs="?",
-        default=argparse.SUPPRESS,
-        help="Show the common flags, or all of them.",
-    )
-    parser.add_argument("--config", metavar="FILE", help="YAML file with any of the flags below, without the dashes.")
-    for name, options in _groups(own).items():
-        add_options(parser.add_argument_group(name), options)
-    return parser
-
-
-def _groups(own: type | None) -> dict[str, list[Option]]:
-    """All options by heading."""
-    groups = {name: options_of(kind) for name, kind in CONCERNS.items()}
-    groups["training"] = training_options()
-    return groups if own is None else groups | {"this command": options_of(own)}
-
-
-def training_options() -> list[Option]:
-    """Return the fields of ``TrainingArguments``, in our own words where a run of this package uses one differently."""
-    return [
-        replace(option, metadata={**option.metadata, **TRAINING_WORDS.get(option.name, {})})
-        for option in training_fields()
-    ]
-
-
-def find_options(*names: str, default: str | None = None) -> list[Option]:
-    """Return options of a run by name, for a command that takes them over.
-
-    Args:
-        names: of the options.
-        default: what the command does without them, where that is not what a run does.
-    """
-    ours = {option.name: option for kind in CONCERNS.values() for option in options_of(kind)}
-    known = ours if ours.keys() >= set(names) else ours | {option.name: option for option in training_options()}
-    return [known[name] if default is None else _with_default(known[name], default) for name in names]
-
-
-def _with_default(option: Option, default: str) -> Option:
-    text = re.sub(r" \(default: .*?\)", "", option.metadata["help"]).rstrip(".")
-    return replace(option, metadata={**option.metadata, "help": f"{text} (default: {default})."})
 
 
 def _take_config_files(argv: list[str]) -> tuple[list[Path], list[str]]:
@@ -249,24 +142,3 @@ def _assemble(given: dict[str, Any]) -> Config:
         parts[name] = kind(**{key: given[key] for key in own & given.keys()})
     training = {key: value for key, value in given.items() if key not in ours and key != "config"}
     return Config(**parts, training=training, explicit=frozenset(given))
-
-
-def without_secrets(argv: list[str]) -> list[str]:
-    """A command line without the values of secret flags."""
-    clean, hide = [], False
-    for word in argv:
-        flag, _, value = word.lstrip("-").replace("-", "_").partition("=")
-        if hide:
-            word = "***"
-        elif flag in SECRETS and value:
-            word = word.split("=", 1)[0] + "=***"
-        hide = word.startswith("--") and flag in SECRETS and not value
-        clean.append(word)
-    return clean
-
-
-def _plain(value: Any) -> Any:
-    """Lists and paths as YAML knows them."""
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
