@@ -149,4 +149,4 @@ def test_there_is_none_where_nothing_can_be_learnt(capsys):
         train={"text": ["!", "?"] * 4, "label": ["x", "y"] * 4}, test={"text": ["!"], "label": ["x"]}
     )
     assert make_baseline(config, TEXT, splits, "test") is None
-    assert "No baseline: the texts hold no words." in capsys.readouterr().out
+    assert "No baseline: the texts contain no words." in capsys.readouterr().out

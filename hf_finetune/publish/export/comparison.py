@@ -1,4 +1,4 @@
-"""An exported model beside the original: answers on the same rows, size, and the time that one row takes."""
+"""Compare an exported model with the original: logits and metric on the same rows, size, and time per row."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ from hf_finetune.tasks.task import Task
 
 BATCH = 16
 TIMED = 50  # rows that are timed one by one
-# Of the largest logit: what GPUs and other versions of the libraries change stays below, another model does not.
+# Share of the largest logit: differences from a GPU or other library versions are smaller, those of another model larger.
 SAME_MODEL = 0.05
 
 
 @dataclass
 class Comparison:
-    """What was found on the same rows.
+    """The result of a comparison.
 
     Args:
         rows: number of rows that were compared.
         largest_logit: largest absolute logit of the original.
-        largest_difference: of a logit; of texts over the longest input that the model reads as well.
-        changed: share of rows whose answer is another; None of numbers.
+        largest_difference: largest difference of a logit, for texts also on an input of the maximum length.
+        changed: share of rows with another prediction; None for numbers.
         metric: name of the headline metric.
-        torch, onnx: of each the metric, ``bytes`` of weights or of files, and ``milliseconds`` that one row takes (median).
-        lost: share of the headline metric that was lost; below 0 where the exported model is better.
+        torch: the metric, ``bytes`` of the weights, and median ``milliseconds`` per row of the original.
+        onnx: the metric, ``bytes`` of the files, and median ``milliseconds`` per row of the exported model.
+        lost: relative loss of the headline metric; negative if the exported model is better.
     """
 
     rows: int
@@ -120,9 +121,9 @@ def _refuse_other_model(logits: np.ndarray, judged: JudgedRows) -> None:
     apart = float(np.abs(logits - judged.logits).max())
     if not apart <= SAME_MODEL * float(np.abs(judged.logits).max()):
         raise UserError(
-            f"the model does not answer as it did when the run was judged: a logit differs by {apart:.3g}",
+            f"the model gives other logits than in the run's evaluation: one differs by {apart:.3g}",
             where="predictions.parquet",
-            fix="give back the data and the model/ that the run had, or train anew.",
+            fix="restore the data and model/ of the run, or train again.",
         )
 
 
@@ -139,6 +140,6 @@ def show_comparison(found: Comparison, kind: str) -> None:
         ("size, MB", f"{found.torch['bytes'] / 1e6:.2f}", f"{found.onnx['bytes'] / 1e6:.2f}"),
         ("one row, ms", f"{found.torch['milliseconds']:.2f}", f"{found.onnx['milliseconds']:.2f}"),
         ("largest difference of a logit", "", f"{found.largest_difference:.2g} (of {found.largest_logit:.3g})"),
-        ("rows with another answer", "", changed),
+        ("rows with another prediction", "", changed),
     ]
     show_table(f"Compared on {found.rows} rows", ("", "torch", kind), rows)

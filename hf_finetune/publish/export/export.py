@@ -1,4 +1,4 @@
-"""A run's model for use without PyTorch: written as ONNX, compared with the original row by row, and refused if it differs."""
+"""Export the model of a run as ONNX, and compare its logits with the original's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from hf_finetune.tasks.task import Task
 # Largest difference of a logit, as a share of the largest logit; and share of the headline metric that int8 may lose.
 TOLERANCES = {None: 1e-3, "int8": 0.01}
 MOST_ROWS = 2000  # rows that are compared
-MOST_CALIBRATED = 128  # rows that the ranges of int8 activations are measured on
+MOST_CALIBRATED = 128  # rows for the ranges of int8 activations
 
 # Files of model/ that an exported model does not need.
 _WEIGHTS = (".safetensors", ".bin", ".py", ".index.json")
@@ -48,19 +48,19 @@ def export_run(
     opset: int | None = None,
     dataset: Any = None,
 ) -> Comparison:
-    """Write a run's model as ONNX with all that is needed to use it, once it has answered the judged rows as torch does.
+    """Export a run's model as ONNX with all files that it needs, if it agrees with torch on the evaluated rows.
 
     Args:
         run: the run folder.
-        output: the folder to make; by default ``onnx`` or ``onnx-int8`` in the run folder. An earlier export is replaced.
+        output: the new folder; by default ``onnx`` or ``onnx-int8`` in the run folder. An earlier export is replaced.
         quantize: ``"int8"``, or None for float32.
         tolerance: see :data:`TOLERANCES`; None for the default.
-        opset: version of ONNX' operators; None for the exporter's choice.
-        dataset: the ``DatasetDict`` that the run was given in Python.
+        opset: version of ONNX operators; None for the exporter's default.
+        dataset: the ``DatasetDict`` of a run that was started from Python.
 
     Raises:
-        UserError: a package is missing, this is no run, its rows cannot be read, the model cannot be written, or it answers
-            otherwise; then nothing is left.
+        UserError: a package is missing, the run is not finished, its rows cannot be read, the model cannot be exported, or
+            the exported model differs. No files are left then.
     """
     require_extra()
     output = output or run / ("onnx-int8" if quantize else "onnx")
@@ -69,7 +69,7 @@ def export_run(
     _check_asked(output, tolerance, opset)
     from accelerate import PartialState
 
-    PartialState(cpu=True)  # both models run on what the exported one is for, and is timed on
+    PartialState(cpu=True)  # the exported model is for CPUs, so both models are compared there
     config = read_config(run)
     trust = config.model.trust_remote_code
     task, _ = task_of(str(run), trust_remote_code=trust)
@@ -96,16 +96,16 @@ def export_run(
 
 def _check_asked(output: Path, tolerance: float, opset: int | None) -> None:
     if not tolerance >= 0:
-        raise UserError(f"{tolerance} is no share", where="--tolerance", fix="give 0 or more, as 0.01 for 1 %.")
+        raise UserError(f"{tolerance} is negative", where="--tolerance", fix="give 0 or more, e.g. 0.01 for 1 %.")
     if opset is not None and opset not in OPSETS:
         raise UserError(
-            f"models are written in opset {OPSETS[0]} to {OPSETS[-1]}, not {opset}",
+            f"opset {opset} is not supported; {OPSETS[0]} to {OPSETS[-1]} are",
             where="--opset",
-            fix="give one of these, or leave the flag out.",
+            fix="give one of these, or remove the flag.",
         )
     if output.exists() and not (output / FILE).is_file() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(
-            "there is something else of this name", where=f"--output {output}", fix="name a folder that is not there."
+            "the path exists and is not an earlier export", where=f"--output {output}", fix="choose a new folder."
         )
 
 
@@ -119,7 +119,7 @@ def _build(
     quantize: str | None,
     opset: int | None,
 ) -> None:
-    """The ONNX file, and the files of ``model/`` that go with it."""
+    """Write the ONNX file, and copy the files of ``model/`` that it needs."""
     two = task.input.encode(judged.rows.select([0, len(judged.rows) - 1]), processor)
     write_onnx(model, next(batches(task, processor, two, 2)), folder / FILE, opset)
     if quantize and not is_convolutional(model):
@@ -133,7 +133,7 @@ def _build(
 
 
 def _finish(folder: Path, model: Any, task: Task, found: Comparison, kind: str, tolerance: float) -> None:
-    """``export.json``, ``README.md``, and a configuration that no longer names the code of an MLP head."""
+    """Write ``export.json``, ``README.md``, and a configuration without the code of an MLP head."""
     write_json(folder / "export.json", asdict(found) | {"tolerance": tolerance})
     path = folder / "config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
@@ -149,22 +149,18 @@ def _finish(folder: Path, model: Any, task: Task, found: Comparison, kind: str, 
 
 
 def _refuse_different(found: Comparison, quantize: str | None, tolerance: float) -> None:
-    """The one question that decides: of float32 the largest difference of a logit, of int8 what the headline metric lost.
-
-    Raises:
-        UserError: it is more than the tolerance.
-    """
+    """Raise a ``UserError`` if a logit (float32) or the loss of the headline metric (int8) exceeds the tolerance."""
     share = found.lost if quantize else found.largest_difference / (found.largest_logit or 1.0)
-    if share <= tolerance:  # never true of a NaN
+    if share <= tolerance:  # false for NaN
         return
     if quantize:
         what = f"int8 loses {share:.2%} of {found.metric} ({found.torch[found.metric]:.4f} to {found.onnx[found.metric]:.4f})"
         fix = "export in float32 (without --quantize)"
     else:
         what = f"a logit of the exported model differs by {share:.2g} of the largest one"
-        fix = "give another --opset"
+        fix = "use another --opset"
     raise UserError(
-        f"{what}, more than the tolerance of {tolerance:g}; nothing was kept",
+        f"{what}, more than the tolerance of {tolerance:g}; nothing was exported",
         where=f"{found.rows} rows",
-        fix=f"{fix}, or allow more with --tolerance.",
+        fix=f"{fix}, or raise --tolerance.",
     )

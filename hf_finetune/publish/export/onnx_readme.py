@@ -1,4 +1,4 @@
-"""README.md of an exported model: what it is, how near it is to the original, and code that runs it."""
+"""README.md of an exported model: the comparison with the original, and code that runs it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def usage(input: Input, answers: str, columns: dict[str, Any] | None = None) -> 
     """Return Python code that runs the files of an exported folder.
 
     Args:
-        input: what a row holds.
-        answers: code from ``logits`` to printed answers.
-        columns: standard name → the columns that the model was trained on.
+        input: the input of the task.
+        answers: code that prints predictions from ``logits``.
+        columns: standard name → columns that the model was trained on.
     """
     processor, imports, lines = input.onnx_code(columns or {})
     return "\n".join(
@@ -36,12 +36,12 @@ def usage(input: Input, answers: str, columns: dict[str, Any] | None = None) -> 
 
 
 def onnx_readme(found: Comparison, kind: str, code: str) -> str:
-    """The page.
+    """Return the text of the README.
 
     Args:
-        found: the figures.
-        kind: what the exported model is called.
-        code: what :func:`usage` gave.
+        found: the comparison.
+        kind: name of the exported model, e.g. ``ONNX int8``.
+        code: the code from :func:`usage`.
     """
     figures: dict[str, Any] = {"torch": found.torch, kind: found.onnx}
     lines = [f"| | {found.metric} | MB | ms a row |", "|---|---|---|---|"]

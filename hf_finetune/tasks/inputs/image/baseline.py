@@ -1,4 +1,4 @@
-"""Features of the baseline of images: those of the untouched backbone."""
+"""Features for the baseline of images: those of the pretrained backbone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ baseline_name: str = "{linear} on the untouched backbone"
 
 
 def baseline_features(parts: dict[str, Any], backbone: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
-    """Return what the untouched backbone gives its head, shape (rows, features) for each part; None where it gives nothing.
+    """Return split → features of the pretrained backbone, shape (rows, features); None if there are none.
 
     Args:
-        parts: splits by name.
-        backbone: gives these features.
+        parts: split → rows.
+        backbone: computes these features.
     """
     return backbone()

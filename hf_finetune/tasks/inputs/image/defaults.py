@@ -1,4 +1,4 @@
-"""Defaults of tasks whose rows are images; ``docs/strategies.md`` names the data sets that they were chosen on."""
+"""Defaults for images; ``docs/strategies.md`` names the data sets that they were chosen on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ FEW_ROWS_A_CLASS = 10
 
 
 def recommend(facts: Facts) -> dict[str, Default]:
-    """Return all defaults for these facts, by the name of the flag."""
+    """Return flag → default for these facts."""
     strategy = choose_strategy(facts, _suited(facts))
     return common_defaults(facts, strategy.value, STEP_ROWS) | {"strategy": strategy}
 
@@ -17,5 +17,5 @@ def recommend(facts: Facts) -> dict[str, Default]:
 def _suited(facts: Facts) -> Default:
     rows_a_class = facts.rows / max(1, facts.classes)
     if facts.one_class and rows_a_class < FEW_ROWS_A_CLASS:
-        return Default("head", f"{rows_a_class:.0f} rows a class are too few to move a backbone by")
-    return Default("lp_ft", "a head that fits before the backbone moves keeps what the backbone has learnt")
+        return Default("head", f"{rows_a_class:.0f} rows per class are too few to train a backbone")
+    return Default("lp_ft", "training the head first preserves the features of the backbone")

@@ -1,21 +1,21 @@
-"""What a model sees of an image. It imports nothing of this package: the fresh process of ``verify`` runs this file alone."""
+"""Facts about model inputs of images. The fresh process of ``verify`` runs this file, so it imports nothing of this package."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-# What of an image processor decides which pixels a model sees.
+# Settings of an image processor that change the pixels.
 SETTINGS = (
     "do_resize", "size", "resample", "do_center_crop", "crop_size", "crop_pct", "do_rescale", "rescale_factor", "do_normalize",
     "image_mean", "image_std", "do_pad", "do_flip_channel_order", "rescale_offset", "include_top",
 )  # fmt: skip
 TIMM = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
-PIXELS = 16  # of each image are looked at one by one
+PIXELS = 16  # that are compared for each image
 
 
 def processor_facts(processor: Any) -> dict[str, Any]:
-    """Return what of an image processor decides which inputs the model sees."""
+    """Return the settings of an image processor that change the model's inputs."""
     if hasattr(processor, "data_config"):  # timm's
         return {name: _plain(processor.data_config.get(name)) for name in TIMM}
     found = {name: _plain(getattr(processor, name, None)) for name in SETTINGS}
@@ -23,10 +23,10 @@ def processor_facts(processor: Any) -> dict[str, Any]:
 
 
 def input_facts(inputs: Any) -> dict[str, Any]:
-    """Return shape, channels and some pixels of one image.
+    """Return shape, channel statistics and some pixels of one image.
 
     Args:
-        inputs: of one row, ``pixel_values`` as a batch of one.
+        inputs: model inputs of one row, with ``pixel_values`` as a batch of one.
     """
     pixels = inputs["pixel_values"][0].float()
     flat = pixels.flatten()
@@ -39,7 +39,7 @@ def input_facts(inputs: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A setting as JSON has it."""
+    """Return a setting as JSON represents it."""
     value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
     if hasattr(value, "items"):
         return {key: inner for key, inner in value.items() if inner is not None}

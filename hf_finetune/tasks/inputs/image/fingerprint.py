@@ -1,4 +1,4 @@
-"""What tells the images of a split, and an image processor, from others: the names of caches depend on it."""
+"""Hashes of the images of a split and of the image processor, for the names of caches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 def fingerprint(encoded: Any, processor: Any) -> str:
     """Return a hash of the images of encoded rows and of the settings of their processor.
 
-    Images count by their bytes or, where they are files, by path, size and last change.
+    Images are hashed by their bytes; files by path, size and time of the last change.
     """
     digest = hashlib.sha256()
     for batch in encoded.split.select_columns(["image"]).with_format("arrow").iter(1000):

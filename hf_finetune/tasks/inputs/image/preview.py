@@ -1,4 +1,4 @@
-"""An image as a page shows it."""
+"""Thumbnails of images for pages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EDGE = 160  # pixels of the longer side
 
 
 def preview(row: dict[str, Any]) -> dict[str, str | None]:
-    """Return ``image``, the row's image made small as a ``data:`` address."""
+    """Return ``image``: a thumbnail of the row's image as a ``data:`` URL."""
     image = open_reduced(row["image"], EDGE)
     image.thumbnail((EDGE, EDGE))
     content = io.BytesIO()
@@ -21,5 +21,5 @@ def preview(row: dict[str, Any]) -> dict[str, str | None]:
 
 
 def content_hash(split: Any) -> str | None:
-    """Return None: the ids of images are their paths, which tell them apart."""
+    """Return None: the ids of images are their paths, which identify them."""
     return None

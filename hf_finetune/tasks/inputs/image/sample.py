@@ -1,4 +1,4 @@
-"""Images that try a model: a run's sample, as a user hands it to a pipeline, and noise."""
+"""Images to check a model with: a sample of the run's rows as inputs of a pipeline, and noise."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from hf_finetune.data.images.decode import decode_faults, image_facts, open_image
 from hf_finetune.tasks.inputs.image.facts import input_facts
 
-LOOKED_AT = 1_000  # headers of images that are read to find the odd ones
+LOOKED_AT = 1_000  # image headers that are read to find unusual images
 MOST_KINDS = 16
 
 
 def odd_rows(rows: Any) -> list[int]:
-    """Return the largest and the smallest image, and one of each kind of file, pixel and orientation."""
+    """Return the largest and the smallest image, and one image of each file format, pixel format and orientation."""
     looked = np.unique(np.linspace(0, len(rows) - 1, LOOKED_AT).astype(int)).tolist()
     facts = {row: image_facts(rows[row]["image"], decode=False) for row in looked}
     areas = {row: found.width * found.height for row, found in facts.items()}
@@ -30,9 +30,9 @@ def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> d
     """Write the file of a row; return its ``input`` (the name), ``bytes`` and ``facts``, or why a pipeline cannot repeat it.
 
     Args:
-        folder: where files of the sample go.
-        row: its number.
-        cells: of the row.
+        folder: the folder of the sample.
+        row: index of the row.
+        cells: the cells of the row.
         processor: the image processor that training used.
     """
     from transformers.image_utils import load_image
@@ -54,12 +54,12 @@ def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> d
 
 
 def pipeline_input(kept: Any, folder: Path) -> Any:
-    """Return what a pipeline takes for the ``input`` of a row that was kept: the path of its file."""
+    """Return the argument of a pipeline for the ``input`` of a row in the sample: the path of its file."""
     return str((folder / str(kept)).absolute())
 
 
 def probe(model: Any, processor: Any) -> dict[str, torch.Tensor]:
-    """Return inputs that mean nothing, but reach every weight: an image of noise as the processor sees it."""
+    """Return inputs that use all weights: a processed image of noise."""
     from PIL import Image
 
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, size=(256, 256, 3), dtype=np.uint8))

@@ -1,4 +1,4 @@
-"""An image on the page of ``serve``: dropped, pasted or chosen."""
+"""The component for an image on the page of ``serve``."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 
 
 def components(gradio: Any, columns: dict[str, list[str]] | None) -> tuple[list[Any], list[Any]]:
-    """Return the component that takes an image, and the events that ask for its answer.
+    """Return the component for an image, and the events that trigger a prediction.
 
     Args:
-        gradio: the library, within a page.
-        columns: standard name → the columns that the model was trained on; an image needs none of them.
+        gradio: the library, inside a page.
+        columns: standard name → columns that the model was trained on; not used for images.
     """
     image = gradio.Image(label="image", height=300, sources=["upload", "clipboard"])
-    # The file as it was dropped: predict opens, turns and converts it, and Gradio does not.
+    # Pass the original file: predict opens, rotates and converts it.
     image.preprocess = lambda dropped: dropped and dropped.path
     return [image], [image.change]
 
 
 def row_of(values: tuple[Any, ...], columns: dict[str, list[str]] | None) -> Dataset | None:
-    """Return the row of the image with this path; None where there is none.
+    """Return the row of an uploaded image; None without an image.
 
     Raises:
-        UserError: it cannot be read, or is a decompression bomb.
+        UserError: the image cannot be read, or is a decompression bomb.
     """
     from datasets import Dataset, Features, Image, Value
 
@@ -38,6 +38,6 @@ def row_of(values: tuple[Any, ...], columns: dict[str, list[str]] | None) -> Dat
     cell = {"bytes": None, "path": path}
     fault = decode_fault(cell)
     if fault:
-        raise UserError(f"this image cannot be read ({fault})", fix="give another one.")
+        raise UserError(f"this image cannot be read ({fault})", fix="choose another one.")
     features = Features({"id": Value("string"), "image": Image(decode=False)})
     return Dataset.from_dict({"id": ["0"], "image": [cell]}, features=features)

@@ -1,4 +1,4 @@
-"""Random views of training images, and mixing them."""
+"""Random views of training images, mixup and CutMix."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hf_finetune.config.options import InputConfig
 
 
 def views(inputs: InputConfig, *, tunes_backbone: bool) -> InputConfig | None:
-    """Return which random views a phase trains on; None: the inputs as they are.
+    """Return the random views of a phase; None for unchanged inputs.
 
-    ``auto`` is ``light`` where some of the backbone trains. A head on frozen features is better off without, and what is
-    deterministic need be computed only once.
+    ``auto`` is ``light`` if part of the backbone trains. A head on frozen features is better without random views, and
+    deterministic inputs can be cached.
     """
     if inputs.augmentation == "auto":
         inputs = replace(inputs, augmentation="light" if tunes_backbone else "none")
@@ -25,10 +25,10 @@ def views(inputs: InputConfig, *, tunes_backbone: bool) -> InputConfig | None:
 
 
 def mixer(inputs: InputConfig, classes: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return what mixes a batch by ``--mixup`` and ``--cutmix``: its labels become probabilities of shape (rows, classes).
+    """Return a function that mixes a batch by ``--mixup`` and ``--cutmix``; labels become (rows, classes) probabilities.
 
     Args:
-        inputs: with the strength of at least one of them.
+        inputs: options with ``mixup`` or ``cutmix`` above 0.
         classes: number of classes.
     """
     from timm.data import Mixup

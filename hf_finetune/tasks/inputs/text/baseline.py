@@ -1,4 +1,4 @@
-"""Features of the baseline of texts: tf-idf."""
+"""Features for the baseline of texts: tf-idf."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _MOST_TERMS = 200_000
 
 
 def baseline_features(parts: dict[str, Any], backbone: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
-    """Return tf-idf of words and pairs of words; of pairs of texts that of both, and their cosine.
+    """Return tf-idf features of words and bigrams; for pairs of texts, those of both texts and their cosine.
 
     Args:
-        parts: splits by name; ``train`` is what the terms are taken from.
-        backbone: gives the features of the untouched backbone instead.
+        parts: split → rows; ``train`` gives the vocabulary.
+        backbone: not used for texts.
 
     Returns:
-        A sparse matrix of shape (rows, features) for each part; None where the texts hold no words.
+        split → sparse matrix of shape (rows, features); None if the texts contain no words.
     """
     from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -31,7 +31,7 @@ def baseline_features(parts: dict[str, Any], backbone: Callable[[], dict[str, An
     everything = [text for column in texts["train"] for text in column]
     tokens = vectorizer.build_analyzer()
     if not any(tokens(text) for text in everything):
-        say("No baseline: the texts hold no words.")
+        say("No baseline: the texts contain no words.")
         return None
     vectorizer.fit(everything)
     found = {}

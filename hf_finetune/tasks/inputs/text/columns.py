@@ -8,6 +8,6 @@ COLUMNS = ("text", "text_pair")
 
 
 def columns_of(split: Any) -> list[str]:
-    """Return the columns of a split, or the names of a row, that hold texts: ``text``, or ``text`` and ``text_pair``."""
+    """Return the text columns of a split or row: ``text``, or ``text`` and ``text_pair``."""
     names = getattr(split, "column_names", split)
     return [name for name in COLUMNS if name in names]

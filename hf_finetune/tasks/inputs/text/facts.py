@@ -1,4 +1,4 @@
-"""What a model sees of a text. It imports nothing of this package: the fresh process of ``verify`` runs this file alone."""
+"""Facts about model inputs of texts. The fresh process of ``verify`` runs this file, so it imports nothing of this package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SETTINGS = ("model_max_length", "truncation_side", "padding_side", "pad_token")
 
 
 def processor_facts(processor: Any) -> dict[str, Any]:
-    """Return what of a tokenizer decides which inputs the model sees."""
+    """Return the settings of a tokenizer that change the model's inputs."""
     found = {name: getattr(processor, name) for name in SETTINGS}
     backend = getattr(processor, "backend_tokenizer", None)
     if backend is None:
@@ -27,7 +27,7 @@ def input_facts(inputs: Any) -> dict[str, Any]:
     """Return the token ids of one row.
 
     Args:
-        inputs: of one row, as a list or as a batch of one.
+        inputs: model inputs of one row, as a list or a batch of one.
     """
     tokens = {name: inputs[name] for name in ("input_ids", "token_type_ids") if name in inputs}
     return {name: ids[0].tolist() if hasattr(ids, "tolist") else list(ids) for name, ids in tokens.items()}

@@ -1,4 +1,4 @@
-"""What tells the inputs of a split, and a tokenizer, from others: the names of caches depend on it."""
+"""Hashes of the tokens of a split and of the tokenizer, for the names of caches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NOT_INPUTS = frozenset({"id", "label", "labels", "length", "cut", "row"})
 
 
 def fingerprint(encoded: Any, processor: Any) -> str:
-    """Return a hash of the token ids of encoded rows, row by row; labels and ids do not count."""
+    """Return a hash of the token ids of encoded rows, without labels and ids."""
     digest = hashlib.sha256()
     columns = sorted(name for name in encoded.column_names if name not in _NOT_INPUTS)
     for batch in encoded.select_columns(columns).with_format("arrow").iter(1000):

@@ -1,4 +1,4 @@
-"""A text as a page shows it, and the hash that tells texts from others."""
+"""Excerpts of texts for pages, and a hash of the texts of a split."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def preview(row: dict[str, Any]) -> dict[str, str | None]:
 
 
 def content_hash(split: Any) -> str | None:
-    """Return a hash of the texts of a split, whatever the ids of its rows are."""
+    """Return a hash of the texts of a split, without the ids of its rows."""
     digest = hashlib.sha256()
     for name in columns_of(split):
         for text in split[name][:]:

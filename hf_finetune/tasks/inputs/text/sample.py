@@ -1,4 +1,4 @@
-"""Texts that try a model: a run's sample, as a user hands it to a pipeline, and tokens that mean nothing."""
+"""Texts to check a model with: a sample of the run's rows as inputs of a pipeline, and random tokens."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> d
     """Return ``input`` and ``facts`` of a row, or why a pipeline cannot repeat it.
 
     Args:
-        folder: where files of the sample go.
-        row: its number.
-        cells: of the row.
+        folder: the folder of the sample; texts need no file in it.
+        row: index of the row.
+        cells: the cells of the row.
         processor: the tokenizer that training used.
     """
     texts = {name: cells[name] for name in columns_of(cells)}
@@ -39,23 +39,23 @@ def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> d
 
 
 def pipeline_input(kept: Any, folder: Path) -> Any:
-    """Return what a pipeline takes for the ``input`` of a row that was kept: a text, or a dictionary of a pair."""
+    """Return the argument of a pipeline for the ``input`` of a row in the sample: a text, or a dictionary of a pair."""
     return kept
 
 
 def probe(model: Any, processor: Any) -> dict[str, torch.Tensor]:
-    """Return inputs that mean nothing, but reach every weight: random tokens of shape (4, tokens)."""
+    """Return inputs that use all weights: random tokens of shape (4, tokens)."""
     length = min(32, getattr(model.config, "max_position_embeddings", 64) // 2)
     tokens = torch.as_tensor(np.random.default_rng(0).integers(0, model.config.vocab_size, size=(4, length)))
     return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
 
 
 def longest(batch: dict[str, torch.Tensor], processor: Any) -> dict[str, torch.Tensor]:
-    """Return a text repeated until it is as long as the model reads: test rows are rarely that long.
+    """Return a text that is repeated to the maximum length of the model, as test rows are rarely so long.
 
     Args:
         batch: inputs of one row.
-        processor: the tokenizer, which knows how long that is.
+        processor: the tokenizer, which has the maximum length.
     """
     tokens = processor.model_max_length
     times = -(-tokens // next(iter(batch.values())).shape[1])

@@ -1,4 +1,4 @@
-"""Texts on the page of ``serve``: a box for each column."""
+"""The components for texts on the page of ``serve``: a text box for each column."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def components(gradio: Any, columns: dict[str, list[str]] | None) -> tuple[list[Any], list[Any]]:
-    """Return the components that take a row, and the events that ask for its answer.
+    """Return the components for a row, and the events that trigger a prediction.
 
     Args:
-        gradio: the library, within a page.
-        columns: standard name → the columns that the model was trained on.
+        gradio: the library, inside a page.
+        columns: standard name → columns that the model was trained on.
     """
     inputs = [gradio.Textbox(label=box, lines=3, max_lines=20) for box in boxes(columns)]
     button = gradio.Button("Predict", variant="primary")
@@ -23,7 +23,7 @@ def components(gradio: Any, columns: dict[str, list[str]] | None) -> tuple[list[
 
 
 def row_of(values: tuple[Any, ...], columns: dict[str, list[str]] | None) -> Dataset | None:
-    """Return the row of the values of the components; None where there is no text."""
+    """Return the row of the texts in the components; None if all are empty."""
     import pyarrow as pa
 
     if not any(text.strip() for text in values):
@@ -33,5 +33,5 @@ def row_of(values: tuple[Any, ...], columns: dict[str, list[str]] | None) -> Dat
 
 
 def boxes(columns: dict[str, list[str]] | None) -> dict[str, str]:
-    """Return the user's name of each text with its standard name: a box each."""
+    """Return the name of each column → its standard name; each column has a text box."""
     return {name: standard for standard, names in (columns or {"text": ["text"]}).items() for name in names}

@@ -1,4 +1,4 @@
-"""What a model card and the page of an exported model show of texts: examples, and code that reads them."""
+"""Example texts and code for the model card and the README of an exported model."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def widget(inputs: dict[str, str]) -> list[dict[str, str]] | None:
-    """Return examples for the Hub's page, never rows of the user's; None for pairs, which it cannot show.
+    """Return examples for the widget on the Hub, never rows of the user's data; None for pairs, which it cannot show.
 
     Args:
-        inputs: the user's columns with their standard names.
+        inputs: name of each column → its standard name.
     """
     if "text_pair" in inputs.values():
         return None
@@ -17,16 +17,16 @@ def widget(inputs: dict[str, str]) -> list[dict[str, str]] | None:
 
 
 def usage_sample(inputs: dict[str, str]) -> str:
-    """Return the arguments of a call of the pipeline, as code."""
+    """Return the arguments of a call of the pipeline as code."""
     text = '{"text": "Some text.", "text_pair": "Another."}' if "text_pair" in inputs.values() else '"Some text."'
     return f"{text}, truncation=True"
 
 
 def onnx_code(columns: dict[str, Any]) -> tuple[str, list[str], list[str]]:
-    """Return the class of the processor, more imports, and lines of code that make ``inputs`` for an exported model.
+    """Return the class of the processor, imports, and lines of code that make ``inputs`` for an exported model.
 
     Args:
-        columns: standard name → the columns that the model was trained on.
+        columns: standard name → columns that the model was trained on.
     """
     texts = '["Some text."], ["Another."]' if "text_pair" in columns else '["Some text.", "Another."]'
     return (
