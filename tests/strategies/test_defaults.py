@@ -31,7 +31,7 @@ def test_the_strategy_depends_on_the_input():
 def test_few_images_per_class_train_only_the_head():
     few = defaults("image", rows=60, classes=12, strategy="auto")["strategy"]
     assert few.value == "head"
-    assert "5 rows a class" in few.reason
+    assert "5 rows per class" in few.reason
     assert values("auto", kind="image", rows=240, classes=12)["strategy"] == "lp_ft"
 
 

@@ -271,7 +271,9 @@ def test_a_model_that_differs_is_refused_and_an_earlier_export_stays(image_run, 
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "model.onnx").write_text("an earlier export")
     error = refusal(image_run, "--tolerance", "0", "--output", tmp_path / "old")
-    assert re.search(r"differs by \S+ of the largest one, more than the tolerance of 0; nothing was exported$", error.what)
+    assert re.search(
+        r"differs by \S+ of the largest one, more than the tolerance of 0; nothing was exported$", error.what
+    )
     assert [path.name for path in tmp_path.rglob("*")] == ["old", "model.onnx"]
     assert (tmp_path / "old" / "model.onnx").read_text() == "an earlier export"
 
