@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import replace
+from functools import cache
 
 from hf_finetune.config.flags import Option, add_options, options_of
 from hf_finetune.config.help import HelpFormatter
@@ -12,6 +13,7 @@ from hf_finetune.config.options import CONCERNS, TRAINING_WORDS
 from hf_finetune.config.training_fields import training_fields
 
 
+@cache  # parsing does not change it
 def build_parser(program: str | None = None, own: type | None = None) -> argparse.ArgumentParser:
     """Return the parser of a recipe: our flags by concern, then every field of ``TrainingArguments``.
 

@@ -1,4 +1,4 @@
-"""Unusable rows: without text, without label, or with a label that cannot be used."""
+"""Rows that nothing can be learnt from: without text, without label, or with what is no number where one is asked for."""
 
 from __future__ import annotations
 
