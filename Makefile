@@ -14,12 +14,14 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	.venv/bin/hf-finetune demo
 
-# In several processes, each file of tests in one of them. Five minutes on two cores; test-all takes what is marked slow as well.
+# In several processes, each file of tests in one of them, in the order of tests/conftest.py. Five minutes on two cores;
+# test-all takes what is marked slow as well.
+PYTEST := $(VENV) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: lint
-	$(VENV) -m pytest -n auto --maxprocesses 4 --dist loadgroup
+	$(PYTEST)
 
 test-all: lint
-	$(VENV) -m pytest -n auto --maxprocesses 4 --dist loadgroup --run-slow
+	$(PYTEST) --run-slow
 
 lint: $(READY)
 	$(VENV) -m ruff check .

@@ -31,11 +31,8 @@ def pytest_addoption(parser):
     parser.addoption("--run-slow", action="store_true", help="run the tests marked slow as well")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config, items):
-    for item in items:
-        # A file stays in one process, with what its tests share; what is fetched is fetched once.
-        item.add_marker(pytest.mark.xdist_group("assets" if "assets" in item.keywords else str(item.path)))
+    items.sort(key=lambda item: "recipes" not in item.path.parts)  # the longest files first: no process waits for one
     if not config.getoption("--run-slow"):
         skip = pytest.mark.skip(reason="takes minutes; run with --run-slow")
         for item in items:
@@ -50,6 +47,7 @@ def pytest_collection_finish(session):
 
 
 def pytest_unconfigure(config):
+    gc.unfreeze()  # libraries that count their own objects at the end would call them leaked
     if warm := config.stash.get(WARM_PROCESS, None):
         warm.close()
 

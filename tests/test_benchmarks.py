@@ -6,8 +6,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,16 +23,12 @@ def paired(monkeypatch):
     return paired
 
 
-def test_every_script_answers_help_and_stands_in_the_readme():
+def test_every_script_answers_help_and_stands_in_the_readme(python):
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
-    started = {
-        script: subprocess.Popen([sys.executable, script, "--help"], stdout=subprocess.PIPE, text=True)
-        for script in SCRIPTS
-    }
-    for script, process in started.items():
-        text, _ = process.communicate()
-        assert process.returncode == 0, script.name
-        assert text.startswith("usage:"), script.name
+    for script in SCRIPTS:
+        done = python([script, "--help"])
+        assert done.returncode == 0, script.name
+        assert done.stdout.startswith("usage:"), script.name
         assert f"`{script.name}`" in readme
 
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class WarmProcess:
 
     def run(
         self,
-        argv: list[str],
+        argv: Sequence[str | Path],
         *,
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
@@ -73,7 +73,7 @@ class WarmProcess:
         self.line.write(json.dumps(asked) + "\n")
         self.line.flush()
         done = json.loads(self.line.readline())
-        return subprocess.CompletedProcess(argv, done["status"], done["stdout"], done["stderr"])
+        return subprocess.CompletedProcess(list(argv), done["status"], done["stdout"], done["stderr"])
 
     def close(self) -> None:
         self.line.close()

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from hf_finetune.evaluation.baseline import make_baseline
 from hf_finetune.packaged import fine_tune
 from hf_finetune.training import Interrupted
 from hf_finetune.training.callbacks import StopOnSignal
+
+pytestmark = pytest.mark.usefixtures("training_alone")
 
 TEXT, IMAGE = "text-classification", "image-classification"
 SLOW = pytest.mark.slow  # test_cut.py cuts every kind of model at every stage
@@ -287,19 +290,15 @@ def test_auto_measures_and_says_in_one_line_what_it_does(checkpoints, image_fold
     assert re.fullmatch(f"Activation cache: ({on}|{off})\\.", line), line
 
 
-@pytest.fixture
-def no_baseline(monkeypatch):
-    """Without the linear probe of the untouched backbone, which reads and keeps activations of its own."""
-    monkeypatch.setattr("hf_finetune.evaluation.results.make_baseline", lambda *_: None)
-
-
-def test_the_baseline_reads_what_the_head_was_trained_on(checkpoints, image_folder, tmp_path, capsys, written):
+def test_the_baseline_reads_what_the_head_was_trained_on(checkpoints, image_folder, tmp_path, written, monkeypatch):
+    monkeypatch.setattr("hf_finetune.evaluation.results.make_baseline", make_baseline)
     run(IMAGE, checkpoints("resnet"), "lp_ft", tmp_path, {"dataset_name": image_folder}, "on", augmentation="none")
     assert len({folder for folder, _ in written}) == 3  # training and validation rows of the first phase, test rows
     assert len(set(written)) == len(written)
+    assert "baseline" in json.loads((tmp_path / "metrics.json").read_text())
 
 
-def test_nothing_is_said_or_kept_where_everything_trains(checkpoints, image_folder, tmp_path, capsys, no_baseline):
+def test_nothing_is_said_or_kept_where_everything_trains(checkpoints, image_folder, tmp_path, capsys):
     run(IMAGE, checkpoints("vit"), "full", tmp_path, {"dataset_name": image_folder}, "on")
     out = capsys.readouterr().out
     assert "ctivation" not in out
@@ -308,7 +307,7 @@ def test_nothing_is_said_or_kept_where_everything_trains(checkpoints, image_fold
 
 @pytest.mark.parametrize(("model", "strategy"), [("resnet", "freeze:1"), ("vit", "head")])
 def test_epochs_take_the_views_in_turn(
-    model, strategy, checkpoints, image_folder, tmp_path, monkeypatch, capsys, written, no_baseline
+    model, strategy, checkpoints, image_folder, tmp_path, monkeypatch, capsys, written
 ):
     from hf_finetune.tasks.inputs.image.encoding import Images
 

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from hf_finetune.packaged import load_recipe, recipe_path
 from hf_finetune.training import Interrupted
 
+pytestmark = pytest.mark.usefixtures("training_alone")
+
 REPOSITORY = Path(__file__).parents[2]
 
 # Run by each of two processes; the second has less memory than the first.

@@ -71,6 +71,7 @@ def by_name(part):
     return next(config for config in CONFIGS if config.stem == part)
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_linear_probe_example_trains_the_head_alone_with_sgd(
     checkpoints, text_files, image_folder, tmp_path, optimizers
 ):
@@ -83,6 +84,7 @@ def test_linear_probe_example_trains_the_head_alone_with_sgd(
     assert trained == {"classifier.1.weight", "classifier.1.bias"}
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_cifar10_example_trains_all_layers_with_sgd(checkpoints, text_files, image_folder, tmp_path, optimizers):
     run(by_name("cifar10_resnet50"), checkpoints, text_files, image_folder, tmp_path / "run")
     ((phase, optimizer, trained),) = optimizers
@@ -93,6 +95,7 @@ def test_cifar10_example_trains_all_layers_with_sgd(checkpoints, text_files, ima
     assert yaml.safe_load(by_name("cifar10_resnet50").read_text())["per_device_train_batch_size"] == 64
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_mlp_example_has_a_hidden_layer_of_512_units(checkpoints, text_files, image_folder, tmp_path, optimizers):
     run(by_name("beans_resnet50_head_mlp"), checkpoints, text_files, image_folder, tmp_path / "run")
     from safetensors.torch import load_file
@@ -109,6 +112,7 @@ def test_mlp_example_has_a_hidden_layer_of_512_units(checkpoints, text_files, im
     assert all(name.startswith("classifier") for name in trained)
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_lora_example_trains_adapters_on_attention_and_merges_them(
     checkpoints, text_files, image_folder, tmp_path, optimizers
 ):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from hf_finetune.packaged import load_recipe, recipe_path
+
+pytestmark = pytest.mark.usefixtures("training_alone")
 
 
 def losses(folder):

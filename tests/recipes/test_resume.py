@@ -16,6 +16,8 @@ from hf_finetune.cli.status import run_as_script
 from hf_finetune.errors import Interrupted, UserError
 from hf_finetune.packaged import load_recipe, recipe_path
 
+pytestmark = pytest.mark.usefixtures("training_alone")
+
 
 @pytest.fixture
 def stop_after(monkeypatch):

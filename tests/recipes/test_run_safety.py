@@ -30,11 +30,13 @@ def argv(checkpoints, text_files, tmp_path):
     return build
 
 
-@pytest.mark.parametrize("flags", [["--metric", "acuracy"], ["--fp16"], ["--mixup", "0.2"], ["--strategy", "freeze:9"]])
-def test_a_mistake_beside_overwrite_does_not_cost_the_trained_model(flags, argv, tmp_path):
+def test_a_mistake_beside_overwrite_does_not_cost_the_trained_model(argv, tmp_path):
     assert hf_finetune(argv()) == 0
-    assert hf_finetune(argv("--overwrite_output_dir", *flags)) == 2
-    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    assert tmp_path / "run" / "model" / "model.safetensors" in before
+    for flags in (["--metric", "acuracy"], ["--fp16"], ["--mixup", "0.2"], ["--strategy", "freeze:9"]):
+        assert hf_finetune(argv("--overwrite_output_dir", *flags)) == 2, flags
+        assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before, flags
 
 
 def test_a_mended_command_is_not_refused_for_the_folder_of_the_failed_one(argv):
@@ -206,6 +208,20 @@ def test_no_folder_of_the_users_gets_into_the_card(checkpoints, image_folder, tm
     assert str(tmp_path) not in card
 
 
+def test_a_token_reaches_the_launcher_in_its_environment_alone(monkeypatch):
+    started = []
+    monkeypatch.setattr(os, "execve", lambda program, argv, environment: started.append((program, argv, environment)))
+    flags = ["--accelerate_config", "cpu", "--num_processes", "2", "--hub_token", "hf_SECRET"]
+    flags += ["--model_name_or_path", "x", "--train_file", "x.csv"]
+    assert hf_finetune(["train", "text-classification", *flags]) == 0
+    ((program, argv, environment),) = started
+    assert [program, *argv[1:5]] == [argv[0], "-m", "accelerate.commands.accelerate_cli", "launch", "--quiet"]
+    assert argv[-2:] == ["--train_file", "x.csv"]
+    assert "hf_SECRET" not in " ".join(argv)
+    assert environment["HF_TOKEN"] == "hf_SECRET"
+
+
+@pytest.mark.slow
 def test_the_launcher_prints_no_token(tmp_path):
     """In one process ``accelerate launch`` raises CalledProcessError, whose text is the whole command."""
     (tmp_path / "one.yaml").write_text(

@@ -69,6 +69,7 @@ def test_image_checkpoints_learn_and_keep_natural_class_order(name, checkpoints,
     assert names == ["class 1", "class 2", "class 10"]
 
 
+@pytest.mark.usefixtures("training_alone")
 @pytest.mark.parametrize("strategy", ["head", "freeze:1", "freeze:embeddings", "lp_ft", "gradual", "lora"])
 @pytest.mark.parametrize(("task", "name"), [("text-classification", "bert"), ("image-classification", "timm-resnet")])
 def test_strategies_train_what_they_say(strategy, task, name, checkpoints, text_flags, image_flags, tmp_path):

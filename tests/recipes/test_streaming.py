@@ -75,26 +75,30 @@ def stop_after(monkeypatch):
     return arm
 
 
-def resumed_weights(main, flags, tmp_path, stop_after, step):
-    """Weights of a run from end to end, and of one that was stopped after a step and gone on with."""
+def assert_resumed_alike(main, flags, tmp_path, stop_after, *steps):
+    """The weights of a run from end to end are those of runs that were stopped after a step and resumed."""
     main([*flags, "--output_dir", str(tmp_path / "whole")])
-    stop_after(step)
-    with pytest.raises(Interrupted):
-        main([*flags, "--output_dir", str(tmp_path / "stopped")])
-    main([*flags, "--output_dir", str(tmp_path / "stopped"), "--resume_from_checkpoint", "auto"])
-    return [load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "stopped")]
+    whole = load_file(tmp_path / "whole" / "model" / "model.safetensors")
+    for step in steps:
+        stop_after(step)
+        stopped = [*flags, "--output_dir", str(tmp_path / f"stopped-{step}")]
+        with pytest.raises(Interrupted):
+            main(stopped)
+        main([*stopped, "--resume_from_checkpoint", "auto"])
+        resumed = load_file(tmp_path / f"stopped-{step}" / "model" / "model.safetensors")
+        assert whole.keys() == resumed.keys()
+        assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == [], step
 
 
-@pytest.mark.parametrize(("strategy", "step"), [("full", 7), ("full", 19), ("lp_ft", 30), ("lp_ft", 95)])
+@pytest.mark.usefixtures("training_alone")
+@pytest.mark.parametrize(("strategy", "steps"), [("full", (7, 19)), ("lp_ft", (30, 95))])
 def test_a_resumed_stream_ends_with_the_same_weights(
-    strategy, step, checkpoints, long_file, text_files, tmp_path, stop_after, monkeypatch
+    strategy, steps, checkpoints, long_file, text_files, tmp_path, stop_after, monkeypatch
 ):
     monkeypatch.setattr("hf_finetune.data.inputs.TEXT.block_rows", 64)
     monkeypatch.setattr("hf_finetune.data.inputs.IMAGE.block_rows", 8)  # several blocks an epoch
     flags = text_flags(checkpoints("bert"), long_file, text_files, tmp_path, "--strategy", strategy)
-    whole, resumed = resumed_weights(load_recipe(recipe_path("text-classification")), flags, tmp_path, stop_after, step)
-    assert whole.keys() == resumed.keys()
-    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+    assert_resumed_alike(load_recipe(recipe_path("text-classification")), flags, tmp_path, stop_after, *steps)
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +115,14 @@ def image_files(image_folder, tmp_path_factory):
     return [word for s in ("train", "validation", "test") for word in (f"--{s}_file", str(folder / f"{s}.parquet"))]
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_images_of_a_stream_are_learnt_and_a_resumed_run_sees_the_same_views(
     checkpoints, image_files, tmp_path, stop_after
 ):
     flags = ["--model_name_or_path", checkpoints("timm-resnet"), *image_files, "--streaming", "--strategy", "lp_ft"]
     flags += ["--num_train_epochs", "3", "--per_device_train_batch_size", "10", "--augmentation", "randaug"]
     main = load_recipe(recipe_path("image-classification"))
-    whole, resumed = resumed_weights(main, flags, tmp_path, stop_after, 28)
-    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+    assert_resumed_alike(main, flags, tmp_path, stop_after, 28)
     metrics = json.loads((tmp_path / "whole" / "metrics.json").read_text())
     assert metrics["test"]["rows"] == 13
     assert metrics["test"]["accuracy"] > metrics["test"]["majority_accuracy"] + 0.3

@@ -246,7 +246,7 @@ MUTATIONS = {
     "settings broken": (
         "text",
         lambda model: (model / "config.json").write_text("{"),
-        "config.json is no JSON (Expecting property name",
+        "config.json is not valid JSON (Expecting property name",
     ),
     "activation function": ("text", edit("config.json", hidden_act="relu"), "config.json: hidden_act 'gelu' → 'relu'"),
     "code of the head": ("mlp", edit("config.json", head_hidden_size=4), "config.json: head_hidden_size 8 → 4"),
