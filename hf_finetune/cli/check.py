@@ -88,10 +88,10 @@ def _prepare(config: Config) -> torch.dtype | None:
 
 
 def _refuse(findings: list[Finding], *, strict: bool) -> None:
-    """The exit status: errors are refused, and with ``--strict`` warnings are.
+    """Refuse data with errors, and with ``--strict`` data with warnings.
 
     Raises:
-        UserError: there is something to mend.
+        UserError: there is something to fix.
     """
     wrong = [
         finding for finding in findings if finding.severity == "error" or (strict and finding.severity == "warning")
@@ -106,7 +106,7 @@ def _refuse(findings: list[Finding], *, strict: bool) -> None:
         else ("thing", "things")
     )
     raise UserError(
-        f"the check found {len(wrong)} {kinds[len(wrong) != 1]} to mend; the first: {first.code}: {first.message}{rows}",
+        f"the check found {len(wrong)} {kinds[len(wrong) != 1]} to fix; the first: {first.code}: {first.message}{rows}",
         where=first.where,
         fix=first.fix or "see the report.",
     )

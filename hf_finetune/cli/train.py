@@ -101,5 +101,7 @@ def _several_seeds(asked: str, config: Config, command: list[str], environment: 
 def _seeds(asked: str) -> list[int]:
     words = [word.strip() for word in asked.split(",")]
     if not all(word.isdecimal() for word in words) or len(set(words)) < len(words):
-        raise UserError(f"{asked!r} is no list of different whole numbers", where="--seeds", fix="give 0,1,2, say.")
+        raise UserError(
+            f"{asked!r} is not a list of different whole numbers", where="--seeds", fix="give numbers such as 0,1,2."
+        )
     return [int(word) for word in words]

@@ -44,11 +44,11 @@ class Config:
 
     @property
     def output_dir(self) -> Path:
-        """The run folder."""
+        """Return the run folder."""
         return Path(self.training["output_dir"])
 
     def to_flat(self) -> dict[str, Any]:
-        """All keys with a value, as they stand in a YAML file; no secret among them."""
+        """Return all keys that have a value, as YAML holds them; secrets are left out."""
         flat: dict[str, Any] = {}
         for concern in CONCERNS:
             part = getattr(self, concern)
@@ -58,7 +58,7 @@ class Config:
 
 
 def without_secrets(argv: list[str]) -> list[str]:
-    """A command line without the values of secret flags."""
+    """Return a command line without the values of secret flags."""
     clean, hide = [], False
     for word in argv:
         flag, _, value = word.lstrip("-").replace("-", "_").partition("=")
@@ -72,7 +72,7 @@ def without_secrets(argv: list[str]) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Lists and paths as YAML knows them."""
+    """Return lists and paths as YAML holds them."""
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value

@@ -9,10 +9,10 @@ from hf_finetune.errors import UserError, first_line
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """Values as text, as they are spelled (``01``, ``no``, ``1e-3``): the flags know their types. Mappings are typed.
+    """Return the values as text, as they are spelled (``01``, ``no``, ``1e-3``): the flags know their types. Mappings are typed.
 
     Raises:
-        UserError: no file, no text, no YAML, or no mapping.
+        UserError: there is no such file, or it does not hold a YAML mapping.
     """
     import yaml
 
@@ -31,7 +31,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         ) from error
     except yaml.YAMLError as error:
         raise UserError(
-            f"not valid YAML: {error}", where=str(file), fix="mend the line that the message names."
+            f"not valid YAML: {error}", where=str(file), fix="correct the line that the message names."
         ) from error
     except RecursionError as error:
         raise UserError(
@@ -62,7 +62,7 @@ def _typed(value: Any) -> Any:
         return [_typed(item) for item in value]
     try:
         return yaml.load(value, Loader=_scalar_loader())
-    except yaml.YAMLError:  # text that is no number: a colon, a bracket or a tag of Python's in quotes
+    except yaml.YAMLError:  # text that is not a number: a colon, a bracket or a tag of Python's in quotes
         return value
 
 

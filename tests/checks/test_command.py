@@ -77,7 +77,7 @@ def test_warnings_pass_unless_strict(check, capfd):
     status, _ = check(rows, "--strict")
     assert status == 2
     error, fix = [line for line in capfd.readouterr().err.splitlines() if line.startswith(("error:", "fix:"))]
-    assert re.match(r"error: .*the check found \d+ things? to mend; the first: labels-conflict: 1 inputs occur", error)
+    assert re.match(r"error: .*the check found \d+ things? to fix; the first: labels-conflict: 1 inputs occur", error)
     assert "(first: train" in error
     assert fix == "fix: decide which label is right; if both are, the rows have several labels."
 
@@ -87,9 +87,7 @@ def test_errors_give_status_2_after_the_report_was_written(check, capfd):
     assert status == 2
     assert codes(report)[0] == "input-constant"
     lines = [line for line in capfd.readouterr().err.splitlines() if line]
-    assert lines[-2].startswith(
-        "error: train split: the check found 1 error to mend; the first: input-constant: all 54"
-    )
+    assert lines[-2].startswith("error: train split: the check found 1 error to fix; the first: input-constant: all 54")
     assert lines[-1].startswith("fix: name the column")
     assert sum(line.startswith("error:") for line in lines) == 1
 
