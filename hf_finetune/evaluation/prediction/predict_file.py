@@ -198,10 +198,9 @@ def _answers(labeller: Labeller, raw: Any, top_k: int | None) -> dict[str, list[
 
 def _schema(labeller: Labeller, top_k: int | None) -> pa.Schema:
     """The columns of the output, read off the answer to logits for which every class is chosen."""
-    import numpy as np
     import pyarrow as pa
 
-    answer = _answers(labeller, np.full((1, len(labeller.output.names)), 50.0), top_k)
+    answer = _answers(labeller, labeller.output.example(), top_k)
     return pa.table({"id": ["0"], **answer}).schema
 
 

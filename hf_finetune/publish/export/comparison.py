@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,19 +67,21 @@ def compare(model: Any, path: Path, task: Task, processor: Any, judged: JudgedRo
     """
     exported = OnnxClassifier(path)
     rows, collate = task.input.encode(judged.rows, processor), task.input.collator(processor)
-    logits = predict_rows(model, rows, collate, BATCH)
-    _refuse_other_model(logits, judged)
-    answers = predict_rows(exported, rows, collate, BATCH)
-    difference = float(np.abs(logits - answers).max())
+    output = task.outputs.of_model(model.config)
+    read = partial(predict_rows, rows=rows, collate=collate, batch_size=BATCH, predict=output.predict, pool=output.pool)
+    raw = read(model)
+    _refuse_other_model(raw, judged)
+    answers = read(exported)
+    difference = _largest_difference(raw, answers)
     longest = task.input.longest(next(batches(task, processor, rows, 1)), processor)
     with torch.inference_mode():
         apart = model(**longest).logits - exported(**longest).logits
     difference = max(difference, float(apart.abs().max()))
-    output = task.outputs.of_model(model.config)
-    labels = np.asarray(judged.rows["label"][:])
+    truth = output.truth_of(judged.rows)
     metric, greater = next(iter(output.METRICS.items()))
-    before, after = (metrics_of(output, values, labels)[metric] for values in (logits, answers))
-    different = np.asarray(output.decide(logits) != output.decide(answers)).reshape(len(logits), -1).any(axis=1)
+    before, after = (metrics_of(output, values, truth)[metric] for values in (raw, answers))
+    decided = zip(output.decide(raw), output.decide(answers), strict=True)
+    different = np.array([not np.array_equal(*pair) for pair in decided])
     milliseconds = time_pairs(
         model, exported, [next(batches(task, processor, [rows[int(i)]], 1)) for i in spaced(len(rows), TIMED)]
     )
@@ -86,7 +89,7 @@ def compare(model: Any, path: Path, task: Task, processor: Any, judged: JudgedRo
     files = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
     return Comparison(
         rows=len(judged.rows),
-        largest_logit=float(np.abs(logits).max()),
+        largest_logit=_largest(raw),
         largest_difference=difference,
         changed=float(different.mean()) if output.HAS_CLASSES else None,
         metric=metric,
@@ -117,9 +120,18 @@ def time_pairs(model: Any, exported: Any, inputs: list[dict[str, torch.Tensor]])
     return 1000 * float(np.median(seconds[0][warm:])), 1000 * float(np.median(seconds[1][warm:]))
 
 
-def _refuse_other_model(logits: np.ndarray, judged: JudgedRows) -> None:
-    apart = float(np.abs(logits - judged.logits).max())
-    if not apart <= SAME_MODEL * float(np.abs(judged.logits).max()):
+def _largest(raw: Iterable[np.ndarray]) -> float:
+    """The largest absolute value of the raw outputs of some rows."""
+    return float(np.max([np.abs(row).max() for row in raw]))
+
+
+def _largest_difference(one: np.ndarray, other: np.ndarray) -> float:
+    return _largest(a - b for a, b in zip(one, other, strict=True))
+
+
+def _refuse_other_model(raw: np.ndarray, judged: JudgedRows) -> None:
+    apart = _largest_difference(raw, judged.raw)
+    if not apart <= SAME_MODEL * _largest(judged.raw):
         raise UserError(
             f"the model gives other logits than in the run's evaluation: one differs by {apart:.3g}",
             where="predictions.parquet",

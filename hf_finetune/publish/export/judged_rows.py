@@ -28,13 +28,13 @@ class JudgedRows:
     Args:
         split: ``test``, or ``validation`` if there were no test rows.
         rows: the rows of ``predictions.parquet``, or an evenly spaced part of them.
-        logits: their logits in ``predictions.parquet``, shape (rows, labels).
+        raw: their raw outputs in ``predictions.parquet``.
         others: rows to calibrate on, from the training split, or from the validation split of a stream.
     """
 
     split: str
     rows: Dataset
-    logits: np.ndarray
+    raw: np.ndarray
     others: Dataset
 
 
@@ -95,4 +95,4 @@ def read_judged(run: Path, config: Config, task: Task, most: int, dataset: Any =
     others = others.select(spaced(len(others), most))
     if "image" in others.column_names:
         others = audit_images(others, "training split", config.data.on_bad_image)
-    return JudgedRows(split, judged.select(chosen), np.stack(known["logits"])[chosen], others)
+    return JudgedRows(split, judged.select(chosen), splits.output.read_raw(known["logits"].tolist())[chosen], others)

@@ -188,6 +188,9 @@ class Output(Protocol):
     def pool(self, raw: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return raw outputs of rows from those of their chunks; ``rows`` holds the row of each chunk."""
 
+    def example(self) -> np.ndarray:
+        """Return raw outputs of one row whose answer shows the types of all columns of :meth:`answers`."""
+
     def read_raw(self, cells: list[Any]) -> np.ndarray:
         """Return raw outputs from the column ``logits`` of a table of predictions, each cell an array or nested arrays."""
 

@@ -245,6 +245,11 @@ for row in logits:
     predict = staticmethod(predict_logits)
     pool = staticmethod(pool_chunks)
     read_raw = staticmethod(np.stack)
+
+    def example(self) -> np.ndarray:
+        """Return the numbers of one row."""
+        return np.zeros((1, len(self.names)))
+
     gather = staticmethod(gather_rows)
 
     def values(self, raw: np.ndarray) -> np.ndarray:

@@ -241,6 +241,11 @@ for row in probabilities:
     predict = staticmethod(predict_logits)
     pool = staticmethod(pool_chunks)
     read_raw = staticmethod(np.stack)
+
+    def example(self) -> np.ndarray:
+        """Return logits of one row for which every class is chosen."""
+        return np.full((1, len(self.names)), 50.0)
+
     gather = staticmethod(gather_rows)
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:

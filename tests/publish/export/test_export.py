@@ -327,8 +327,8 @@ def test_a_run_whose_data_or_model_is_other(moved):
 
 def test_a_model_that_does_not_answer_as_its_predictions():
     judged = JudgedRows("test", None, np.array([[1.0, -2.0], [0.5, 0.0]], dtype=np.float32), None)
-    _refuse_other_model(judged.logits + 0.09, judged)
-    for other in (judged.logits + 0.11, judged.logits * np.nan):
+    _refuse_other_model(judged.raw + 0.09, judged)
+    for other in (judged.raw + 0.11, judged.raw * np.nan):
         with pytest.raises(UserError, match="gives other logits than in the run"):
             _refuse_other_model(other, judged)
 
