@@ -1,4 +1,4 @@
-"""What a model's answers on held-out rows show: metrics with intervals, confusions, calibration, top losses, slices."""
+"""Evaluate predictions on held-out rows: metrics with intervals, confusion, calibration, top losses, slices."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from hf_finetune.tasks.outputs import Output, Section
 from hf_finetune.tasks.task import Input
 
 MOST_SHOWN = 24  # rows among the top losses, and among the likely label errors
-MOST_VALUES = 30  # of a column that rows are judged by
+MOST_VALUES = 30  # of a slice column
 
 
 @dataclass
 class Judged:
-    """A split, and what was answered on it.
+    """A split and the predictions on it.
 
     Args:
-        split: its rows, with ``id``, the input, and ``group`` and ``slice: NAME`` where there are such.
-        output: what raw outputs mean.
-        raw: raw outputs, the first axis of which is rows.
-        truth: the labels of the rows in numbers.
-        input: what a row holds.
+        split: its rows, with ``id``, the input, and optionally ``group`` and ``slice: NAME``.
+        output: the output of the task.
+        raw: raw outputs, shape (rows, ...).
+        truth: the labels as numbers, shape (rows, ...).
+        input: the input of the task.
     """
 
     split: Any
@@ -40,12 +40,12 @@ class Judged:
 
     @cached_property
     def groups(self) -> np.ndarray | None:
-        """What rows belong together by, shape (rows,)."""
+        """The group of each row, shape (rows,); None without groups."""
         return np.asarray(self.split["group"][:]) if "group" in self.split.column_names else None
 
     @cached_property
     def statistics(self) -> Any:
-        """What every metric, interval and comparison is computed from."""
+        """The statistics from which metrics, intervals and comparisons are computed."""
         return self.output.statistics(self.raw, self.truth)
 
 
@@ -56,14 +56,14 @@ def judge(
     baseline: Baseline | None,
     extra: tuple[str, Callable[[np.ndarray], float]] | None = None,
 ) -> Section:
-    """Return all that the report shows of a split: the part of ``evaluation.json`` that depends on the answers.
+    """Return the part of ``evaluation.json`` that depends on the predictions.
 
     Args:
-        judged: rows and answers.
+        judged: rows and predictions.
         scores: the metrics of the split.
-        metric: the one that the headline shows.
-        baseline: what a simple model answers on the same rows.
-        extra: name of a metric of the Hub, and what gives it of some rows, by their numbers.
+        metric: the headline metric.
+        baseline: the baseline on the same rows.
+        extra: name of a Hub metric, and a function that computes it from row indices.
     """
     output, raw, truth = judged.output, judged.raw, judged.truth
     bounds = intervals(output, judged.statistics, judged.groups)
@@ -89,7 +89,9 @@ def judge(
         "slices": slices(judged),
     }
     if baseline is not None and metric in compared:
-        found["headline"]["baseline"] = _beside_baseline(judged, scores, metric, baseline, simple, compared[metric])
+        found["headline"]["baseline"] = _compare_with_baseline(
+            judged, scores, metric, baseline, simple, compared[metric]
+        )
     found["headline"]["verdict"] = verdict(found["headline"], greater=output.METRICS.get(metric, True))
     return found
 
@@ -106,7 +108,7 @@ def _headline(judged: Judged, scores: dict[str, float], metric: str, bounds: dic
     }
 
 
-def _beside_baseline(
+def _compare_with_baseline(
     judged: Judged, scores: dict[str, float], metric: str, baseline: Baseline, simple: Any, value: float
 ) -> Section:
     gap = difference(judged.output, judged.statistics, simple, judged.groups, metric=metric)
@@ -120,18 +122,18 @@ def _beside_baseline(
 
 
 def verdict(headline: Section, *, greater: bool) -> str:
-    """Say whether the model beats answering always the same, and the baseline, in words.
+    """Return a sentence: whether the model is better than a constant prediction and than the baseline.
 
     Args:
-        headline: with ``metric``, ``interval``, ``floor`` and ``baseline``.
-        greater: whether more is better.
+        headline: has ``metric``, ``interval``, ``floor`` and ``baseline``.
+        greater: whether greater values are better.
     """
     sentences = []
     floor, interval = (headline["floor"] or {}).get("value"), headline["interval"]
     if floor is not None and interval is not None:
         beaten = interval[0] > floor if greater else interval[1] < floor
         if not beaten:
-            sentences.append(f"It does not beat answering always the same ({floor:.3f}) beyond the interval.")
+            sentences.append(f"It does not beat a constant prediction ({floor:.3f}) beyond the interval.")
     simple = headline["baseline"]
     if simple is not None and simple["difference_interval"] is None:
         sentences.append(f"There are too few rows to compare it with the baseline, {simple['name']}.")
@@ -150,12 +152,12 @@ def verdict(headline: Section, *, greater: bool) -> str:
                 f"(difference in {headline['metric']} {simple['difference']:.3f}, 95 % interval {low:.3f} to {high:.3f})."
             )
     elif floor is not None and not sentences:
-        sentences.append(f"It beats answering always the same ({floor:.3f}).")
+        sentences.append(f"It beats a constant prediction ({floor:.3f}).")
     return " ".join(sentences)
 
 
 def _rows(judged: Judged, losses: np.ndarray, rows: np.ndarray) -> list[Section]:
-    """The rows as the report shows them."""
+    """Return rows for the report."""
     if not len(rows):
         return []
     answers = judged.output.answers(judged.raw[rows])
@@ -174,7 +176,7 @@ def _rows(judged: Judged, losses: np.ndarray, rows: np.ndarray) -> list[Section]
 
 
 def _label_errors(judged: Judged) -> list[Section]:
-    """Rows whose label is probably wrong, the most suspicious first."""
+    """Return the rows whose label is probably wrong, those with the largest margin first."""
     found = judged.output.label_errors(judged.raw, judged.truth)
     if found is None or not len(found[0]):
         return []
@@ -187,7 +189,7 @@ def _label_errors(judged: Judged) -> list[Section]:
 
 
 def slices(judged: Judged) -> list[Section]:
-    """Return the metrics of the rows that have each value of each ``--slice_column``; the most frequent values first."""
+    """Return the metrics for each value of each ``--slice_column``, the most frequent values first."""
     found = []
     for column in (name for name in judged.split.column_names if name.startswith(SLICE)):
         cells = np.asarray(judged.split[column][:])

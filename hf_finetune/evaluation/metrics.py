@@ -23,7 +23,7 @@ def metrics_of(output: Output, raw: np.ndarray, truth: np.ndarray) -> dict[str, 
 
 
 def floor_of(output: Output, truth: np.ndarray) -> dict[str, float]:
-    """Return the metrics of answering always the same on these rows."""
+    """Return the metrics of a constant prediction on these rows."""
     return metrics_of(output, output.constant(truth), truth)
 
 

@@ -14,7 +14,7 @@ from hf_finetune.data.rows.audit import audit_images
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.judge import Judged
 from hf_finetune.evaluation.prediction.labeller import load_labeller
-from hf_finetune.evaluation.results import Results, keep_judgement, score, show_results
+from hf_finetune.evaluation.results import Results, save_evaluation, score, show_results
 from hf_finetune.evaluation.run_folder import read_json
 from hf_finetune.files import public_name, write_json
 
@@ -69,7 +69,7 @@ def reevaluate(
         "data": {"splits": {name: rows}, "notes": [], "skipped": 0},
     }
     _make(output)
-    keep_judgement(output, results, answers, config.run.metric, None, told)
+    save_evaluation(output, results, answers, config.run.metric, None, told)
     results.metrics["timing"] = {"evaluate_seconds": time.perf_counter() - began}
     write_json(output / "metrics.json", results.metrics)
     show_results(results)

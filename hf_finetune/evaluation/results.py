@@ -1,4 +1,4 @@
-"""The saved model is judged as users will load it: read back from ``model/``, in float32, on every held-out row."""
+"""Evaluate the saved model as users load it: from ``model/``, in float32, on all held-out rows."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from hf_finetune.tasks.task import Task
 
 @dataclass
 class Results:
-    """What a run reached.
+    """The results of a run.
 
     Args:
         metrics: the content of ``metrics.json``.
-        judged: the split that ``predictions.parquet`` holds: ``test``, else ``validation``; empty where there is none.
+        judged: the split in ``predictions.parquet``: ``test``, else ``validation``; empty without held-out rows.
         details: the content of ``evaluation.json``.
     """
 
@@ -41,14 +41,14 @@ class Results:
 
 
 def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dict[str, float]) -> Results:
-    """Judge ``model/`` on the held-out rows; write ``metrics.json``, ``evaluation.json`` and ``predictions.parquet``.
+    """Evaluate ``model/`` on the held-out rows; write ``metrics.json``, ``evaluation.json`` and ``predictions.parquet``.
 
     Args:
-        config: where the run folder is.
-        task: how rows become inputs.
+        config: the configuration of the run.
+        task: the task.
         splits: the rows.
-        plan: what was trained; stages that stayed as they were may be read from the activation cache.
-        timing: what training took; handed on to ``metrics.json``.
+        plan: what was trained; frozen stages may be read from the activation cache.
+        timing: times of the training, for ``metrics.json``.
     """
     began = time.perf_counter()
     folder = config.output_dir / "model"
@@ -60,7 +60,7 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
     size = config.training["per_device_eval_batch_size"]
     collate = task.input.collator(processor)
     work = Workload("the evaluation", rows, collate, task.input.fingerprint, 1, None, size)
-    kept = _keep(config, plan, model, processor, work)
+    kept = _cached_rows(config, plan, model, processor, work)
     output = task.outputs.of_model(model.config)
     answers: dict[str, Judged] = {}
     for name, split in held_out.items():
@@ -71,15 +71,15 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
         judged = answers["validation"]
         output = output.tune(judged.raw, judged.truth, config.run.metric)
         answers = {name: replace(each, output=output) for name, each in answers.items()}
-        keep_in_settings(folder, **output.tuned())
+        update_config(folder, **output.tuned())
     results = Results(
         {name: score(each, config.run.metric) for name, each in answers.items()}, next(reversed(answers), "")
     )
-    about = described_run(config, task, splits, plan, model)
+    about = describe_run(config, task, splits, plan, model)
     if results.judged:
         baseline = make_baseline(config, task, splits, results.judged)
         if is_main_process():
-            keep_judgement(config.output_dir, results, answers[results.judged], config.run.metric, baseline, about)
+            save_evaluation(config.output_dir, results, answers[results.judged], config.run.metric, baseline, about)
     elif is_main_process():
         write_json(config.output_dir / "evaluation.json", about)
     results.metrics["timing"] = timing | {"evaluate_seconds": time.perf_counter() - began}
@@ -89,7 +89,7 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
     return results
 
 
-def keep_judgement(
+def save_evaluation(
     folder: Path,
     results: Results,
     answers: Judged,
@@ -97,15 +97,15 @@ def keep_judgement(
     baseline: Baseline | None,
     about: dict[str, Any],
 ) -> None:
-    """Judge the answers on a split; put the numbers into ``results``, and write the two files that hold the rest.
+    """Evaluate the predictions on a split; add to ``results``, and write ``evaluation.json`` and ``predictions.parquet``.
 
     Args:
-        folder: where ``evaluation.json`` and ``predictions.parquet`` go.
-        results: its metrics get intervals, baseline, calibration and figures of labels and slices.
-        answers: of the judged split.
-        metric: ``--metric``.
-        baseline: what a simple model answers on the same rows.
-        about: what the report shows beside: data, strategy, names.
+        folder: the folder of the two files.
+        results: gets intervals, baseline, calibration, and metrics of labels and slices.
+        answers: the predictions on the split.
+        metric: the value of ``--metric``.
+        baseline: the baseline on the same rows.
+        about: other content of the report: data, strategy, names.
     """
     name, output = results.judged, answers.output
     chosen = metric if metric in output.METRICS else next(iter(output.METRICS))
@@ -129,7 +129,7 @@ def keep_judgement(
 
 
 def _hub_metric(answers: Judged, name: str | None) -> tuple[str, Callable[[np.ndarray], float]] | None:
-    """A metric of the Hub: what it is called, and what gives it of some rows; None of a built-in one."""
+    """Return the name of a Hub metric and a function that computes it from row indices; None for a built-in metric."""
     if name is None or name in answers.output.METRICS:
         return None
     module, key = load_hub_metric(name, answers.output.METRICS), metric_key(name)
@@ -153,8 +153,8 @@ def _calibration(found: dict[str, Any]) -> dict[str, float]:
     return numbers
 
 
-def described_run(config: Config, task: Task, splits: Splits, plan: Plan, model: Any) -> dict[str, Any]:
-    """What ``evaluation.json`` says of task, data and strategy; no local path is in it."""
+def describe_run(config: Config, task: Task, splits: Splits, plan: Plan, model: Any) -> dict[str, Any]:
+    """Return the description of task, data and strategy for ``evaluation.json``, without local paths."""
     base = model.get_base_model() if is_adapter(model) else model
     stages = read_stages(base)
     sizes = [_weights(base, stage) for stage in stages]
@@ -194,14 +194,14 @@ def described_run(config: Config, task: Task, splits: Splits, plan: Plan, model:
 
 
 def _counted(splits: Splits, name: str) -> dict[str, Any]:
-    """Rows of a split, and of each class; None where there are no classes."""
+    """Return the number of rows of a split, and of each class (None without classes)."""
     counts = splits.class_counts(name)
     named = None if counts is None else dict(zip(splits.output.names, counts.tolist(), strict=True))
     return {"rows": len(getattr(splits, name)), "counts": named}
 
 
-def _keep(config: Config, plan: Plan, model: Any, processor: Any, work: Workload) -> CachedRows:
-    """Held-out rows with the activations of the stages that did not train, hashed from the saved model's own weights."""
+def _cached_rows(config: Config, plan: Plan, model: Any, processor: Any, work: Workload) -> CachedRows:
+    """Return held-out rows with the activations of frozen stages, identified by the weights of the saved model."""
     last = plan.phases[-1]
     if last.adapters or not work.rows:
         return CachedRows(work.rows, work.collate)
@@ -213,18 +213,18 @@ def _keep(config: Config, plan: Plan, model: Any, processor: Any, work: Workload
 
 
 def _weights(model: Any, stage: Stage) -> tuple[int, int]:
-    """Weights of a stage, and of the LoRA matrices in it; those that were folded in are no more."""
+    """Return the number of weights of a stage, and of its LoRA matrices (0 after a merge)."""
     sizes = {name: model.get_parameter(name).numel() for name in stage.parameters if "modules_to_save" not in name}
     adapters = sum(size for name, size in sizes.items() if "lora_" in name)
     return sum(sizes.values()) - adapters, adapters
 
 
 def score(answers: Judged, extra: str | None = None) -> dict[str, float]:
-    """All metrics of a split, the floor and the number of rows among them.
+    """Return all metrics of a split, including the floor and the number of rows.
 
     Args:
-        answers: of the split.
-        extra: a metric of the Hub to compute as well.
+        answers: the predictions on the split.
+        extra: an additional metric of the Hub.
     """
     output, raw, truth = answers.output, answers.raw, answers.truth
     metrics = score_rows(output, answers.statistics)
@@ -236,15 +236,15 @@ def score(answers: Judged, extra: str | None = None) -> dict[str, float]:
     return metrics | {"rows": float(len(truth))}
 
 
-def keep_in_settings(folder: Path, **values: Any) -> None:
-    """Write values into the saved model's ``config.json``, which ``predict`` reads them from."""
+def update_config(folder: Path, **values: Any) -> None:
+    """Add values to the saved model's ``config.json``, from which ``predict`` reads them."""
     if is_main_process():
         path = folder / "config.json"
         write_json(path, json.loads(path.read_text(encoding="utf-8")) | values)
 
 
 def write_predictions(path: Path, answers: Judged) -> None:
-    """Write one row an example, in the order of the file: ``id``, ``label``, the answers, ``logits``, ``group``."""
+    """Write one row per example, in order: ``id``, ``label``, predictions, ``logits``, ``group``."""
     import pandas as pd
 
     output, raw = answers.output, answers.raw
@@ -256,12 +256,12 @@ def write_predictions(path: Path, answers: Judged) -> None:
 
 
 def _cell(row: np.ndarray) -> Any:
-    """An array as Parquet takes it: a list of arrays where it has several axes."""
+    """Return an array as Parquet stores it: with several axes a list of arrays."""
     return row if row.ndim == 1 else [_cell(part) for part in row]
 
 
 def show_results(results: Results) -> None:
-    """Print the metrics of the held-out splits side by side, and what they mean in words."""
+    """Print the metrics of the held-out splits, and the comparison with the baseline as a sentence."""
     names = [name for name in ("validation", "test") if name in results.metrics]
     keys = [key for key in results.metrics[names[-1]] if key not in ("rows",)] if names else []
     bounds, simple = results.metrics.get(f"{results.judged}_intervals", {}), results.metrics.get("baseline", {})

@@ -45,7 +45,7 @@ def test_the_headline_has_an_interval_a_floor_and_a_verdict():
     # A binomial share of 200 rows near 0.8 has a standard error of 0.028.
     assert high - low == pytest.approx(2 * 1.96 * 0.028, rel=0.2)
     assert headline["floor"] == {"name": "majority_accuracy", "value": np.bincount(answers.truth).max() / 200}
-    assert headline["verdict"] == f"It beats answering always the same ({headline['floor']['value']:.3f})."
+    assert headline["verdict"] == f"It beats a constant prediction ({headline['floor']['value']:.3f})."
     assert found["rows"] == 200
     assert {each["name"] for each in found["metrics"]} == set(metrics_of(answers.output, answers.raw, answers.truth))
     assert all(each["interval"] for each in found["metrics"])
@@ -77,12 +77,12 @@ def test_less_is_better_of_errors():
         "baseline": simple,
     }
     assert verdict(headline, greater=False).startswith("It beats the baseline, simple (by 1.000 in rmse")
-    assert verdict(headline, greater=True).startswith("It does not beat answering always the same (3.000)")
+    assert verdict(headline, greater=True).startswith("It does not beat a constant prediction (3.000)")
 
 
 def test_a_model_that_knows_nothing_is_told_so():
     answers = one_class(right=0.33)
-    assert judged(answers)["headline"]["verdict"].startswith("It does not beat answering always the same")
+    assert judged(answers)["headline"]["verdict"].startswith("It does not beat a constant prediction")
 
 
 def test_top_losses_are_wrong_rows_the_surest_first():

@@ -122,8 +122,8 @@ FILES = {
     ),
     "JSON cut short": (
         lambda c: c.text(train=c.cut(c.raw("j.json", json.dumps([{"text": "a", "label": "b"}] * 9)))),
-        "j.json: line 1 is no JSON",
-        "mend",
+        "j.json: line 1 is not JSON",
+        "fix that line",
     ),
     "JSON of one number": (lambda c: c.text(train=c.raw("j.json", "3")), "j.json: ", ""),
     "JSON of a text": (lambda c: c.text(train=c.raw("j.json", '"text"')), "j.json: ", ""),
@@ -133,8 +133,8 @@ FILES = {
     "JSON of lists": (lambda c: c.text(train=c.raw("j.json", "[[1, 2], [3, 4]]")), "", ""),
     "JSON lines with a broken one": (
         lambda c: c.text(train=c.raw("j.jsonl", '{"text": "a", "label": "b"}\n' * 5 + '{"text": "a", "lab\n')),
-        "j.jsonl: line 6 is no JSON",
-        "mend",
+        "j.jsonl: line 6 is not JSON",
+        "fix that line",
     ),
     "JSON lines of texts": (lambda c: c.text(train=c.raw("j.jsonl", '"a"\n"b"\n')), "j.jsonl: ", ""),
     "JSON lines of mixed types": (

@@ -47,20 +47,20 @@ CASES = {
     ),
     "broken UTF-8": (
         lambda c: c.text(train=c.raw("u.csv", "text,label\né,x\n".encode() + b"\xc3,y\n")),
-        "u.csv: byte 17, in line 3, is no text in UTF-8",
+        "u.csv: byte 17, in line 3, is not text in UTF-8",
         "UTF-8",
     ),
     "wrong encoding": (
         lambda c: c.text("--encoding", "utf-8", train=c.raw("l.csv", b"text,label\n\xe9,x\n")),
-        "l.csv: byte 12, in line 2, is no text in utf-8",
+        "l.csv: byte 12, in line 2, is not text in utf-8",
         "--encoding",
     ),
     "unknown encoding": (lambda c: c.text("--encoding", "utf9"), "there is no encoding 'utf9'", "utf-8"),
     "impossible delimiter": (lambda c: c.text("--delimiter", "ab"), "'ab' cannot separate cells", "tab"),
     "broken JSON": (
         lambda c: c.text(train=c.raw("j.jsonl", b'{"text": "a", "label": "x"}\n{"text": b}\n')),
-        "j.jsonl: line 2 is no JSON: Expecting value (character 10)",
-        "mend",
+        "j.jsonl: line 2 is not JSON: Expecting value (character 10)",
+        "fix that line",
     ),
     "no texts by class": (
         lambda c: c.text(train=None, data=["--train_dir", str(c.folder)]),

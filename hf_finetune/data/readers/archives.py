@@ -34,7 +34,7 @@ KEPT_ENDINGS = frozenset({".csv", ".tsv", ".json", ".jsonl", ".parquet", ".cls",
 
 MAX_MEMBERS = 5_000_000
 MAX_RATIO = 200  # unpacked to packed; photographs stay near 1, drawings below 100
-ALWAYS_ALLOWED = 100_000_000  # bytes, so that a small archive of plain drawings is no bomb
+ALWAYS_ALLOWED = 100_000_000  # bytes, so that a small archive of plain drawings is not taken for a bomb
 DISK_SHARE = 0.9  # of what is free
 _CHUNK = 1 << 20
 _LONGEST_HEADER = 1 << 24
@@ -166,7 +166,7 @@ class _Target:
 
 
 def safe_parts(name: str) -> list[str] | None:
-    """The folders and the file that a member's name stands for; None if it leads out of the archive's folder.
+    """Return the folders and the file that a member's name means; None if it leads out of the archive's folder.
 
     A backslash separates folders too: it does where some archives were written, and would where they might be read.
     """
@@ -221,7 +221,7 @@ def _unpack_tar(archive: Path, target: _Target) -> None:
 
 
 def _link_source(member: tarfile.TarInfo, target: _Target) -> Path:
-    """The unpacked file that a link stands for. A hard link names it from the top, a symbolic one from where it stands."""
+    """The unpacked file that a link means. A hard link names it from the top, a symbolic one from its own folder."""
     start = PurePosixPath() if member.islnk() else PurePosixPath(member.name).parent
     path = os.path.normpath(start / member.linkname)
     parts = None if member.linkname.startswith(("/", "\\")) else safe_parts(path)
@@ -250,7 +250,7 @@ def _open_tar(stream: IO[bytes], target: _Target) -> Any:
 
 
 def tar_members(archive: Path, endings: frozenset[str]) -> dict[str, File]:
-    """Return the files of a tar that is not compressed, by name, without unpacking it; links stand for their files.
+    """Return the files of a tar that is not compressed, by name, without unpacking it; links are their files.
 
     Raises:
         UserError: as :func:`unpack`.

@@ -1,7 +1,7 @@
 """CSV, TSV and similar files: rows of cells that all stay text.
 
-Python's ``csv`` reads them and not ``pyarrow.csv``, which cannot fill a row that ends early, glues what stands behind a closing
-quote to the cell, and takes a quote that never closes without an error.
+Python's ``csv`` reads them and not ``pyarrow.csv``, which counts rows and not lines once a cell has a line break, cannot fill a
+row that ends early, and joins text behind a closing quote to the cell without an error.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Head:
 
 
 def open_delimited(files: list[Path], name: str, encoding: str | None = None, delimiter: str | None = None) -> Source:
-    """Rows of text cells. A label ``01`` keeps its zero and ``NA`` its name; a cell that a row lacks is None.
+    """Return rows of text cells. A label ``01`` keeps its zero and ``NA`` its name; a cell that a row lacks is None.
 
     Args:
         files: each has a header, and all the same.

@@ -1,4 +1,7 @@
-"""How a file of cells is written: what separates them and how they are quoted, read off its first rows."""
+"""How a file of cells is written: what separates them and how they are quoted, read off its first rows.
+
+``csv.Sniffer`` is not used: it takes a letter for the delimiter of a file with one column, and does not test its answer on the rows.
+"""
 
 from __future__ import annotations
 

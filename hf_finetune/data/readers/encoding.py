@@ -1,4 +1,8 @@
-"""Which encoding a file of text is in: its byte order mark, UTF-8, or the one that fits; said where it is not UTF-8."""
+"""Which encoding a file of text is in: its byte order mark, UTF-8, or the one that fits; said where it is not UTF-8.
+
+``charset-normalizer`` ranks encodings by a sample of lines. It names neither byte nor line of what does not fit, and takes one broken
+byte in UTF-8 for another encoding: those two are checked here, over the whole file.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +58,7 @@ class Fault:
 
 
 def find_encoding(file: Path, asked: str | None = None) -> str:
-    """Name of the codec that reads the whole file without an error, a byte order mark included.
+    """Return the name of the codec that reads the whole file without an error, a byte order mark included.
 
     The file is read once, in blocks. What is not UTF-8 is said.
 
@@ -73,7 +77,7 @@ def find_encoding(file: Path, asked: str | None = None) -> str:
     if marked:
         fault = find_fault(file, marked)
         if fault:
-            raise _wrong(file, marked, fault, "save the file anew as UTF-8.")
+            raise _wrong(file, marked, fault, "save the file as UTF-8.")
         if marked != "utf-8-sig":
             say(f"{file.name}: read as {marked.upper()}, which its byte order mark names.")
         return marked
@@ -85,12 +89,12 @@ def find_encoding(file: Path, asked: str | None = None) -> str:
 
 
 def mark_of(head: bytes) -> str | None:
-    """The codec that a byte order mark at the beginning names; None where there is no mark."""
+    """Return the codec that a byte order mark names; None without one."""
     return next((name for mark, name in _MARKS if head.startswith(mark)), None)
 
 
 def known_encoding(name: str) -> str:
-    """The codec of a name, as Python spells it; ``utf-8`` reads a byte order mark as well.
+    """Return the codec of a name, as Python spells it; ``utf-8`` reads a byte order mark as well.
 
     Raises:
         UserError: there is none.
@@ -113,7 +117,7 @@ _NUL = "a NUL character"
 
 
 def find_fault(file: Path, encoding: str) -> Fault | None:
-    """The first place that an encoding does not explain, or a NUL character; None where there is neither."""
+    """Return the first place that an encoding does not explain, or a NUL character; None where there is neither."""
     # Without its mark, which would not be counted.
     decoder = codecs.getincrementaldecoder("utf-8" if encoding == "utf-8-sig" else encoding)()
     done, line = 0, 1
@@ -146,7 +150,7 @@ def refuse_formats(head: bytes, where: str) -> None:
 
 
 def guess(sample: bytes) -> str | None:
-    """The encoding that makes the likeliest text of some lines; None if none makes any."""
+    """Return the encoding that makes the likeliest text of some lines; None if no encoding fits."""
     from charset_normalizer import from_bytes
 
     matches = from_bytes(sample, cp_isolation=list(_CANDIDATES), preemptive_behaviour=False, enable_fallback=False)
@@ -173,7 +177,7 @@ def lines_beyond_ascii(file: Path) -> list[bytes]:
 
 
 def is_utf8(line: bytes) -> bool:
-    """Whether bytes decode as UTF-8."""
+    """Return whether bytes decode as UTF-8."""
     try:
         line.decode("utf-8")
     except UnicodeDecodeError:
@@ -193,7 +197,7 @@ def _asked(file: Path, asked: str, head: bytes) -> str:
 
 def _wrong(file: Path, name: str, fault: Fault, fix: str) -> UserError:
     return UserError(
-        f"byte {fault.byte + 1}, in line {fault.line}, is no text in {name} ({fault.reason})", where=str(file), fix=fix
+        f"byte {fault.byte + 1}, in line {fault.line}, is not text in {name} ({fault.reason})", where=str(file), fix=fix
     )
 
 
@@ -217,7 +221,7 @@ def _other(file: Path, fault: Fault) -> str:
     lines = lines_beyond_ascii(file)
     sound = sum(map(is_utf8, lines))
     if sound >= len(lines) - sound:  # bytes of another encoding hardly ever look like UTF-8
-        raise _wrong(file, "UTF-8, which the other lines are", fault, "mend that line, or save the file anew as UTF-8.")
+        raise _wrong(file, "UTF-8, which the other lines are", fault, "fix that line, or save the file as UTF-8.")
     name = guess(b"".join(lines))
     if name is None or find_fault(file, name):
         raise UserError(

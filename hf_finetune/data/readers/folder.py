@@ -1,4 +1,7 @@
-"""Files in folders by class: which of them are the user's, and their rows. What a cell is, is given."""
+"""Files in folders by class: which of them are the user's, and their rows. A ``Cell`` says what the files hold.
+
+The ``imagefolder`` of ``datasets`` is not used: it puts class 10 before class 2, and has no counterpart for texts.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,8 @@ def open_classes(
 ) -> Source:
     """Return the files of a folder with one sub-folder a class; columns ``id``, the cell's, ``label`` (ClassLabel).
 
-    Files stand at any depth below the folder of their class; classes and files in natural order; hidden files are passed
-    over; the id is the path below the folder. Paths are held in memory, texts are not.
+    Files may be at any depth below the folder of their class. Classes and files are in natural order, hidden files are
+    ignored, and the id is the path below the folder. Paths are held in memory, texts are not.
 
     Args:
         root: the folder of the classes.

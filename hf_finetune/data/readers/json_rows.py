@@ -31,7 +31,7 @@ _DECODER = json.JSONDecoder(parse_constant=lambda name: None if name == "NaN" el
 
 
 def open_json(files: list[Path], name: str, encoding: str | None = None) -> Source:
-    """Rows of JSON or JSONL files; a key that a row lacks is None.
+    """Return the rows of JSON or JSONL files; a key that a row lacks is None.
 
     One object a line is read in blocks, twice: for the types, and for the rows. A list is held as text meanwhile.
     A column whose values have no common type is read as text, and that is said.
@@ -179,7 +179,7 @@ def _one_a_line(file: Path, codec: str) -> Iterator[Record]:
 
 
 def _listed(file: Path, text: str, position: int | None = None) -> Iterator[Record]:
-    """The objects of a list that begins at a position of the text (default: at its first character that is no space)."""
+    """The objects of a list that begins at a position of the text (default: at its first character that is not a space)."""
     position = _skip(text, 0) if position is None else position
     counted, line = 0, 1
     position = _skip(text, position + 1)
@@ -205,7 +205,7 @@ def _listed(file: Path, text: str, position: int | None = None) -> Iterator[Reco
 
 
 def _skip(text: str, position: int) -> int:
-    """The first position from here on that is no space."""
+    """The first position from here on that is not a space."""
     while position < len(text) and text[position] in " \t\r\n":
         position += 1
     return position
@@ -251,9 +251,9 @@ def _broken(file: Path, error: json.JSONDecodeError | RecursionError, line: int 
     """What is wrong with the JSON; its place counts from a line of the file, or from the top."""
     what = f"line {line} is nested too deeply"
     if isinstance(error, json.JSONDecodeError):
-        what = f"line {line + error.lineno - 1} is no JSON: {error.msg} (character {error.colno})"
+        what = f"line {line + error.lineno - 1} is not JSON: {error.msg} (character {error.colno})"
     return UserError(
         what,
         where=str(file),
-        fix="mend that line, or save the file anew: one object a line, or a list of objects.",
+        fix="fix that line, or write the file again: one object a line, or a list of objects.",
     )

@@ -19,7 +19,7 @@ _LISTED_FROM = 64
 
 
 def find_files(paths: list[str | None], root: Path) -> list[str | None]:
-    """Full path of every file below a folder: None where there is none, ``OUTSIDE`` where the path leads out of it."""
+    """Return the full path of every file below a folder: None where it is missing, ``OUTSIDE`` where the path leads out of it."""
     return Finder(root).find(paths)
 
 
@@ -40,7 +40,7 @@ class Finder:
         self.folders: dict[str, _Folder] = {}
 
     def find(self, paths: list[str | None]) -> list[str | None]:
-        """Full path of every file; None where there is none, ``OUTSIDE`` where the path leads out of the folder."""
+        """Return the full path of every file; None where it is missing, ``OUTSIDE`` where the path leads out of the folder."""
         split = [_split(path, self.top) if path else None for path in paths]
         wanted = Counter(found[0] for found in split if found)
         folders = self.folders if self.lists else {}
@@ -94,7 +94,7 @@ class _Folder:
 
 
 def _kind(path: str) -> int:
-    """What stands at a path, as ``stat`` names it; 0 for nothing that this user can see (any name may be in a table)."""
+    """The type of what a path names, as ``stat`` spells it; 0 where this user can see nothing (a table may hold any text)."""
     try:
         return stat.S_IFMT(Path(path).lstat().st_mode)
     except (OSError, ValueError):
@@ -102,7 +102,7 @@ def _kind(path: str) -> int:
 
 
 def is_below(real: str, root: str) -> bool:
-    """Whether a resolved path is a resolved folder or stands below it."""
+    """Whether a resolved path is a resolved folder or is below it."""
     return real == root or real.startswith(root.rstrip(os.sep) + os.sep)
 
 

@@ -166,7 +166,7 @@ def open_unlabelled(source: Path, cell: Cell, config: DataConfig) -> Any:
 
 
 def expand(name: str) -> list[Path]:
-    """Return the files that a name means, each once; a name without a pattern, or of a file, stands for itself.
+    """Return the files that a name means, each once; a name of a file, or without a pattern, is one file.
 
     ``*``, ``?`` and ``[…]`` stand for any characters, ``{a,b}`` and ``{000..012}`` for each of several.
 

@@ -15,7 +15,7 @@ from hf_finetune.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LARGEST = 10_000_000  # bytes of one file; more is no text that anybody labelled
+LARGEST = 10_000_000  # bytes of one file; a text that was labelled is never so long
 
 
 def decode_texts(

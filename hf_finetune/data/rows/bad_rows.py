@@ -1,4 +1,4 @@
-"""Rows that nothing can be learnt from: without text, without label, or with what is no number where one is asked for."""
+"""Unusable rows: without text, without label, or with a label that cannot be used."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def refuse_unknown(unknown: set[str], split: Dataset, column: str, split_name: s
         f"the label{'s' if several else ''} {listed} "
         f"{'do' if several else 'does'} not occur in the training rows (first in row {row + 1})",
         where=f"{split_name} split, column {column!r}",
-        fix="mend the spelling, move rows of that class into the training split, or drop them.",
+        fix="fix the spelling, move rows of that class into the training split, or drop them.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Columns that say how rows hang together: which group a row is of, when it was, and by what it is judged apart."""
+"""Columns about rows: the group of a row, its time, and the slices that it is judged by."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def read_times(split: Dataset, column: str) -> np.ndarray:
         raise UserError(
             f"row {row + 1} holds {cells[row]!r}; expected an ISO date such as 2024-01-31, or a number, in every row",
             where=f"train split, column {column!r}",
-            fix="mend the cell, drop the row, or name another column with --time_column.",
+            fix="fix the cell, drop the row, or name another column with --time_column.",
         )
     return moments.dt.tz_localize(None).to_numpy()
 

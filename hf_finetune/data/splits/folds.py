@@ -11,7 +11,7 @@ from hf_finetune.errors import UserError
 
 
 def fold_of(classes: Any, groups: Any, num_folds: int) -> np.ndarray:
-    """Fold of every row, 0 to ``num_folds - 1``: of like size, and each with its share of every class.
+    """Fold of every row, 0 to ``num_folds - 1``: of similar size, and each with its share of every class.
 
     The same rows give the same folds in every run.
 

@@ -60,7 +60,7 @@ def refuse_other_rows(folder: Path, table: pa.Table) -> None:
         raise UserError(
             "the rows, or the splits that they are in, are not those that the run began with",
             where=f"--resume_from_checkpoint, {folder / FILE}",
-            fix="give the same data and flags as then, or begin anew in another --output_dir.",
+            fix="give the same data and flags as then, or start again in another --output_dir.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Training rows that are read anew every epoch: shuffled block by block, encoded a batch at a time."""
+"""Training rows that are read again every epoch: shuffled block by block, encoded a batch at a time."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Row:
 
 
 class StreamError(UserError):
-    """A mistake that shows while rows are read, perhaps in a worker: torch makes the errors of workers anew from a text.
+    """A mistake that shows while rows are read, perhaps in a worker: torch makes the errors of workers again, from their text.
 
     Args:
-        what: as ever, or a text that holds the two lines of the error.
+        what: as in ``UserError``, or a text that holds the two lines of the error.
     """
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
@@ -54,7 +54,7 @@ class StreamError(UserError):
 
 
 class Stream(IterableDataset[Row]):
-    """The training rows as they come: everything but the labels is read anew in each epoch.
+    """The training rows as they come: everything but the labels is read again in each epoch.
 
     The order is a function of seed and epoch alone; each process and each worker reads all blocks and encodes its own batches
     only. So the batches are the same in any number of processes and workers, and a resumed run goes on exactly.
@@ -169,7 +169,7 @@ class Stream(IterableDataset[Row]):
         return -(-self.block_rows // self.step_rows) * self.step_rows
 
     def _order(self, block: pa.Table, kept: np.ndarray, generator: torch.Generator) -> np.ndarray:
-        """A random order of the kept rows; of texts, those of a step are of like length."""
+        """A random order of the kept rows; of texts, those of a step have similar lengths."""
         from transformers.trainer_pt_utils import get_length_grouped_indices
 
         lengths = self.input.lengths(block) if self.by_length else None
@@ -180,7 +180,7 @@ class Stream(IterableDataset[Row]):
         )
 
     def collator(self, collate: Collate) -> Collate:
-        """What encodes rows of the stream and makes a batch of them; batches of other rows are made as ever."""
+        """Return what makes batches: rows of the stream are encoded first, other rows are not."""
         return partial(self._collate, collate)
 
     def _collate(self, collate: Collate, rows: list[Any]) -> dict[str, Any]:
@@ -214,7 +214,7 @@ class Stream(IterableDataset[Row]):
             raise StreamError(
                 f"the image of row {first + 1:,} cannot be read ({faults[first]})",
                 where=self.source.name,
-                fix="mend or remove it; training can drop such images with --on_bad_image skip.",
+                fix="fix or remove it; training can drop such images with --on_bad_image skip.",
             )
         for number in sorted(faults):
             if not self.unreadable[number]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
-# More different labels than this are no labels.
+# More different values than this are not labels.
 MOST_LABELS = 1_000_000
 # Rows that are held out come from so many times their number, from the first on, where those are like the rest.
 REACH = 20
@@ -146,7 +146,7 @@ def count_labels(source: Source, columns: list[str]) -> tuple[np.ndarray, list[d
 
 
 def _distinct_rows(table: pa.Table) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """The different rows of a table, and for each row the index of its like."""
+    """The different rows of a table, and for each row the index of the one that it equals."""
     import pyarrow as pa
 
     plain = table.num_columns == 1 and not pa.types.is_nested(table.schema.types[0])
@@ -161,7 +161,7 @@ def _distinct_rows(table: pa.Table) -> tuple[np.ndarray, list[dict[str, Any]]]:
 
 
 def _refuse_missing(source: Source, codes: np.ndarray, distinct: list[dict[str, Any]], *, blanks: bool) -> None:
-    """Refuse rows without a label; ``blanks`` says that an empty text is none."""
+    """Refuse rows without a label; ``blanks`` says that an empty text is not a label."""
     from datasets import ClassLabel
 
     for column in distinct[0]:
@@ -183,7 +183,7 @@ def _refuse_missing(source: Source, codes: np.ndarray, distinct: list[dict[str, 
 
 
 def _as_rows(distinct: list[dict[str, Any]], codes: np.ndarray, source: Source) -> Dataset:
-    """The different labels as a small data set: one that came often stands there three times, so that it is seen to be a
+    """The different labels as a small data set: a frequent one occurs three times in it, so that it is taken for a
     class and not an id."""
     counts = np.minimum(np.bincount(codes, minlength=len(distinct)), 3)
     return _dataset([row for row, count in zip(distinct, counts, strict=True) for _ in range(count)], source)
@@ -291,7 +291,7 @@ def choose_held_out(groups: np.ndarray, share: float | None, most: int, notes: l
 
 
 def warn_of_runs(labels: np.ndarray, block: int, notes: list[str]) -> None:
-    """Rows that stand class by class are not mixed by mixing blocks: training would see one class after the other."""
+    """Warn of rows that are sorted by class: blocks do not mix them, and training would see one class after the other."""
     if len(labels) <= block:
         return
     classes = int(labels.max()) + 1

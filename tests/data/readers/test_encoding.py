@@ -76,7 +76,7 @@ def test_the_bytes_that_tell_it_may_stand_far_down(file, capsys):
 def test_a_broken_byte_in_utf_8_is_not_taken_for_another_encoding(file):
     path = file("text,label\ncafé,x\nthé,y\n".encode() + b"caf\xc3,x\n" + "été,y\n".encode())
     error = refused(path)
-    assert error.what.startswith("byte 30, in line 4, is no text in UTF-8, which the other lines are")
+    assert error.what.startswith("byte 30, in line 4, is not text in UTF-8, which the other lines are")
     assert error.where == str(path)
 
 
@@ -86,7 +86,7 @@ def test_a_broken_byte_is_found_where_blocks_meet(offset, file):
     before += b"x" * (BLOCK + offset - len(before))
     error = refused(file(before + b"\xc3(" + b"y" * 10), "utf-8")
     assert error.what.startswith(
-        f"byte {BLOCK + offset + 1}, in line 3, is no text in utf-8 (invalid continuation byte)"
+        f"byte {BLOCK + offset + 1}, in line 3, is not text in utf-8 (invalid continuation byte)"
     )
 
 
@@ -96,14 +96,14 @@ def test_a_character_across_blocks_is_none_broken(file):
 
 def test_a_wrong_encoding_is_refused_with_byte_and_line(file):
     error = refused(file("text\na\né\n".encode("cp1252")), "utf-8")
-    assert error.what == "byte 8, in line 3, is no text in utf-8 (invalid continuation byte)"
+    assert error.what == "byte 8, in line 3, is not text in utf-8 (invalid continuation byte)"
     assert "leave --encoding out" in error.fix
-    assert "is no text in ascii" in refused(file(TEXT.encode()), "ascii").what
+    assert "is not text in ascii" in refused(file(TEXT.encode()), "ascii").what
 
 
 def test_a_mark_with_other_bytes_behind_it(file):
-    assert refused(file(b"\xef\xbb\xbftext\n\xff\n")).what.startswith("byte 9, in line 2, is no text in utf-8-sig")
-    assert "is no text in utf-16" in refused(file(b"\xff\xfea\0b")).what
+    assert refused(file(b"\xef\xbb\xbftext\n\xff\n")).what.startswith("byte 9, in line 2, is not text in utf-8-sig")
+    assert "is not text in utf-16" in refused(file(b"\xff\xfea\0b")).what
 
 
 @pytest.mark.parametrize(
