@@ -1,4 +1,4 @@
-"""The model card: what was trained from what on what, how good it is, and code that uses it."""
+"""The model card: base model, data, metrics, training, limits, and code that uses the model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIMING = ("train_seconds", "trainable_parameters", "parameters", "processes", "p
 
 
 def write_model_card(config: Config, task: Task, splits: Splits, plan: Plan, results: Results) -> None:
-    """Write ``README.md`` with metadata that the Hub accepts. No local path gets into it."""
+    """Write ``README.md`` with metadata that the Hub accepts, without local paths."""
     if is_main_process():
         images = draw_figures(config.output_dir, results.details)
         text = model_card(config, task, splits, plan, results, images)
@@ -35,7 +35,7 @@ def write_model_card(config: Config, task: Task, splits: Splits, plan: Plan, res
 def model_card(
     config: Config, task: Task, splits: Splits, plan: Plan, results: Results, images: dict[str, str] | None = None
 ) -> str:
-    """The text of the card; ``images`` are files beside it, and what they show."""
+    """Return the text of the card; ``images`` is path of each figure → its alternative text."""
     from huggingface_hub import ModelCard, ModelCardData
 
     base = public_name(str(config.model.model_name_or_path))
@@ -141,39 +141,39 @@ def _hardware(timing: dict[str, float]) -> str:
 
 
 def _limits(splits: Splits, results: Results) -> list[str]:
-    """What a reader should not expect, as far as the rows show it."""
+    """Return sentences on the limits of data and model."""
     limits = list(splits.notes)
     if results.judged == "validation":
         limits.append(
-            "There was no test split: the validation rows chose the best epoch, so the figures are optimistic."
+            "There was no test split. The validation rows also chose the best epoch, so the metrics are optimistic."
         )
     if not results.judged:
-        limits.append("No rows were held out, so nothing was measured.")
+        limits.append("No rows were held out, so the model was not evaluated.")
     pairs = (results.details.get("confusion") or {}).get("pairs", [])
     limits += [
-        f"{_safe(pair['label'])} is taken for {_safe(pair['prediction'])} in {pair['rows']} rows ({pair['share']:.0%} of its rows)."
+        f"{_safe(pair['label'])} is predicted as {_safe(pair['prediction'])} in {pair['rows']} rows ({pair['share']:.0%})."
         for pair in pairs[:3]
     ]
     suspected = len(results.details.get("label_errors", []))
     if suspected:
         more = " or more" if suspected == MOST_SHOWN else ""
-        limits.append(f"The labels of {suspected}{more} of the {results.judged} rows look wrong.")
-    limits.append(f"It was judged on rows of {_safe(public_name(splits.source))}; other data may differ from them.")
+        limits.append(f"The labels of {suspected}{more} of the {results.judged} rows are probably wrong.")
+    limits.append(f"It was evaluated on rows of {_safe(public_name(splits.source))}; other data may differ from them.")
     return limits
 
 
 def _safe(text: str) -> str:
-    """A name from the data within a line of Markdown."""
+    """Return a name from the data, escaped for a line of Markdown."""
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def _imbalance(run: RunConfig) -> str:
-    """What was done about rare classes and easy rows."""
+    """Return a sentence about the measures against class imbalance."""
     done = [
         sentence
         for sentence, used in (
-            ("classes weighed by the inverse of their frequency", run.class_weights == "balanced"),
-            ("rows drawn so that classes are seen equally often", run.balanced_sampling),
+            ("class weights by inverse frequency", run.class_weights == "balanced"),
+            ("balanced sampling of classes", run.balanced_sampling),
             (f"focal loss with gamma {run.focal_gamma:g} (arXiv 1708.02002)", run.focal_gamma),
             (f"logit adjustment with tau {run.logit_adjustment:g} (arXiv 2007.07314)", run.logit_adjustment),
         )
@@ -183,10 +183,10 @@ def _imbalance(run: RunConfig) -> str:
 
 
 def _results_table(output: Output, results: Results) -> str:
-    """Metrics with their 95 % intervals, and the baseline's."""
+    """Return the table of metrics with their 95 % intervals and the baseline."""
     scores = results.metrics.get(results.judged)
     if scores is None:
-        return "No rows were held out, so nothing was measured."
+        return "No rows were held out, so the model was not evaluated."
     bounds, simple = results.metrics.get(f"{results.judged}_intervals", {}), results.metrics.get("baseline", {})
     lines = [f"| metric | {results.judged} | 95 % interval | baseline |", "|---|---|---|---|"]
     for key in output.CARD_METRICS:
@@ -202,7 +202,7 @@ def _results_table(output: Output, results: Results) -> str:
         lines.append(f"| calibration error (ECE) of the probabilities | {calibration['ece']:.4f} | | |")
         after = f"{calibration['ece_calibrated']:.4f} | | |"
         lines.append(
-            f"| the same with logits divided by {calibration['temperature']:.2f} (`calibration_temperature` in `config.json`) | {after}"
+            f"| ECE with logits divided by {calibration['temperature']:.2f} (`calibration_temperature` in `config.json`) | {after}"
         )
     return "\n".join(lines) + f"\n\n{results.details['headline']['verdict']}"
 

@@ -59,13 +59,13 @@ def plain(train) -> float:
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--class_weights", "balanced"], "classes weighed by the inverse of their frequency"),
-        (["--balanced_sampling"], "rows drawn so that classes are seen equally often"),
+        (["--class_weights", "balanced"], "class weights by inverse frequency"),
+        (["--balanced_sampling"], "balanced sampling of classes"),
         (["--focal_gamma", "3"], "focal loss with gamma 3 (arXiv 1708.02002)"),
         (["--logit_adjustment", "1"], "logit adjustment with tau 1 (arXiv 2007.07314)"),
         (
             ["--balanced_sampling", "--focal_gamma", "2"],
-            "rows drawn so that classes are seen equally often, focal loss with gamma 2 (arXiv 1708.02002)",
+            "balanced sampling of classes, focal loss with gamma 2 (arXiv 1708.02002)",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -113,7 +113,7 @@ def test_a_run_without_held_out_rows_says_nothing_it_has_not_measured(text, text
     data = ["--train_file", text_files["train"]]
     metrics, _ = text("bare", "--validation_split", "0", "--num_train_epochs", "1", data=data)
     assert set(metrics) == {"timing"}
-    assert "nothing was measured" in (tmp_path / "bare" / "README.md").read_text()
+    assert "the model was not evaluated" in (tmp_path / "bare" / "README.md").read_text()
     assert not (tmp_path / "bare" / "predictions.parquet").exists()
 
 
