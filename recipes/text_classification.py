@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[s
     from hf_finetune.training import start_run, train
 
     config = start_run(config, dataset)
-    splits = audit(load_splits(config.data, TASK, dataset), config.data.on_bad_image)
+    splits = audit(load_splits(config.data, TASK, dataset), TASK, config.data.on_bad_image)
     checkpoint = TASK.load_model(config, splits.output)
     config, plan = make_plan(config, TASK, checkpoint, splits)
     config = check_hub(config, TASK, splits, plan)

@@ -13,4 +13,5 @@ def read(task: str, flags: dict[str, Any]) -> tuple[Config, Splits]:
     """Return the parsed configuration of these flags, and the rows that they name."""
     argv = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
     config = parse([*argv, "--output_dir", "nowhere"])
-    return config, audit(load_splits(config.data, get_task(task)), config.data.on_bad_image)
+    kind = get_task(task)
+    return config, audit(load_splits(config.data, kind), kind, config.data.on_bad_image)

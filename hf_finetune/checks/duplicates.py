@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_finetune.data import Splits
-from hf_finetune.data.inputs import input_of
+from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.rows.audit import is_constant
 from hf_finetune.data.rows.duplicates import (
     contradicting,
@@ -26,10 +26,10 @@ MOST_NEAR = 200_000  # rows that are compared with each other
 _MANY = 0.01  # share of a split from which on repeated rows are a warning
 
 
-def check_duplicates(splits: Splits, inspection: Inspection) -> Section:
+def check_duplicates(splits: Splits, rows: RowInput, inspection: Inspection) -> Section:
     """Exact and near duplicates of all splits; ``inspection`` is what the input found in the rows."""
     section = Section("Duplicates and leakage", "duplicates")
-    exact = find_duplicates(splits)
+    exact = find_duplicates(splits, rows)
     if is_constant(splits, exact):
         section.add(
             "input-constant",
@@ -41,7 +41,7 @@ def check_duplicates(splits: Splits, inspection: Inspection) -> Section:
     _within(section, splits, exact)
     _across(section, splits, exact, "exact")
     _conflicts(section, splits, exact, "exact")
-    near = _near(section, splits, inspection)
+    near = _near(section, splits, rows, inspection)
     _across(section, splits, near, "near")
     _conflicts(section, splits, near, "near")
     _tabulate(section, splits, exact, near)
@@ -108,11 +108,11 @@ def _conflicts(section: Section, splits: Splits, rows: pd.DataFrame, how: str) -
     )
 
 
-def _near(section: Section, splits: Splits, inspection: Inspection) -> pd.DataFrame:
+def _near(section: Section, splits: Splits, inputs: RowInput, inspection: Inspection) -> pd.DataFrame:
     """Pairs of near duplicates, each a group of its own; equal inputs count once."""
     import pandas as pd
 
-    keys = input_of(splits.train.column_names).row_keys(dict(splits.items()))
+    keys = inputs.row_keys(dict(splits.items()))
     rows = pd.concat(
         [
             pd.DataFrame(

@@ -24,7 +24,7 @@ def check_data(config: Config, task: Task, splits: Splits) -> tuple[list[Section
     sections = [check_columns(config.data, task.input, splits), check_counts(splits)]
     inspection = task.input.inspect(splits, config.data)
     say("Looking for duplicates.")
-    return [*sections, inspection.section, check_duplicates(splits, inspection)], inspection
+    return [*sections, inspection.section, check_duplicates(splits, task.input.rows, inspection)], inspection
 
 
 def check_model(config: Config, task: Task, inspection: Inspection, half: torch.dtype | None) -> list[Section]:

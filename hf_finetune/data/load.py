@@ -9,7 +9,7 @@ import numpy as np
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say, say_and_note
-from hf_finetune.data.inputs import INPUTS, RowInput
+from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.outputs import RowOutput, RowOutputs, RowTask
 from hf_finetune.data.readers.sources import open_sources
 from hf_finetune.data.rows.bad_rows import missing, sound_rows, without
@@ -40,7 +40,7 @@ def load_splits(config: DataConfig, task: RowTask, dataset: Any = None) -> Split
     """
     from datasets import IterableDataset, IterableDatasetDict
 
-    rows = INPUTS[task.input.name]
+    rows = task.input.rows
     if isinstance(dataset, (IterableDataset, IterableDatasetDict)):
         config = replace(config, streaming=True)
     notes: list[str] = []
@@ -115,7 +115,7 @@ def load_labelled(config: DataConfig, task: RowTask, output: RowOutput) -> Datas
     Raises:
         UserError: unreadable, not what the task reads, or a label that the model does not know.
     """
-    rows = INPUTS[task.input.name]
+    rows = task.input.rows
     sources, source = open_sources(config, rows.cell, None, [])
     split = sources["train"].keep()
     if len(split) == 0:

@@ -10,7 +10,7 @@ from typing import Any
 from hf_finetune.config import Config
 from hf_finetune.data import audit, load_splits
 from hf_finetune.data.load import load_labelled
-from hf_finetune.data.rows.audit import audit_images
+from hf_finetune.data.rows.audit import audit_files
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.judge import Judged
 from hf_finetune.evaluation.prediction.labeller import load_labeller
@@ -50,11 +50,11 @@ def reevaluate(
         data = replace(config.data, **_SOURCES | {"train_file": file, "train_dir": folder})
         name, source = "test", str(file or folder)
         split = load_labelled(data, task, labeller.output)
-        split = audit_images(split, source) if task.input.name == "image" else split
+        split = audit_files(split, task.input.rows, source)
     else:
         splits = load_splits(_same_rows(config, run), task)
-        if task.input.name == "image":
-            splits = audit(splits, config.data.on_bad_image)
+        if task.input.rows.cell.stays_a_file:
+            splits = audit(splits, task, config.data.on_bad_image)
         name = "validation" if splits.test is None else "test"
         split, source = getattr(splits, name), about["source"]
     if split is None:

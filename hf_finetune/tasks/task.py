@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_finetune.models import Checkpoint, load_checkpoint, load_settings
 from hf_finetune.strategies.defaults import Default, Facts
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hf_finetune.config import Config
     from hf_finetune.config.options import DataConfig, InputConfig
     from hf_finetune.data import Splits
+    from hf_finetune.data.inputs import RowInput
     from hf_finetune.data.rows.finding import Section
 
 
@@ -62,7 +63,8 @@ class Task:
 class Input(Protocol):
     """What a row holds, and everything that depends on it: a folder of ``hf_finetune.tasks.inputs``, taken as a value."""
 
-    name: Literal["text", "image"]
+    name: str  # in the singular, as ``--text_column`` spells it
+    rows: RowInput  # how its cells are read and cleaned
     decodes: bool  # whether rows are files that are decoded when they are read, which a cache of pixels saves
     piece_rows: int  # rows that ``predict`` has in memory at once, and that a killed process loses at most
     processor_name: str  # the keyword of ``transformers.pipeline`` for the preprocessing

@@ -22,7 +22,7 @@ def texts(rows, prefix="") -> Dataset:
 
 
 def found_in(splits):
-    return check_duplicates(splits, text.inspect(splits, DataConfig()))
+    return check_duplicates(splits, text.rows, text.inspect(splits, DataConfig()))
 
 
 def by_code(section) -> dict:

@@ -61,9 +61,10 @@ def written(folder: Path, ending: str, content: bytes) -> str:
 
 
 def read(file: str, **options) -> None:
-    splits = load_splits(DataConfig(train_file=file, **options), get_task("text-classification"))
+    task = get_task("text-classification")
+    splits = load_splits(DataConfig(train_file=file, **options), task)
     assert len(splits.train) >= 1
-    audit(splits)
+    audit(splits, task)
 
 
 # Files

@@ -162,13 +162,14 @@ def test_predicting_with_an_adapter_whose_base_is_gone_is_a_users_mistake(checkp
 def test_a_row_without_a_image_is_named(tmp_path):
     from datasets import Dataset, Features, Image, Value
 
-    from hf_finetune.data.rows.audit import audit_images
+    from hf_finetune.data.rows.audit import audit_files
     from hf_finetune.errors import UserError
+    from hf_finetune.tasks.inputs import image
 
     features = Features({"id": Value("string"), "image": Image(decode=False)})
     rows = Dataset.from_dict({"id": ["a"], "image": [None]}, features=features)
     with pytest.raises(UserError, match="row a"):
-        audit_images(rows, "train split")
+        audit_files(rows, image.rows, "train split")
 
 
 def test_images_can_be_sent_to_worker_processes_that_are_not_forked(checkpoints):

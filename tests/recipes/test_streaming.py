@@ -95,8 +95,8 @@ def assert_resumed_alike(main, flags, tmp_path, stop_after, *steps):
 def test_a_resumed_stream_ends_with_the_same_weights(
     strategy, steps, checkpoints, long_file, text_files, tmp_path, stop_after, monkeypatch
 ):
-    monkeypatch.setattr("hf_finetune.data.inputs.TEXT.block_rows", 64)
-    monkeypatch.setattr("hf_finetune.data.inputs.IMAGE.block_rows", 8)  # several blocks an epoch
+    monkeypatch.setattr("hf_finetune.tasks.inputs.text.rows.block_rows", 64)
+    monkeypatch.setattr("hf_finetune.tasks.inputs.image.rows.block_rows", 8)  # several blocks an epoch
     flags = text_flags(checkpoints("bert"), long_file, text_files, tmp_path, "--strategy", strategy)
     assert_resumed_alike(load_recipe(recipe_path("text-classification")), flags, tmp_path, stop_after, *steps)
 

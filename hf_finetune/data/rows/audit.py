@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hf_finetune.console import say, show_table
-from hf_finetune.data.inputs import IMAGE, RowInput, input_of
+from hf_finetune.data.inputs import RowInput
+from hf_finetune.data.outputs import RowTask
 from hf_finetune.data.rows.duplicates import contradicting, crossing, find_duplicates, name_groups
 from hf_finetune.data.splits.splits import Splits
 from hf_finetune.data.splits.stream import Stream
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
+def audit(splits: Splits, task: RowTask, on_bad_image: str = "error") -> Splits:
     """Decode every image once, count the rows, and return the splits without those that were to be skipped.
 
     This is the quick part of ``hf-finetune check``. What is wrong stops the run; what is suspicious is said, and noted for
@@ -26,13 +27,13 @@ def audit(splits: Splits, on_bad_image: str = "error") -> Splits:
         UserError: an unreadable image (unless ``on_bad_image`` is ``"skip"``), a split that lost all its rows, or training
             rows that are all the same.
     """
-    rows = input_of(splits.train.column_names)
+    rows = task.input.rows
     for name, split in splits.items():
-        if rows.cell.stays_a_file and not isinstance(split, Stream):  # a stream's are tried while they are read
-            kept = audit_images(split, f"{name} split", on_bad_image, splits.notes, splits.skipped, rows)
+        if not isinstance(split, Stream):  # a stream's are tried while they are read
+            kept = audit_files(split, rows, f"{name} split", on_bad_image, splits.notes, splits.skipped)
             setattr(splits, name, kept)
     if not isinstance(splits.train, Stream):
-        _compare_inputs(splits)
+        _compare_inputs(splits, rows)
     for note in splits.output.notes(splits):
         say(f"Warning: {note}")
         splits.notes.append(note)
@@ -69,9 +70,9 @@ def duplicate_notes(splits: Splits, duplicates: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _compare_inputs(splits: Splits) -> None:
+def _compare_inputs(splits: Splits, rows: RowInput) -> None:
     """Refuse training rows that are all the same, and say which inputs stand in two splits or have two labels."""
-    duplicates = find_duplicates(splits)
+    duplicates = find_duplicates(splits, rows)
     if is_constant(splits, duplicates):
         raise UserError(
             f"all {len(splits.train)} training rows have the same input: there is nothing to learn from",
@@ -83,27 +84,31 @@ def _compare_inputs(splits: Splits) -> None:
         splits.notes.append(sentence)
 
 
-def audit_images(
+def audit_files(
     split: Dataset,
+    rows: RowInput,
     where: str,
     on_bad_image: str = "error",
     notes: list[str] | None = None,
     skipped: list[dict[str, Any]] | None = None,
-    rows: RowInput = IMAGE,
 ) -> Dataset:
-    """The rows whose images can be decoded. Each process decodes its share; all come to the same answer.
+    """Return the rows whose files can be decoded, or all rows where inputs are not files.
+
+    Each process decodes its share, and all processes return the same rows.
 
     Args:
-        split: columns ``id`` and ``image``.
+        split: clean rows.
+        rows: what the rows hold.
         where: what the rows are called, e.g. ``train split``.
         on_bad_image: ``"error"`` or ``"skip"``.
         notes: a sentence on skipped images is added here.
         skipped: ``{"split", "row", "id", "reason"}`` of each skipped image is added here; rows count from 1.
-        rows: what the rows hold.
 
     Raises:
         UserError: an image cannot be read and is not to be skipped, or none can.
     """
+    if not rows.cell.stays_a_file:
+        return split
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
@@ -112,20 +117,20 @@ def audit_images(
     bad = sorted(gather_object(rows.unreadable(split, mine)))
     if not bad:
         return split
-    files = [(split[index]["image"] or {}).get("path") or f"row {split[index]['id']}" for index, _ in bad]
+    files = [(split[index][rows.cell.column] or {}).get("path") or f"row {split[index]['id']}" for index, _ in bad]
     if on_bad_image == "error":
         raise UserError(
-            f"{len(bad)} of {len(split)} images cannot be read; the first: {files[0]} ({bad[0][1]})",
+            f"{len(bad)} of {len(split)} {rows.cell.called} cannot be read; the first: {files[0]} ({bad[0][1]})",
             where=where,
             fix="mend or remove them; training can drop them with --on_bad_image skip.",
         )
     gone = {index for index, _ in bad}
     kept = [index for index in range(len(split)) if index not in gone]
     if not kept:
-        raise UserError("no image can be read", where=where, fix="check the files.")
+        raise UserError(f"no {rows.cell.column} can be read", where=where, fix="check the files.")
     # By their ids, which are relative: the note gets into the model card.
     shown = ", ".join(split[index]["id"] for index, _ in bad[:5]) + (" …" if len(bad) > 5 else "")
-    note = f"{len(bad)} unreadable images of the {where} are skipped: {shown}"
+    note = f"{len(bad)} unreadable {rows.cell.called} of the {where} are skipped: {shown}"
     say(f"Warning: {note}")
     if notes is not None:
         notes.append(note)

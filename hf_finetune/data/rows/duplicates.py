@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_finetune.data.inputs import input_of
+from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.splits.splits import Splits
 
 if TYPE_CHECKING:
@@ -21,15 +21,14 @@ _CHUNK = 20_000  # rows in memory at once
 _NAMED = 4  # rows of a group up to which all are named
 
 
-def find_duplicates(splits: Splits) -> pd.DataFrame:
+def find_duplicates(splits: Splits, rows: RowInput) -> pd.DataFrame:
     """All rows whose input another row has too.
 
     Returns:
         Columns ``group`` (equal inputs share it), ``split``, ``row`` (number in the split), ``label`` (equal labels of any
         kind share a number); by group, and within it in the order of the splits.
     """
-    keys = input_of(splits.train.column_names).row_keys(dict(splits.items()))
-    return same_key(splits, keys)
+    return same_key(splits, rows.row_keys(dict(splits.items())))
 
 
 def same_key(splits: Splits, keys: dict[str, np.ndarray]) -> pd.DataFrame:

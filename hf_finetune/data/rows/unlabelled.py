@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_finetune.config.options import DataConfig
-from hf_finetune.data.inputs import INPUTS, RowInput
+from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.readers.source import in_blocks
 from hf_finetune.data.readers.sources import open_unlabelled as open_rows
 from hf_finetune.data.rows.texts import join_texts
@@ -79,7 +79,7 @@ class Unlabelled:
 
 
 def open_unlabelled(
-    source: str, kind: RowInput | str, config: DataConfig, trained: dict[str, list[str]] | None = None
+    source: str, kind: RowInput, config: DataConfig, trained: dict[str, list[str]] | None = None
 ) -> Unlabelled:
     """What is to be predicted.
 
@@ -92,7 +92,6 @@ def open_unlabelled(
     Raises:
         UserError: nothing there, no rows, no such column, or a file that is being written.
     """
-    kind = INPUTS[kind] if isinstance(kind, str) else kind
     stamp = _stamp(Path(source))
     rows = open_rows(Path(source), kind.cell, config)
     given = Unlabelled(*kind.unlabelled(rows, config, trained, source), kind, source, stamp)

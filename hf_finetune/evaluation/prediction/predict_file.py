@@ -86,7 +86,7 @@ def predict_file(
     _refuse_output(output, Path(source))
     task, settings = task_of(model, trust_remote_code=trust_remote_code)
     with without_bars():
-        given = open_unlabelled(source, task.input.name, columns, getattr(settings, "input_columns", None))
+        given = open_unlabelled(source, task.input.rows, columns, getattr(settings, "input_columns", None))
         labeller = load_labeller(model, trust_remote_code=trust_remote_code)
         if top_k and not labeller.output.HAS_CLASSES:
             raise UserError("the model predicts numbers, not classes", where="--top_k", fix="leave it out.")

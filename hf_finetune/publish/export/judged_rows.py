@@ -10,7 +10,7 @@ import numpy as np
 
 from hf_finetune.config import Config, parse
 from hf_finetune.data import load_splits
-from hf_finetune.data.rows.audit import audit_images
+from hf_finetune.data.rows.audit import audit_files
 from hf_finetune.data.splits.split_file import FILE as SPLITS
 from hf_finetune.data.splits.splits import spaced
 from hf_finetune.data.splits.stream import Stream
@@ -81,8 +81,8 @@ def read_judged(run: Path, config: Config, task: Task, most: int, dataset: Any =
         ) from error
     split = "validation" if splits.test is None else "test"
     judged = getattr(splits, split)
-    if judged is not None and "image" in judged.column_names:
-        judged = audit_images(judged, f"{split} split", config.data.on_bad_image)
+    if judged is not None:
+        judged = audit_files(judged, task.input.rows, f"{split} split", config.data.on_bad_image)
     known = pd.read_parquet(run / "predictions.parquet")
     if judged is None or judged["id"][:] != known["id"].tolist():
         raise UserError(
@@ -93,6 +93,5 @@ def read_judged(run: Path, config: Config, task: Task, most: int, dataset: Any =
     chosen = spaced(len(judged), most)
     others = (splits.validation or judged) if isinstance(splits.train, Stream) else splits.train
     others = others.select(spaced(len(others), most))
-    if "image" in others.column_names:
-        others = audit_images(others, "training split", config.data.on_bad_image)
+    others = audit_files(others, task.input.rows, "training split", config.data.on_bad_image)
     return JudgedRows(split, judged.select(chosen), splits.output.read_raw(known["logits"].tolist())[chosen], others)

@@ -20,6 +20,7 @@ from hf_finetune.data.readers.sources import expand
 from hf_finetune.data.rows.unlabelled import open_unlabelled
 from hf_finetune.errors import UserError
 from hf_finetune.tasks import get_task
+from hf_finetune.tasks.inputs import image
 
 
 @pytest.fixture(autouse=True)
@@ -344,7 +345,7 @@ def test_a_link_to_nothing_is_a_image_that_cannot_be_read(tmp_path):
 
 
 def to_predict(place, config=None):
-    return open_unlabelled(str(place), "image", config or DataConfig()).rows
+    return open_unlabelled(str(place), image.rows, config or DataConfig()).rows
 
 
 def test_images_to_predict_come_as_folder_archive_table_or_alone(tmp_path):

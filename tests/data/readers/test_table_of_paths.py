@@ -231,7 +231,7 @@ def test_rows_without_a_path_are_named(four):
 
 def test_missing_images_are_skipped_where_that_is_asked_for(four):
     file = table(four / "t.csv", {"path": [*PATHS, "none.png", ""], "label": ["a", "b"] * 3})
-    splits = audit(load(train_file=file, on_bad_image="skip"), "skip")
+    splits = audit(load(train_file=file, on_bad_image="skip"), get_task("image-classification"), "skip")
     assert splits.train["id"][:] == PATHS
     assert splits.skipped == [
         {"split": "train", "row": 5, "id": "none.png", "reason": "no image"},

@@ -14,6 +14,7 @@ from hf_finetune.data.readers import source
 from hf_finetune.data.rows import unlabelled
 from hf_finetune.data.rows.unlabelled import find_faults, open_unlabelled, read_pieces
 from hf_finetune.errors import UserError
+from hf_finetune.tasks.inputs import image, text
 
 TEXTS = [f"text {row}" for row in range(25)]
 
@@ -40,7 +41,7 @@ def write(folder, ending):
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("size", [1, 4, 7, 25, 100])
 def test_pieces_are_the_rows_in_their_order_from_any_piece_on(ending, size, tmp_path):
-    given = open_unlabelled(write(tmp_path, ending), "text", DataConfig())
+    given = open_unlabelled(write(tmp_path, ending), text.rows, DataConfig())
     assert len(given) == 25
     pieces = list(given.pieces(size))
     assert [len(piece) for piece in pieces] == [size] * (25 // size) + [25 % size] * (25 % size > 0)
@@ -51,7 +52,7 @@ def test_pieces_are_the_rows_in_their_order_from_any_piece_on(ending, size, tmp_
 
 
 def test_no_more_is_read_than_a_piece_takes(tmp_path, monkeypatch):
-    given = open_unlabelled(write(tmp_path, "csv"), "text", DataConfig())
+    given = open_unlabelled(write(tmp_path, "csv"), text.rows, DataConfig())
     read, batches = [], unlabelled._batches
     monkeypatch.setattr(unlabelled, "_batches", lambda rows: (read.append(b.num_rows) or b for b in batches(rows)))
     for number, piece in enumerate(read_pieces(given.rows, ["text"], 6), 1):
@@ -61,7 +62,7 @@ def test_no_more_is_read_than_a_piece_takes(tmp_path, monkeypatch):
 
 def test_rows_that_are_held_in_memory_are_read_as_well(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.IN_MEMORY_MAX_SIZE", 1e9)
-    given = open_unlabelled(write(tmp_path, "parquet"), "text", DataConfig())
+    given = open_unlabelled(write(tmp_path, "parquet"), text.rows, DataConfig())
     assert [text for piece in given.pieces(7) for text in piece["text"]] == TEXTS
 
 
@@ -69,7 +70,7 @@ def test_columns_encoding_and_delimiter_are_as_in_training(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_bytes("id;titre;corps\nx;été;long\ny;;court\n".encode("cp1252"))
     config = DataConfig(text_columns=["titre", "corps"], encoding="cp1252", delimiter=";")
-    (piece,) = open_unlabelled(str(path), "text", config).pieces(10)
+    (piece,) = open_unlabelled(str(path), text.rows, config).pieces(10)
     assert piece["text"][:] == ["titre: été\ncorps: long", "corps: court"]
     assert piece["id"][:] == ["x", "y"]
 
@@ -77,7 +78,7 @@ def test_columns_encoding_and_delimiter_are_as_in_training(tmp_path):
 def test_the_columns_of_the_model_are_looked_for(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("b,a\n2,1\n4,3\n")
-    (piece,) = open_unlabelled(str(path), "text", DataConfig(), {"text": ["a"], "text_pair": ["b"]}).pieces(10)
+    (piece,) = open_unlabelled(str(path), text.rows, DataConfig(), {"text": ["a"], "text_pair": ["b"]}).pieces(10)
     assert (piece["text"][:], piece["text_pair"][:]) == (["1", "3"], ["2", "4"])
 
 
@@ -86,7 +87,7 @@ def test_either_text_of_a_pair_may_be_missing(tmp_path):
     rows = [("x", "y"), (None, "y"), ("x", None), (None, None)]
     path.write_text("".join(json.dumps({"a": a, "b": b}) + "\n" for a, b in rows))
     config = DataConfig(text_column="a", text_pair_column="b", on_bad_row="skip")
-    faults = find_faults(open_unlabelled(str(path), "text", config), 2, config)
+    faults = find_faults(open_unlabelled(str(path), text.rows, config), 2, config)
     assert [(fault["row"], fault["reason"]) for fault in faults] == [
         (2, "no text in column 'a'"),
         (3, "no text in column 'b'"),
@@ -106,7 +107,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(unlabelled, "open_rows", grows)
     with pytest.raises(UserError, match=r"the file changed while it was read \(it had \d+ bytes\)"):
-        open_unlabelled(path, "text", DataConfig())
+        open_unlabelled(path, text.rows, DataConfig())
 
 
 def test_a_image_that_changed_is_another_input(tmp_path):
@@ -115,10 +116,10 @@ def test_a_image_that_changed_is_another_input(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     Image.new("RGB", (9, 9)).save(folder / "a.png")
-    before = open_unlabelled(str(folder), "image", DataConfig()).identity()
-    assert open_unlabelled(str(folder), "image", DataConfig()).identity() == before
+    before = open_unlabelled(str(folder), image.rows, DataConfig()).identity()
+    assert open_unlabelled(str(folder), image.rows, DataConfig()).identity() == before
     Image.new("RGB", (50, 9)).save(folder / "a.png")
-    assert open_unlabelled(str(folder), "image", DataConfig()).identity() != before
+    assert open_unlabelled(str(folder), image.rows, DataConfig()).identity() != before
 
 
 def test_rows_of_a_table_without_their_images_can_be_left_out(tmp_path):
@@ -128,7 +129,7 @@ def test_rows_of_a_table_without_their_images_can_be_left_out(tmp_path):
     table = tmp_path / "rows.csv"
     table.write_text("file\na.png\ngone.png\n")
     with pytest.raises(UserError, match="1 of 2 images are missing"):
-        open_unlabelled(str(table), "image", DataConfig())
+        open_unlabelled(str(table), image.rows, DataConfig())
     config = DataConfig(on_bad_image="skip")
-    faults = find_faults(open_unlabelled(str(table), "image", config), 10, config)
+    faults = find_faults(open_unlabelled(str(table), image.rows, config), 10, config)
     assert faults == [{"row": 2, "id": "gone.png", "reason": "no image"}]

@@ -57,8 +57,8 @@ def read(stream, epoch=0):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr("hf_finetune.data.inputs.TEXT.block_rows", 16)
-    monkeypatch.setattr("hf_finetune.data.inputs.IMAGE.block_rows", 8)
+    monkeypatch.setattr("hf_finetune.tasks.inputs.text.rows.block_rows", 16)
+    monkeypatch.setattr("hf_finetune.tasks.inputs.image.rows.block_rows", 8)
 
 
 @pytest.mark.parametrize("sampling", ["random", "group_by_length"])
@@ -85,7 +85,10 @@ def test_rows_of_a_batch_are_of_like_length(tmp_path):
 
 
 def test_labels_that_were_not_known_before_are_counted_and_sorted(tmp_path, capsys):
-    splits = audit(load(train_file=write_csv(tmp_path / "a.csv", rows_of(100)), validation_split=0.2))
+    splits = audit(
+        load(train_file=write_csv(tmp_path / "a.csv", rows_of(100)), validation_split=0.2),
+        get_task("text-classification"),
+    )
     assert splits.labels == ["01", "no", "yes"]
     assert isinstance(splits.train, Stream)
     assert len(splits.train) + len(splits.validation) == 100
@@ -146,7 +149,7 @@ def test_files_with_other_columns_are_refused(tmp_path):
 
 
 def test_long_splits_that_judge_are_drawn_from_the_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("hf_finetune.data.inputs.TEXT.most_judging", 20)
+    monkeypatch.setattr("hf_finetune.tasks.inputs.text.rows.most_judging", 20)
     by_class = sorted(rows_of(300), key=lambda row: row[1])
     files = {name: write_csv(tmp_path / f"{name}.csv", by_class) for name in ("train_file", "validation_file")}
     splits = load(**files, test_file=write_csv(tmp_path / "test.csv", rows_of(12)))
@@ -274,7 +277,9 @@ def test_images_of_parquet_files(tmp_path, small_blocks):
     features = Features({"image": Image(), "label": ClassLabel(names=names)})
     rows = [{"image": {"bytes": png(names[i % 3]), "path": None}, "label": i % 3} for i in range(24)]
     Dataset.from_list(rows, features=features).to_parquet(tmp_path / "a.parquet")
-    splits = audit(load("image", train_file=str(tmp_path / "a.parquet"), validation_split=0.25))
+    splits = audit(
+        load("image", train_file=str(tmp_path / "a.parquet"), validation_split=0.25), get_task("image-classification")
+    )
     assert splits.labels == names
     assert (len(splits.train), len(splits.validation)) == (18, 6)
     for row in read(splits.train):
@@ -297,7 +302,9 @@ def write_shards(folder, shards=2, each=9, bad=()):
 
 
 def test_webdataset_shards(tmp_path):
-    splits = audit(load("image", train_file=write_shards(tmp_path), validation_split=0.34))
+    splits = audit(
+        load("image", train_file=write_shards(tmp_path), validation_split=0.34), get_task("image-classification")
+    )
     assert splits.labels == ["0", "1", "2"]
     assert len(splits.train) + len(splits.validation) == 18
     assert all("/sample" in name for name in splits.validation["id"][:])

@@ -1,6 +1,6 @@
 """One image a row. The folder is the input: its names are those of the protocol."""
 
-from typing import Any, Literal
+from typing import Any
 
 from hf_finetune.tasks.inputs.image import facts
 from hf_finetune.tasks.inputs.image.baseline import baseline_features, baseline_name
@@ -15,6 +15,7 @@ from hf_finetune.tasks.inputs.image.encoding import (
 )
 from hf_finetune.tasks.inputs.image.fingerprint import describe_processor, fingerprint
 from hf_finetune.tasks.inputs.image.preview import content_hash, preview
+from hf_finetune.tasks.inputs.image.row_input import rows
 from hf_finetune.tasks.inputs.image.sample import keep_row, longest, odd_rows, pipeline_input, probe
 from hf_finetune.tasks.inputs.image.serve import components, row_of
 from hf_finetune.tasks.inputs.image.snippets import onnx_code, usage_sample, widget
@@ -48,6 +49,7 @@ __all__ = [
     "probe",
     "processor_name",
     "row_of",
+    "rows",
     "shortened",
     "usage_sample",
     "views",
@@ -55,7 +57,7 @@ __all__ = [
     "widget",
 ]  # fmt: skip
 
-name: Literal["text", "image"] = "image"
+name: str = "image"
 processor_name: str = "image_processor"
 call_options: dict[str, Any] = {}
 decodes: bool = True

@@ -1,6 +1,6 @@
 """One text a row, or a pair of them. The folder is the input: its names are those of the protocol."""
 
-from typing import Any, Literal
+from typing import Any
 
 from hf_finetune.tasks.inputs.text import facts
 from hf_finetune.tasks.inputs.text.baseline import baseline_features, baseline_name
@@ -17,6 +17,7 @@ from hf_finetune.tasks.inputs.text.encoding import (
 from hf_finetune.tasks.inputs.text.fingerprint import describe_processor, fingerprint
 from hf_finetune.tasks.inputs.text.long_texts import shortened
 from hf_finetune.tasks.inputs.text.preview import content_hash, preview
+from hf_finetune.tasks.inputs.text.row_input import rows
 from hf_finetune.tasks.inputs.text.sample import keep_row, longest, odd_rows, pipeline_input, probe
 from hf_finetune.tasks.inputs.text.serve import components, row_of
 from hf_finetune.tasks.inputs.text.snippets import onnx_code, usage_sample, widget
@@ -49,6 +50,7 @@ __all__ = [
     "probe",
     "processor_name",
     "row_of",
+    "rows",
     "shortened",
     "usage_sample",
     "views",
@@ -56,7 +58,7 @@ __all__ = [
     "widget",
 ]  # fmt: skip
 
-name: Literal["text", "image"] = "text"
+name: str = "text"
 processor_name: str = "tokenizer"
 call_options: dict[str, Any] = {"truncation": True}
 decodes: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hf_finetune.console import say
-from hf_finetune.tasks.inputs.text.columns import columns_of
+from hf_finetune.tasks.inputs.text.row_input import columns_of
 
 baseline_name: str = "tf-idf and {linear}"
 _MOST_TERMS = 200_000

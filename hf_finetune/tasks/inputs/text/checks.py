@@ -13,8 +13,8 @@ from hf_finetune.data import Splits
 from hf_finetune.data.rows.columns import TEXT_NAMES
 from hf_finetune.data.rows.duplicates import tables
 from hf_finetune.data.rows.finding import MOST_NAMED, Section, Severity, Table, draw, percent, row_ids
-from hf_finetune.tasks.inputs.text.columns import columns_of
 from hf_finetune.tasks.inputs.text.near import near_texts
+from hf_finetune.tasks.inputs.text.row_input import columns_of
 
 if TYPE_CHECKING:
     import pandas as pd

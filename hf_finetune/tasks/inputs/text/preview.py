@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from hf_finetune.tasks.inputs.text.columns import columns_of
+from hf_finetune.tasks.inputs.text.row_input import columns_of
 
 MOST_CHARACTERS = 400
 

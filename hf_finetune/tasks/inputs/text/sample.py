@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_finetune.tasks.inputs.text.columns import columns_of
 from hf_finetune.tasks.inputs.text.facts import input_facts
 from hf_finetune.tasks.inputs.text.long_texts import TRUNCATE, long_text_of
+from hf_finetune.tasks.inputs.text.row_input import columns_of
 
 
 def odd_rows(rows: Any) -> list[int]:

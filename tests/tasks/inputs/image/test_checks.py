@@ -121,7 +121,7 @@ def test_a_image_saved_anew_is_a_near_duplicate_and_a_copy_an_exact_one(tmp_path
     shutil.copy(tmp_path / "train" / "b" / "1.png", tmp_path / "test" / "a" / "1.png")
     folders = [open_classes(tmp_path / split, IMAGE).keep() for split in ("train", "test")]
     splits = Splits(folders[0], None, folders[1], SingleLabel(["a", "b"]), "here")
-    found = {f.code: f.rows for f in check_duplicates(splits, image.inspect(splits, DataConfig())).findings}
+    found = {f.code: f.rows for f in check_duplicates(splits, image.rows, image.inspect(splits, DataConfig())).findings}
     assert found == {
         "leak-exact": ["train b/1.png (b) = test a/1.png (a)"],
         "labels-conflict": ["train b/1.png (b) = test a/1.png (a)"],
@@ -140,5 +140,5 @@ def test_images_within_the_rows_are_looked_at_as_well():
     inspection = image.inspect(splits, DataConfig())
     assert inspection.looks["train"].readable.tolist() == [True, False, True]
     assert inspection.splits.train["id"][:] == ["0", "2"]
-    found = {f.code: f.rows for f in check_duplicates(splits, inspection).findings}
+    found = {f.code: f.rows for f in check_duplicates(splits, image.rows, inspection).findings}
     assert found["labels-conflict"] == ["train 0 (a) = train 2 (b)"]

@@ -1,0 +1,79 @@
+"""Texts as rows: which columns they stand in, and how they become the standard ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_finetune.data.inputs import RowInput
+from hf_finetune.data.readers.cell import TEXT
+from hf_finetune.data.rows.columns import find_texts
+from hf_finetune.data.rows.duplicates import text_keys
+from hf_finetune.data.rows.texts import describe_texts, join_texts, refuse_other_types, standard_texts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+    from hf_finetune.config.options import DataConfig
+
+COLUMNS = ("text", "text_pair")
+
+
+def columns_of(split: Any) -> list[str]:
+    """Return the text columns of a split or row: ``text``, or ``text`` and ``text_pair``."""
+    names = getattr(split, "column_names", split)
+    return [name for name in COLUMNS if name in names]
+
+
+class _TextRows:
+    """Texts; of a pair two columns."""
+
+    cell = TEXT
+    block_rows = 10_000
+    most_judging = 10_000
+
+    def find_columns(self, split: Any, config: DataConfig, taken: tuple[str, ...]) -> dict[str, str]:
+        return find_texts(split, config, taken)
+
+    def describe(self, inputs: dict[str, str]) -> str:
+        return describe_texts(inputs)
+
+    def refuse_other_types(self, split: Any, inputs: dict[str, str], where: str) -> None:
+        for column in inputs:
+            refuse_other_types(split, column, where)
+
+    def clean(self, split: Dataset, inputs: dict[str, str], where: str) -> Dataset:
+        return standard_texts(split, inputs, where, "fill the texts in, or drop these rows with --on_bad_row skip.")
+
+    def standard(self, block: pa.Table, inputs: dict[str, str]) -> pa.Table:
+        return join_texts(block, inputs)
+
+    def filled(self, inputs: dict[str, str]) -> dict[str, list[str]]:
+        return {
+            standard: [own for own, meant in inputs.items() if meant == standard]
+            for standard in dict.fromkeys(inputs.values())
+        }
+
+    def unlabelled(
+        self, split: Dataset, config: DataConfig, trained: dict[str, list[str]] | None, where: str
+    ) -> tuple[Dataset, dict[str, str]]:
+        inputs = find_texts(split, config, ("label",), trained)
+        self.refuse_other_types(split, inputs, where)
+        return split, inputs
+
+    def unreadable(self, split: Dataset, rows: list[int]) -> list[tuple[int, str]]:
+        return []
+
+    def lengths(self, block: pa.Table) -> np.ndarray | None:
+        from pyarrow import compute
+
+        texts = [name for name in block.column_names if name.startswith("text")]
+        return np.sum([compute.binary_length(block[name]).to_numpy() for name in texts], axis=0)
+
+    def row_keys(self, splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
+        return text_keys(splits)
+
+
+rows: RowInput = _TextRows()
