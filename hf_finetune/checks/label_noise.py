@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.finding import DRAW_SEED, MOST_NAMED, Section, Severity, Table, percent
+from hf_finetune.evaluation.prediction.forward import predict_rows
 from hf_finetune.models import Checkpoint
 from hf_finetune.tasks.outputs.confident_learning import find_label_errors
 
@@ -98,33 +100,24 @@ def backbone_features(checkpoint: Checkpoint, rows: Any, collate: Any, batch_siz
     Whatever module of these stages is called last gives it; no architecture is known by name. The model is left in the mode
     that it was in.
     """
-    from accelerate import PartialState
-
-    device, model = PartialState().device, checkpoint.model.to(PartialState().device)
+    model = checkpoint.model
     names = [name for stage in checkpoint.stages[:-1] for name in stage.modules]
     last: list[torch.Tensor] = []
     hooks = [model.get_submodule(name).register_forward_hook(_keep_in(last)) for name in names]
-    lengths = np.asarray(rows["length"]) if "length" in getattr(rows, "column_names", ()) else np.zeros(len(rows))
-    order = np.argsort(lengths, kind="stable")
-    found: list[np.ndarray] = []
     training = model.training
-    model.eval()
     try:
-        for start in range(0, len(order), batch_size):
-            batch = collate(rows.__getitems__(order[start : start + batch_size].tolist()))
-            inputs = {key: value.to(device) for key, value in batch.items() if key != "labels"}
-            with torch.inference_mode():
-                model(**inputs)
-            found.append(_pooled(last[-1], inputs.get("attention_mask")).float().cpu().numpy())
-            last.clear()
+        return predict_rows(model, rows, collate, batch_size, lambda share: None, predict=partial(_below_head, last))
     finally:
         model.train(training)
         for hook in hooks:
             hook.remove()
-    features = np.concatenate(found)
-    result = np.empty_like(features)
-    result[order] = features
-    return result
+
+
+def _below_head(last: list[torch.Tensor], model: Any, inputs: dict[str, Any]) -> np.ndarray:
+    """Return what the stages below the head made of a batch, shape (rows, width)."""
+    model(**inputs)
+    features: np.ndarray = _pooled(last.pop(), inputs.get("attention_mask")).float().cpu().numpy()
+    return features
 
 
 def _keep_in(last: list[torch.Tensor]) -> Callable[..., None]:

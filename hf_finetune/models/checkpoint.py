@@ -62,7 +62,7 @@ def load_checkpoint(
 
     Args:
         config: names the checkpoint.
-        auto_class: ``AutoModelForSequenceClassification`` or ``AutoModelForImageClassification``.
+        auto_class: the class of transformers that has the head, such as ``AutoModelForImageClassification``.
         labels: label names in the order of their ids.
         processor: the tokenizer or image processor.
         output: what the configuration says of the kind of label: ``problem_type``.
@@ -252,12 +252,10 @@ def _explain(error: Exception, name: str, auto_class: str, settings: PreTrainedC
 
 
 def _wrong_kind(settings: PreTrainedConfig, auto_class: str, name: str) -> UserError:
-    kind = "text" if "Sequence" in auto_class else "image"
     return UserError(
-        f"a {settings.model_type!r} checkpoint cannot be used for {kind} classification",
+        f"a {settings.model_type!r} checkpoint cannot be used with {auto_class}",
         where=f"--model_name_or_path {name}".strip(),
-        fix=f"choose {'a text encoder such as BERT' if kind == 'text' else 'a vision model such as ResNet or ViT'}, "
-        "or use the recipe of the other task.",
+        fix="choose a checkpoint of a type that transformers has in this class, or use the recipe of another task.",
     )
 
 

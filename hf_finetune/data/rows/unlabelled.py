@@ -14,7 +14,6 @@ from hf_finetune.config.options import DataConfig
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.readers.source import in_blocks
 from hf_finetune.data.readers.sources import open_unlabelled as open_rows
-from hf_finetune.data.rows.texts import join_texts
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Unlabelled:
         ids = [name for name in ("id",) if name in self.rows.column_names]
         columns = list(dict.fromkeys([*self.inputs, *ids]))
         for number, table in enumerate(read_pieces(self.rows, columns, size, first), first):
-            yield text_rows(table, self.inputs, number * size)
+            yield standard_rows(table, self.input, self.inputs, number * size)
 
     def changed(self) -> bool:
         """Whether the file is no longer the one whose rows these are."""
@@ -131,8 +130,8 @@ def _batches(rows: Dataset) -> Iterator[pa.RecordBatch]:
             yield from batches
 
 
-def text_rows(table: pa.Table, inputs: dict[str, str], first: int = 0) -> Dataset:
-    """``id``, ``text`` and, where there are pairs, ``text_pair`` of the user's rows, of which the first has this number.
+def standard_rows(table: pa.Table, input: RowInput, inputs: dict[str, str], first: int = 0) -> Dataset:
+    """Return ``id`` and the standard columns of the user's rows, of which the first has this number.
 
     Ids are those of the user's column ``id``, or the numbers of the rows.
     """
@@ -142,9 +141,9 @@ def text_rows(table: pa.Table, inputs: dict[str, str], first: int = 0) -> Datase
 
     known = "id" in table.column_names
     ids = [str(i) for i in (table["id"].to_pylist() if known else range(first, first + len(table)))]
-    texts = join_texts(table, inputs)
-    columns = {name: texts[name].cast(pa.string()) for name in texts.column_names}
-    return Dataset(InMemoryTable(pa.table({"id": pa.array(ids, pa.string()), **columns})), fingerprint=f"{first}")
+    columns = input.standard(table, inputs)
+    named = dict(zip(columns.column_names, columns.columns, strict=True))
+    return Dataset(InMemoryTable(pa.table({"id": pa.array(ids, pa.string()), **named})), fingerprint=f"{first}")
 
 
 def find_faults(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import is_main_process, say
-from hf_finetune.data.images.decode import decode_faults, unreadable_images
+from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.rows.unlabelled import Fault, Unlabelled, find_faults, open_unlabelled
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.labeller import (
@@ -177,7 +177,7 @@ def _predict(
             rows = piece if len(kept) == len(piece) else piece.select(kept)
             columns: dict[str, list[Any]] = {}
             if kept:
-                with _refusing_changes(rows, given.source):
+                with _refusing_changes(rows, labeller.task.input.rows, given.source):
                     inputs = labeller.encode(rows)
                     raw = labeller.predict(inputs, batch_size, _share_of(bar, len(piece)))
                 shortened.add(inputs)
@@ -211,22 +211,19 @@ def _table(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.Table:
 
 
 @contextmanager
-def _refusing_changes(rows: Dataset, source: str) -> Iterator[None]:
-    """Images were all readable when they were checked: one that is not any more is the user's to mend."""
-    if "image" not in rows.column_names:
-        yield
-        return
+def _refusing_changes(rows: Dataset, inputs: RowInput, source: str) -> Iterator[None]:
+    """Raise a ``UserError`` if a file that could be read when the rows were checked cannot be read any more."""
     try:
         yield
-    except decode_faults() as error:
-        faults = unreadable_images(rows, list(range(len(rows))))
+    except Exception as error:
+        faults = inputs.unreadable(rows, list(range(len(rows))))
         if not faults:
             raise
         first, reason = faults[0]
         raise UserError(
-            f"the image {rows[first]['id']!r} was read before and cannot be read now ({reason})",
+            f"the {inputs.cell.column} {rows[first]['id']!r} was read before and cannot be read now ({reason})",
             where=source,
-            fix="leave the images as they are meanwhile, and repeat the command.",
+            fix=f"leave the {inputs.cell.called} as they are meanwhile, and repeat the command.",
         ) from error
 
 

@@ -48,7 +48,10 @@ class _TextRows:
         return standard_texts(split, inputs, where, "fill the texts in, or drop these rows with --on_bad_row skip.")
 
     def standard(self, block: pa.Table, inputs: dict[str, str]) -> pa.Table:
-        return join_texts(block, inputs)
+        import pyarrow as pa
+
+        texts = join_texts(block, inputs)
+        return texts.cast(pa.schema([(name, pa.string()) for name in texts.column_names]))
 
     def filled(self, inputs: dict[str, str]) -> dict[str, list[str]]:
         return {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_finetune.data.rows.unlabelled import text_rows
+from hf_finetune.data.rows.unlabelled import standard_rows
+from hf_finetune.tasks.inputs.text.row_input import rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,7 +30,8 @@ def row_of(values: tuple[Any, ...], columns: dict[str, list[str]] | None) -> Dat
     if not any(text.strip() for text in values):
         return None
     named = boxes(columns)
-    return text_rows(pa.table({name: [text] for name, text in zip(named, values, strict=True)}), named)
+    table = pa.table({name: [text] for name, text in zip(named, values, strict=True)})
+    return standard_rows(table, rows, named)
 
 
 def boxes(columns: dict[str, list[str]] | None) -> dict[str, str]:
