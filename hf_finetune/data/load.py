@@ -53,7 +53,7 @@ def load_splits(config: DataConfig, task: RowTask, dataset: Any = None) -> Split
         )
     if config.streaming:
         return stream_splits(sources, origin, config, rows, task.outputs, notes)
-    raw = first_rows({name: source.keep() for name, source in sources.items()}, config)
+    raw = first_rows({name: source.keep() for name, source in sources.items()}, config, drawn=rows.cell.stays_a_file)
     for name, split in raw.items():
         if len(split) == 0:
             raise UserError(
@@ -82,25 +82,24 @@ def load_splits(config: DataConfig, task: RowTask, dataset: Any = None) -> Split
     )
 
 
-def first_rows(raw: dict[str, Dataset], config: DataConfig) -> dict[str, Dataset]:
-    """Return the splits, cut to ``--max_train_samples`` and the like."""
+def first_rows(raw: dict[str, Dataset], config: DataConfig, *, drawn: bool) -> dict[str, Dataset]:
+    """Return the splits, cut to ``--max_train_samples`` and the like.
+
+    Files, which often stand class by class, are ``drawn`` with a fixed seed; of other rows the first are taken.
+    """
     limits = {
         "train": config.max_train_samples,
         "validation": config.max_eval_samples,
         "test": config.max_predict_samples,
     }
-    return {name: _take(split, limits[name]) for name, split in raw.items()}
+    return {name: _take(split, limits[name], drawn=drawn) for name, split in raw.items()}
 
 
-def _take(split: Dataset, limit: int | None) -> Dataset:
-    """The first rows; of images, which stand class by class, rows drawn with a fixed seed."""
-    from datasets import Image
-
+def _take(split: Dataset, limit: int | None, *, drawn: bool) -> Dataset:
     if not limit or limit >= len(split):
         return split
-    if any(isinstance(feature, Image) for feature in split.features.values()):
-        drawn = np.random.default_rng(SPLIT_SEED).permutation(len(split))[:limit]
-        return split.select(np.sort(drawn))
+    if drawn:
+        return split.select(np.sort(np.random.default_rng(SPLIT_SEED).permutation(len(split))[:limit]))
     return split.select(range(limit))
 
 

@@ -19,7 +19,6 @@ from hf_finetune.strategies import Plan
 from hf_finetune.tasks.outputs import Output
 from hf_finetune.tasks.task import Task
 
-# One of the images that the Hub's own pages show.
 # What the card reads of a run's ``timing``.
 TIMING = ("train_seconds", "trainable_parameters", "parameters", "processes", "peak_memory_bytes")
 

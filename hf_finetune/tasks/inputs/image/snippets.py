@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+# One of the images that the Hub's own pages show.
 SAMPLE_IMAGE = "https://huggingface.co/datasets/mishig/sample_images/resolve/main/tiger.jpg"
 
 
