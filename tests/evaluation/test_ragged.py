@@ -285,6 +285,6 @@ def test_an_output_may_have_a_baseline_of_its_own():
 def test_equal_texts_with_different_tags_are_found():
     rows = Dataset.from_dict({"id": ["0", "1", "2"], "text": ["x y", "x y", "x y"], "label": [[0, 1], [0, 1], [0, 2]]})
     splits = Splits(rows, None, None, OUTPUT, "here")
-    duplicates = find_duplicates(splits)
+    duplicates = find_duplicates(splits, text.rows)
     assert duplicates["label"].nunique() == 2
     assert len(contradicting(splits, duplicates)) == 3
