@@ -270,6 +270,14 @@ def test_an_archive_that_expands_without_measure_is_refused(ending, name, tmp_pa
     assert not [path for path in cache.iterdir() if path.is_dir()]
 
 
+@pytest.mark.parametrize("ending", [".zip", ".tar.gz"])
+def test_all_blocks_of_all_members_count(ending, tmp_path, cache, small_bounds, monkeypatch):
+    monkeypatch.setattr(archives, "_CHUNK", 1000)
+    random = np.random.default_rng(0).integers(0, 256, 900, dtype=np.uint8).tobytes()  # alone, not more than is allowed
+    archive = pack(tmp_path / f"a{ending}", {f"{number}.png": random * 30 for number in range(3)})
+    assert "it unpacks to more than" in refused(archive).what
+
+
 def test_what_headers_claim_does_not_count(tmp_path, small_bounds):
     pack(tmp_path / "a.zip", {"1.png": bytes(3_000_000)})
     content = (tmp_path / "a.zip").read_bytes()
