@@ -25,8 +25,8 @@ def test_without_a_place_the_error_begins_with_what_is_wrong():
 
 
 def test_newlines_and_tabs_in_the_parts_do_not_make_more_lines():
-    error = UserError("bad\n\nvery\r\nbad", where="row\n1\t", fix="mend\nit\n")
-    assert str(error) == "error: row 1 : bad very bad\nfix: mend it"
+    error = UserError("bad\n\nvery\r\nbad", where="row\n1\t", fix="correct\nit\n")
+    assert str(error) == "error: row 1 : bad very bad\nfix: correct it"
 
 
 def test_the_parts_stay_apart():
@@ -50,15 +50,15 @@ def test_a_finished_run_is_status_0(capsys):
 
 
 def test_a_mistake_is_status_2_and_two_lines_on_standard_error(capsys):
-    assert run_as_script(raising(UserError("bad", where="here", fix="mend it."))) == 2
+    assert run_as_script(raising(UserError("bad", where="here", fix="correct it."))) == 2
     output = capsys.readouterr()
-    assert output.err == "error: here: bad\nfix: mend it.\n"
+    assert output.err == "error: here: bad\nfix: correct it.\n"
     assert output.out == ""
 
 
 def test_a_mistake_is_printed_by_the_main_process_only(capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    assert run_as_script(raising(UserError("bad", fix="mend it."))) == 2
+    assert run_as_script(raising(UserError("bad", fix="correct it."))) == 2
     assert capsys.readouterr().err == ""
 
 

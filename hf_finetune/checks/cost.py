@@ -119,7 +119,7 @@ def _sample(split: Any, most: int) -> Any:
 
 
 def _chosen_batches(rows: Any, size: int) -> list[np.ndarray]:
-    """Batches as they will be: texts of like length together, the lengths spread over those of the sample."""
+    """Batches as they will be: texts of similar length together, with the lengths of the sample."""
     order = np.arange(len(rows))
     if "length" in getattr(rows, "column_names", ()):
         order = np.argsort(np.asarray(rows["length"]), kind="stable")

@@ -1,4 +1,4 @@
-"""Bad rows, labels and images: refused before training, with the file, the row or column, and how to mend it."""
+"""Bad rows, labels and images: refused before training, with the file, the row or column, and how to fix it."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def _orientation(image: Image.Image) -> int:
 
     try:
         found = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except decode_faults():  # of the EXIF data alone: the pixels are as good as ever
+    except decode_faults():  # only the EXIF data are broken; the pixels are fine
         return 1
     return found if isinstance(found, int) and found in _TRANSPOSE else 1
 

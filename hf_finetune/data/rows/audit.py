@@ -122,7 +122,7 @@ def audit_files(
         raise UserError(
             f"{len(bad)} of {len(split)} {rows.cell.called} cannot be read; the first: {files[0]} ({bad[0][1]})",
             where=where,
-            fix="mend or remove them; training can drop them with --on_bad_image skip.",
+            fix="fix or remove them; training can drop them with --on_bad_image skip.",
         )
     gone = {index for index, _ in bad}
     kept = [index for index in range(len(split)) if index not in gone]

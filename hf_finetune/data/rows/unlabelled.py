@@ -177,7 +177,7 @@ def find_faults(
         raise UserError(
             f"all {len(given)} rows would be left out; the first: {faults[0]['reason']}",
             where=given.source,
-            fix="name the right columns, or mend the rows.",
+            fix="name the right columns, or correct the rows.",
         )
     return faults
 
@@ -224,7 +224,7 @@ def _bad_image(given: Unlabelled, faults: list[Fault]) -> UserError:
     return UserError(
         f"{len(faults)} of {len(given)} images cannot be read; the first: {path} ({first['reason']})",
         where=given.source,
-        fix="mend or remove them, or leave them out with --on_bad_image skip.",
+        fix="fix or remove them, or leave them out with --on_bad_image skip.",
     )
 
 

@@ -172,7 +172,7 @@ def _report(section: Section, name: str, split: Any, seen: Looks, on_bad_image: 
 
     limit = Image.MAX_IMAGE_PIXELS or 2**63
     bad: Severity = "warning" if on_bad_image == "skip" else "error"
-    skip = "mend or remove them; training can drop them with --on_bad_image skip."
+    skip = "fix or remove them; training can drop them with --on_bad_image skip."
     bombs = lambda f: "decompression bomb" in (f.error or "")  # noqa: E731
     broken = lambda f: bool(f.error) and not bombs(f)  # noqa: E731
     kinds: list[tuple[str, Severity, Any, str, str]] = [

@@ -294,7 +294,7 @@ def _try_image(checkpoint: Checkpoint, side: int | None) -> None:
         raise UserError(
             f"the model cannot read what its image processor makes ({first_line(error)})",
             where=f"--model_name_or_path {checkpoint.name}",
-            fix="mend its preprocessor_config.json, or give --image_size.",
+            fix="correct its preprocessor_config.json, or give --image_size.",
         ) from error
 
 
