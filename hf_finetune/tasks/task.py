@@ -126,7 +126,10 @@ class Input(Protocol):
         """Return a hash of the rows of a split; None where their ids tell them apart."""
 
     def preview(self, row: dict[str, Any]) -> dict[str, str | None]:
-        """Return a row as a page shows it: ``text``, or ``image`` as a ``data:`` address; the other is None."""
+        """Return a row as a page shows it: ``text`` and ``image``, of which one may be None, or also ``audio``.
+
+        Images and sounds are ``data:`` addresses.
+        """
 
     def baseline_features(
         self, parts: dict[str, Any], backbone: Callable[[], dict[str, Any] | None]

@@ -139,6 +139,18 @@ def test_a_image_that_is_no_image_is_left_out(runs, tmp_path):
     assert "example.org" not in report_page(folder)
 
 
+def test_a_sound_can_be_played_and_comes_from_nowhere_else(runs, tmp_path):
+    folder = shutil.copytree(runs["image"], tmp_path / "run")
+    path = folder / "evaluation.json"
+    evaluation = json.loads(path.read_text())
+    evaluation["top_losses"][0] |= {"image": None, "audio": "data:audio/wav;base64,UklGRg=="}
+    evaluation["top_losses"][1]["audio"] = "https://example.org/spy.wav"
+    path.write_text(json.dumps(evaluation))
+    page = report_page(folder)
+    assert page.count('<audio controls preload="none" src="data:audio/wav;base64,UklGRg==">') == 1
+    assert "example.org" not in page
+
+
 def test_the_page_names_no_address_to_load_from(pages):
     for page in pages.values():
         without_names = re.sub(r'xmlns(:xlink)?="[^"]*"', "", page)
