@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+
+from hf_finetune.data.splits.splits import label_array
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from hf_finetune.config import Config
+    from hf_finetune.data import Splits
 
 
 def predict_logits(model: Any, inputs: dict[str, Any]) -> np.ndarray:
@@ -45,6 +54,49 @@ def gather_rows(predictions: Any, labels: Any, rows: np.ndarray | None) -> tuple
     if not np.array_equal(labels, labels[first][own]):
         raise RuntimeError("the chunks of a row came with different labels: they are not in the expected order")
     return pool_chunks(logits, rows), labels[first]
+
+
+class LogitOutput:
+    """What outputs have in common whose raw outputs are logits, or numbers, of shape (rows, labels)."""
+
+    NAME: ClassVar[str]
+    names: list[str]
+
+    truth_of = staticmethod(label_array)
+    predict = staticmethod(predict_logits)
+    pool = staticmethod(pool_chunks)
+    gather = staticmethod(gather_rows)
+    read_raw = staticmethod(np.stack)
+
+    def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
+        """Return nothing: a label that cannot be read is refused."""
+        return []
+
+    def settings(self) -> dict[str, Any]:
+        """Return the ``problem_type``."""
+        return {"problem_type": self.NAME}
+
+    def for_training(self, truth: np.ndarray) -> Self:
+        """Return the output itself."""
+        return self
+
+    def start(self, model: Any, config: Config, splits: Splits) -> None:
+        """Leave the head as it is."""
+
+    def finish(self, model: Any) -> None:
+        """Leave the model as it is."""
+
+    def example(self) -> np.ndarray:
+        """Return raw outputs of one row for which every class is chosen."""
+        return np.full((1, len(self.names)), 50.0)
+
+    def own_baseline(self, train: Dataset) -> tuple[str, Callable[[Dataset], np.ndarray]] | None:
+        """Return None: the baseline is a linear model."""
+        return None
+
+    def label_errors(self, raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray] | None:
+        """Return None: confident learning needs one class a row."""
+        return None
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

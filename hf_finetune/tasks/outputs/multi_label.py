@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from hf_finetune.data.splits.splits import label_array
 from hf_finetune.tasks.outputs import ranking
 from hf_finetune.tasks.outputs.calibration import calibration
 from hf_finetune.tasks.outputs.class_counts import check_classes, check_classes_per_row, class_notes, class_table
 from hf_finetune.tasks.outputs.linear_models import one_vs_rest
-from hf_finetune.tasks.outputs.logits import gather_rows, pool_chunks, predict_logits, sigmoid, top_classes
+from hf_finetune.tasks.outputs.logits import LogitOutput, sigmoid, top_classes
 from hf_finetune.tasks.outputs.output import Answer, Bar, Floor, Section
 from hf_finetune.tasks.outputs.reading import are_flags, are_lists, encode_flags, encode_several, is_list, several_names
 
@@ -96,7 +95,7 @@ class MultiLabelStatistics:
 
 
 @dataclass(frozen=True)
-class MultiLabel:
+class MultiLabel(LogitOutput):
     """Several classes a row; raw outputs are logits, truth holds 0 and 1, both of shape (rows, classes).
 
     Args:
@@ -164,10 +163,6 @@ for row in probabilities:
         """Return the same output, whose labels are in these columns."""
         return replace(self, columns=columns, delimiter=options.label_delimiter)
 
-    def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
-        """Return nothing: a value that is not a class is refused."""
-        return []
-
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
         """Return 0.0 and 1.0 of each class of every row.
 
@@ -177,8 +172,6 @@ for row in probabilities:
         if len(self.columns) > 1:
             return encode_flags(split, self.columns, split_name)
         return encode_several(split, self.columns[0], self.names, self.delimiter, split_name)
-
-    truth_of = staticmethod(label_array)
 
     def describe(self) -> str:
         """Return the number of classes, in words."""
@@ -216,14 +209,6 @@ for row in probabilities:
 
     # Training
 
-    def settings(self) -> dict[str, Any]:
-        """Return the ``problem_type``."""
-        return {"problem_type": self.NAME}
-
-    def for_training(self, truth: np.ndarray) -> Self:
-        """Return the output itself."""
-        return self
-
     def start(self, model: Any, config: Config, splits: Splits) -> None:
         """Let a fresh head begin at how frequent each class is."""
         from hf_finetune.models import set_head_bias
@@ -239,20 +224,7 @@ for row in probabilities:
 
         return multi_label_loss(self.names, config, splits)
 
-    def finish(self, model: Any) -> None:
-        """Leave the model as it is."""
-
     # Raw outputs
-
-    predict = staticmethod(predict_logits)
-    pool = staticmethod(pool_chunks)
-    read_raw = staticmethod(np.stack)
-
-    def example(self) -> np.ndarray:
-        """Return logits of one row for which every class is chosen."""
-        return np.full((1, len(self.names)), 50.0)
-
-    gather = staticmethod(gather_rows)
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """Return the probability of each class on its own, shape (rows, classes)."""
@@ -321,17 +293,10 @@ for row in probabilities:
         raw[:, truth.sum(axis=0).argmax()] = 20
         return raw
 
-    def label_errors(self, raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray] | None:
-        """Return None: confident learning needs one class a row."""
-        return None
-
     def sections(self, raw: np.ndarray, truth: np.ndarray) -> dict[str, Section]:
         """Return ``calibration``, of every class of every row."""
         before = calibration(self.probabilities(raw), truth)
         return {"calibration": {"temperature": None, "before": before, "after": None}}
-
-    def own_baseline(self, train: Dataset) -> None:
-        """Return None: the baseline is a linear model."""
 
     def fit_linear(self, features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
         """Fit logistic regression of each class on its own."""

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from hf_finetune.console import say
-from hf_finetune.data.splits.splits import label_array, spaced
+from hf_finetune.data.splits.splits import spaced
 from hf_finetune.errors import UserError
 from hf_finetune.tasks.outputs import ranking
 from hf_finetune.tasks.outputs.linear_models import ridge_regression
-from hf_finetune.tasks.outputs.logits import gather_rows, pool_chunks, predict_logits
+from hf_finetune.tasks.outputs.logits import LogitOutput
 from hf_finetune.tasks.outputs.output import Answer, Floor
 from hf_finetune.tasks.outputs.reading import encode_numbers, have_fractions, number, refuse_delimiter
 
@@ -71,7 +71,7 @@ class RegressionStatistics:
 
 
 @dataclass(frozen=True)
-class Regression:
+class Regression(LogitOutput):
     """Numbers; raw outputs and truth have the shape (rows, targets).
 
     Args:
@@ -147,8 +147,6 @@ for row in logits:
         """
         return encode_numbers(split, self.columns, split_name)
 
-    truth_of = staticmethod(label_array)
-
     def describe(self) -> str:
         """Return how many numbers a row has, in words."""
         return f"{len(self.names)} numbers (regression)" if len(self.names) > 1 else "a number (regression)"
@@ -200,10 +198,6 @@ for row in logits:
 
     # Training
 
-    def settings(self) -> dict[str, Any]:
-        """Return the ``problem_type``."""
-        return {"problem_type": self.NAME}
-
     def for_training(self, truth: np.ndarray) -> Self:
         """Return the output with standardised numbers, so that learning rates suit every unit.
 
@@ -219,9 +213,6 @@ for row in logits:
                     fix="name another column with --label_column or --label_columns.",
                 )
         return replace(self, mean=mean, std=std)
-
-    def start(self, model: Any, config: Config, splits: Splits) -> None:
-        """Leave the head as it is: the mean of standardised numbers is 0."""
 
     def loss(self, config: Config, splits: Splits) -> Any:
         """Return the mean squared error of standardised numbers."""
@@ -241,16 +232,6 @@ for row in logits:
         rescale_head(model, self.mean, self.std)
 
     # Raw outputs
-
-    predict = staticmethod(predict_logits)
-    pool = staticmethod(pool_chunks)
-    read_raw = staticmethod(np.stack)
-
-    def example(self) -> np.ndarray:
-        """Return the numbers of one row."""
-        return np.zeros((1, len(self.names)))
-
-    gather = staticmethod(gather_rows)
 
     def values(self, raw: np.ndarray) -> np.ndarray:
         """Return the numbers in the units of the labels, shape (rows, targets)."""
@@ -291,10 +272,6 @@ for row in logits:
         """Return the mean."""
         return np.tile((truth.mean(axis=0) - np.array(self.mean or 0.0)) / np.array(self.std or 1.0), (len(truth), 1))
 
-    def label_errors(self, raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray] | None:
-        """Return None: confident learning needs classes."""
-        return None
-
     def sections(self, raw: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
         """Return ``numbers``: true and predicted ones of each target, of at most 2,000 rows."""
         rows, values = spaced(len(truth), MOST_POINTS), self.values(raw)
@@ -304,9 +281,6 @@ for row in logits:
                 for i, name in enumerate(self.names)
             ]
         }
-
-    def own_baseline(self, train: Dataset) -> None:
-        """Return None: the baseline is a linear model."""
 
     def fit_linear(self, features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
         """Fit ridge regression."""

@@ -11,14 +11,13 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from hf_finetune.data.rows.labels import encode_labels, label_names
-from hf_finetune.data.splits.splits import label_array
 from hf_finetune.errors import UserError
 from hf_finetune.tasks.outputs import ranking
 from hf_finetune.tasks.outputs.calibration import calibration, fit_temperature
 from hf_finetune.tasks.outputs.class_counts import check_classes, check_names, check_too_few, class_notes, class_table
 from hf_finetune.tasks.outputs.confident_learning import find_label_errors
 from hf_finetune.tasks.outputs.linear_models import logistic_regression
-from hf_finetune.tasks.outputs.logits import gather_rows, pool_chunks, predict_logits, softmax, top_classes
+from hf_finetune.tasks.outputs.logits import LogitOutput, softmax, top_classes
 from hf_finetune.tasks.outputs.output import Answer, Bar, Floor, Section
 from hf_finetune.tasks.outputs.reading import refuse_delimiter
 
@@ -95,7 +94,7 @@ class SingleLabelStatistics:
 
 
 @dataclass(frozen=True)
-class SingleLabel:
+class SingleLabel(LogitOutput):
     """One class a row; raw outputs are logits of shape (rows, classes), truth holds ids of shape (rows,).
 
     Args:
@@ -166,10 +165,6 @@ for row in probabilities:
         """Return the same output, whose labels are in these columns."""
         return replace(self, columns=columns)
 
-    def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
-        """Return nothing: a value that is not a class is refused."""
-        return []
-
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
         """Return the ids of the classes.
 
@@ -177,8 +172,6 @@ for row in probabilities:
             UserError: a missing label, or a class that the training rows do not have.
         """
         return encode_labels(split, self.columns[0], self.names, split_name)
-
-    truth_of = staticmethod(label_array)
 
     def describe(self) -> str:
         """Return the number of classes, in words."""
@@ -216,37 +209,13 @@ for row in probabilities:
 
     # Training
 
-    def settings(self) -> dict[str, Any]:
-        """Return the ``problem_type``."""
-        return {"problem_type": self.NAME}
-
-    def for_training(self, truth: np.ndarray) -> Self:
-        """Return the output itself."""
-        return self
-
-    def start(self, model: Any, config: Config, splits: Splits) -> None:
-        """Leave the head as it is."""
-
     def loss(self, config: Config, splits: Splits) -> Any:
         """Return cross-entropy, with the weights, smoothing, focus and offsets that the options ask for."""
         from hf_finetune.tasks.outputs.losses import single_label_loss
 
         return single_label_loss(self.names, config, splits)
 
-    def finish(self, model: Any) -> None:
-        """Leave the model as it is."""
-
     # Raw outputs
-
-    predict = staticmethod(predict_logits)
-    pool = staticmethod(pool_chunks)
-    read_raw = staticmethod(np.stack)
-
-    def example(self) -> np.ndarray:
-        """Return logits of one row for which every class is chosen."""
-        return np.full((1, len(self.names)), 50.0)
-
-    gather = staticmethod(gather_rows)
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """Return the probabilities that metrics are computed of: at temperature 1, shape (rows, classes)."""
@@ -323,9 +292,6 @@ for row in probabilities:
             "confusion": confusion(self.names, truth, self.decide(raw)),
             "calibration": {"temperature": self.temperature, "before": before, "after": after},
         }
-
-    def own_baseline(self, train: Dataset) -> None:
-        """Return None: the baseline is a linear model."""
 
     def fit_linear(self, features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
         """Fit logistic regression; classes without training rows are never answered."""
