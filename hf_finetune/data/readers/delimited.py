@@ -7,7 +7,6 @@ row that ends early, and joins text behind a closing quote to the cell without a
 from __future__ import annotations
 
 import csv
-import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -122,19 +121,26 @@ def _header(file: Path, codec: str, dialect: Dialect) -> tuple[list[str], int]:
 
 def _tables(heads: list[Head], columns: list[str], size: int) -> Iterator[pa.Table]:
     for head in heads:
-        rows = _rows(head.file, head.codec, head.dialect)
-        next(rows, None)
-        while block := list(itertools.islice(rows, size)):
-            yield _table(block, head, columns)
+        numbered = _rows(head.file, head.codec, head.dialect)
+        next(numbered, None)
+        rows: list[list[Any]] = []
+        lines: list[int] = []  # beside the rows: pairs would keep Python's garbage collector busy
+        for line, row in numbered:
+            lines.append(line)
+            rows.append(row)
+            if len(rows) == size:
+                yield _table(rows, lines, head, columns)
+                rows, lines = [], []
+        if rows:
+            yield _table(rows, lines, head, columns)
 
 
-def _table(block: list[tuple[int, list[str]]], head: Head, columns: list[str]) -> pa.Table:
+def _table(rows: list[list[Any]], lines: list[int], head: Head, columns: list[str]) -> pa.Table:
     import pyarrow as pa
 
     width = len(head.header)
-    rows: list[list[Any]] = [row for _, row in block]
-    if any(len(row) != width for row in rows):
-        for line, row in block:
+    if set(map(len, rows)) != {width}:
+        for line, row in zip(lines, rows, strict=True):
             if len(row) > width:
                 raise _too_wide(head, line, len(row))
         rows = [[*row, *[None] * (width - len(row))] for row in rows]
