@@ -201,23 +201,43 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
         return member.filename
 
 
+Link = tuple[Path, Path, str]  # where a link is, the file that it means, and its name in the archive
+
+
 def _unpack_tar(archive: Path, target: _Target) -> None:
     """Files are written as the stream comes; links become copies of files of the same archive, at the end."""
-    links: list[tuple[Path, Path, str]] = []
+    links: list[Link] = []
     with _open_stream(archive) as stream, _open_tar(stream, target) as content:
-        while (member := content.next()) is not None:
-            content.members = []  # of a million, each would be kept
-            path = target.place(member.name)
-            if member.issym() or member.islnk():
-                source = _link_source(member, target)
-                if path is not None:
-                    links.append((path, source, member.name))
-            elif not (member.isfile() or member.isdir()):
-                raise target.refused(f"the member {member.name!r} is a device, not a file")
-            elif path is not None and member.isfile():
-                tarfile.data_filter(member, str(target.folder))
-                target.write(path, content.extractfile(member))
-    _copy_links(links, target)
+        for member, path in _tar_files(content, target, links):
+            tarfile.data_filter(member, str(target.folder))
+            target.write(path, content.extractfile(member))
+    for path, source in _resolved(links, target, Path.is_file):
+        with source.open("rb") as file:
+            target.write(path, file)
+
+
+def _tar_files(content: Any, target: _Target, links: list[Link]) -> Iterator[tuple[tarfile.TarInfo, Path]]:
+    """The files of a tar that are not passed over; ``links`` gets its links."""
+    while (member := content.next()) is not None:
+        content.members = []  # of a million, each would be kept
+        path = target.place(member.name)
+        if member.issym() or member.islnk():
+            source = _link_source(member, target)
+            links += [(path, source, member.name)] if path else []
+        elif not (member.isfile() or member.isdir()):
+            raise target.refused(f"the member {member.name!r} is a device, not a file")
+        elif path is not None and member.isfile():
+            yield member, path
+
+
+def _resolved(links: list[Link], target: _Target, exists: Callable[[Path], bool]) -> Iterator[tuple[Path, Path]]:
+    """Each link with its file, which is there by then: a link may lead to a link."""
+    while links:
+        ready = [link for link in links if exists(link[1])]
+        if not ready:
+            raise target.refused(f"the member {links[0][2]!r} links to a file that the archive does not hold")
+        links = [link for link in links if not exists(link[1])]
+        yield from ((path, source) for path, source, _ in ready)
 
 
 def _link_source(member: tarfile.TarInfo, target: _Target) -> Path:
@@ -228,21 +248,6 @@ def _link_source(member: tarfile.TarInfo, target: _Target) -> Path:
     if parts is None:
         raise target.refused(f"the member {member.name!r} links to {member.linkname!r}, which leads out of it")
     return target.folder.joinpath(*parts)
-
-
-def _copy_links(links: list[tuple[Path, Path, str]], target: _Target) -> None:
-    while links:  # a link may lead to a link
-        ready = [link for link in links if link[1].is_file()]
-        if not ready:
-            raise target.refused(_dead_link(links[0][2]))
-        links = [link for link in links if not link[1].is_file()]
-        for path, source, _ in ready:
-            with source.open("rb") as file:
-                target.write(path, file)
-
-
-def _dead_link(name: str) -> str:
-    return f"the member {name!r} links to a file that the archive does not hold"
 
 
 def _open_tar(stream: IO[bytes], target: _Target) -> Any:
@@ -258,29 +263,18 @@ def tar_members(archive: Path, endings: frozenset[str]) -> dict[str, File]:
     refuse_missing(archive)
     size = archive.stat().st_size
     target = _Target(archive, Path(), size + _LONGEST_HEADER, size, endings)
-    found: dict[str, File] = {}
-    links: list[tuple[str, str, str]] = []
+    found: dict[Path, File] = {}
+    links: list[Link] = []
     with _reading(archive), archive.open("rb") as stream, _open_tar(stream, target) as content:
-        while (member := content.next()) is not None:
-            content.members = []  # of a million, each would be kept
-            path = target.place(member.name)
-            name = path and path.as_posix()
-            if member.issym() or member.islnk():
-                source = _link_source(member, target).as_posix()
-                links += [(name, source, member.name)] if name else []
-            elif not (member.isfile() or member.isdir()) or member.issparse():
-                raise target.refused(f"the member {member.name!r} is a device or a sparse file, not a plain file")
-            elif name and member.isfile():
-                if member.offset_data + member.size > size:
-                    raise tarfile.ReadError("unexpected end of data")
-                found[name] = File(archive, member.offset_data, member.size)
-    while links:
-        ready = [link for link in links if link[1] in found]
-        if not ready:
-            raise target.refused(_dead_link(links[0][2]))
-        links = [link for link in links if link[1] not in found]
-        found |= {name: found[source] for name, source, _ in ready}
-    return found
+        for member, path in _tar_files(content, target, links):
+            if member.issparse():
+                raise target.refused(f"the member {member.name!r} is a sparse file, not a plain one")
+            if member.offset_data + member.size > size:
+                raise tarfile.ReadError("unexpected end of data")
+            found[path] = File(archive, member.offset_data, member.size)
+    for path, source in _resolved(links, target, found.__contains__):
+        found[path] = found[source]
+    return {path.as_posix(): file for path, file in found.items()}
 
 
 def _open_stream(archive: Path) -> IO[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +43,9 @@ def missing(
             faults.append((_is_missing(split, column, blank=blank), "label", column))
     if config.on_bad_row == "error":
         for bad, what, column in faults:
-            _refuse(bad, what, name, column)
+            fix = f"fill the {what}s in, or drop these rows with --on_bad_row skip."
+            where = f"{name} split, column {column!r}"
+            refuse_rows((np.flatnonzero(bad) + 1).tolist(), len(bad), what, where, fix)
     return [(bad, f"no {what} in column {column!r}") for bad, what, column in faults if bad.any()]
 
 
@@ -99,12 +102,8 @@ def _is_missing(split: Dataset, column: str, blank: bool = False) -> np.ndarray:
     return np.asarray(missing.to_numpy(), dtype=bool)
 
 
-def _refuse(bad: np.ndarray, what: str, name: str, column: str) -> None:
-    rows = np.flatnonzero(bad) + 1
+def refuse_rows(rows: Sequence[int], total: int, what: str, where: str, fix: str) -> None:
+    """Refuse rows that lack something, by their numbers from 1; nothing where there are none."""
     if len(rows):
-        shown = ", ".join(map(str, rows[:5].tolist())) + (", …" if len(rows) > 5 else "")
-        raise UserError(
-            f"{len(rows)} of {len(bad)} rows have no {what} (rows {shown})",
-            where=f"{name} split, column {column!r}",
-            fix=f"fill the {what}s in, or drop these rows with --on_bad_row skip.",
-        )
+        shown = ", ".join(str(row) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
+        raise UserError(f"{len(rows)} of {total} rows have no {what} (rows {shown})", where=where, fix=fix)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from hf_finetune.data.rows.bad_rows import refuse_rows
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
@@ -148,13 +149,8 @@ def _refuse_missing(split: Dataset, column: str, split_name: str) -> None:
 
     named = isinstance(split.features[column], ClassLabel)
     missing = [i + 1 for i, v in enumerate(split[column][:]) if _missing(v) or (named and v < 0)]
-    if missing:
-        rows = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
-        raise UserError(
-            f"{len(missing)} of {len(split)} rows have no label (rows {rows})",
-            where=f"{split_name} split, column {column!r}",
-            fix="fill the labels in, or drop these rows with --on_bad_row skip.",
-        )
+    where = f"{split_name} split, column {column!r}"
+    refuse_rows(missing, len(split), "label", where, "fill the labels in, or drop these rows with --on_bad_row skip.")
 
 
 def _missing(value: Any) -> bool:

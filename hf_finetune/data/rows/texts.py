@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hf_finetune.data.rows.bad_rows import refuse_rows
 from hf_finetune.data.rows.columns import is_string
 from hf_finetune.errors import UserError
 
@@ -119,9 +120,5 @@ def refuse_other_types(split: Dataset, column: str, where: str) -> None:
 
 def _refuse_missing(texts: Dataset, standard: str, columns: list[str], where: str, fix: str) -> None:
     empty = [index + 1 for index, text in enumerate(texts[standard][:]) if text is None]
-    if empty:
-        shown = ", ".join(map(str, empty[:5])) + (", …" if len(empty) > 5 else "")
-        named = f"column{'s' if len(columns) > 1 else ''} {', '.join(map(repr, columns))}"
-        raise UserError(
-            f"{len(empty)} of {len(texts)} rows have no text (rows {shown})", where=f"{where}, {named}", fix=fix
-        )
+    named = f"column{'s' if len(columns) > 1 else ''} {', '.join(map(repr, columns))}"
+    refuse_rows(empty, len(texts), "text", f"{where}, {named}", fix)

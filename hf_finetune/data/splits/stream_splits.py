@@ -14,6 +14,7 @@ from hf_finetune.console import say, say_and_note
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.outputs import RowOutputs
 from hf_finetune.data.readers.source import Source
+from hf_finetune.data.rows.bad_rows import refuse_rows
 from hf_finetune.data.rows.clean import clean_split, describe_labels, refuse_missing_columns
 from hf_finetune.data.rows.columns import Columns, find_columns
 from hf_finetune.data.rows.labels import unlabelled
@@ -172,14 +173,9 @@ def _refuse_missing(source: Source, codes: np.ndarray, distinct: list[dict[str, 
             return value is None or value != value or blank or (named and value < 0)
 
         bad = [number for number, row in enumerate(distinct) if missing(row[column])]
-        rows = np.flatnonzero(np.isin(codes, bad)) if bad else np.array([], dtype=np.int64)
-        if len(rows):
-            shown = ", ".join(f"{row + 1}" for row in rows[:5]) + (", …" if len(rows) > 5 else "")
-            raise UserError(
-                f"{len(rows)} of {len(codes)} rows have no label (rows {shown})",
-                where=f"{source.name}, column {column!r}",
-                fix="fill the labels in, or remove these rows.",
-            )
+        rows = (np.flatnonzero(np.isin(codes, bad)) + 1).tolist() if bad else []
+        where = f"{source.name}, column {column!r}"
+        refuse_rows(rows, len(codes), "label", where, "fill the labels in, or remove these rows.")
 
 
 def _as_rows(distinct: list[dict[str, Any]], codes: np.ndarray, source: Source) -> Dataset:
