@@ -11,6 +11,7 @@ from hf_finetune.packaged import fine_tune
 pytestmark = pytest.mark.assets
 
 
+@pytest.mark.slow  # a tenth of the whole suite; the probe below trains on real weights and data too
 def test_minilm_learns_the_critics_verdict(tmp_path):
     files = {f"{split}_file": path for split, path in text_data(cache_dir()).items()}
     few = {"max_train_samples": 480, "max_predict_samples": 300, "max_eval_samples": 100, "num_train_epochs": 2}
