@@ -7,6 +7,7 @@ row that ends early, and joins text behind a closing quote to the cell without a
 from __future__ import annotations
 
 import csv
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -121,40 +122,45 @@ def _header(file: Path, codec: str, dialect: Dialect) -> tuple[list[str], int]:
 
 def _tables(heads: list[Head], columns: list[str], size: int) -> Iterator[pa.Table]:
     for head in heads:
-        numbered = _rows(head.file, head.codec, head.dialect)
-        next(numbered, None)
-        rows: list[list[Any]] = []
-        lines: list[int] = []  # beside the rows: pairs would keep Python's garbage collector busy
-        for line, row in numbered:
-            lines.append(line)
-            rows.append(row)
-            if len(rows) == size:
-                yield _table(rows, lines, head, columns)
-                rows, lines = [], []
-        if rows:
-            yield _table(rows, lines, head, columns)
+        allow_long_cells()
+        with head.file.open(encoding=head.codec, newline="") as stream:
+            rows = filter(None, head.dialect.rows(stream))
+            next(rows, None)
+            while block := _block(rows, size, head):
+                yield _table(block, head, columns)
 
 
-def _table(rows: list[list[Any]], lines: list[int], head: Head, columns: list[str]) -> pa.Table:
+def _block(rows: Iterator[list[Any]], size: int, head: Head) -> list[list[Any]]:
+    """The next rows, as wide as the header. Lines are counted only where a row is broken: that takes twice the time."""
+    width = len(head.header)
+    try:
+        block = list(itertools.islice(rows, size))
+    except csv.Error:
+        _refuse_broken(head)
+        raise
+    widths = set(map(len, block))
+    if widths and max(widths) > width:
+        _refuse_broken(head)
+    return block if widths <= {width} else [[*row, *[None] * (width - len(row))] for row in block]
+
+
+def _table(rows: list[list[Any]], head: Head, columns: list[str]) -> pa.Table:
     import pyarrow as pa
 
-    width = len(head.header)
-    if set(map(len, rows)) != {width}:
-        for line, row in zip(lines, rows, strict=True):
-            if len(row) > width:
-                raise _too_wide(head, line, len(row))
-        rows = [[*row, *[None] * (width - len(row))] for row in rows]
     cells = list(zip(*rows, strict=True))
     return pa.table({name: pa.array(cells[head.header.index(name)], pa.string()) for name in columns})
 
 
-def _too_wide(head: Head, line: int, cells: int) -> UserError:
-    mark = head.dialect.delimiter
-    return UserError(
-        f"line {line} has {cells} cells, but the header has {len(head.header)}",
-        where=str(head.file),
-        fix=f"put cells that hold {mark!r} in quotes, or name what separates them with --delimiter.",
-    )
+def _refuse_broken(head: Head) -> None:
+    """Name the line of the first row that is too wide, or whose quotes are unbalanced."""
+    width, mark = len(head.header), head.dialect.delimiter
+    for line, row in _rows(head.file, head.codec, head.dialect):
+        if len(row) > width:
+            raise UserError(
+                f"line {line} has {len(row)} cells, but the header has {width}",
+                where=str(head.file),
+                fix=f"put cells that hold {mark!r} in quotes, or name what separates them with --delimiter.",
+            )
 
 
 def _rows(file: Path, codec: str, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
