@@ -30,7 +30,7 @@ class Sketch:
         if format == "svg":
             target.write(SVG)
         else:
-            Path(target).write_bytes(PNG)
+            Path(target).write_bytes(PNG + Path(target).name.encode())  # no two are the same file
 
 
 class Figures:
