@@ -71,7 +71,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(bert, rows, tmp_path, monkey
     def stopped(*arguments, **more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Labeller, "logits", stopped)
+    monkeypatch.setattr(Labeller, "predict", stopped)
     flags = ["--delimiter", ";", "--encoding", "cp1252", "--text_column", "texte", "--on_bad_row", "skip"]
     assert hf_finetune(["predict", bert, str(rows), "--output", str(tmp_path / "out.csv"), *flags]) == 130
     assert "the same command continues where it stopped" in capfd.readouterr().err
