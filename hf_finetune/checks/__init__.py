@@ -1,4 +1,4 @@
-"""What is wrong, suspicious or costly about data and plan, found before an hour is spent on training."""
+"""Find errors, suspicious rows and high costs in data and plan before training."""
 
 from hf_finetune.checks.report import show_report, write_report
 from hf_finetune.checks.run import check_data, check_model

@@ -1,4 +1,4 @@
-"""What the plan will cost: what trains, seconds an epoch measured on a few real steps, memory, and disk."""
+"""Estimate what training will cost: seconds per epoch measured on a few real steps, memory and disk."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from hf_finetune.strategies import Phase, Plan, apply_phase, count_weights
 from hf_finetune.tasks.task import Task
 
 _STEPS, _WARM_UP = 4, 1
-_MOST_SECONDS = 20.0  # of measuring in a phase
-_POOL = 16  # batches that the measured ones are chosen from, so that long and short texts are among them
+_MOST_SECONDS = 20.0  # of measuring per phase
+_POOL = 16  # batches to choose the measured ones from, so that both long and short texts are measured
 
 
 def check_cost(
     config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, plan: Plan, half: torch.dtype | None
 ) -> Section:
-    """Time a few training steps of each phase. The weights stay as they are.
+    """Return the section on cost: time a few training steps of each phase without changing the weights.
 
-    ``half`` is bfloat16 or float16 where the forward pass runs in it; else None.
+    ``half`` is the half-precision type of the forward pass (bfloat16 or float16), or None for float32.
     """
     section = Section("Cost", "cost")
-    if plan.channels_last:  # as training has it
+    if plan.channels_last:  # as in training
         checkpoint.model.to(memory_format=torch.channels_last)
     measured = [_phase_cost(config, task, splits, checkpoint, phase, half) for phase in plan.phases]
     stages = checkpoint.stages
@@ -111,7 +111,7 @@ def _phase_cost(
 
 
 def _sample(split: Any, most: int) -> Any:
-    """Rows drawn from a split, in memory: what is made of them leaves no files behind."""
+    """Return rows drawn from a split, in memory, so that encoding them leaves no cache files."""
     from datasets import Dataset
 
     chosen = np.random.default_rng(DRAW_SEED).permutation(len(split))[:most]
@@ -119,23 +119,23 @@ def _sample(split: Any, most: int) -> Any:
 
 
 def _chosen_batches(rows: Any, size: int) -> list[np.ndarray]:
-    """Batches as they will be: texts of similar length together, with the lengths of the sample."""
+    """Return batches as in training: texts of similar length together."""
     order = np.arange(len(rows))
     if "length" in getattr(rows, "column_names", ()):
         order = np.argsort(np.asarray(rows["length"]), kind="stable")
     whole = max(1, len(order) // size)
     places = np.unique(((np.arange(_STEPS) + 0.5) / _STEPS * whole).astype(int))
     batches = [order[place * size : (place + 1) * size] for place in places]
-    return [batches[-1]] * _WARM_UP + batches  # the longest first: what is allocated once is not counted
+    return [batches[-1]] * _WARM_UP + batches  # the longest first, so that one-off allocations are not timed
 
 
 def _time_steps(
     model: Any, rows: Any, collate: Any, batches: list[np.ndarray], half: torch.dtype | None
 ) -> tuple[float, float, int]:
-    """Seconds a row of reading and of a training step, and how many steps were counted."""
+    """Return seconds per row for reading and for a training step, and the number of timed steps."""
     device = _device()
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=0.0, weight_decay=0.0)  # a whole step, that moves nothing
+    optimiser = torch.optim.AdamW(weights, lr=0.0, weight_decay=0.0)  # a full step that changes no weight
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     reading = computing = 0.0
     counted = steps = 0
@@ -157,7 +157,7 @@ def _time_steps(
             counted, steps = counted + len(indices), steps + 1
             if done - begun > _MOST_SECONDS:
                 break
-    with torch.no_grad():  # statistics of BatchNorm have moved
+    with torch.no_grad():  # BatchNorm statistics have changed
         for name, buffer in model.named_buffers():
             buffer.copy_(buffers[name])
     return reading / counted, computing / counted, steps
@@ -166,7 +166,7 @@ def _time_steps(
 def _cache_bytes(
     checkpoint: Checkpoint, rows: Any, collate: Any, half: torch.dtype | None, splits: Splits
 ) -> int | None:
-    """Bytes that the activations of the frozen stages take, of training and validation rows; None: they are not kept."""
+    """Return the bytes of cached activations of training and validation rows; None if they are not cached."""
     model = checkpoint.model
     depth = frozen_depth(model, checkpoint.stages)
     if depth == 0 or len(rows) < 8:
@@ -201,7 +201,7 @@ def _time_row(phase: Phase, cost: dict[str, Any]) -> tuple[Any, ...]:
 def _disk(
     splits: Splits, checkpoint: Checkpoint, phase: Phase, cost: dict[str, Any]
 ) -> tuple[tuple[str, ...], dict[str, int | None]]:
-    """Checkpoints hold the weights and two moments of AdamW of each that trains; the newest and the best are kept."""
+    """Return disk space: two checkpoints (newest and best), each with the weights and AdamW's two moments."""
     weights = sum(p.numel() * p.element_size() for p in checkpoint.model.parameters())
     one = weights + 8 * sum(cost["trains"])
     facts = {"checkpoint_bytes": one, "model_bytes": weights, "activation_cache_bytes": cost["cache_bytes"]}
@@ -210,7 +210,7 @@ def _disk(
 
 
 def size(count: int) -> str:
-    """Bytes as people read them: ``1.2 GB``."""
+    """Return a number of bytes for people: ``1.2 GB``."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 

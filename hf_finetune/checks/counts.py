@@ -1,4 +1,4 @@
-"""Which columns are read and why, rows and classes of every split, and labels that are no classes."""
+"""Report which columns are read and why, and the rows and labels of every split."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hf_finetune.tasks.task import Input
 
 
 def check_columns(config: DataConfig, input: Input, splits: Splits) -> Section:
-    """The columns that hold inputs and labels, and why these."""
+    """Return the section on the columns of inputs and labels, and why they were chosen."""
     section = Section("Columns", "columns")
     rows: list[tuple[str, str, str]] = [
         (own, input.name, input.why_column(config, own, number)) for number, own in enumerate(splits.inputs)
@@ -32,7 +32,7 @@ def _why_label(config: DataConfig, own: str) -> str:
 
 
 def check_counts(splits: Splits) -> Section:
-    """Return the section on rows and labels of every split, and on labels that are missing, rare or look wrong."""
+    """Return the section on rows and labels of every split: labels that are missing, rare or look wrong."""
     section = Section("Rows and labels", "counts")
     section.facts["rows"] = {name: len(split) for name, split in splits.items()}
     splits.output.check(section, splits)

@@ -1,4 +1,4 @@
-"""The same row twice: within a split, across splits (leakage), and with different labels; letter by letter, and nearly."""
+"""Find exact and near duplicates: within a split, across splits (leakage), and with different labels."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from hf_finetune.tasks.task import Inspection
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_NEAR = 200_000  # rows that are compared with each other
-_MANY = 0.01  # share of a split from which on repeated rows are a warning
+MOST_NEAR = 200_000  # rows to search for near duplicates
+_MANY = 0.01  # share of repeated rows in a split from which they are a warning
 
 
 def check_duplicates(splits: Splits, rows: RowInput, inspection: Inspection) -> Section:
-    """Exact and near duplicates of all splits; ``inspection`` is what the input found in the rows."""
+    """Return the section on duplicates; ``inspection`` is what the input found in the rows."""
     section = Section("Duplicates and leakage", "duplicates")
     exact = find_duplicates(splits, rows)
     if is_constant(splits, exact):
@@ -49,7 +49,7 @@ def check_duplicates(splits: Splits, rows: RowInput, inspection: Inspection) -> 
 
 
 def _within(section: Section, splits: Splits, exact: pd.DataFrame) -> None:
-    """Rows that repeat an earlier row of their own split."""
+    """Add rows that repeat an earlier row of their own split."""
     for name, split in splits.items():
         own = exact[exact["split"] == name]
         own = own[own.duplicated("group", keep=False)]
@@ -68,7 +68,7 @@ def _within(section: Section, splits: Splits, exact: pd.DataFrame) -> None:
 
 
 def _across(section: Section, splits: Splits, rows: pd.DataFrame, how: str) -> None:
-    """Rows of a split that are judged with although training, or the other held-out split, has them too."""
+    """Add held-out rows that are also in training or in the other held-out split."""
     shared = crossing(rows)
     words = {"exact": "are also", "near": "are nearly the same as"}[how]
     for held, others in (("validation", ["train"]), ("test", ["train"]), ("test", ["validation"])):
@@ -90,7 +90,7 @@ def _across(section: Section, splits: Splits, rows: pd.DataFrame, how: str) -> N
 
 
 def _conflicts(section: Section, splits: Splits, rows: pd.DataFrame, how: str) -> None:
-    """Inputs with more than one label."""
+    """Add inputs with more than one label."""
     clash = contradicting(splits, rows)
     if not len(clash):
         return
@@ -109,7 +109,7 @@ def _conflicts(section: Section, splits: Splits, rows: pd.DataFrame, how: str) -
 
 
 def _near(section: Section, splits: Splits, inputs: RowInput, inspection: Inspection) -> pd.DataFrame:
-    """Pairs of near duplicates, each a group of its own; equal inputs count once."""
+    """Return pairs of near duplicates, each pair as a group; equal inputs count once."""
     import pandas as pd
 
     keys = inputs.row_keys(dict(splits.items()))
@@ -138,7 +138,7 @@ def _near(section: Section, splits: Splits, inputs: RowInput, inspection: Inspec
 
 
 def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
-    """As many rows as are compared: those that are held out before those of training, at most half of them."""
+    """Return at most ``MOST_NEAR`` rows to compare: held-out rows first (up to half), then training rows."""
     random = np.random.default_rng(DRAW_SEED)
     held = np.flatnonzero(rows["split"] != "train")
     held = held if len(held) <= MOST_NEAR // 2 else random.choice(held, MOST_NEAR // 2, replace=False)
@@ -148,7 +148,7 @@ def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _tabulate(section: Section, splits: Splits, exact: pd.DataFrame, near: pd.DataFrame) -> None:
-    """Counts by split."""
+    """Add the table of counts by split."""
     leaked, near_leaked = crossing(exact), crossing(near)
     rows = []
     for name, split in splits.items():

@@ -1,4 +1,4 @@
-"""Rows that are probably mislabelled: out-of-fold confident learning (arXiv 1911.00068) on the backbone's features."""
+"""Find probably mislabelled rows: out-of-fold confident learning (arXiv 1911.00068) on backbone features."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from hf_finetune.models import Checkpoint
 from hf_finetune.tasks.outputs.confident_learning import find_label_errors
 
 MOST_ROWS, FEWEST_ROWS, FOLDS = 5000, 50, 5
-_STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse regularisation that is tried
-_MANY = 0.05  # share of suspicious rows from which on they are a warning,
-_SURE = 0.6  # if they are so much of what the classifier gets wrong: else it is the classifier that is weak
+_STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # values of inverse regularisation to try
+_MANY = 0.05  # share of suspicious rows from which they are a warning,
+_SURE = 0.6  # if they are at least this share of the classifier's errors; otherwise the classifier is weak
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """Rows whose label the other rows speak against, the most suspicious first.
+    """Rows with a suspicious label, the most suspicious first.
 
     Args:
-        rows: their numbers.
-        suggested: the class that they look like.
-        margin: probability of the suggested class less that of the given one.
-        accuracy: share of the labels that the out-of-fold classifier repeats.
+        rows: row numbers.
+        suggested: the more probable class.
+        margin: probability of the suggested class minus that of the given one.
+        accuracy: of the out-of-fold classifier, against the given labels.
     """
 
     rows: np.ndarray
@@ -42,7 +42,7 @@ class Suspicion:
 def check_label_noise(
     splits: Splits, checkpoint: Checkpoint, encode: Callable[[Any], Any], collate: Any, batch_size: int
 ) -> Section:
-    """Look for training rows that are mislabelled; ``encode`` makes model inputs of a split."""
+    """Return the section on mislabelled training rows; ``encode`` turns a split into model inputs."""
     section = Section("Label noise", "label_noise")
     labels = splits.output.truth_of(splits.train) if splits.output.ONE_CLASS else np.zeros(0)
     rows = _usable(section, splits, labels)
@@ -67,7 +67,7 @@ def check_label_noise(
 
 
 def _usable(section: Section, splits: Splits, labels: np.ndarray) -> np.ndarray:
-    """Training rows that take part: of classes with a row for each fold, at most so many, drawn by class."""
+    """Return the training rows to use: classes with a row per fold, at most ``MOST_ROWS``, drawn by class."""
     none = np.zeros(0, dtype=np.int64)
     if not splits.output.ONE_CLASS:
         section.sentences.append("Not looked for: rows have no single class.")
@@ -85,7 +85,7 @@ def _usable(section: Section, splits: Splits, labels: np.ndarray) -> np.ndarray:
         section.sentences.append(f"{small} classes with fewer than {FOLDS} training rows are left out.")
     if len(rows) <= MOST_ROWS:
         return rows
-    # By class, so that rare classes keep a row for each fold.
+    # By class, so that rare classes keep one row per fold.
     random = np.random.default_rng(DRAW_SEED)
     drawn = []
     for label in np.flatnonzero(enough):
@@ -95,10 +95,9 @@ def _usable(section: Section, splits: Splits, labels: np.ndarray) -> np.ndarray:
 
 
 def backbone_features(checkpoint: Checkpoint, rows: Any, collate: Any, batch_size: int) -> np.ndarray:
-    """What the last stage below the head gives, averaged over tokens or places, shape (rows, width).
+    """Return the output of the last stage below the head, averaged over tokens or positions, shape (rows, width).
 
-    Whatever module of these stages is called last gives it; no architecture is known by name. The model is left in the mode
-    that it was in.
+    The module of these stages that is called last gives it, so this works for any architecture.
     """
     model = checkpoint.model
     names = [name for stage in checkpoint.stages[:-1] for name in stage.modules]
@@ -114,7 +113,7 @@ def backbone_features(checkpoint: Checkpoint, rows: Any, collate: Any, batch_siz
 
 
 def _below_head(last: list[torch.Tensor], model: Any, inputs: dict[str, Any]) -> np.ndarray:
-    """Return what the stages below the head made of a batch, shape (rows, width)."""
+    """Return the pooled output of the stages below the head for a batch, shape (rows, width)."""
     model(**inputs)
     features: np.ndarray = _pooled(last.pop(), inputs.get("attention_mask")).float().cpu().numpy()
     return features
@@ -130,7 +129,7 @@ def _keep_in(last: list[torch.Tensor]) -> Callable[..., None]:
 
 
 def _pooled(output: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """(rows, width) from (rows, tokens, width), (rows, channels, height, width) or (rows, width)."""
+    """Return (rows, width) from (rows, tokens, width), (rows, channels, height, width) or (rows, width)."""
     if output.ndim == 4:
         return output.mean(dim=(2, 3))
     if output.ndim == 3 and mask is not None and mask.shape[1] == output.shape[1]:
@@ -139,11 +138,11 @@ def _pooled(output: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
 
 
 def find_suspicious(features: np.ndarray, labels: np.ndarray) -> Suspicion:
-    """Confident learning with logistic regression out of fold.
+    """Return suspicious labels by confident learning with out-of-fold logistic regression.
 
     Args:
         features: shape (rows, width).
-        labels: ids, shape (rows,); every class has at least as many rows as there are folds.
+        labels: class ids, shape (rows,); every class has at least one row per fold.
     """
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
@@ -157,7 +156,7 @@ def find_suspicious(features: np.ndarray, labels: np.ndarray) -> Suspicion:
 
 
 def _classifier(features: np.ndarray, ids: np.ndarray, fold: tuple[np.ndarray, np.ndarray]) -> Any:
-    """Logistic regression, regularised so that its probabilities are right on one fold: margins are read off them."""
+    """Fit logistic regression with the regularisation that gives the best log-loss on one fold: margins need calibration."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
     from sklearn.pipeline import make_pipeline

@@ -1,4 +1,4 @@
-"""The report: tables on the terminal, one self-contained page, and one JSON file."""
+"""Show the results of ``check`` on the terminal, as a self-contained page, and as JSON."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from hf_finetune.files import write_json
 from hf_finetune.report.render import render, write_page
 
 HTML, JSON = "check.html", "check.json"
-_NAMED = 3  # rows of a finding that the terminal shows
-_BARS = 12  # classes of a histogram that it shows
+_NAMED = 3  # rows per finding on the terminal
+_BARS = 12  # bars per histogram on the terminal
 
 
 def all_findings(sections: list[Section]) -> list[Finding]:
-    """The findings of all sections, errors first."""
+    """Return the findings of all sections, errors first."""
     found = [finding for section in sections for finding in section.findings]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def summarise(findings: list[Finding]) -> str:
-    """``1 error, 2 warnings and 1 remark.``"""
+    """Return ``1 error, 2 warnings and 1 remark.``"""
     counts = Counter(finding.severity for finding in findings)
     parts = [_count(counts["error"], "error"), _count(counts["warning"], "warning"), _count(counts["info"], "remark")]
     return f"{parts[0]}, {parts[1]} and {parts[2]}."
@@ -47,7 +47,7 @@ def show_report(sections: list[Section]) -> None:
     say(f"Findings: {summarise(findings)}")
     for finding in findings:
         where = f"{finding.where}: " if finding.where else ""
-        # "error:" begins the one line that a user's mistake ends with.
+        # In brackets, because "error:" is the prefix of a UserError.
         say(f"[{finding.severity}] {finding.code}: {where}{finding.message}.")
         if finding.rows:
             say(f"    {'; '.join(finding.rows[:_NAMED])}{'; …' if len(finding.rows) > _NAMED else ''}")
@@ -56,7 +56,7 @@ def show_report(sections: list[Section]) -> None:
 
 
 def write_report(folder: Path, title: str, sections: list[Section]) -> None:
-    """Write ``check.html`` and ``check.json`` into a folder, each whole or not at all.
+    """Write ``check.html`` and ``check.json`` into a folder, each atomically.
 
     Raises:
         UserError: the folder cannot be written.

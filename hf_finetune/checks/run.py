@@ -1,4 +1,4 @@
-"""The order of the checks: first what the rows alone tell, then what takes the model."""
+"""Run the checks: first those that need only the rows, then those that need the model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hf_finetune.tasks.task import Inspection, Task
 
 
 def check_data(config: Config, task: Task, splits: Splits) -> tuple[list[Section], Inspection]:
-    """What the rows alone tell; and what the input found in them, with the rows that can be read."""
+    """Return the sections that need only the rows, and the inspection with the readable rows."""
     sections = [check_columns(config.data, task.input, splits), check_counts(splits)]
     inspection = task.input.inspect(splits, config.data)
     say("Looking for duplicates.")
@@ -28,7 +28,7 @@ def check_data(config: Config, task: Task, splits: Splits) -> tuple[list[Section
 
 
 def check_model(config: Config, task: Task, inspection: Inspection, half: torch.dtype | None) -> list[Section]:
-    """What takes the checkpoint: lengths in tokens, suspicious labels, and cost. None of it where there is nothing to learn.
+    """Return the sections that need the checkpoint: suspicious labels and cost; none if nothing can be learned.
 
     Raises:
         UserError: the checkpoint cannot be loaded, or the strategy does not fit it.
@@ -48,7 +48,7 @@ def check_model(config: Config, task: Task, inspection: Inspection, half: torch.
 
 
 def _trainable(splits: Splits) -> bool:
-    """Whether there are rows of two classes."""
+    """Return whether there are rows of two classes."""
     if not len(splits.train):
         return False
     return not splits.output.ONE_CLASS or bool(np.count_nonzero(splits.class_counts("train")) > 1)

@@ -1,4 +1,4 @@
-"""The one table of tasks. It imports neither torch nor transformers: a task's module does, when it is asked for."""
+"""The table of tasks. It imports neither torch nor transformers: the module of a task does that on first use."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from hf_finetune.errors import UserError
 if TYPE_CHECKING:
     from hf_finetune.tasks.task import Task
 
-# Pipeline tags of the Hub, and what each reads: an input of hf_finetune.tasks.inputs, whose flags --help shows.
-# The module and the recipe of "text-classification" are called text_classification.
+# Pipeline tag of the Hub → input (a folder of hf_finetune.tasks.inputs), whose flags --help shows.
 TASKS = {"text-classification": "text", "image-classification": "image"}
 
 
 def module_name(task: str) -> str:
-    """Return what the module of a task and its recipe file are called, without ``.py``.
+    """Return the name of a task's module and recipe file: ``text_classification`` for ``text-classification``.
 
     Raises:
         UserError: there is no such task.
@@ -37,13 +36,13 @@ def get_task(name: str) -> Task:
 
 
 def task_of_model(settings: Any) -> Task:
-    """Return the task of a fine-tuned model, by the class that its configuration names.
+    """Return the task of a fine-tuned model, found by the class in its configuration.
 
     Args:
         settings: the ``PreTrainedConfig`` of the model.
 
     Raises:
-        UserError: it is a model of no task that this package has.
+        UserError: the package has no task for this model.
     """
     import transformers
 
@@ -54,7 +53,7 @@ def task_of_model(settings: Any) -> Task:
         classes = {name for names in listed.values() for name in ([names] if isinstance(names, str) else names)}
         if named & classes or task.auto_class in (getattr(settings, "auto_map", None) or {}):
             return task
-        # A model of timm that was never fine-tuned here names no class.
+        # The configuration of a timm model that was not fine-tuned here has no class.
         if hasattr(settings, "pretrained_cfg") and settings.model_type in listed:
             return task
     raise UserError(
