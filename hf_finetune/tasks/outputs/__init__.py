@@ -1,4 +1,4 @@
-"""Outputs: the kinds of label, each with its losses, its metrics and the answers that it gives."""
+"""Outputs: the kinds of label, each with its loss, metrics and predictions."""
 
 from hf_finetune.tasks.outputs.multi_label import MultiLabel
 from hf_finetune.tasks.outputs.output import Answer, Output, Section
@@ -8,5 +8,5 @@ from hf_finetune.tasks.outputs.single_label import SingleLabel
 
 __all__ = ["CLASSES_OR_NUMBERS", "Answer", "MultiLabel", "Output", "Outputs", "Regression", "Section", "SingleLabel"]
 
-# What a whole input may be labelled with.
+# The kinds of label of a whole input, in the order in which they are tried.
 CLASSES_OR_NUMBERS = Outputs((MultiLabel, Regression, SingleLabel))

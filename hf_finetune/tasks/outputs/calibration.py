@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 LOWEST, HIGHEST = 0.05, 20.0
-_ENOUGH = 100_000  # rows; more do not change the temperature
+_ENOUGH = 100_000  # rows to fit on; more do not change the temperature
 _ROWS_PER_BIN = 10
 
 
@@ -70,7 +70,7 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
 
 def _curve(confidence: np.ndarray, true: np.ndarray, bins: int) -> list[dict[str, Any]]:
     _, tie, counts = np.unique(confidence, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - counts / 2  # a group of equal probabilities goes to the bin of its middle
+    middle = np.cumsum(counts) - counts / 2  # equal probabilities all go to the bin of their middle rank
     own = (middle * bins / len(confidence)).astype(np.int64)[tie]
     rows = np.bincount(own, minlength=bins)
     sums = np.bincount(own, confidence, bins), np.bincount(own, true, bins)

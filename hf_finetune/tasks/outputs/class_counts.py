@@ -1,4 +1,4 @@
-"""How many rows each class has in each split: as a table, and what is suspicious about it."""
+"""Count the rows of each class in each split, and find what is suspicious about the counts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hf_finetune.errors import UserError
 if TYPE_CHECKING:
     from hf_finetune.data import Splits
 
-FEW_ROWS = 10  # of a class in training: no five folds, and hardly a validation row
-SHOWN_CLASSES = 60  # bars of a histogram
-MANY_TIMES = 20  # the smallest class is in the largest one, where classes are imbalanced
+FEW_ROWS = 10  # training rows of a class: too few for five folds or for validation rows
+SHOWN_CLASSES = 60  # bars per histogram
+MANY_TIMES = 20  # ratio of largest to smallest class from which classes are imbalanced
 _NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -31,10 +31,10 @@ def class_table(splits: Splits) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]
 
 
 def class_notes(splits: Splits) -> list[str]:
-    """Return which classes have no training row.
+    """Return a note on classes without training rows.
 
     Raises:
-        UserError: fewer than two classes have.
+        UserError: fewer than two classes have training rows.
     """
     names, missing = splits.output.names, np.flatnonzero(splits.class_counts("train") == 0)
     if len(names) - len(missing) < 2:
@@ -46,7 +46,7 @@ def class_notes(splits: Splits) -> list[str]:
 
 
 def check_classes(section: Any, splits: Splits) -> None:
-    """Add rows by class to a section of ``check``, and what is suspicious: classes without rows, or with few."""
+    """Add rows by class, and findings on missing, rare and imbalanced classes, to a section of ``check``."""
     names, counts = splits.output.names, {name: splits.class_counts(name) for name, _ in splits.items()}
     train = counts["train"]
     columns, rows = class_table(splits)
@@ -93,7 +93,7 @@ def check_too_few(section: Any, splits: Splits) -> None:
 
 
 def check_classes_per_row(section: Any, splits: Splits) -> None:
-    """Add how many classes a training row has, and classes that every row has."""
+    """Add the number of classes per training row, and findings on classes that every row has."""
     values = splits.output.truth_of(splits.train)
     each = values.sum(axis=1).astype(int)
     bars = [(str(i), int(count)) for i, count in enumerate(np.bincount(each))]
@@ -119,7 +119,7 @@ def check_classes_per_row(section: Any, splits: Splits) -> None:
 
 
 def check_names(section: Any, names: list[str], rows: int) -> None:
-    """Add names of classes that look like something else, or like each other; ``rows`` is the number of training rows."""
+    """Add findings on class names that look like numbers or ids, or like each other, among ``rows`` training rows."""
     shown = _some([repr(name) for name in names])
     if len(names) > 20 and len(names) * 4 > rows:
         section.add(

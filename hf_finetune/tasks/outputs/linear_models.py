@@ -1,4 +1,4 @@
-"""Linear models on fixed features: what the baseline fits."""
+"""Linear models on fixed features, for the baseline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from hf_finetune.console import say
 
 MOST_STEPS = 300
-_SURE = 1e-9  # a probability of several classes a row is this far from 0 and 1 at least
+_SURE = 1e-9  # smallest distance of a multi-label probability from 0 and 1
 
 
 def logistic_regression(
@@ -24,10 +24,10 @@ def logistic_regression(
         features: array or sparse matrix of shape (rows, features).
         labels: ids, shape (rows,).
         strength: inverse of the regularisation.
-        classes: number of columns of the answer; the probability of those without a row is 1e-12.
+        classes: number of columns of the result; the probability of classes without rows is 1e-12.
 
     Returns:
-        A function from features to logarithms of probabilities, shape (rows, classes).
+        A function from features to log-probabilities, shape (rows, classes).
     """
     model = _fit(features, labels.astype(np.int64), strength)
 
@@ -40,11 +40,11 @@ def logistic_regression(
 
 
 def one_vs_rest(features: Any, labels: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
-    """Fit logistic regression of each class on its own.
+    """Fit binary logistic regression for each class.
 
     Args:
         features: array or sparse matrix of shape (rows, features).
-        labels: 0 and 1, shape (rows, classes); a class that all rows have, or none, is always answered so.
+        labels: 0 and 1, shape (rows, classes); if all values of a class are equal, that value is always predicted.
         strength: inverse of the regularisation.
 
     Returns:
@@ -67,7 +67,7 @@ def one_vs_rest(features: Any, labels: np.ndarray, strength: float) -> Callable[
 
 
 def ridge_regression(features: Any, numbers: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
-    """Fit ridge regression; returns a function from features to numbers of shape (rows, targets)."""
+    """Fit ridge regression; return a function from features to numbers of shape (rows, targets)."""
     from sklearn.linear_model import Ridge
 
     model = Ridge(alpha=1 / strength).fit(features, numbers)
@@ -75,10 +75,10 @@ def ridge_regression(features: Any, numbers: np.ndarray, strength: float) -> Cal
 
 
 def tolerance(features: Any, labels: np.ndarray) -> float:
-    """Return the partial derivative at which L-BFGS may stop: 1e-3, or a tenth of the largest one that it begins with.
+    """Return the gradient tolerance of L-BFGS: 1e-3, or a tenth of the largest initial partial derivative if smaller.
 
-    scikit-learn divides the loss by the rows, so the derivatives of a class shrink with its share of them: with 1e-3 and 1,000
-    classes of three rows they are small before the first step, and the model would stay at equal probabilities.
+    scikit-learn divides the loss by the number of rows, so the derivatives of a class shrink with its share of rows: with
+    1,000 classes of three rows, all are below 1e-3 before the first step, and the model would not train at all.
     """
     rows = np.arange(len(labels))
     of_class = csr_matrix((np.ones(len(rows)), (labels, rows)))
@@ -86,13 +86,13 @@ def tolerance(features: Any, labels: np.ndarray) -> float:
 
 
 def _fit(features: Any, labels: np.ndarray, strength: float) -> Any:
-    """Logistic regression; it is said where it did not converge."""
+    """Fit logistic regression; print a note if it did not converge."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=tolerance(features, labels))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # said below, in a line of ours
+        warnings.simplefilter("ignore", ConvergenceWarning)  # printed below in one line
         model.fit(features, labels)
     steps = int(np.max(model.n_iter_))
     if not 0 < steps < MOST_STEPS:

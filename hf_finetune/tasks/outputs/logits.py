@@ -1,4 +1,4 @@
-"""Raw outputs that are logits of shape (rows, labels): from the model, of chunks, gathered by the Trainer, as probabilities."""
+"""Raw outputs that are logits of shape (rows, labels): from the model, from chunks, and from the Trainer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pool_chunks(logits: np.ndarray, rows: np.ndarray) -> np.ndarray:
         rows: the row of each chunk, shape (chunks,).
 
     Returns:
-        Shape (rows, labels), in the order of the rows' numbers, and of the type of the logits.
+        Shape (rows, labels), in the order of row numbers, with the dtype of the logits.
     """
     _, own = np.unique(rows, return_inverse=True)
     total = np.zeros((own.max() + 1, logits.shape[1]))
@@ -39,12 +39,12 @@ def pool_chunks(logits: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def gather_rows(predictions: Any, labels: Any, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits and labels of rows from those that the Trainer gathered.
+    """Return logits and labels of rows from those gathered by the Trainer.
 
     Args:
         predictions: logits, shape (rows or chunks, labels).
-        labels: theirs, shape (rows or chunks, …).
-        rows: the row of each chunk; ``--dataloader_drop_last`` leaves the last chunks out. None where rows are not chunks.
+        labels: shape (rows or chunks, …).
+        rows: the row of each chunk, also of chunks that ``--dataloader_drop_last`` drops; None without chunks.
     """
     logits, labels = np.asarray(predictions, dtype=np.float64), np.asarray(labels)
     if rows is None:
@@ -57,7 +57,7 @@ def gather_rows(predictions: Any, labels: Any, rows: np.ndarray | None) -> tuple
 
 
 class LogitOutput:
-    """What outputs have in common whose raw outputs are logits, or numbers, of shape (rows, labels)."""
+    """The common part of outputs with logits or numbers of shape (rows, labels) as raw outputs."""
 
     NAME: ClassVar[str]
     names: list[str]
@@ -69,7 +69,7 @@ class LogitOutput:
     read_raw = staticmethod(np.stack)
 
     def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
-        """Return nothing: a label that cannot be read is refused."""
+        """Return nothing: unreadable labels are errors."""
         return []
 
     def settings(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class LogitOutput:
         """Leave the model as it is."""
 
     def example(self) -> np.ndarray:
-        """Return raw outputs of one row for which every class is chosen."""
+        """Return raw outputs of one row for which every class is predicted."""
         return np.full((1, len(self.names)), 50.0)
 
     def own_baseline(self, train: Dataset) -> tuple[str, Callable[[Dataset], np.ndarray]] | None:
@@ -95,7 +95,7 @@ class LogitOutput:
         return None
 
     def label_errors(self, raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray] | None:
-        """Return None: confident learning needs one class a row."""
+        """Return None: confident learning needs one class per row."""
         return None
 
 
@@ -111,7 +111,7 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def top_classes(names: list[str], probabilities: np.ndarray, count: int) -> dict[str, list[Any]]:
-    """Return ``top_labels`` and ``top_probabilities`` of each row: lists of ``count``, or as many as there are classes."""
+    """Return ``top_labels`` and ``top_probabilities`` of each row: lists of ``count`` values, or of all classes if fewer."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
     return {
         "top_labels": [[names[i] for i in row] for row in order],

@@ -1,4 +1,4 @@
-"""Losses over a whole optimiser step, one for each kind of label."""
+"""Losses over a whole optimiser step, one per kind of label."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hf_finetune.errors import UserError
 
 
 def single_label_loss(names: list[str], config: Config, splits: Splits) -> ClassificationLoss:
-    """Return cross-entropy for one class a row, as the options ask for it; what they do is said."""
+    """Return cross-entropy for one class per row with the requested options, and print what they do."""
     run, counts, offsets = config.run, splits.class_counts("train"), None
     weights = _said("Class weights", names, balanced_weights(counts)) if run.class_weights == "balanced" else None
     if run.focal_gamma:
@@ -28,10 +28,10 @@ def single_label_loss(names: list[str], config: Config, splits: Splits) -> Class
 
 
 def multi_label_loss(names: list[str], config: Config, splits: Splits) -> MultiLabelLoss:
-    """Return binary cross-entropy for several classes a row, as the options ask for it; what they do is said.
+    """Return binary cross-entropy for several classes per row with the requested options, and print what they do.
 
     Raises:
-        UserError: an option for one class a row.
+        UserError: an option for one class per row.
     """
     refuse_one_class_options(config)
     run, weights = config.run, None
@@ -43,7 +43,7 @@ def multi_label_loss(names: list[str], config: Config, splits: Splits) -> MultiL
 
 
 def refuse_class_options(config: Config) -> None:
-    """Refuse what needs classes, where labels are numbers."""
+    """Refuse options for classes, for labels that are numbers."""
     run = config.run
     asked = {
         "--class_weights": run.class_weights == "balanced",
@@ -57,7 +57,7 @@ def refuse_class_options(config: Config) -> None:
 
 
 def refuse_one_class_options(config: Config) -> None:
-    """Refuse what needs one class a row."""
+    """Refuse options for one class per row."""
     for flag, value, what in (
         ("--label_smoothing_factor", float(config.training.get("label_smoothing_factor", 0.0)), "labels are smoothed"),
         ("--logit_adjustment", config.run.logit_adjustment, "logits are adjusted"),
@@ -75,8 +75,8 @@ class MultiLabelLoss:
     """Binary cross-entropy, averaged over the rows and classes of a whole optimiser step.
 
     Args:
-        positive_weights: factor of the rows that have a class, shape (classes,).
-        focal_gamma: each term is multiplied by (1 - p)^gamma, with p the probability of what is right (arXiv 1708.02002).
+        positive_weights: factor for the rows of a class, shape (classes,).
+        focal_gamma: each term is multiplied by (1 - p)^gamma, with p the probability of the truth (arXiv 1708.02002).
     """
 
     def __init__(self, positive_weights: np.ndarray | None = None, focal_gamma: float = 0.0) -> None:
@@ -84,13 +84,13 @@ class MultiLabelLoss:
         self.weights = None if positive_weights is None else torch.as_tensor(positive_weights, dtype=torch.float32)
 
     def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-        """Loss of a batch; ``labels`` are 0.0 and 1.0, shape (rows, classes), of which the Trainer counts every one."""
+        """Return the loss of a batch; ``labels`` are 0.0 and 1.0, shape (rows, classes), all counted by the Trainer."""
         logits = outputs["logits"].float()
         weights = None if self.weights is None else self.weights.to(logits.device)
         labels = labels.float()
         each = functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="none")
         if self.focal_gamma:
-            # 1 - p: the probability of the wrong answer, from the logit itself so that little of it is rounded away.
+            # 1 - p, computed from the logit for less rounding error.
             each = each * focal_factor(torch.sigmoid(torch.where(labels > 0.5, -logits, logits)), self.focal_gamma)
         total = each.sum()
         return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
@@ -101,14 +101,14 @@ class RegressionLoss:
 
     Args:
         mean: of each target over the training rows.
-        std: likewise.
+        std: of each target over the training rows.
     """
 
     def __init__(self, mean: list[float], std: list[float]) -> None:
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
 
     def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-        """Loss of a batch; ``labels`` are numbers in the user's units, shape (rows, targets)."""
+        """Return the loss of a batch; ``labels`` are numbers in the user's units, shape (rows, targets)."""
         logits = outputs["logits"].float()
         wanted = (labels.float() - self.mean.to(logits.device)) / self.std.to(logits.device)
         total = functional.mse_loss(logits, wanted, reduction="sum")
@@ -116,11 +116,11 @@ class RegressionLoss:
 
 
 class ClassificationLoss:
-    """The Trainer's ``compute_loss_func`` for one label a row.
+    """The Trainer's ``compute_loss_func`` for one class per row.
 
     The sum over the rows is divided by the number of rows in the whole step, over all accumulated batches and all
-    processes: a batch of 8 gives the same gradient as 8 accumulated batches of 1, and a short last batch is not weighed
-    more than the others.
+    processes: a batch of 8 gives the same gradient as 8 accumulated batches of 1, and each row of a short last batch has
+    the same weight as any other.
 
     Args:
         class_weights: factor of each class, shape (classes,); they should average to 1 over the training rows.
@@ -142,12 +142,12 @@ class ClassificationLoss:
         self.offsets = None if logit_offsets is None else torch.as_tensor(logit_offsets, dtype=torch.float32)
 
     def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-        """Loss of a batch; ``labels`` are ids of shape (rows,) or, after mixup, probabilities of shape (rows, classes)."""
+        """Return the loss of a batch; ``labels`` are ids, shape (rows,), or after mixup probabilities, shape (rows, classes)."""
         logits = outputs["logits"].float()
         weights = None if self.class_weights is None else self.class_weights.to(logits.device)
         if self.offsets is not None:
             logits = logits + self.offsets.to(logits.device)
-        # Divided by the rows and not by the sum of their weights, which differs from batch to batch.
+        # Divided by the number of rows, not by the sum of their weights, which differs between batches.
         if self.focal_gamma:
             total = self._focal(logits, labels, weights)
         else:
@@ -157,7 +157,7 @@ class ClassificationLoss:
         return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
     def _focal(self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-        """Sum over the rows; of a target that is spread over classes the terms of all of them, as in cross-entropy."""
+        """Return the sum over the rows and, for smoothed or mixed targets, over their classes as in cross-entropy."""
         classes = logits.shape[1]
         wanted = labels if labels.ndim == 2 else functional.one_hot(labels, classes)
         wanted = wanted.float() * (1 - self.label_smoothing) + self.label_smoothing / classes
@@ -167,26 +167,26 @@ class ClassificationLoss:
 
 
 def focal_factor(wrong: torch.Tensor, gamma: float) -> torch.Tensor:
-    """``wrong ** gamma``, with a gradient at 0 for gamma below 1 as well, where that of the power is infinite."""
+    """Return ``wrong ** gamma`` with a finite gradient at 0, also for gamma below 1."""
     return wrong.clamp_min(1e-6) ** gamma
 
 
 def logit_offsets(counts: np.ndarray, tau: float) -> np.ndarray:
-    """``tau * log(share of the class)``, added to the logits in training only (arXiv 2007.07314).
+    """Return ``tau * log(share of the class)``, to add to the logits in training only (arXiv 2007.07314).
 
-    A frequent class has to be more certain than a rare one for the same loss; without the offsets, in use, the model answers
-    as if classes were equally frequent. A class without rows counts as if it had one.
+    A frequent class then needs a larger logit than a rare one for the same loss; without the offsets, at prediction, the
+    model answers as if classes were equally frequent. A class without rows counts as having one.
 
     Args:
         counts: training rows of each class, shape (classes,).
-        tau: 1 for the balanced error; less is a compromise.
+        tau: 1 minimises the balanced error; smaller values are a compromise.
     """
     counts = np.maximum(counts, 1)
     return tau * np.log(counts / counts.sum())
 
 
 def balanced_weights(counts: np.ndarray) -> np.ndarray:
-    """Inverse class frequencies that average to 1 over the rows: ``rows / (classes * count)``, 0 for an empty class.
+    """Return inverse class frequencies with mean 1 over the rows: ``rows / (classes * count)``, 0 for an empty class.
 
     Args:
         counts: training rows of each class, shape (classes,).
@@ -198,22 +198,22 @@ def balanced_weights(counts: np.ndarray) -> np.ndarray:
 
 
 def prior_logits(counts: np.ndarray, rows: int, weights: np.ndarray | None = None) -> np.ndarray:
-    """Log-odds of each class among the training rows, where the head of several classes a row begins.
+    """Return the log-odds of each class among the training rows, the initial bias of a multi-label head.
 
-    A head that begins at 0 answers half of all classes for every row, and spends its first hundreds of steps on unlearning
-    that; rare classes are drowned by it (arXiv 1708.02002, section 3.3).
+    A head with bias 0 starts with probability 0.5 for every class, and spends its first hundreds of steps unlearning that
+    at the expense of rare classes (arXiv 1708.02002, section 3.3).
 
     Args:
         counts: training rows of each class, shape (classes,).
         rows: number of training rows.
-        weights: factor of the rows that have the class, as in the loss.
+        weights: factor for the rows of each class, as in the loss.
     """
     odds = (counts + 1) / (rows - counts + 1)
     return np.log(odds if weights is None else odds * weights)
 
 
 def positive_weights(counts: np.ndarray, rows: int) -> np.ndarray:
-    """How many rows lack a class for one that has it, at most 100: the factor of binary cross-entropy on those that do.
+    """Return the ratio of rows without a class to rows with it, at most 100: their factor in binary cross-entropy.
 
     Args:
         counts: training rows of each class, shape (classes,).

@@ -1,4 +1,4 @@
-"""Several classes a row, or none: sigmoid probabilities, F1 and average precision, a threshold for each class."""
+"""Several classes per row, or none: sigmoid probabilities, F1 and average precision, a threshold for each class."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MultiLabelStatistics:
-    """What the metrics need of each row; all of shape (rows, classes).
+    """The data of each row for the metrics; all of shape (rows, classes).
 
     Args:
-        probabilities: of each class on its own.
-        chosen: 0 and 1, which classes are answered.
+        probabilities: independent probability of each class.
+        chosen: 0 and 1, the predicted classes.
         labels: 0 and 1, the true classes.
     """
 
@@ -48,17 +48,17 @@ class MultiLabelStatistics:
 
     @property
     def size(self) -> int:
-        """The number of rows times classes."""
+        """Return the number of rows times classes."""
         return self.labels.size
 
     @cached_property
     def class_rows(self) -> np.ndarray:
-        """Rows of each class, shape (classes,)."""
+        """Return the rows of each class, shape (classes,)."""
         return self.labels.sum(axis=0)
 
     @cached_property
     def by_row(self) -> np.ndarray:
-        """F1, whether all is right, share of wrong classes, loss, hits, answered and true classes; shape (7, rows)."""
+        """Return F1, exact match, share of wrong classes, loss, hits, predicted and true classes; shape (7, rows)."""
         labels, chosen = self.labels, self.chosen
         clipped = np.clip(self.probabilities, 1e-12, 1 - 1e-12)
         hits, answered, present = (labels * chosen).sum(axis=1), chosen.sum(axis=1), labels.sum(axis=1)
@@ -74,21 +74,21 @@ class MultiLabelStatistics:
 
     @cached_property
     def by_class(self) -> tuple[csr_matrix, csr_matrix, csr_matrix]:
-        """Which rows are of each class, which are answered as it, and which are both; each of shape (classes, rows)."""
+        """Return the true, the predicted and the correctly predicted rows of each class, each of shape (classes, rows)."""
         parts = (self.labels, self.chosen, self.labels * self.chosen)
         labels, chosen, both = (csr_matrix(part.T, dtype=float) for part in parts)
         return labels, chosen, both
 
     @cached_property
     def decisions(self) -> ranking.Ranked:
-        """The order of the probabilities of all classes of all rows."""
+        """Return the ranking of the probabilities of all classes of all rows."""
         rows, classes = self.labels.shape
         own = np.repeat(np.arange(rows), classes)
         return ranking.rank_scores(self.probabilities.ravel(), self.labels.ravel() > 0, own, rows)
 
     @cached_property
     def ranked(self) -> list[ranking.Ranked]:
-        """The order of each class's probabilities; none where a class has no row, or all rows."""
+        """Return the ranking of each class's probabilities; an empty list if a class has no rows, or all rows."""
         if not (self.class_rows.all() and (self.class_rows < len(self)).all()):
             return []
         return [ranking.rank_scores(p, t > 0) for p, t in zip(self.probabilities.T, self.labels.T, strict=True)]
@@ -96,13 +96,13 @@ class MultiLabelStatistics:
 
 @dataclass(frozen=True)
 class MultiLabel(LogitOutput):
-    """Several classes a row; raw outputs are logits, truth holds 0 and 1, both of shape (rows, classes).
+    """Several classes per row; raw outputs are logits, truth is 0 and 1, both of shape (rows, classes).
 
     Args:
         names: the classes.
-        thresholds: probability from which on a class is answered, of each class; 0.5 where there are none.
-        columns: where the labels are: one column of lists or texts, or one of 0 and 1 for each class.
-        delimiter: what separates the classes of a text.
+        thresholds: probability from which each class is predicted; 0.5 if empty.
+        columns: the label columns: one of lists or texts, or one of 0 and 1 per class.
+        delimiter: separator of the classes in a text.
     """
 
     names: list[str]
@@ -111,7 +111,7 @@ class MultiLabel(LogitOutput):
     delimiter: str | None = field(default=None, kw_only=True)
 
     NAME: ClassVar[str] = "multi_label_classification"
-    # The first needs no threshold, so that it can choose the epoch that thresholds are tuned on.
+    # The first one needs no thresholds, because it chooses the epoch on which thresholds are tuned.
     METRICS: ClassVar[dict[str, bool]] = {
         "average_precision": True, "f1_micro": True, "f1_macro": True, "f1_samples": True, "precision_micro": True,
         "recall_micro": True, "accuracy": True, "hamming_loss": False, "auroc": True, "loss": False,
@@ -136,7 +136,7 @@ for row in probabilities:
 
     @classmethod
     def recognise(cls, train: Dataset, columns: list[str], options: DataConfig) -> bool:
-        """Return whether there are several columns of 0 and 1, or one of lists, or of texts that a delimiter divides."""
+        """Return whether there are several columns of 0 and 1, one of lists, or one of texts with a delimiter."""
         if len(columns) > 1:
             return all(are_flags(train, column) for column in columns)
         column = columns[0]
@@ -144,7 +144,7 @@ for row in probabilities:
 
     @classmethod
     def read(cls, train: Dataset, columns: list[str], options: DataConfig) -> Self:
-        """Return the output with the classes of the training rows, in natural order; of several columns with their names.
+        """Return the output with the classes of the training rows in natural order, or the names of several columns.
 
         Raises:
             UserError: fewer than two classes.
@@ -164,10 +164,10 @@ for row in probabilities:
         return replace(self, columns=columns, delimiter=options.label_delimiter)
 
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
-        """Return 0.0 and 1.0 of each class of every row.
+        """Return 0.0 or 1.0 for each class of every row.
 
         Raises:
-            UserError: a missing label, a class that the training rows do not have, or neither 0 nor 1.
+            UserError: a missing label, a class that is not in the training rows, or a flag other than 0 and 1.
         """
         if len(self.columns) > 1:
             return encode_flags(split, self.columns, split_name)
@@ -182,7 +182,7 @@ for row in probabilities:
         return ", ".join(name for name, has in zip(self.names, label, strict=True) if has) or "no class"
 
     def class_counts(self, truth: np.ndarray) -> np.ndarray:
-        """Return the rows of each class; a row counts in each of its classes."""
+        """Return the rows of each class; a row counts for each of its classes."""
         return truth.sum(axis=0).astype(np.int64)
 
     def strata(self, truth: np.ndarray) -> np.ndarray:
@@ -195,22 +195,18 @@ for row in probabilities:
         return class_table(splits)
 
     def notes(self, splits: Splits) -> list[str]:
-        """Return which classes have no training row.
-
-        Raises:
-            UserError: fewer than two classes have.
-        """
+        """Return a note on classes without training rows."""
         return class_notes(splits)
 
     def check(self, section: Any, splits: Splits) -> None:
-        """Add rows by class, classes that are missing or rare, and how many classes a row has."""
+        """Add rows by class, missing and rare classes, and the number of classes per row."""
         check_classes(section, splits)
         check_classes_per_row(section, splits)
 
     # Training
 
     def start(self, model: Any, config: Config, splits: Splits) -> None:
-        """Let a fresh head begin at how frequent each class is."""
+        """Set the bias of a fresh head to the log-odds of each class."""
         from hf_finetune.models import set_head_bias
         from hf_finetune.tasks.outputs.losses import positive_weights, prior_logits
 
@@ -219,7 +215,7 @@ for row in probabilities:
         set_head_bias(model, prior_logits(counts, rows, weights))
 
     def loss(self, config: Config, splits: Splits) -> Any:
-        """Return binary cross-entropy, with the weights and focus that the options ask for."""
+        """Return binary cross-entropy with the requested weights and focal factor."""
         from hf_finetune.tasks.outputs.losses import multi_label_loss
 
         return multi_label_loss(self.names, config, splits)
@@ -227,25 +223,25 @@ for row in probabilities:
     # Raw outputs
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
-        """Return the probability of each class on its own, shape (rows, classes)."""
+        """Return the independent probability of each class, shape (rows, classes)."""
         return sigmoid(raw.astype(np.float64))
 
     @property
     def cuts(self) -> np.ndarray:
-        """The probability from which on each class is answered, shape (classes,)."""
+        """Return the threshold of each class, shape (classes,)."""
         return np.array(self.thresholds or [0.5] * len(self.names))
 
     # Scores
 
     def statistics(self, raw: np.ndarray, truth: np.ndarray) -> MultiLabelStatistics:
-        """Return probabilities, answers and labels."""
+        """Return probabilities, predictions and labels."""
         return MultiLabelStatistics(self.probabilities(raw), self.decide(raw), truth.astype(np.int64))
 
     def score(self, statistics: MultiLabelStatistics, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return every metric of weighted rows.
 
-        ``average_precision`` is micro-averaged. ``accuracy`` is the share of rows whose classes are all right. ``auroc`` is
-        averaged over the classes, and not defined where one has no row, or all rows.
+        ``average_precision`` is micro-averaged. ``accuracy`` is the share of rows with all classes right. ``auroc`` is the
+        mean over classes, undefined if one has no rows, or all rows.
         """
         weights = ranking.by_row(weights)
         total = weights.sum(axis=0)
@@ -266,7 +262,7 @@ for row in probabilities:
         }
 
     def per_label(self, statistics: MultiLabelStatistics) -> dict[str, dict[str, float]]:
-        """Return ``precision``, ``recall``, ``f1``, rows (``support``) and ``threshold`` of each class."""
+        """Return ``precision``, ``recall``, ``f1``, ``support`` and ``threshold`` of each class."""
         rows = np.ones(len(statistics))
         in_class, of_class, both = (matrix @ rows for matrix in statistics.by_class)
         figures = {
@@ -279,33 +275,33 @@ for row in probabilities:
         return {name: {key: float(f[i]) for key, f in figures.items()} for i, name in enumerate(self.names)}
 
     def row_losses(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        """Return the binary cross-entropy of each row, averaged over the classes."""
+        """Return the mean binary cross-entropy of each row over the classes."""
         each = np.logaddexp(0, raw.astype(np.float64)) - truth * raw
         return each.mean(axis=1)
 
     def wrong(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        """Return which rows have a class too many or too few."""
+        """Return which rows have a wrong or a missing class."""
         return (self.decide(raw) != truth).any(axis=1)
 
     def constant(self, truth: np.ndarray) -> np.ndarray:
-        """Return logits of the most frequent class, and no other."""
+        """Return logits that predict only the most frequent class."""
         raw = np.full(truth.shape, -20.0)
         raw[:, truth.sum(axis=0).argmax()] = 20
         return raw
 
     def sections(self, raw: np.ndarray, truth: np.ndarray) -> dict[str, Section]:
-        """Return ``calibration``, of every class of every row."""
+        """Return ``calibration`` over every class of every row."""
         before = calibration(self.probabilities(raw), truth)
         return {"calibration": {"temperature": None, "before": before, "after": None}}
 
     def fit_linear(self, features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
-        """Fit logistic regression of each class on its own."""
+        """Fit binary logistic regression for each class."""
         return one_vs_rest(features, truth, strength)
 
     # Answers
 
     def tune(self, raw: np.ndarray, truth: np.ndarray, metric: str | None) -> Self:
-        """Return the output with the thresholds that suit these rows: of each class its own where ``metric`` is ``f1_macro``."""
+        """Return the output with thresholds tuned on these rows, one per class if ``metric`` is ``f1_macro``."""
         return replace(self, thresholds=tune_thresholds(self.probabilities(raw), truth, each=metric == "f1_macro"))
 
     def tuned(self) -> dict[str, Any]:
@@ -313,11 +309,11 @@ for row in probabilities:
         return {"thresholds": self.thresholds}
 
     def decide(self, raw: np.ndarray) -> np.ndarray:
-        """Return 0 and 1 of each class, shape (rows, classes)."""
+        """Return 0 or 1 for each class, shape (rows, classes)."""
         return (self.probabilities(raw) >= self.cuts).astype(np.int64)
 
     def answers(self, raw: np.ndarray) -> dict[str, list[Any]]:
-        """Return ``prediction``, a list of names, and ``probability``, of each of them."""
+        """Return ``prediction``, a list of names, and ``probability`` of each of them."""
         chosen = self.decide(raw) > 0
         return {
             "prediction": self.truth(chosen),
@@ -325,11 +321,11 @@ for row in probabilities:
         }
 
     def top(self, raw: np.ndarray, count: int) -> dict[str, list[Any]]:
-        """Return the most probable classes of each row, the first of equals first."""
+        """Return the most probable classes of each row; ties are in class order."""
         return top_classes(self.names, self.probabilities(raw), count)
 
     def answer(self, raw: np.ndarray, most: int) -> Answer:
-        """Return all classes that reach their thresholds, and the most probable ones."""
+        """Return the predicted and the most probable classes."""
         values, chosen = self.probabilities(raw[None])[0], self.decide(raw[None])[0] > 0
         order = np.argsort(-values, kind="stable")
         bars = [Bar(self.names[i], float(values[i]), bool(chosen[i]), float(self.cuts[i])) for i in order[:most]]
@@ -348,23 +344,23 @@ for row in probabilities:
         return found
 
     def in_order(self, names: list[str], raw: np.ndarray, truth: np.ndarray) -> tuple[Self, np.ndarray, np.ndarray]:
-        """Return the same answers with the classes in another order."""
+        """Return the same predictions with the classes in another order."""
         order = [self.names.index(name) for name in names]
         thresholds = [self.thresholds[i] for i in order] if self.thresholds else []
         return replace(self, names=list(names), thresholds=thresholds), raw[:, order], truth[:, order]
 
 
 def tune_thresholds(probabilities: np.ndarray, labels: np.ndarray, *, each: bool = False) -> list[float]:
-    """Return the threshold of each class that gives the best F1 on held-out rows.
+    """Return the threshold of each class with the best F1 on held-out rows.
 
-    One threshold for all classes gives the best micro F1; ``each`` gives every class its own, which is best for macro F1 and
-    answers rare classes more often. A class with fewer than five rows is not worth one: it takes that of all classes
-    together. A threshold lies midway between two probabilities, so that rounding does not decide.
+    One threshold for all classes gives the best micro F1; ``each`` gives one per class, which is best for macro F1 and
+    predicts rare classes more often. Classes with fewer than five rows then get the common threshold. A threshold is
+    midway between two probabilities, so that rounding errors change no prediction.
 
     Args:
         probabilities: shape (rows, classes).
         labels: 0 and 1, same shape.
-        each: whether classes get thresholds of their own.
+        each: whether each class gets its own threshold.
     """
     common = _best_threshold(probabilities.ravel(), labels.ravel())
     return [
@@ -377,7 +373,7 @@ def _best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
     order = np.argsort(-scores, kind="stable")
     ranked, hits = scores[order], np.cumsum(labels[order])
     f1 = 2 * hits / (np.arange(1, len(ranked) + 1) + max(1, labels.sum()))
-    # Rows of equal probability are answered together: only the last of them is a place to cut.
+    # Rows of equal probability share a prediction: cut only after the last of them.
     cuts = np.append(ranked[1:] < ranked[:-1], True)
     best = int(np.where(cuts, f1, -1).argmax())
     below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
