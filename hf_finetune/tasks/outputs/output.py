@@ -1,4 +1,4 @@
-"""The protocol of an output: how labels are read, how the loss is made, what raw model output means, how a row is scored."""
+"""The protocol of an output: reading labels, loss, raw model outputs, metrics and predictions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from hf_finetune.data import Splits
 
 Section = dict[str, Any]  # a part of evaluation.json
-RawRows = np.ndarray | list[np.ndarray]  # of a batch: an array whose first axis is rows, or an array for each row
+RawRows = np.ndarray | list[np.ndarray]  # of a batch: an array whose first axis is rows, or one array per row
 
 
 @dataclass(frozen=True)
 class Floor:
-    """What answering always the same reaches, as ``metrics.json`` and the model card call it.
+    """Names of the constant prediction that a model must beat, for ``metrics.json`` and the model card.
 
     Args:
-        kind: ``majority``: the answer is the most frequent one; ``mean``: it is the mean.
-        metric: the one that ``metrics.json`` shows of it, as ``majority_accuracy``.
-        words: what the model card calls that.
+        kind: ``majority`` (the most frequent class) or ``mean``.
+        metric: the metric in ``metrics.json``, as in ``majority_accuracy``.
+        words: its name in the model card.
     """
 
     kind: str
@@ -36,7 +36,7 @@ class Floor:
 
 @dataclass(frozen=True)
 class Bar:
-    """A class of an answer: its probability, whether it is answered, and from which probability on (several classes a row)."""
+    """A class in an answer: its probability, whether it is predicted, and its threshold (several classes per row)."""
 
     name: str
     value: float
@@ -46,7 +46,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer for people: in words, the most probable classes, and how many more there are."""
+    """A prediction for people: in words, the most probable classes, and how many more there are."""
 
     prediction: str
     bars: list[Bar]
@@ -54,47 +54,47 @@ class Answer:
 
 
 class Statistics(Protocol):
-    """What a metric needs of each row, computed once; what is derived from it (orders of scores) may be cached on it."""
+    """The data of each row for the metrics, computed once; derived data (such as rankings) may be cached on it."""
 
     @property
     def size(self) -> int:
-        """Numbers that a resample touches: the rows, times the labels where each row has several."""
+        """Return the numbers used per resample: the rows, times the labels if each row has several."""
 
     @property
     def class_rows(self) -> np.ndarray | None:
-        """Rows of each class, shape (classes,); None where there are no classes."""
+        """Return the rows of each class, shape (classes,); None if there are no classes."""
 
     def __len__(self) -> int:
-        """The number of rows."""
+        """Return the number of rows."""
 
     def __getitem__(self, rows: np.ndarray) -> Self:
-        """The statistics of some rows, by their numbers."""
+        """Return the statistics of some rows, by index."""
 
 
 class Output(Protocol):
-    """A kind of label, with the labels of a data set or of a saved model. Instances do not change.
+    """A kind of label, with the labels of a data set or of a saved model. Instances are immutable.
 
-    Raw outputs (``raw``) and labels in numbers (``truth``) are arrays whose first axis is rows. Where rows differ in length they
-    are object arrays of shape (rows,) that hold one array each.
+    Raw outputs (``raw``) and encoded labels (``truth``) are arrays whose first axis is rows. If rows differ in length, they
+    are object arrays of shape (rows,) with one array per row.
     """
 
-    NAME: ClassVar[str]  # what evaluation.json calls it, and ``--problem_type``
+    NAME: ClassVar[str]  # in evaluation.json and for ``--problem_type``
     METRICS: ClassVar[dict[str, bool]]  # name → greater is better; the first chooses the best epoch
     SHARES: ClassVar[frozenset[str]]  # metrics from 0 to 1
-    CLASS_MEANS: ClassVar[frozenset[str]]  # those of them that are means over classes
-    CARD_METRICS: ClassVar[tuple[str, ...]]  # that the model card shows
-    HUB_METRICS: ClassVar[dict[str, str]]  # name → what the Hub calls it
+    CLASS_MEANS: ClassVar[frozenset[str]]  # those of SHARES that are means over classes
+    CARD_METRICS: ClassVar[tuple[str, ...]]  # in the model card
+    HUB_METRICS: ClassVar[dict[str, str]]  # name → name on the Hub
     FLOOR: ClassVar[Floor]
-    HAS_CLASSES: ClassVar[bool]  # names are classes that have probabilities; else they are numbers
-    ONE_CLASS: ClassVar[bool]  # a row has one class
-    SMALLEST_SCALE: ClassVar[float]  # raw outputs are rounded as numbers of this size at least
-    LINEAR_MODEL: ClassVar[str]  # what :meth:`fit_linear` fits, in words
-    PIPELINE_OPTIONS: ClassVar[dict[str, Any]]  # that ``pipeline()`` is called with to give all of the answer
-    ONNX_CODE: ClassVar[str]  # Python code from ``logits`` to printed answers
+    HAS_CLASSES: ClassVar[bool]  # whether labels are classes with probabilities, not numbers
+    ONE_CLASS: ClassVar[bool]  # whether each row has one class
+    SMALLEST_SCALE: ClassVar[float]  # raw outputs are rounded relative to their size, but at least to this one
+    LINEAR_MODEL: ClassVar[str]  # name of the model of :meth:`fit_linear`
+    PIPELINE_OPTIONS: ClassVar[dict[str, Any]]  # arguments of ``pipeline()`` for the complete answer
+    ONNX_CODE: ClassVar[str]  # Python code from ``logits`` to printed predictions
 
     @property
     def names(self) -> list[str]:
-        """The classes or numbers, in the order of the raw outputs."""
+        """Return the names of the classes or targets, in the order of the raw outputs."""
 
     # Labels
 
@@ -112,41 +112,41 @@ class Output(Protocol):
 
     @classmethod
     def restore(cls, names: list[str], tuned: dict[str, Any]) -> Self:
-        """Return the output of a saved model; ``tuned`` may hold other settings too."""
+        """Return the output of a saved model; other settings in ``tuned`` are ignored."""
 
     def read_from(self, columns: list[str], options: DataConfig) -> Self:
-        """Return the same output, whose labels are in these columns."""
+        """Return the same output for labels in these columns."""
 
     def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
-        """Return which rows have labels that cannot be used, shape (rows,), and what is wrong with them; one pair a fault."""
+        """Return pairs of a mask of rows with unusable labels, shape (rows,), and the reason."""
 
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
         """Return the column ``label`` of a split: numbers, or lists of numbers.
 
         Raises:
-            UserError: a missing label, or one that the training rows do not have.
+            UserError: a missing label, or one that is not in the training rows.
         """
 
     def truth_of(self, split: Any) -> np.ndarray:
         """Return the labels of an encoded split, shape (rows,) or (rows, labels)."""
 
     def describe(self) -> str:
-        """Return what the labels are, in words: ``3 classes``."""
+        """Return the labels in words: ``3 classes``."""
 
     def spell(self, label: Any) -> str:
-        """Return the label of a row as people read it."""
+        """Return the label of a row as text."""
 
     def class_counts(self, truth: np.ndarray) -> np.ndarray | None:
-        """Return the rows of each class, shape (classes,); None where there are no classes."""
+        """Return the number of rows per class, shape (classes,); None if there are no classes."""
 
     def strata(self, truth: np.ndarray) -> np.ndarray:
-        """Return the group of each row that every split should have its share of, integers of shape (rows,)."""
+        """Return the stratum of each row for splitting, integers of shape (rows,)."""
 
     def summary(self, splits: Splits) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-        """Return a table of all splits: its header, and its rows."""
+        """Return a table of all splits: header and rows."""
 
     def notes(self, splits: Splits) -> list[str]:
-        """Return what is suspicious about the labels of the training rows, for the terminal and the model card.
+        """Return notes on suspicious training labels, for the terminal and the model card.
 
         Raises:
             UserError: nothing can be learned from them.
@@ -158,27 +158,27 @@ class Output(Protocol):
     # Training
 
     def settings(self) -> dict[str, Any]:
-        """Return what goes into ``config.json`` before training, beside the names."""
+        """Return the settings for ``config.json`` before training, except the names."""
 
     def for_training(self, truth: np.ndarray) -> Self:
-        """Return the output while a model trains on rows with these labels.
+        """Return the output to use while training on rows with these labels.
 
         Raises:
             UserError: nothing can be learned from them.
         """
 
     def start(self, model: Any, config: Config, splits: Splits) -> None:
-        """Set where a fresh head begins."""
+        """Initialise a fresh head."""
 
     def loss(self, config: Config, splits: Splits) -> Any:
         """Return the Trainer's ``compute_loss_func``.
 
         Raises:
-            UserError: an option that this kind of label does not have.
+            UserError: an option that this kind of label does not support.
         """
 
     def finish(self, model: Any) -> None:
-        """Make a trained model give answers as users need them."""
+        """Change a trained model so that its raw outputs suit users, for example in the units of the labels."""
 
     # Raw outputs
 
@@ -186,16 +186,16 @@ class Output(Protocol):
         """Return the raw output of each row of a batch, in float32."""
 
     def pool(self, raw: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return raw outputs of rows from those of their chunks; ``rows`` holds the row of each chunk."""
+        """Return raw outputs of rows from those of chunks; ``rows`` is the row of each chunk."""
 
     def example(self) -> np.ndarray:
-        """Return raw outputs of one row whose answer shows the types of all columns of :meth:`answers`."""
+        """Return raw outputs of one row for which all columns of :meth:`answers` have their final types."""
 
     def read_raw(self, cells: list[Any]) -> np.ndarray:
-        """Return raw outputs from the column ``logits`` of a table of predictions, each cell an array or nested arrays."""
+        """Return raw outputs from the column ``logits`` of a table of predictions, with (nested) arrays as cells."""
 
     def gather(self, predictions: Any, labels: Any, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return raw outputs and truth from what the Trainer gathered; ``rows`` holds the row of each chunk, if there are any."""
+        """Return raw outputs and truth as gathered by the Trainer; ``rows`` is the row of each chunk, if any."""
 
     # Scores
 
@@ -203,38 +203,38 @@ class Output(Protocol):
         """Return the :class:`Statistics` of these rows."""
 
     def score(self, statistics: Any, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Return every metric of weighted rows: the only implementation of each.
+        """Return all metrics of weighted rows; the only implementation of each metric.
 
         Args:
             statistics: of the rows.
-            weights: shape (resamples, rows): ones for the metric, how often rows were drawn for an interval.
+            weights: shape (resamples, rows): ones for the metric, counts of drawn rows for an interval.
 
         Returns:
-            metric → shape (resamples,); NaN where it is not defined.
+            metric → shape (resamples,); NaN where undefined.
         """
 
     def per_label(self, statistics: Any) -> dict[str, dict[str, float]]:
-        """Return the figures of each label, by its name."""
+        """Return label name → its metrics."""
 
     def row_losses(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        """Return how wrong each row is, shape (rows,)."""
+        """Return the loss or error of each row, shape (rows,)."""
 
     def wrong(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        """Return which rows are not answered right, shape (rows,)."""
+        """Return which rows have a wrong prediction, shape (rows,)."""
 
     def constant(self, truth: np.ndarray) -> np.ndarray:
-        """Return raw outputs of the constant answer that suits these labels best."""
+        """Return raw outputs of the best constant prediction for these labels."""
 
     def label_errors(self, raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray] | None:
-        """Return rows whose label is probably wrong, what they look like, and by how much; None where it cannot be said."""
+        """Return indices, suggested labels and margins of probably mislabelled rows; None if not supported."""
 
     def sections(self, raw: np.ndarray, truth: np.ndarray) -> dict[str, Section]:
-        """Return the parts of ``evaluation.json`` that this kind of label has, by name."""
+        """Return name → section of ``evaluation.json`` for this kind of label."""
 
     def own_baseline(self, train: Dataset) -> tuple[str, Callable[[Dataset], np.ndarray]] | None:
-        """Return the name of a simple model of some training rows, and a function from rows to raw outputs.
+        """Return name and prediction function (rows → raw outputs) of a simple model of the training rows.
 
-        None where the baseline is a linear model on features of the input, see :meth:`fit_linear`.
+        None if the baseline is a linear model on features of the input (:meth:`fit_linear`).
         """
 
     def fit_linear(self, features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
@@ -252,22 +252,22 @@ class Output(Protocol):
     # Answers
 
     def tune(self, raw: np.ndarray, truth: np.ndarray, metric: str | None) -> Self:
-        """Return the output with what held-out rows decide: thresholds, temperature. ``metric`` is the one asked for."""
+        """Return the output with thresholds or temperature tuned on held-out rows for the requested ``metric``."""
 
     def tuned(self) -> dict[str, Any]:
-        """Return what :meth:`tune` chose, as keys of ``config.json``."""
+        """Return the result of :meth:`tune` for ``config.json``."""
 
     def decide(self, raw: np.ndarray) -> np.ndarray:
-        """Return the answers in the form of the truth."""
+        """Return predictions in the form of the truth."""
 
     def answers(self, raw: np.ndarray) -> dict[str, list[Any]]:
         """Return the columns of a table of predictions, ``prediction`` among them."""
 
     def top(self, raw: np.ndarray, count: int) -> dict[str, list[Any]]:
-        """Return columns with the most probable classes of each row: ``top_labels`` and ``top_probabilities``."""
+        """Return the columns ``top_labels`` and ``top_probabilities`` with the most probable classes of each row."""
 
     def answer(self, raw: np.ndarray, most: int) -> Answer:
-        """Return the answer to one row for people; ``raw`` is of that row alone, ``most`` the number of bars."""
+        """Return the prediction of one row for people; ``raw`` is of one row, ``most`` the number of bars."""
 
     def truth(self, truth: np.ndarray) -> list[Any]:
         """Return the column of true labels of a table of predictions."""
@@ -276,4 +276,4 @@ class Output(Protocol):
         """Return the truth from that column."""
 
     def in_order(self, names: list[str], raw: np.ndarray, truth: np.ndarray) -> tuple[Self, np.ndarray, np.ndarray]:
-        """Return output, raw outputs and truth with the same names in another order."""
+        """Return output, raw outputs and truth with the names in another order."""

@@ -1,8 +1,8 @@
-"""Areas under curves and rank correlations of weighted rows, of many resamples at once.
+"""Areas under curves and rank correlations of weighted rows, for many resamples at once.
 
-A resample is a weight of each row: how often it was drawn. What does not depend on the weights (the order of scores, ties) is
-computed once; a batch of resamples is then a few products of sparse matrices. Weights have the shape (rows, resamples): a row's
-weights lie side by side, which is what sparse products run along.
+A resample is a weight per row: how often the row was drawn. What does not depend on the weights (order of scores, ties)
+is computed once; a batch of resamples then takes a few products with sparse matrices. Weights have the shape (rows,
+resamples), the fast memory layout for these products.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ Ranked = tuple[csr_matrix, csr_matrix]
 
 
 def by_row(weights: np.ndarray) -> np.ndarray:
-    """Return weights of shape (resamples, rows) in the shape (rows, resamples)."""
+    """Return weights of shape (resamples, rows) as (rows, resamples)."""
     return np.ascontiguousarray(weights.T, dtype=np.float64)
 
 
 def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Return ``above / below``; 0 of 0 is 0."""
+    """Return ``above / below``; 0 / 0 is 0."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 def rank_scores(scores: np.ndarray, positive: np.ndarray, rows: np.ndarray | None = None, count: int = 0) -> Ranked:
-    """Sort scores from the highest down and cut them at the positive ones, which is all that curves need of the order.
+    """Return the order of scores, highest first, cut at the positive ones: all that curves need.
 
     Args:
-        scores: one each decision.
-        positive: which of them are of the class.
-        rows: the row of each decision, where a row has several; of ``count`` rows.
+        scores: one per decision.
+        positive: which decisions are positive.
+        rows: the row of each decision, out of ``count`` rows, if a row has several.
 
     Returns:
-        A matrix of 2 × k lines that sums the weights of rows: by turns those between two of the k scores that positives
-        have, and those at this score; and one of k lines that sums the positives at each of them.
+        Two matrices that sum weights of rows, for the k different scores of positives. The first has 2 × k lines, for each
+        score the rows between the previous score and this one, then those at this score; the second has k lines, the
+        positives at each score.
     """
     order = np.argsort(-scores, kind="stable")
     ranked, hit = scores[order], positive[order]
@@ -52,14 +53,14 @@ def rank_scores(scores: np.ndarray, positive: np.ndarray, rows: np.ndarray | Non
 
 
 def area_under_roc(ranked: Ranked, weights: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """Return the area under the ROC curve, shape (resamples,); NaN where all rows are positive, or none.
+    """Return the area under the ROC curve, shape (resamples,); NaN if all rows are positive, or none.
 
-    It is the share of pairs of a positive and a negative row in which the positive one has the higher score; ties count half.
+    It is the share of pairs of a positive and a negative row in which the positive row scores higher; ties count half.
 
     Args:
         ranked: see :func:`rank_scores`.
         weights: shape (rows, resamples).
-        total: their sum over the rows, shape (resamples,).
+        total: sum of the weights over rows, shape (resamples,).
     """
     steps, hits = ranked
     step, hit = steps @ weights, hits @ weights
@@ -72,7 +73,7 @@ def area_under_roc(ranked: Ranked, weights: np.ndarray, total: np.ndarray) -> np
 
 
 def average_precision(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
-    """Return the precision at each cut, weighted by the recall that the cut adds, shape (resamples,); 0 without positives."""
+    """Return the mean of precisions at the cuts, weighted by added recall, shape (resamples,); 0 without positives."""
     steps, hits = ranked
     step, hit = steps @ weights, hits @ weights
     found = np.cumsum(hit, axis=0)
@@ -81,9 +82,9 @@ def average_precision(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
 
 
 def mid_ranks(numbers: np.ndarray) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Return a function of weights that gives the ranks of numbers in each resample; equal ones share their mean rank.
+    """Return a function from weights to ranks in each resample; ties get their mean rank.
 
-    The function returns ranks of shape (rows, resamples), and whether a resample holds one number only, shape (resamples,).
+    It returns ranks of shape (rows, resamples), and whether a resample has only one different number, shape (resamples,).
     """
     _, tie = np.unique(numbers, return_inverse=True)
     order = np.argsort(tie, kind="stable")
@@ -97,7 +98,7 @@ def mid_ranks(numbers: np.ndarray) -> Callable[[np.ndarray], tuple[np.ndarray, n
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray, weights: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """Return Spearman's coefficient of mid-ranks of shape (rows, resamples), whose mean is half the number of rows."""
+    """Return Spearman's correlation from mid-ranks of shape (rows, resamples), whose mean is half the number of rows."""
     one, other = one - total / 2, other - total / 2
     weighted = one * weights
     product, spread = np.einsum("nr,nr->r", weighted, other), np.einsum("nr,nr->r", weighted, one)
@@ -106,8 +107,8 @@ def rank_correlation(one: np.ndarray, other: np.ndarray, weights: np.ndarray, to
 
 
 def centred_products(one: np.ndarray, other: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Return a function of weights and their sums that adds up the products of two columns, each less its mean."""
-    one, other = one - np.median(one), other - np.median(other)  # sums of large numbers would drown what differs
+    """Return a function from weights and their sums to the sum of products of two columns, each minus its mean."""
+    one, other = one - np.median(one), other - np.median(other)  # large offsets would cost precision
     columns = np.stack([one, other, one * other])
 
     def products(weights: np.ndarray, total: np.ndarray) -> np.ndarray:
@@ -118,7 +119,7 @@ def centred_products(one: np.ndarray, other: np.ndarray) -> Callable[[np.ndarray
 
 
 def _sums(lines: np.ndarray, rows: np.ndarray, count: int, width: int) -> csr_matrix:
-    """Which row goes into which line; lines ascend, and those from ``count`` on are left out."""
+    """Return a matrix that adds rows into lines; lines ascend, and those from ``count`` on are dropped."""
     starts = np.searchsorted(lines, np.arange(count + 1))
     kept = rows[: starts[-1]]
     return csr_matrix((np.ones(len(kept), dtype=np.int8), kept.astype(np.int32), starts), shape=(count, width))

@@ -1,4 +1,4 @@
-"""Which kind of label the training rows have, and how the cells of their columns are read."""
+"""Find the kind of label of the training rows, and read the cells of label columns."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _BINARY = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
 
 @dataclass(frozen=True)
 class Outputs:
-    """The kinds of label that the rows of a task may have; the first that recognises the training rows is theirs.
+    """The possible kinds of label of a task, in the order in which they are tried.
 
     Args:
-        kinds: the outputs; the last one takes what no other recognises.
+        kinds: the outputs; the last one is the default.
     """
 
     kinds: tuple[type[Output], ...]
 
     def find(self, train: Dataset, columns: list[str], options: DataConfig) -> Output:
-        """Return the output of some training rows; ``--problem_type`` wins.
+        """Return the output for the training rows; ``--problem_type`` overrides recognition.
 
         Raises:
-            UserError: the labels are not of the kind that was asked for.
+            UserError: the labels are not of the requested kind.
         """
         asked = (kind for kind in self.kinds if options.problem_type == kind.NAME)
         recognised = (kind for kind in self.kinds if kind.recognise(train, columns, options))
@@ -45,25 +45,25 @@ class Outputs:
         """Return the output of a saved model.
 
         Args:
-            name: what the run or the model calls it (``problem_type``); None, and what is not known, is the last kind.
-            names: of its labels.
-            tuned: what was chosen on validation rows, among other settings.
+            name: the ``problem_type``; None or unknown means the last kind.
+            names: of the labels.
+            tuned: settings, with the values tuned on validation rows.
         """
         return next((kind for kind in self.kinds if name == kind.NAME), self.kinds[-1]).restore(names, tuned)
 
     def of_model(self, settings: Any) -> Output:
-        """Return the output of a saved model, read off its configuration."""
+        """Return the output of a saved model from its configuration."""
         names = [settings.id2label[index] for index in range(len(settings.id2label))]
         return self.restore(getattr(settings, "problem_type", None), names, vars(settings))
 
     def blank_is_missing(self, options: DataConfig) -> bool:
-        """Return whether an empty cell is a missing label: it is, unless the options say that rows may have no class."""
+        """Return whether an empty cell is a missing label, not a row without classes."""
         asked = [kind for kind in self.kinds if options.problem_type == kind.NAME]
         return not options.label_delimiter and all(kind.ONE_CLASS or not kind.HAS_CLASSES for kind in asked)
 
 
 def refuse_delimiter(kind: str, options: DataConfig) -> None:
-    """Refuse ``--label_delimiter`` where a row has one label."""
+    """Refuse ``--label_delimiter`` for one label per row."""
     if options.label_delimiter:
         raise UserError(
             f"a delimiter separates several classes, which {kind} does not have",
@@ -72,7 +72,7 @@ def refuse_delimiter(kind: str, options: DataConfig) -> None:
         )
 
 
-# One column of classes, several a row
+# One column with several classes per row
 
 
 def is_list(feature: Any) -> bool:
@@ -81,14 +81,14 @@ def is_list(feature: Any) -> bool:
 
 
 def class_names(split: Dataset, column: str) -> list[str] | None:
-    """Return the names of a ``ClassLabel`` column, or of a column of lists of them; None of other columns."""
+    """Return the names of a ``ClassLabel`` column or of a column of lists of them; None for other columns."""
     feature = split.features[column]
     inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", feature)
     return list(inner.names) if type(inner).__name__ == "ClassLabel" else None
 
 
 def are_lists(split: Dataset, column: str) -> bool:
-    """Return whether every text of a column is written as a list: ``["a", "b"]``."""
+    """Return whether every cell of a column is a list written as text: ``["a", "b"]``."""
     if class_names(split, column) is not None or not is_plain(split.features[column]):
         return False
     values = [value for value in split.unique(column) if value is not None]
@@ -106,7 +106,7 @@ def classes_of_rows(split: Dataset, column: str, delimiter: str | None) -> list[
 
 
 def several_names(train: Dataset, column: str, delimiter: str | None) -> list[str]:
-    """Return the classes of a training split whose rows may have several.
+    """Return the class names of a training split with several classes per row.
 
     Raises:
         UserError: fewer than two classes.
@@ -125,7 +125,7 @@ def several_names(train: Dataset, column: str, delimiter: str | None) -> list[st
 def encode_several(
     split: Dataset, column: str, names: list[str], delimiter: str | None, split_name: str
 ) -> list[list[float]]:
-    """Return 0.0 and 1.0 of each class of every row."""
+    """Return 0.0 or 1.0 for each class of every row."""
     cells = classes_of_rows(split, column, delimiter)
     ids = {name: index for index, name in enumerate(names)}
     refuse_unknown({name for cell in cells for name in cell} - ids.keys(), split, column, split_name)
@@ -156,7 +156,7 @@ def _classes(value: Any, row: int, column: str, delimiter: str | None, named: li
 
 
 def _literal_list(text: str, where: str) -> list[Any]:
-    """A list as JSON or Python writes it; nothing is run."""
+    """Return a list from its JSON or Python literal; no code is run."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -171,7 +171,7 @@ def _literal_list(text: str, where: str) -> list[Any]:
     return list(found)
 
 
-# A column of 0 and 1 for each class
+# One column of 0 and 1 per class
 
 
 def are_flags(split: Dataset, column: str) -> bool:
@@ -180,10 +180,10 @@ def are_flags(split: Dataset, column: str) -> bool:
 
 
 def encode_flags(split: Dataset, columns: list[str], split_name: str) -> list[list[float]]:
-    """Return 0.0 and 1.0 of each column of every row.
+    """Return 0.0 or 1.0 for each column of every row.
 
     Raises:
-        UserError: a value that is neither.
+        UserError: a value other than 0 and 1, or false and true.
     """
     found = []
     for column in columns:
@@ -200,7 +200,7 @@ def encode_flags(split: Dataset, columns: list[str], split_name: str) -> list[li
 
 
 def _as_flags(split: Dataset, column: str) -> dict[Any, float] | None:
-    """The 0.0 or 1.0 that every value of a column means; None if one means neither."""
+    """Return value → 0.0 or 1.0 for a column; None if a value is not a flag."""
     if not is_plain(split.features[column]):
         return None
     values = split.unique(column)
@@ -217,7 +217,7 @@ def _is_flag(value: Any) -> bool:
 
 
 def have_fractions(split: Dataset, column: str) -> bool:
-    """Return whether a column holds numbers only, and some with fractions."""
+    """Return whether a column has only numbers, some of them with fractions."""
     if class_names(split, column) is not None or not is_plain(split.features[column]):
         return False
     numbers = [number(value) for value in split.unique(column) if value is not None]
@@ -228,7 +228,7 @@ def encode_numbers(split: Dataset, columns: list[str], split_name: str) -> list[
     """Return the numbers of every row.
 
     Raises:
-        UserError: a cell that does not hold a finite number.
+        UserError: a cell without a finite number.
     """
     cells = [split[column][:] for column in columns]
     found = []
@@ -246,7 +246,7 @@ def encode_numbers(split: Dataset, columns: list[str], split_name: str) -> list[
 
 
 def number(value: Any) -> float | None:
-    """Return the finite number that a cell holds, also as text; None if it holds none."""
+    """Return the finite number in a cell, also from text; None if there is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from hf_finetune.config.options import DataConfig
     from hf_finetune.data import Splits
 
-MOST_POINTS = 2000  # of a scatter plot
+MOST_POINTS = 2000  # per scatter plot
 
 
 @dataclass(frozen=True)
 class RegressionStatistics:
-    """What the metrics need of each row; both of shape (rows, targets).
+    """The data of each row for the metrics; both of shape (rows, targets).
 
     Args:
         values: predicted numbers.
@@ -49,23 +49,23 @@ class RegressionStatistics:
 
     @property
     def size(self) -> int:
-        """The number of rows times targets."""
+        """Return the number of rows times targets."""
         return self.labels.size
 
     @cached_property
     def errors(self) -> np.ndarray:
-        """Predicted less true numbers, shape (targets, rows)."""
+        """Return predicted minus true numbers, shape (targets, rows)."""
         return (self.values - self.labels).T
 
     @cached_property
     def products(self) -> list[tuple[Any, Any, Any]]:
-        """Of each target the sums of products of labels, of values, and of both."""
+        """Return the functions for centred products of labels, of values, and of both, per target."""
         pairs = zip(self.values.T, self.labels.T, strict=True)
         return [tuple(ranking.centred_products(*pair) for pair in ((t, t), (v, v), (v, t))) for v, t in pairs]  # type: ignore[misc]
 
     @cached_property
     def ranks(self) -> list[tuple[Any, Any]]:
-        """Of each target the ranks of values and labels."""
+        """Return the rank functions of values and labels, per target."""
         pairs = zip(self.values.T, self.labels.T, strict=True)
         return [(ranking.mid_ranks(v), ranking.mid_ranks(t)) for v, t in pairs]
 
@@ -76,9 +76,9 @@ class Regression(LogitOutput):
 
     Args:
         names: of the targets.
-        mean: of each target over the training rows, where the head's numbers are standardised (while it trains).
-        std: their standard deviations.
-        columns: where the labels are.
+        mean: of each target over the training rows, while training on standardised numbers.
+        std: standard deviation of each target.
+        columns: the label columns.
     """
 
     names: list[str]
@@ -97,7 +97,7 @@ class Regression(LogitOutput):
     FLOOR: ClassVar[Floor] = Floor("mean", "rmse", "RMSE of always answering the mean")
     HAS_CLASSES: ClassVar[bool] = False
     ONE_CLASS: ClassVar[bool] = False
-    SMALLEST_SCALE: ClassVar[float] = 0.0  # numbers have units of their own
+    SMALLEST_SCALE: ClassVar[float] = 0.0  # the units are the user's
     LINEAR_MODEL: ClassVar[str] = "ridge regression"
     PIPELINE_OPTIONS: ClassVar[dict[str, Any]] = {"function_to_apply": "none"}
     ONNX_CODE: ClassVar[str] = """\
@@ -108,7 +108,7 @@ for row in logits:
 
     @classmethod
     def recognise(cls, train: Dataset, columns: list[str], options: DataConfig) -> bool:
-        """Return whether there are several columns, or one of numbers with fractions; of that it is said."""
+        """Return whether there are several columns, or one of numbers with fractions; print the decision."""
         if len(columns) > 1:
             return True
         found = have_fractions(train, columns[0])
@@ -124,7 +124,7 @@ for row in logits:
 
     @classmethod
     def restore(cls, names: list[str], tuned: dict[str, Any]) -> Self:
-        """Return the output of a saved model, whose numbers have the units of the labels."""
+        """Return the output of a saved model, with numbers in the units of the labels."""
         return cls(names)
 
     def read_from(self, columns: list[str], options: DataConfig) -> Self:
@@ -143,12 +143,12 @@ for row in logits:
         """Return the numbers of every row.
 
         Raises:
-            UserError: a cell that does not hold a finite number.
+            UserError: a cell without a finite number.
         """
         return encode_numbers(split, self.columns, split_name)
 
     def describe(self) -> str:
-        """Return how many numbers a row has, in words."""
+        """Return the number of targets in words."""
         return f"{len(self.names)} numbers (regression)" if len(self.names) > 1 else "a number (regression)"
 
     def spell(self, label: Any) -> str:
@@ -159,12 +159,12 @@ for row in logits:
         """Return None: there are no classes."""
 
     def strata(self, truth: np.ndarray) -> np.ndarray:
-        """Return the tenth of the rows that the first number of each row falls into."""
+        """Return the decile of each row's first number."""
         edges = np.quantile(truth[:, 0], np.linspace(0, 1, min(10, len(truth) // 2 or 1) + 1)[1:-1])
         return np.searchsorted(edges, truth[:, 0], side="right")
 
     def summary(self, splits: Splits) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-        """Return rows, and lowest, median, mean, highest and standard deviation of each target of each split."""
+        """Return rows, minimum, median, mean, maximum and standard deviation of each target in each split."""
         rows = []
         for name, split in splits.items():
             for target, column in zip(self.names, self.truth_of(split).T, strict=True):
@@ -177,7 +177,7 @@ for row in logits:
         return []
 
     def check(self, section: Any, splits: Splits) -> None:
-        """Add the range of each target, and an error where there is nothing to predict."""
+        """Add the range of each target, and an error if a target is constant."""
         columns, rows = self.summary(splits)
         section.table("", columns, rows)
         section.facts["targets"] = [dict(zip(columns, row, strict=True)) for row in rows]
@@ -199,10 +199,10 @@ for row in logits:
     # Training
 
     def for_training(self, truth: np.ndarray) -> Self:
-        """Return the output with standardised numbers, so that learning rates suit every unit.
+        """Return the output with standardised numbers, so that learning rates work for any units.
 
         Raises:
-            UserError: a number is the same in every training row.
+            UserError: a target is the same in every training row.
         """
         mean, std = truth.mean(axis=0).tolist(), truth.std(axis=0).tolist()
         for name, middle, spread in zip(self.names, mean, std, strict=True):
@@ -222,10 +222,10 @@ for row in logits:
         return RegressionLoss(self.mean, self.std)
 
     def finish(self, model: Any) -> None:
-        """Give the head the units of the labels.
+        """Change the last layer so that the model predicts in the units of the labels.
 
         Raises:
-            UserError: it does not end in a linear layer with a bias.
+            UserError: the head does not end in a linear layer with a bias.
         """
         from hf_finetune.models import rescale_head
 
@@ -246,13 +246,13 @@ for row in logits:
     def score(self, statistics: RegressionStatistics, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return every metric of weighted rows, each the mean over the targets.
 
-        ``rmse``, ``mae``, ``mse`` and ``loss`` (the same as ``mse``) are in the units of the labels. ``r2`` is not defined where
-        a target has one value only, ``pearson`` and ``spearman`` also where all predictions are equal.
+        ``rmse``, ``mae``, ``mse`` and ``loss`` (equal to ``mse``) are in the units of the labels. ``r2`` is undefined for a
+        constant target, ``pearson`` and ``spearman`` also for constant predictions.
         """
         return {name: each.mean(axis=0) for name, each in _by_target(statistics, weights).items()}
 
     def per_label(self, statistics: RegressionStatistics) -> dict[str, dict[str, float]]:
-        """Return the same figures of each target; those that are not defined are left out."""
+        """Return the same metrics per target, without undefined ones."""
         found = _by_target(statistics, np.ones((1, len(statistics))))
         return {
             name: {key: float(each[i, 0]) for key, each in found.items() if not np.isnan(each[i, 0])}
@@ -260,12 +260,12 @@ for row in logits:
         }
 
     def row_losses(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        """Return the absolute error of each row in standard deviations of the labels, averaged over the targets."""
+        """Return the mean absolute error of each row over the targets, in standard deviations of the labels."""
         spread = truth.std(axis=0)
         return (np.abs(self.values(raw) - truth) / np.where(spread > 0, spread, 1)).mean(axis=1)
 
     def wrong(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        """Return True for every row: no number is met exactly."""
+        """Return True for every row: predictions are never exact."""
         return np.ones(len(truth), dtype=bool)
 
     def constant(self, truth: np.ndarray) -> np.ndarray:
@@ -273,7 +273,7 @@ for row in logits:
         return np.tile((truth.mean(axis=0) - np.array(self.mean or 0.0)) / np.array(self.std or 1.0), (len(truth), 1))
 
     def sections(self, raw: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-        """Return ``numbers``: true and predicted ones of each target, of at most 2,000 rows."""
+        """Return ``numbers``: true and predicted numbers of each target, for at most 2,000 rows."""
         rows, values = spaced(len(truth), MOST_POINTS), self.values(raw)
         return {
             "numbers": [
@@ -301,19 +301,15 @@ for row in logits:
         return self.values(raw)
 
     def answers(self, raw: np.ndarray) -> dict[str, list[Any]]:
-        """Return ``prediction``: a number, or a list of as many as there are targets."""
+        """Return ``prediction``: a number, or a list with a number per target."""
         return {"prediction": self.truth(self.values(raw))}
 
     def top(self, raw: np.ndarray, count: int) -> dict[str, list[Any]]:
-        """Raise: there are no classes.
-
-        Raises:
-            UserError: always.
-        """
+        """Raise a ``UserError``: there are no classes."""
         raise UserError("the model predicts numbers, not classes", where="--top_k", fix="leave it out.")
 
     def answer(self, raw: np.ndarray, most: int) -> Answer:
-        """Return the numbers; of several ones each with its name."""
+        """Return the numbers, with names if there are several."""
         values = self.values(raw)
         if len(self.names) == 1:
             return Answer(f"{values[0]:.6g}", [])
@@ -329,14 +325,14 @@ for row in logits:
         return numbers.reshape(len(cells), -1)
 
     def in_order(self, names: list[str], raw: np.ndarray, truth: np.ndarray) -> tuple[Self, np.ndarray, np.ndarray]:
-        """Return the same answers with the targets in another order."""
+        """Return the same predictions with the targets in another order."""
         order = [self.names.index(name) for name in names]
         mean, std = ([values[i] for i in order] if values else [] for values in (self.mean, self.std))
         return replace(self, names=list(names), mean=mean, std=std), raw[:, order], truth[:, order]
 
 
 def _by_target(statistics: RegressionStatistics, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """The metrics of each target: name → shape (targets, resamples)."""
+    """Return metric → values of shape (targets, resamples)."""
     weights = ranking.by_row(weights)
     total = weights.sum(axis=0)
     mse = np.square(statistics.errors) @ weights / total

@@ -1,4 +1,4 @@
-"""One class a row: softmax probabilities, accuracy and its relatives, one temperature."""
+"""One class per row: softmax probabilities, accuracy, F1 and other metrics, and a temperature."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from hf_finetune.config.options import DataConfig
     from hf_finetune.data import Splits
 
-# Key of a model's ``config.json``. Not ``temperature``: that is a setting of text generation, which transformers takes out.
+# Key in ``config.json``. Not ``temperature``: transformers removes that, as a setting of text generation.
 TEMPERATURE = "calibration_temperature"
 
-MOST_PAIRS = 10  # of classes that are taken for each other
-MOST_CLASSES = 200  # of a confusion matrix
+MOST_PAIRS = 10  # most confused pairs to list
+MOST_CLASSES = 200  # in a confusion matrix
 FEWEST_FOR_ERRORS = 50
 
 
 @dataclass(frozen=True)
 class SingleLabelStatistics:
-    """What the metrics need of each row.
+    """The data of each row for the metrics.
 
     Args:
         probabilities: shape (rows, classes).
@@ -56,22 +56,22 @@ class SingleLabelStatistics:
 
     @property
     def size(self) -> int:
-        """The number of rows."""
+        """Return the number of rows."""
         return len(self.labels)
 
     @cached_property
     def class_rows(self) -> np.ndarray:
-        """Rows of each class, shape (classes,)."""
+        """Return the rows of each class, shape (classes,)."""
         return np.bincount(self.labels, minlength=self.probabilities.shape[1])
 
     @cached_property
     def losses(self) -> np.ndarray:
-        """Cross-entropy of each row, shape (rows,)."""
+        """Return the cross-entropy of each row, shape (rows,)."""
         return -np.log(np.maximum(self.probabilities[np.arange(len(self)), self.labels], 1e-12))
 
     @cached_property
     def by_class(self) -> tuple[csr_matrix, csr_matrix, csr_matrix]:
-        """Which rows are of each class, which are answered as it, and which are both; each of shape (classes, rows)."""
+        """Return the true, the predicted and the correctly predicted rows of each class, each of shape (classes, rows)."""
         predicted, rows = self.probabilities.argmax(axis=1), np.arange(len(self))
         shape = self.probabilities.shape[::-1]
         right = predicted == self.labels
@@ -83,7 +83,7 @@ class SingleLabelStatistics:
 
     @cached_property
     def ranked(self) -> list[ranking.Ranked]:
-        """The order of each class's probabilities, of two classes that of the second; none where a class has no row."""
+        """Return the ranking of each class's probabilities (of two classes, the second); empty if a class has no rows."""
         classes = self.probabilities.shape[1]
         if not self.class_rows.all():
             return []
@@ -95,12 +95,12 @@ class SingleLabelStatistics:
 
 @dataclass(frozen=True)
 class SingleLabel(LogitOutput):
-    """One class a row; raw outputs are logits of shape (rows, classes), truth holds ids of shape (rows,).
+    """One class per row; raw outputs are logits of shape (rows, classes), truth is ids of shape (rows,).
 
     Args:
         names: the classes.
-        temperature: what logits are divided by for the probabilities that a user sees (arXiv 1706.04599).
-        columns: where the labels are.
+        temperature: divisor of logits for calibrated probabilities (arXiv 1706.04599).
+        columns: the label column.
     """
 
     names: list[str]
@@ -137,12 +137,12 @@ for row in probabilities:
 
     @classmethod
     def recognise(cls, train: Dataset, columns: list[str], options: DataConfig) -> bool:
-        """Return True: whatever is nothing else is a class."""
+        """Return True: this is the default kind of label."""
         return True
 
     @classmethod
     def read(cls, train: Dataset, columns: list[str], options: DataConfig) -> Self:
-        """Return the output with the classes of the training rows, in natural order or that of the ``ClassLabel``.
+        """Return the output with the classes of the training rows, in natural order or in that of the ``ClassLabel``.
 
         Raises:
             UserError: several columns, fewer than two classes, or cells that are not classes.
@@ -169,7 +169,7 @@ for row in probabilities:
         """Return the ids of the classes.
 
         Raises:
-            UserError: a missing label, or a class that the training rows do not have.
+            UserError: a missing label, or a class that is not in the training rows.
         """
         return encode_labels(split, self.columns[0], self.names, split_name)
 
@@ -194,15 +194,11 @@ for row in probabilities:
         return class_table(splits)
 
     def notes(self, splits: Splits) -> list[str]:
-        """Return which classes have no training row.
-
-        Raises:
-            UserError: fewer than two classes have.
-        """
+        """Return a note on classes without training rows."""
         return class_notes(splits)
 
     def check(self, section: Any, splits: Splits) -> None:
-        """Add rows by class, and classes that are missing, rare, or look like something else."""
+        """Add rows by class, and findings on missing, rare or implausible classes."""
         check_too_few(section, splits)
         check_classes(section, splits)
         check_names(section, self.names, len(splits.train))
@@ -210,7 +206,7 @@ for row in probabilities:
     # Training
 
     def loss(self, config: Config, splits: Splits) -> Any:
-        """Return cross-entropy, with the weights, smoothing, focus and offsets that the options ask for."""
+        """Return cross-entropy with the requested weights, smoothing, focal factor and offsets."""
         from hf_finetune.tasks.outputs.losses import single_label_loss
 
         return single_label_loss(self.names, config, splits)
@@ -218,11 +214,11 @@ for row in probabilities:
     # Raw outputs
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
-        """Return the probabilities that metrics are computed of: at temperature 1, shape (rows, classes)."""
+        """Return the probabilities for metrics, at temperature 1, shape (rows, classes)."""
         return softmax(raw.astype(np.float64))
 
     def calibrated(self, raw: np.ndarray) -> np.ndarray:
-        """Return the probabilities that users see: at the temperature."""
+        """Return the calibrated probabilities for users, shape (rows, classes)."""
         return self.probabilities(raw / self.temperature)
 
     # Scores
@@ -234,9 +230,9 @@ for row in probabilities:
     def score(self, statistics: SingleLabelStatistics, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return every metric of weighted rows.
 
-        Macro averages are over the classes that have rows in the resample. ``mcc`` is Gorodkin's coefficient of several classes.
-        ``auroc`` is that of each class against the others, averaged over the classes (of two classes the ordinary one), and
-        not defined where a class has no row, or all rows.
+        Macro averages are over the classes with rows in the resample. ``mcc`` is Gorodkin's multi-class coefficient.
+        ``auroc`` is one-vs-rest, averaged over the classes (the ordinary one for two classes), and undefined if a class has
+        no rows, or all rows.
         """
         weights = ranking.by_row(weights)
         total = weights.sum(axis=0)
@@ -257,7 +253,7 @@ for row in probabilities:
         }
 
     def per_label(self, statistics: SingleLabelStatistics) -> dict[str, dict[str, float]]:
-        """Return ``precision``, ``recall``, ``f1`` and rows (``support``) of each class."""
+        """Return ``precision``, ``recall``, ``f1`` and ``support`` of each class."""
         rows = np.ones((len(statistics), 1))
         in_class, of_class, hits = (matrix @ rows for matrix in statistics.by_class)
         recall, precision, f1 = _precision_recall_f1(in_class, of_class, hits)
@@ -269,7 +265,7 @@ for row in probabilities:
         return self.statistics(raw, truth).losses
 
     def wrong(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        """Return which rows are answered with another class."""
+        """Return which rows have a wrong prediction."""
         return self.decide(raw) != truth
 
     def constant(self, truth: np.ndarray) -> np.ndarray:
@@ -279,7 +275,7 @@ for row in probabilities:
         return raw
 
     def label_errors(self, raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray] | None:
-        """Return rows whose label the model, which has not seen them, disagrees with (confident learning, arXiv 1911.00068)."""
+        """Return held-out rows whose label the model disagrees with (confident learning, arXiv 1911.00068)."""
         if len(truth) < FEWEST_FOR_ERRORS:
             return None
         rows, suggested, margin = find_label_errors(self.calibrated(raw), truth)
@@ -294,13 +290,13 @@ for row in probabilities:
         }
 
     def fit_linear(self, features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
-        """Fit logistic regression; classes without training rows are never answered."""
+        """Fit logistic regression; classes without training rows are never predicted."""
         return logistic_regression(features, truth, strength, len(self.names))
 
     # Answers
 
     def tune(self, raw: np.ndarray, truth: np.ndarray, metric: str | None) -> Self:
-        """Return the output with the temperature that suits these rows."""
+        """Return the output with the temperature fitted on these rows."""
         return replace(self, temperature=fit_temperature(raw, truth))
 
     def tuned(self) -> dict[str, Any]:
@@ -320,11 +316,11 @@ for row in probabilities:
         }
 
     def top(self, raw: np.ndarray, count: int) -> dict[str, list[Any]]:
-        """Return the most probable classes of each row, the first of equals first."""
+        """Return the most probable classes of each row; ties are in class order."""
         return top_classes(self.names, self.calibrated(raw), count)
 
     def answer(self, raw: np.ndarray, most: int) -> Answer:
-        """Return the class and the most probable ones."""
+        """Return the predicted and the most probable classes."""
         values, chosen = self.calibrated(raw[None])[0], int(self.decide(raw[None])[0])
         order = np.argsort(-values, kind="stable")[:most]
         bars = [Bar(self.names[i], float(values[i]), i == chosen) for i in order]
@@ -335,27 +331,27 @@ for row in probabilities:
         return [self.names[int(i)] for i in truth]
 
     def read_truth(self, cells: list[Any]) -> np.ndarray:
-        """Return ids of class names, shape (rows,)."""
+        """Return class ids from names, shape (rows,)."""
         ids = {name: index for index, name in enumerate(self.names)}
         return np.array([ids[cell] for cell in cells])
 
     def in_order(self, names: list[str], raw: np.ndarray, truth: np.ndarray) -> tuple[Self, np.ndarray, np.ndarray]:
-        """Return the same answers with the classes in another order."""
+        """Return the same predictions with the classes in another order."""
         order = [self.names.index(name) for name in names]
         return replace(self, names=list(names)), raw[:, order], np.argsort(order)[truth]
 
 
 def confusion(names: list[str], truth: np.ndarray, answered: np.ndarray) -> Section:
-    """Return how often each class was answered as each other.
+    """Return the confusion matrix and the most confused pairs.
 
     Args:
         names: the classes.
         truth: true ids, shape (rows,).
-        answered: answered ids, shape (rows,).
+        answered: predicted ids, shape (rows,).
 
     Returns:
-        ``matrix``: a row for each true class, a column for each answered one; empty of more than 200 classes. ``pairs``: those
-        that are confused most often; ``share`` is of the rows of the true class.
+        ``matrix``: a row per true class, a column per predicted class; empty for more than 200 classes. ``pairs``: the most
+        confused classes; ``share`` is of the rows of the true class.
     """
     classes = len(names)
     matrix = np.zeros((classes, classes), dtype=np.int64)
@@ -380,7 +376,7 @@ def confusion(names: list[str], truth: np.ndarray, answered: np.ndarray) -> Sect
 def _precision_recall_f1(
     in_class: np.ndarray, of_class: np.ndarray, hits: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Recall, precision and F1 from rows of each class, answers of each class, and those that are both."""
+    """Return recall, precision and F1 from true, predicted and correctly predicted rows of each class."""
     ratio = ranking.ratio
     return ratio(hits, in_class), ratio(hits, of_class), ratio(2 * hits, in_class + of_class)
 
@@ -390,7 +386,7 @@ def _mean_where(values: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def _matthews(hits: np.ndarray, true: np.ndarray, answered: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """Gorodkin's coefficient of several classes; 0 where one class only is true or answered."""
+    """Return Gorodkin's multi-class correlation; 0 if only one class is true or predicted."""
     together = hits.sum(axis=0) * total - (true * answered).sum(axis=0)
     spread = (total**2 - np.square(answered).sum(axis=0)) * (total**2 - np.square(true).sum(axis=0))
     return ranking.ratio(together, np.sqrt(spread))
