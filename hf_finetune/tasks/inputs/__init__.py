@@ -1,1 +1,1 @@
-"""What a row of a task holds: one folder an input."""
+"""The kinds of input, one folder each."""

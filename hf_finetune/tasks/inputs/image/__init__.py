@@ -1,4 +1,4 @@
-"""One image a row. The folder is the input: its names are those of the protocol."""
+"""The input of one image per row. This module implements the protocol ``Input``."""
 
 from typing import Any
 

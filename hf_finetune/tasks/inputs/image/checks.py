@@ -1,4 +1,4 @@
-"""Images as their files have them: what cannot be read, what is not plain 8-bit RGB, and what is of an odd size."""
+"""Check image files: unreadable ones, ones that are not 8-bit RGB, and unusual sizes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
-MOST_IMAGES = 200_000  # of a split that are looked at
+MOST_IMAGES = 200_000  # per split to inspect
 _SIDE = 16
 
 
 @dataclass
 class Looks:
-    """What was seen of the images of a split: rows that were looked at, facts, and what near duplicates are told by.
+    """Facts about inspected images of a split, with hashes and thumbnails to find near duplicates.
 
-    ``hashes`` are uint64 of shape (rows,), ``thumbnails`` uint8 of shape (rows, 16, 16); zeros where an image cannot be
-    read.
+    ``hashes`` are uint64 of shape (rows,), ``thumbnails`` uint8 of shape (rows, 16, 16); both are 0 for unreadable images.
     """
 
     rows: np.ndarray
@@ -39,12 +38,12 @@ class Looks:
 
     @property
     def readable(self) -> np.ndarray:
-        """Whether each can be read, shape (rows,)."""
+        """Return whether each image can be read, shape (rows,)."""
         return np.array([not each.error for each in self.facts], dtype=bool)
 
 
 def why_column(config: DataConfig, own: str, number: int) -> str:
-    """Return why a column is read: ``number`` is its place among the input columns."""
+    """Return why a column is read; ``number`` is its place among the input columns."""
     if config.image_column:
         return "named by --image_column"
     return "a usual name of images" if own.strip().lower() in IMAGE_NAMES else "the only column of images"
@@ -52,12 +51,12 @@ def why_column(config: DataConfig, own: str, number: int) -> str:
 
 @dataclass(frozen=True)
 class ImageInspection:
-    """What was found in the images of all splits.
+    """The findings in the images of all splits.
 
     Args:
-        section: what ``check`` says of them.
-        splits: without the images that cannot be read; a held-out split that has no other is gone.
-        looks: what was seen of each image of the splits as they were.
+        section: the section of ``check``.
+        splits: the splits without unreadable images; a held-out split without any other is left out.
+        looks: facts about each image of the original splits.
     """
 
     section: Section
@@ -65,7 +64,7 @@ class ImageInspection:
     looks: dict[str, Looks]
 
     def comparable(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows (``split``, ``row``) whose images were looked at and can be read; ``place`` is where in ``looks``."""
+        """Return the rows (``split``, ``row``) with inspected, readable images; ``place`` is their index in ``looks``."""
         import pandas as pd
 
         seen = [
@@ -75,7 +74,7 @@ class ImageInspection:
         return rows.merge(pd.concat(seen, ignore_index=True), on=["split", "row"], how="inner")
 
     def near(self, rows: pd.DataFrame) -> np.ndarray:
-        """Return the pairs of these rows that are nearly the same, shape (pairs, 2), by their places in ``rows``."""
+        """Return pairs of near duplicates as positions in ``rows``, shape (pairs, 2)."""
         names = rows["split"].unique()
         places = {name: rows.loc[rows["split"] == name, "place"].to_numpy() for name in names}
         hashes = np.concatenate([self.looks[name].hashes[places[name]] for name in names])
@@ -83,11 +82,11 @@ class ImageInspection:
         return near_images(hashes, thumbnails)
 
     def add_processor(self, processor: Any) -> None:
-        """Add nothing: images have the size that the processor makes."""
+        """Add nothing: no findings depend on the image processor."""
 
 
 def inspect(splits: Splits, config: DataConfig) -> ImageInspection:
-    """Look at every image."""
+    """Inspect every image."""
     say("Looking at the images.")
     looks = look_at(splits)
     section = check_images(splits, looks, config.on_bad_image)
@@ -100,7 +99,7 @@ def inspect(splits: Splits, config: DataConfig) -> ImageInspection:
 
 
 def look_at(splits: Splits) -> dict[str, Looks]:
-    """Decode every image of every split once, at low resolution, in threads."""
+    """Return facts about every image of every split, decoded once at low resolution in threads."""
     return {name: _look_at(split) for name, split in splits.items()}
 
 
@@ -130,7 +129,7 @@ def _look(cell: Any) -> tuple[ImageFacts, int, np.ndarray]:
 
 
 def _dhash(grey: Image.Image) -> int:
-    """64 bits: whether each of 8 by 8 cells is darker than its right neighbour (dHash, Krawetz 2013)."""
+    """Return 64 bits: whether each of 8 × 8 cells is darker than its right neighbour (dHash, Krawetz 2013)."""
     from PIL import Image
 
     cells = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
@@ -138,7 +137,7 @@ def _dhash(grey: Image.Image) -> int:
 
 
 def check_images(splits: Splits, looks: dict[str, Looks], on_bad_image: str) -> Section:
-    """Sizes, formats and oddities of the images of every split."""
+    """Return the section on images: sizes, formats and oddities in every split."""
     section = Section("Images", "images")
     rows = []
     for name, split in splits.items():
@@ -167,7 +166,7 @@ def check_images(splits: Splits, looks: dict[str, Looks], on_bad_image: str) -> 
 
 
 def _report(section: Section, name: str, split: Any, seen: Looks, on_bad_image: str) -> None:
-    """Findings of one split."""
+    """Add the findings of one split."""
     from PIL import Image
 
     limit = Image.MAX_IMAGE_PIXELS or 2**63

@@ -1,4 +1,4 @@
-"""Defaults for images; ``docs/strategies.md`` names the data sets that they were chosen on."""
+"""Defaults for images; ``docs/strategies.md`` names the data sets behind them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pixels of images: the image processor, the size at which they are read, random views, and batches."""
+"""Encode images: image processor, image size, random views and batches."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 
 
 def checkpoint_name(name: str) -> str:
-    """Return ``timm/resnet50.a1_in1k`` for ``resnet50.a1_in1k``, as timm calls it; other names as they are."""
+    """Return ``timm/resnet50.a1_in1k`` for timm's name ``resnet50.a1_in1k``; other names unchanged."""
     import timm
 
     return f"timm/{name}" if "/" not in name and not Path(name).exists() and timm.is_model(name) else name
 
 
 def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
-    """Set the image processor to ``--image_size``, and send one image through processor and model.
+    """Set the image processor to ``--image_size``, and try one image with processor and model.
 
     Raises:
-        UserError: the model cannot read images of this size, or what its processor makes.
+        UserError: the model cannot read images of this size, or the output of its processor.
     """
     if inputs.image_size:
         checkpoint.processor = _resize(checkpoint, inputs.image_size)
@@ -55,7 +55,7 @@ def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
 
 
 def load_processor(name: str, **options: Any) -> Any:
-    """The image processor of a checkpoint; for timm checkpoints it is read from ``config.json``.
+    """Return the image processor of a checkpoint, made from ``config.json`` for timm checkpoints.
 
     Raises:
         UserError: there is none.
@@ -74,17 +74,17 @@ def load_processor(name: str, **options: Any) -> Any:
 
 
 class Images(torch.utils.data.Dataset):
-    """Rows of a split as model inputs; what a row's image was decoded to may be kept for later epochs.
+    """Rows of a split as model inputs; decoded images may be stored for later epochs.
 
     Each item has ``pixel_values`` of shape (channels, height, width), float32 or, before normalisation, uint8, and
-    ``labels`` where the split has labels. A random view depends on the run's seed, the epoch and the row alone: workers,
-    processes, resuming and keeping change nothing.
+    ``labels`` if the split has them. A random view depends only on the seed, the epoch and the row, not on workers,
+    processes, resuming or the store.
 
     Args:
         split: the rows.
-        decode: from an image cell to an array.
-        view: a random view of that array; without it the array itself is the input.
-        store: where arrays are kept.
+        decode: function from an image cell to an array.
+        view: function from that array to a random view; None for the array itself.
+        store: where arrays are stored.
     """
 
     def __init__(
@@ -100,11 +100,11 @@ class Images(torch.utils.data.Dataset):
         self.store = store
         self.labels = split["label"][:] if "label" in getattr(split, "column_names", ()) else None
         self.seed = torch.initial_seed()
-        # In memory that workers share: they may outlive the epoch in which they were started.
+        # In shared memory, because persistent workers see later epochs.
         self.epoch = torch.frombuffer(mmap.mmap(-1, 8), dtype=torch.int64)
 
     def set_epoch(self, epoch: int) -> None:
-        """Take other views from now on."""
+        """Set the epoch, on which random views depend."""
         self.epoch[0] = epoch
 
     def __len__(self) -> int:
@@ -114,7 +114,7 @@ class Images(torch.utils.data.Dataset):
         return self._item(index, self._decoded(index))
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
-        """A batch of rows; where no worker reads ahead, their images are decoded in threads."""
+        """Return a batch of rows; without workers, decode the images in threads."""
         threads = 1 if torch.utils.data.get_worker_info() else decoding_threads()
         missing = [index for index in indices if self.store is None or self.store.get(index) is None]
         with one_thread():
@@ -136,7 +136,7 @@ class Images(torch.utils.data.Dataset):
 
     def _view(self, view: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor, index: int) -> torch.Tensor:
         with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed: that seeds GPUs as well, and takes longer than the view.
+            # torch.manual_seed also seeds GPUs, which takes longer than the view.
             torch.default_generator.manual_seed(
                 (self.seed * 1_000_003 + int(self.epoch)) * 1_000_003 + index & 2**63 - 1
             )
@@ -145,7 +145,7 @@ class Images(torch.utils.data.Dataset):
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Without torch's threads: to meet after each of many small steps costs more than the work, on a busy machine."""
+    """Use one torch thread: synchronising threads after many small steps costs more than the work on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -155,21 +155,21 @@ def one_thread() -> Iterator[None]:
 
 
 def decoding_threads() -> int:
-    """Threads that decode at once, of the cores that this process has for itself."""
+    """Return the number of decoding threads: this process's share of the cores, at most 4."""
     return max(1, min(4, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def encode(
     split: Any, processor: Any, views: InputConfig | None = None, image_cache: str | None = None
 ) -> Images | Stream:
-    """Pixels as the checkpoint's processor makes them, or random views of them in the same size and scale.
+    """Return pixels as made by the checkpoint's processor, or random views of the same size and scale.
 
     Args:
         split: rows with an ``image``.
         processor: the checkpoint's preprocessing.
-        views: which random views; None for none.
-        image_cache: for rows that are read more than once, where their pixels are kept (``off`` for nowhere). Such rows
-            are uint8 wherever that loses nothing, kept or not. Those of a stream are decoded when they are read.
+        views: options of random views; None for none.
+        image_cache: where pixels of rows that are read more than once are kept (``off`` for nowhere). Such rows are uint8
+            if that is lossless, kept or not. The rows of a stream are decoded when they are read.
     """
     if isinstance(split, Stream):
         images = Images({}, partial(_inputs, processor)) if views is None else _views({}, processor, views, None)
@@ -178,7 +178,7 @@ def encode(
 
 
 def _views(split: Any, processor: Any, views: InputConfig, image_cache: str | None) -> Images:
-    """Random views; without an ``image_cache`` nothing is kept."""
+    """Return random views; without an ``image_cache`` nothing is kept."""
     pixels = measure_preprocessing(processor)
     store = source_store(split, pixels.source_edge, image_cache) if image_cache else None
     decode = partial(_source, pixels.source_edge)
@@ -189,7 +189,7 @@ def _views(split: Any, processor: Any, views: InputConfig, image_cache: str | No
 
 
 def _encode_rows(stream: Stream, images: Images, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Inputs of the rows of a batch, as ``images`` would make them; without those that cannot be read."""
+    """Return the inputs of a batch of rows as ``images`` makes them, without unreadable rows."""
     from PIL import Image
 
     batch = copy.copy(images)
@@ -207,7 +207,7 @@ def _encode_rows(stream: Stream, images: Images, rows: list[dict[str, Any]]) -> 
 
 
 def _plain(split: Dataset, processor: Any, image_cache: str | None) -> Images:
-    """Full decoding and the processor's own resize, as in ``pipeline()``."""
+    """Return images with full decoding and the processor's resize, as in ``pipeline()``."""
     if image_cache is None:
         return Images(split, partial(_inputs, processor))
     pixels = measure_preprocessing(processor)
@@ -242,7 +242,7 @@ def _rotated(rotate: Callable[[Any], Any], processor: Any, pixels: torch.Tensor)
 
 
 def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
-    """Stack pixels and labels; pixels that are still uint8 are brought to the processor's scale, all at once."""
+    """Return a function that stacks pixels and labels, and scales uint8 pixels as the processor does."""
     return partial(_collate, measure_preprocessing(processor))
 
 
@@ -257,10 +257,10 @@ def _collate(pixels: Preprocessing, rows: list[dict[str, Any]]) -> dict[str, Any
 
 
 def _resize(checkpoint: Checkpoint, side: int) -> Any:
-    """The processor at another size, kept where the saved model will carry it."""
+    """Return the processor with another size, set where the saved model keeps it."""
     processor, model = checkpoint.processor, checkpoint.model
     if hasattr(processor, "data_config"):
-        # timm's processor saves nothing itself: it is read from pretrained_cfg in the model's config.json.
+        # timm's processor is not saved: it is made from pretrained_cfg in config.json.
         settings = {k: v for k, v in model.config.pretrained_cfg.items() if k != "test_input_size"}
         settings["input_size"] = [settings.get("input_size", [3])[0], side, side]
         model.config.pretrained_cfg = settings
@@ -271,14 +271,14 @@ def _resize(checkpoint: Checkpoint, side: int) -> Any:
 
 
 def _try_image(checkpoint: Checkpoint, side: int | None) -> None:
-    """Send one grey image through processor and model, before an hour is spent.
+    """Try processor and model on one grey image before training.
 
     Raises:
-        UserError: the model cannot read what the processor makes, at ``--image_size`` if one is asked.
+        UserError: the model cannot read the processor's output, at ``--image_size`` if given.
     """
     from transformers.integrations import is_deepspeed_zero3_enabled
 
-    if is_deepspeed_zero3_enabled():  # the weights lie in pieces until training begins
+    if is_deepspeed_zero3_enabled():  # the weights are partitioned until training begins
         return
     try:
         pixels = checkpoint.processor(images=_grey(side or 64), return_tensors="pt")["pixel_values"]
@@ -316,15 +316,15 @@ def _grey(side: int) -> Any:
 
 
 class Shortened:
-    """What encoding left out of rows: of images nothing."""
+    """A counter of shortened rows; images are never shortened."""
 
     def add(self, encoded: Any) -> None:
-        """Count the rows of an encoded split."""
+        """Count nothing."""
 
     def say(self, name: str, processor: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 def shortened() -> Shortened:
-    """Return a counter that stays at nothing."""
+    """Return a counter of shortened images: none."""
     return Shortened()

@@ -1,4 +1,4 @@
-"""Facts about model inputs of images. The fresh process of ``verify`` runs this file, so it imports nothing of this package."""
+"""Facts about model inputs of images. The fresh process of ``verify`` runs this file, so it cannot import this package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SETTINGS = (
     "image_mean", "image_std", "do_pad", "do_flip_channel_order", "rescale_offset", "include_top",
 )  # fmt: skip
 TIMM = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
-PIXELS = 16  # that are compared for each image
+PIXELS = 16  # compared per image
 
 
 def processor_facts(processor: Any) -> dict[str, Any]:

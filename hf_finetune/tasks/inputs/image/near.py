@@ -1,4 +1,4 @@
-"""Images that are nearly the same, by a perceptual hash. Parts of it make candidates, comparison of thumbnails decides."""
+"""Find near-duplicate images: equal parts of a perceptual hash give candidates, comparison of thumbnails decides."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from hf_finetune.data.rows.candidates import candidates, pair_codes, pairs_of
 
-MOST_DISTANCE = 3  # bits of 64 in which the hashes of two images may differ
-_NEIGHBOURS = 30  # rows of a bucket that a row is compared with
+MOST_DISTANCE = 3  # differing bits of 64 between the hashes of near duplicates
+_NEIGHBOURS = 30  # rows of a bucket to compare a row with
 
 
 def near_images(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
-    """Pairs of images whose hashes differ in few bits and whose thumbnails look the same.
+    """Return pairs of images whose hashes differ in few bits and whose thumbnails are similar.
 
     Args:
         hashes: uint64 of shape (rows,).
@@ -22,7 +22,7 @@ def near_images(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
     """
     found = []
     small = thumbnails.reshape(len(thumbnails), -1)
-    for band in range(MOST_DISTANCE + 1):  # hashes that differ in 3 bits agree in one quarter at least
+    for band in range(MOST_DISTANCE + 1):  # hashes that differ in 3 bits agree in at least one quarter
         keys = (hashes >> np.uint64(16 * band)) & np.uint64(0xFFFF)
         for pairs in candidates(keys, _NEIGHBOURS, hashes):
             left, right = pairs.T

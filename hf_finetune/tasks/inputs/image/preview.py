@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_finetune.data.images.decode import open_reduced
 
-EDGE = 160  # pixels of the longer side
+EDGE = 160  # pixels on the longer side
 
 
 def preview(row: dict[str, Any]) -> dict[str, str | None]:

@@ -1,4 +1,4 @@
-"""Images as rows: which column they stand in, which cannot be read, and which are the same."""
+"""Rows of images: find their column, the unreadable ones and the equal ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _ImageRows:
-    """Images, which stay files until they are decoded."""
+    """Rows of images, kept as files until they are decoded."""
 
     cell = IMAGE
     block_rows = 1_000
@@ -33,7 +33,7 @@ class _ImageRows:
         return f"image column {next(iter(inputs))!r}"
 
     def refuse_other_types(self, split: Any, inputs: dict[str, str], where: str) -> None:
-        return None  # only columns of images are found
+        return None  # find_columns only finds columns of images
 
     def clean(self, split: Dataset, inputs: dict[str, str], where: str) -> Dataset:
         own = next(iter(inputs))
@@ -44,12 +44,12 @@ class _ImageRows:
         return block.select(list(inputs)).rename_columns(list(inputs.values()))
 
     def filled(self, inputs: dict[str, str]) -> dict[str, list[str]]:
-        return {}  # a row without an image is one whose image cannot be read
+        return {}  # a missing image counts as an unreadable one
 
     def unlabelled(
         self, split: Dataset, config: DataConfig, trained: dict[str, list[str]] | None, where: str
     ) -> tuple[Dataset, dict[str, str]]:
-        if split.column_names == ["id", "image"]:  # files of a folder, and no table
+        if split.column_names == ["id", "image"]:  # an image folder, not a table
             return split, {"image": "image"}
         inputs = self.find_columns(split, config, ())
         ids = [str(i) for i in (split["id"][:] if "id" in split.column_names else range(len(split)))]

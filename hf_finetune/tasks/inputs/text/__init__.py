@@ -1,4 +1,4 @@
-"""One text a row, or a pair of them. The folder is the input: its names are those of the protocol."""
+"""The input of one text per row, or a pair of texts. This module implements the protocol ``Input``."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Texts that say nothing, texts that were damaged on their way, and what cutting them at ``--max_length`` costs."""
+"""Check texts: empty and damaged ones, and what truncation at ``--max_length`` loses."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-MOST_TOKENISED = 20_000  # rows of a split whose tokens are counted
-_COSTLY = 0.05  # share of the tokens from which on cutting them is a warning
+MOST_TOKENISED = 20_000  # rows per split to tokenise
+_COSTLY = 0.05  # share of truncated tokens from which they are a warning
 _BATCH = 1000
 
-# What UTF-8 looks like where it was read as Latin-1 or Windows-1252, and what stands for bytes that were no text.
+# UTF-8 that was read as Latin-1 or Windows-1252, and the replacement character.
 _DAMAGED = r"Ã[\x{80}-\x{BF}\x{192}\x{201A}-\x{2122}]|â€|Â[\x{A0}-\x{BF}]|\x{FFFD}"
 _WRONG: tuple[tuple[str, Severity, str, str], ...] = (
     ("text-empty", "warning", "are empty or hold spaces only", "drop them, or name another column with --text_column."),
@@ -39,7 +39,7 @@ _WRONG: tuple[tuple[str, Severity, str, str], ...] = (
 
 
 def why_column(config: DataConfig, own: str, number: int) -> str:
-    """Return why a column is read: ``number`` is its place among the input columns."""
+    """Return why a column is read; ``number`` is its place among the input columns."""
     if number:
         return "named by --text_pair_column"
     if config.text_column:
@@ -51,37 +51,37 @@ def why_column(config: DataConfig, own: str, number: int) -> str:
 
 @dataclass(frozen=True)
 class TextInspection:
-    """What was found in the texts of all splits.
+    """The findings in the texts of all splits.
 
     Args:
-        section: what ``check`` says of them.
-        splits: the splits; every text can be read.
+        section: the section of ``check``.
+        splits: the splits unchanged, because every text can be read.
     """
 
     section: Section
     splits: Splits
 
     def comparable(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows (``split``, ``row``) that can be compared: all."""
+        """Return all rows: every text can be compared."""
         return rows
 
     def near(self, rows: pd.DataFrame) -> np.ndarray:
-        """Return the pairs of these rows that are nearly the same, shape (pairs, 2), by their places."""
+        """Return pairs of near duplicates as positions in ``rows``, shape (pairs, 2)."""
         return near_texts(_texts(self.splits, rows))
 
     def add_processor(self, tokenizer: Any) -> None:
-        """Add what cutting the texts at ``--max_length`` costs."""
+        """Add the loss from truncation at ``--max_length``."""
         say("Counting tokens.")
         check_lengths(self.section, self.splits, tokenizer)
 
 
 def inspect(splits: Splits, config: DataConfig) -> TextInspection:
-    """Look at every text."""
+    """Inspect every text."""
     return TextInspection(check_texts(splits), splits)
 
 
 def _texts(splits: Splits, rows: pd.DataFrame) -> pa.Array:
-    """The texts of some rows (pairs as one text) as one Arrow array."""
+    """Return the texts of some rows (pairs as one text) as one Arrow array."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -102,7 +102,7 @@ def _plain(part: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def check_texts(splits: Splits) -> Section:
-    """Empty texts, texts without a letter and damaged texts, in all rows."""
+    """Return the section on texts: empty ones, ones without letters and damaged ones."""
     section = Section("Texts", "texts")
     columns = columns_of(splits.train)
     for name, split in splits.items():
@@ -126,7 +126,7 @@ def check_texts(splits: Splits) -> Section:
 
 
 def _own_name(splits: Splits, column: str) -> str:
-    """What the user calls an input column; of several that make one text, the first."""
+    """Return the user's name of an input column, the first one if several make one text."""
     return next((own for own, standard in splits.inputs.items() if standard == column), column)
 
 
@@ -147,7 +147,7 @@ def _wrong_rows(split: Any, column: str) -> dict[str, np.ndarray]:
 
 
 def check_lengths(section: Section, splits: Splits, tokenizer: Any) -> None:
-    """Tokens of the texts, and the share of rows and tokens that are cut; added to the section of the texts."""
+    """Add the number of tokens and the share of truncated rows and tokens to the section."""
     limit = int(tokenizer.model_max_length)
     rows = []
     for name, split in splits.items():
@@ -190,7 +190,7 @@ def _say_cut(section: Section, name: str, split: Any, rows: np.ndarray, of: int,
 
 
 def count_tokens(split: Any, tokenizer: Any) -> np.ndarray:
-    """Tokens of every row with nothing cut, special ones included, shape (rows,)."""
+    """Return the tokens of every row without truncation, with special tokens, shape (rows,)."""
     columns = columns_of(split)
     lengths = []
     for table in tables(split, columns, _BATCH):

@@ -1,4 +1,4 @@
-"""Token ids of texts: the tokenizer, the length at which they are cut, and batches."""
+"""Encode texts: tokenizer, maximum length and batches."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from hf_finetune.tasks.inputs.text.long_texts import CHUNK, TRUNCATE, encode_pie
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# Tokenizers of checkpoints without a limit of their own say 1e30; attention over more than this is rarely meant.
+# The default limit: tokenizers of checkpoints without one have 1e30, and longer attention is rarely wanted.
 LONGEST = 512
 
-# Columns of encoded rows that speak about them, and are no input of the model.
+# Columns of encoded rows that are not model inputs.
 _ABOUT = frozenset({"length", "cut", "row"})
 
-# To be raised whenever ``encode`` makes something else of the same rows: what is kept on disk is then made anew.
+# Increase it when ``encode`` changes its result for the same rows, so that caches on disk are not reused.
 VERSION = 1
 
 
 def checkpoint_name(name: str) -> str:
-    """Return the name as it is: libraries of text models have no names of their own."""
+    """Return the name unchanged: text models have no short names."""
     return name
 
 
 def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
-    """Set the tokens of a text that are read, which the tokenizer carries: ``--max_length`` or what the model reads.
+    """Set the tokenizer's maximum length to ``--max_length`` or the model's limit.
 
     Raises:
-        UserError: the model reads fewer tokens than were asked for.
+        UserError: ``--max_length`` exceeds the model's limit.
     """
     tokenizer = checkpoint.processor
     limit = _longest(tokenizer, checkpoint.model.config)
@@ -52,7 +52,7 @@ def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
 
 
 def load_processor(name: str, **options: Any) -> Any:
-    """The tokenizer of a checkpoint.
+    """Return the tokenizer of a checkpoint.
 
     Raises:
         UserError: there is none.
@@ -68,7 +68,7 @@ def load_processor(name: str, **options: Any) -> Any:
             where=f"--model_name_or_path {name}",
             fix="name a text checkpoint with its tokenizer files; an image checkpoint needs the image recipe.",
         ) from error
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes where the files are missing
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers returns such a tokenizer if files are missing
         raise UserError(
             f"the tokenizer has no vocabulary, only {len(tokenizer)} special tokens",
             where=f"--model_name_or_path {name}",
@@ -80,16 +80,11 @@ def load_processor(name: str, **options: Any) -> Any:
 
 
 def encode(split: Dataset, processor: Any, views: InputConfig | None = None, image_cache: str | None = None) -> Any:
-    """Token ids of every row, cut at the tokenizer's limit and not padded; ``length`` is their number.
+    """Return the token ids of every row, truncated at the tokenizer's limit, without padding; ``length`` is their number.
 
-    Where long texts are read in chunks each chunk is a row, with the label of its own; ``row`` says which row that is.
-
-    The rows are kept on disk by ``datasets``: the next run on the same file with the same tokenizer reads them. One process
-    does the work; a fast tokenizer spreads a batch over all cores by itself.
-
-    Texts of a stream are tokenised when they are read, a batch at a time.
-
-    Texts have no random views and no images: ``views`` and ``image_cache`` change nothing.
+    If long texts are read in chunks, each chunk is a row with the label of its text, and ``row`` is the index of the text.
+    ``datasets`` caches the result on disk for later runs with the same rows and tokenizer. One process is enough, because
+    a fast tokenizer uses all cores. A stream is tokenised when it is read. ``views`` and ``image_cache`` are ignored.
     """
     from accelerate import PartialState
 
@@ -102,7 +97,7 @@ def encode(split: Dataset, processor: Any, views: InputConfig | None = None, ima
             )
         return split.encoded(partial(_tokenize_rows, processor))
     tokenize = partial(_tokenize, processor)
-    # Rows of a saved data set are cached beside it unless they stay in memory: nothing is written to the user's folder.
+    # In memory if datasets would write its cache beside a data set that the user saved.
     options = {"remove_columns": split.column_names, "desc": "Tokenising", "keep_in_memory": not in_users_cache(split)}
     name = _fingerprint(split, processor)
     with PartialState().main_process_first():
@@ -128,17 +123,17 @@ def _tokenize_rows(processor: Any, rows: list[dict[str, Any]]) -> list[dict[str,
 
 
 def _fingerprint(split: Dataset, processor: Any) -> str | None:
-    """Name of the rows once they are encoded: all that their token ids depend on.
+    """Return the cache name of the encoded rows: a hash of all that their token ids depend on.
 
-    Left to itself, ``datasets`` pickles the tokenizer in Python to find it, entry by entry: half a second a split. None,
-    which leaves it to do so, for tokenizers that are written in Python.
+    ``datasets`` would pickle the tokenizer entry by entry for that, which takes half a second per split. None leaves it to
+    do so, for tokenizers written in Python.
     """
     from datasets.fingerprint import Hasher
 
     backend = getattr(processor, "backend_tokenizer", None)
     if backend is None:
         return None
-    # What the last call cut and padded to is a part of its state; every call sets both again.
+    # Truncation and padding of the last call are part of its state; every call sets both.
     backend.no_truncation()
     backend.no_padding()
     settings = [type(processor).__name__, processor.model_max_length, processor.truncation_side, VERSION]
@@ -147,7 +142,7 @@ def _fingerprint(split: Dataset, processor: Any) -> str | None:
 
 
 def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
-    """Pad a batch to its longest row, rounded up to a multiple of 8 (what tensor cores and AVX read at once)."""
+    """Return a function that pads a batch to its longest row, rounded up to a multiple of 8 (for tensor cores and AVX)."""
     from transformers import DataCollatorWithPadding
 
     pad = DataCollatorWithPadding(processor, pad_to_multiple_of=8)
@@ -159,11 +154,11 @@ def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 
 def _longest(tokenizer: Any, settings: Any) -> int:
-    """Tokens that the checkpoint can read: the smaller of the tokenizer's limit and the table of positions."""
+    """Return the most tokens that the checkpoint reads: the smaller of the tokenizer's limit and the position table."""
     limits = [int(tokenizer.model_max_length)]
     positions = getattr(settings, "max_position_embeddings", None)
     if positions and positions > 0:
-        # RoBERTa and its kin begin to count behind the padding id, so that the last positions are out of reach.
+        # RoBERTa and similar models count positions from the padding id, so that the last positions are unused.
         offset = (
             (settings.pad_token_id or 0) + 1
             if "roberta" in settings.model_type or settings.model_type == "mpnet"
@@ -179,5 +174,5 @@ def views(inputs: InputConfig, *, tunes_backbone: bool) -> InputConfig | None:
 
 
 def mixer(inputs: InputConfig, classes: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Refuse ``--mixup`` and ``--cutmix``."""
+    """Raise a ``UserError``: ``--mixup`` and ``--cutmix`` are for images."""
     raise UserError("texts cannot be mixed", where="--mixup, --cutmix", fix="leave the flags out.")

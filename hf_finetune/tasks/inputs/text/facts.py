@@ -1,4 +1,4 @@
-"""Facts about model inputs of texts. The fresh process of ``verify`` runs this file, so it imports nothing of this package."""
+"""Facts about model inputs of texts. The fresh process of ``verify`` runs this file, so it cannot import this package."""
 
 from __future__ import annotations
 

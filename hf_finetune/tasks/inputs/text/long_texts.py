@@ -1,4 +1,4 @@
-"""Texts that are longer than the model reads: cut at the end, first and last tokens, or overlapping chunks."""
+"""Encode texts longer than the model's limit: truncated, as first and last tokens, or as overlapping chunks."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from hf_finetune.console import say
 from hf_finetune.errors import UserError
 
 TRUNCATE, HEAD_TAIL, CHUNK = "truncate", "head_tail", "chunk"
-SETTING = "long_text"  # what it is called in tokenizer_config.json
+SETTING = "long_text"  # its key in tokenizer_config.json
 OVERLAP = 8  # neighbouring chunks share an eighth of their tokens
 
 
 def set_long_text(tokenizer: Any, how: str) -> None:
-    """Make a tokenizer remember how long texts are read; it is saved and loaded with it, as its length is."""
+    """Store how long texts are read in the tokenizer, so that it is saved and loaded with it."""
     tokenizer.init_kwargs.pop(SETTING, None)
     if how != TRUNCATE:
         tokenizer.init_kwargs[SETTING] = how
 
 
 def long_text_of(tokenizer: Any) -> str:
-    """How long texts are read with a tokenizer; one that was not saved by a run cuts them at the end."""
+    """Return how long texts are read with a tokenizer; one that no run saved truncates them."""
     return str(getattr(tokenizer, "init_kwargs", {}).get(SETTING, TRUNCATE))
 
 
 def encode_pieces(tokenizer: Any, texts: tuple[list[str], ...], how: str) -> tuple[dict[str, list[Any]], np.ndarray]:
-    """Token ids of texts, or pairs of texts, of which those that are too long are read in pieces.
+    """Return the token ids of texts, or pairs of texts, with too long ones in pieces.
 
     Args:
-        tokenizer: its ``model_max_length`` is the length of a piece, special tokens included.
+        tokenizer: its ``model_max_length`` is the length of a piece with special tokens.
         texts: the texts, and the second texts of pairs.
         how: ``head_tail`` or ``chunk``.
 
     Returns:
-        The tokenizer's columns, ``length`` (tokens of a piece) and ``cut`` (tokens of the row that truncation would have
-        cut, with its first piece; else 0); and the row of each piece, shape (pieces,).
+        The tokenizer's columns, ``length`` (tokens of a piece) and ``cut`` (for the first piece of a row, the tokens that
+        truncation would lose; otherwise 0); and the row of each piece, shape (pieces,).
     """
     limit = tokenizer.model_max_length
     whole = dict(tokenizer(*texts, truncation=False, return_special_tokens_mask=True, verbose=False))
@@ -55,19 +55,19 @@ def encode_pieces(tokenizer: Any, texts: tuple[list[str], ...], how: str) -> tup
 
 
 def pieces(special: list[int], limit: int, how: str) -> list[list[slice]]:
-    """Which tokens of a row its pieces have: each piece is a list of slices, special tokens among them.
+    """Return the tokens of each piece of a row as a list of slices, with the special tokens.
 
-    ``head_tail`` makes one piece, of the first and the last tokens, half and half. ``chunk`` makes windows that share an
-    eighth of their tokens with the next. Of a pair the longer text is read in pieces; the other one is kept as a whole, or
-    cut where it would take more than half of the room.
+    ``head_tail`` makes one piece, half of first and half of last tokens. ``chunk`` makes windows that share an eighth of
+    their tokens with the next. For a pair, the longer text is split; the other is kept whole, or truncated if it needs
+    more than half of the length.
 
     Args:
-        special: 1 for each special token of the row, 0 for the others.
-        limit: tokens of a piece at most.
+        special: 1 for each special token of the row, 0 for other tokens.
+        limit: most tokens of a piece.
         how: ``head_tail`` or ``chunk``.
 
     Raises:
-        UserError: special tokens alone fill a piece.
+        UserError: the special tokens alone fill a piece.
     """
     count = len(special)
     if count <= limit:
@@ -92,7 +92,7 @@ def pieces(special: list[int], limit: int, how: str) -> list[list[slice]]:
 
 
 def _windows(text: slice, width: int, how: str) -> list[list[slice]]:
-    """The slices of a text that each piece has, ``width`` tokens together at most."""
+    """Return the slices of a text in each piece, together at most ``width`` tokens."""
     if how == HEAD_TAIL:
         head = (width + 1) // 2
         return [[slice(text.start, text.start + head), slice(text.stop - (width - head), text.stop)]]
@@ -102,20 +102,20 @@ def _windows(text: slice, width: int, how: str) -> list[list[slice]]:
 
 
 def _runs(special: list[int]) -> list[slice]:
-    """Where the texts lie between the special tokens."""
+    """Return the slices of the texts between special tokens."""
     edges = np.flatnonzero(np.diff([1, *special, 1]))
     return [slice(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
 
 
 @dataclass
 class LongTexts:
-    """How many rows were too long, of as many splits or parts of one as are added.
+    """A counter of too long rows, over one or more splits.
 
     Args:
-        rows: texts, or pairs of them.
-        long: those of them that are longer than the model reads.
-        chunks: those that these were read in; 0 where they were not read in chunks.
-        cut: tokens that truncation would have cut.
+        rows: number of texts or pairs.
+        long: number of rows longer than the model's limit.
+        chunks: number of chunks of the long rows; 0 without chunks.
+        cut: tokens that truncation would lose.
     """
 
     rows: int = 0
@@ -124,7 +124,7 @@ class LongTexts:
     cut: int = 0
 
     def add(self, encoded: Any) -> None:
-        """Count the rows of an encoded split; those whose ends are just cut off do not count."""
+        """Count the rows of an encoded split; simply truncated rows do not count."""
         if "cut" not in getattr(encoded, "column_names", ()):
             return
         cut = np.asarray(encoded["cut"][:])
@@ -137,12 +137,7 @@ class LongTexts:
         self.rows, self.long, self.cut = self.rows + rows, self.long + long, self.cut + int(cut.sum())
 
     def say(self, name: str, tokenizer: Any) -> None:
-        """Say it, where there were any.
-
-        Args:
-            name: what the rows are called: ``training``.
-            tokenizer: what encoded them.
-        """
+        """Print the counts, if any; ``name`` is the name of the rows (``training``), ``tokenizer`` encoded them."""
         if not self.long:
             return
         what = "read by their first and last tokens"
@@ -155,5 +150,5 @@ class LongTexts:
 
 
 def shortened() -> LongTexts:
-    """Return a counter of the texts that are too long to be read as a whole."""
+    """Return a counter of too long texts."""
     return LongTexts()

@@ -1,7 +1,7 @@
-"""Texts that are nearly the same, by MinHash. Bands make candidates, comparison decides.
+"""Find near-duplicate texts by MinHash: bands give candidates, which are then compared.
 
-MinHash and its bands: Broder 1997; Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, ch. 3. Time and memory grow with
-the number of rows, whatever the rows are: in a crowded bucket a row is compared with its next neighbours only.
+MinHash and its bands: Broder 1997; Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, ch. 3. Time and memory are
+linear in the rows for any data: in a crowded bucket a row is compared only with its next neighbours.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import numpy as np
 from hf_finetune.data.rows.candidates import candidates, pair_codes, pairs_of
 
 PERMUTATIONS, BANDS = 64, 16  # pairs that share 0.7 of their shingles meet in a band with probability 0.988
-SIMILAR = 0.7  # share of the word 3-shingles of two texts that both have (Jaccard)
-_WORDS = 512  # of a text that are read
-_NEIGHBOURS = 8  # rows of a bucket that a row is compared with
-_CHUNK = 20_000  # rows, or pairs, at once
-_MOST_EXACT = 100_000  # pairs whose shingles are compared themselves; of more, the estimate decides
-# Written without spaces between words: each character is a word.
+SIMILAR = 0.7  # Jaccard similarity of the word 3-shingles of two texts
+_WORDS = 512  # of each text
+_NEIGHBOURS = 8  # rows of a bucket to compare a row with
+_CHUNK = 20_000  # rows or pairs at once
+_MOST_EXACT = 100_000  # pairs to compare exactly; for more, the MinHash estimate decides
+# Scripts without spaces between words: each character counts as a word.
 _UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
 
 
 def near_texts(texts: Any) -> np.ndarray:
-    """Pairs of texts that share most of their word 3-shingles; case, punctuation and spaces count for nothing.
+    """Return pairs of texts that share most of their word 3-shingles; case, punctuation and spaces are ignored.
 
     Args:
         texts: Arrow array of strings without missing values.
@@ -39,14 +39,14 @@ def near_texts(texts: Any) -> np.ndarray:
         for pairs in candidates(np.where(filled, keys, 0), _NEIGHBOURS):
             pairs = pairs[filled[pairs[:, 0]]]
             same = (signatures[pairs[:, 0]] == signatures[pairs[:, 1]]).mean(axis=1)
-            found.append(pair_codes(pairs[same >= SIMILAR - 0.1], len(texts)))  # the estimate is off by 0.06
+            found.append(pair_codes(pairs[same >= SIMILAR - 0.1], len(texts)))  # its standard error is 0.06
     pairs = pairs_of(found, len(texts))
     exact = pairs[:_MOST_EXACT]
     return np.concatenate([exact[jaccard(texts, exact) >= SIMILAR], pairs[_MOST_EXACT:]])
 
 
 def minhash(texts: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest hash of a text's shingles under each permutation, uint32 (rows, 64); and whether it has a word."""
+    """Return the smallest hash of each text's shingles per permutation, uint32 (rows, 64); and whether it has a word."""
     random = np.random.default_rng(0)
     factors = random.integers(1, 2**63, size=PERMUTATIONS, dtype=np.uint64) | np.uint64(1)
     signatures = np.empty((len(texts), PERMUTATIONS), dtype=np.uint32)
@@ -62,10 +62,10 @@ def minhash(texts: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shingles(texts: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hashes of all runs of three words (of a shorter text, of all its words).
+    """Return hashes of all runs of three words (of all words, for shorter texts).
 
     Returns:
-        Hashes of all texts one after the other; where each text begins, shape (rows,); whether it has a word.
+        The hashes of all texts, concatenated; the start of each text, shape (rows,); whether each text has a word.
     """
     import pandas as pd
     import pyarrow as pa
@@ -90,7 +90,7 @@ def shingles(texts: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def jaccard(texts: Any, pairs: np.ndarray) -> np.ndarray:
-    """Shared part of the shingles of each pair, shape (pairs,)."""
+    """Return the Jaccard similarity of the shingles of each pair, shape (pairs,)."""
     import pyarrow as pa
 
     similar = np.empty(len(pairs))
@@ -106,7 +106,7 @@ def jaccard(texts: Any, pairs: np.ndarray) -> np.ndarray:
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
-    """One 64-bit hash of each row of uint64 values, shape (rows,)."""
+    """Return a 64-bit hash of each row of uint64 values, shape (rows,)."""
     result = np.full(len(values), 0x9E3779B97F4A7C15, dtype=np.uint64)
     for column in values.T:
         result = (result ^ column) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,4 +1,4 @@
-"""Texts as rows: which columns they stand in, and how they become the standard ones."""
+"""Rows of texts: find their columns, and convert them to the standard columns."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def columns_of(split: Any) -> list[str]:
 
 
 class _TextRows:
-    """Texts; of a pair two columns."""
+    """Rows of texts in one column, or of pairs in two."""
 
     cell = TEXT
     block_rows = 10_000

@@ -51,11 +51,11 @@ def probe(model: Any, processor: Any) -> dict[str, torch.Tensor]:
 
 
 def longest(batch: dict[str, torch.Tensor], processor: Any) -> dict[str, torch.Tensor]:
-    """Return a text that is repeated to the maximum length of the model, as test rows are rarely so long.
+    """Return inputs of a text that is repeated up to the model's maximum length, which test rows rarely reach.
 
     Args:
         batch: inputs of one row.
-        processor: the tokenizer, which has the maximum length.
+        processor: the tokenizer with this length.
     """
     tokens = processor.model_max_length
     times = -(-tokens // next(iter(batch.values())).shape[1])
