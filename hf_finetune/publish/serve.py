@@ -1,4 +1,4 @@
-"""A page in the browser that asks a fine-tuned model: texts are typed, images dropped, probabilities shown as bars."""
+"""A browser page for trying a fine-tuned model: enter a text or drop an image, and see the prediction."""
 
 from __future__ import annotations
 
@@ -15,19 +15,15 @@ from hf_finetune.evaluation.prediction.labeller import Labeller
 from hf_finetune.report.render import render as render_template
 from hf_finetune.tasks.outputs import Answer
 
-SHOWN = 10  # classes that are shown, the most probable first
+SHOWN = 10  # most probable classes to show
 MAX_FILE_SIZE = "20mb"
-KEEP_SECONDS = 600  # so long a dropped image stays on disk at most
+KEEP_SECONDS = 600  # longest time that an uploaded image stays on disk
 
-PAGE = Path(__file__).parent / "page"  # the template of an answer, and the look of the page
+PAGE = Path(__file__).parent / "page"  # template of an answer and style of the page
 
 
 def answer(labeller: Labeller, values: tuple[Any, ...]) -> Answer | None:
-    """Return what ``predict`` says of the row that was put in; None where nothing was.
-
-    Args:
-        labeller: the model.
-        values: of the components of its input.
+    """Return the prediction for the values of the components; None if they are empty.
 
     Raises:
         UserError: the row cannot be read.
@@ -40,16 +36,12 @@ def answer(labeller: Labeller, values: tuple[Any, ...]) -> Answer | None:
 
 
 def render(answer: Answer | None) -> str:
-    """HTML of an answer; empty for none."""
+    """Return an answer as HTML; an empty text for None."""
     return render_template(PAGE / "answer.html.j2", answer=answer) if answer else ""
 
 
 def build_page(labeller: Labeller, name: str) -> Any:
-    """The page as Gradio's ``Blocks``.
-
-    Args:
-        labeller: the model.
-        name: what it is called.
+    """Return the page as Gradio's ``Blocks``; ``name`` is the model's name.
 
     Raises:
         UserError: Gradio is not installed.
@@ -73,19 +65,19 @@ def build_page(labeller: Labeller, name: str) -> Any:
 
 
 def render_title(title: str) -> str:
-    """The heading of the page."""
+    """Return the heading of the page as HTML."""
     from jinja2 import Environment
 
     return Environment(autoescape=True).from_string("<h1>{{ title }}</h1>").render(title=title)
 
 
 def import_gradio() -> Any:
-    """Gradio, which asks nothing of the network.
+    """Import Gradio without its network requests.
 
     Raises:
         UserError: it is not installed.
     """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before it is imported: it asks for newer versions then
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import, which looks for newer versions
     try:
         import gradio
     except ImportError as error:
@@ -96,10 +88,10 @@ def import_gradio() -> Any:
 
 
 def refuse_address(host: str, port: int) -> None:
-    """Whether the page can be there, before a model is loaded.
+    """Check that the page can use an address, before a model is loaded.
 
     Raises:
-        UserError: no such port or address, or it is taken.
+        UserError: no such port or address, or it is in use.
     """
     if not 0 < port < 65536:
         raise UserError(f"there is no port {port}", where="--port", fix="give a number from 1 to 65535.")
@@ -121,7 +113,7 @@ def _no_place(host: str, port: int, error: OSError) -> UserError:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
+    """Return whether an address can be reached only from this machine."""
     if host == "localhost":
         return True
     try:
@@ -131,13 +123,14 @@ def is_loopback(host: str) -> bool:
 
 
 def serve(labeller: Labeller, name: str, host: str, port: int, ready: Callable[[str], Any]) -> None:
-    """Show the page until the process is interrupted; what was dropped on it is removed then.
+    """Serve the page until the process is interrupted, and then remove uploaded files.
 
     Args:
         labeller: the model.
-        name: what it is called.
-        host, port: where the page is.
-        ready: told the address once the page is there.
+        name: its name.
+        host: address of the page.
+        port: port of the page.
+        ready: called with the URL when the page is ready.
     """
     import threading
 
@@ -169,7 +162,7 @@ def serve(labeller: Labeller, name: str, host: str, port: int, ready: Callable[[
                 css=css,
                 **options,
             )
-        except OSError as error:  # somebody took the port while the model was loaded
+        except OSError as error:  # the port was taken while the model was loaded
             raise _no_place(host, port, error) from error
         try:
             ready(address)

@@ -1,1 +1,1 @@
-"""Answers of a model: for held-out rows, for files of rows without labels."""
+"""Predictions for held-out rows and for files of rows without labels."""

@@ -17,7 +17,7 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
 
 
 def write_piece(table: pa.Table, path: Path) -> None:
-    """Write some rows atomically, in the format of the file extension; CSV without a header."""
+    """Write a piece atomically in the format of the file extension; CSV without header."""
     partial = path.with_name(f"{path.name}.new")
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
@@ -31,7 +31,7 @@ def write_piece(table: pa.Table, path: Path) -> None:
 
 
 def join_pieces(pieces: list[Path], schema: pa.Schema, path: Path) -> None:
-    """Write all pieces into one file, in order; CSV with a header."""
+    """Join all pieces in order; CSV gets a header."""
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""A fine-tuned model with all that it takes to answer: the same for a file of rows and for one text in a browser."""
+"""A fine-tuned model with all that predictions need, for ``predict``, ``serve`` and other verbs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Labeller:
-    """A model that answers rows.
+    """A model ready for prediction.
 
     Args:
-        task: what its rows are.
+        task: its task.
         model: in evaluation mode, in float32.
         processor: its tokenizer or image processor.
-        output: what its raw outputs mean.
+        output: the meaning of its raw outputs.
     """
 
     task: Task
@@ -39,23 +39,23 @@ class Labeller:
 
     @property
     def input_columns(self) -> dict[str, list[str]] | None:
-        """Standard name → the columns that it was trained on; None where that was not written down."""
+        """Return standard name → columns that the model was trained on; None if unknown."""
         return getattr(self.model.config, "input_columns", None)
 
     def encode(self, rows: Dataset) -> Any:
-        """Model inputs of rows with ``text`` (and ``text_pair``) or ``image``."""
+        """Return the model inputs of rows with standard columns."""
         with without_bars():
             return self.task.input.encode(rows, self.processor)
 
     def predict(self, inputs: Any, batch_size: int, progress: Callable[[float], Any] | None = None) -> np.ndarray:
-        """Return raw outputs of encoded rows; ``progress`` is told the share of the rows that each batch is."""
+        """Return raw outputs of encoded rows; ``progress`` is called with each batch's share of the rows."""
         collate, predict, pool = self.task.input.collator(self.processor), self.output.predict, self.output.pool
         return predict_rows(self.model, inputs, collate, batch_size, progress, predict=predict, pool=pool)
 
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """``datasets`` shows a bar for everything that it does, on a terminal or not."""
+    """Hide the progress bars of ``datasets``, which appear for every step and even without a terminal."""
     import datasets
 
     shown = not datasets.are_progress_bars_disabled()
@@ -68,26 +68,26 @@ def without_bars() -> Iterator[None]:
 
 
 def model_folder(name: str) -> str:
-    """Where the model of a run folder is; a model folder and a Hub id stand for themselves."""
+    """Return the model folder of a run folder; a model folder or Hub id unchanged."""
     folder = Path(name, "model")
     return str(folder) if folder.is_dir() else name
 
 
 def task_of(name: str, *, trust_remote_code: bool = False) -> tuple[Task, Any]:
-    """The task of a run, model folder or Hub id, and the model's configuration.
+    """Return the task of a run, model folder or Hub id, and the model's configuration.
 
     Raises:
-        UserError: there is no model, or it is no classifier.
+        UserError: there is no model, or its task is not supported.
     """
     settings = load_settings(ModelConfig(model_name_or_path=model_folder(name), trust_remote_code=trust_remote_code))
     return task_of_model(settings), settings
 
 
 def load_labeller(name: str, *, trust_remote_code: bool = False) -> Labeller:
-    """The model of a run folder, of a model folder or of a Hub id.
+    """Return the model of a run folder, model folder or Hub id.
 
     Raises:
-        UserError: there is no model, it is no classifier, or it lacks its tokenizer or image processor.
+        UserError: there is no model, its task is not supported, or its tokenizer or image processor is missing.
     """
     task, _ = task_of(name, trust_remote_code=trust_remote_code)
     folder = model_folder(name)

@@ -1,4 +1,4 @@
-"""Answers for a file of rows or a folder of images of any size: a piece at a time, and from where it was stopped."""
+"""Predict a file or folder of any size in pieces, and continue after an interruption."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SKIPPED = ".skipped.jsonl"
-_MOST_LOGITS = 10_000_000  # of a piece
-_MOST_ANSWERS = 1_000_000  # names in --top_k lists of a piece
+_MOST_LOGITS = 10_000_000  # per piece
+_MOST_ANSWERS = 1_000_000  # names in --top_k lists, per piece
 
 
 @dataclasses.dataclass(frozen=True)
 class Predicted:
-    """What was written.
+    """The result of a prediction.
 
     Args:
-        rows: of the output.
-        skipped: rows that were left out, each with ``row`` (from 1), ``id`` and ``reason``.
-        skipped_file: where they are listed, if they were to be left out: ``labelled.skipped.jsonl``.
+        rows: number of written rows.
+        skipped: skipped rows, each with ``row`` (from 1), ``id`` and ``reason``.
+        skipped_file: the list of skipped rows, ``labelled.skipped.jsonl``; None if skipping was not requested.
     """
 
     rows: int
@@ -60,29 +60,27 @@ def predict_file(
     top_k: int | None = None,
     trust_remote_code: bool = False,
 ) -> Predicted:
-    """Write ``id``, ``prediction`` and (but for numbers) ``probability`` of every row, in the order of the input.
+    """Write ``id``, ``prediction`` and, for classes, ``probability`` of every row, in input order.
 
-    Memory is bounded by a piece of the rows, whatever their number. Finished pieces are kept in ``OUTPUT.partial/``; the same
-    command goes on behind them, and what it writes is the same, byte for byte. The output appears when it is whole.
+    Memory is bounded by one piece of rows. Finished pieces are kept in ``OUTPUT.partial/``; the same command continues
+    after them, and the result is the same, byte for byte. The output is written atomically.
 
     Args:
         model: run folder, model folder or Hub id.
         source: file of texts; folder, archive or table of paths of images; one image.
         output: a CSV, JSONL or Parquet file.
-        columns: what the user named of columns, encoding and delimiter, and what a bad row does; text columns that are not
-            named are those that the model was trained on.
-        batch_size: rows at once.
-        top_k: also write the most probable classes, so many of them: ``top_labels`` and ``top_probabilities``.
-        trust_remote_code: run Python code that the model carries.
+        columns: columns, encoding, delimiter and treatment of bad rows; text columns default to those of training.
+        batch_size: rows per forward pass.
+        top_k: number of most probable classes to write as ``top_labels`` and ``top_probabilities``; None for no lists.
+        trust_remote_code: allow Python code from the model's repository.
 
     Raises:
-        UserError: no model, no input, a bad row, classes asked for of a model of numbers, or an output that cannot be
-            written.
+        UserError: no model, no input, a bad row, ``top_k`` for a model of numbers, or an output that cannot be written.
     """
     import torch
     from accelerate import PartialState
 
-    PartialState(cpu=not torch.accelerator.is_available())  # the first to be asked decides whether processes meet
+    PartialState(cpu=not torch.accelerator.is_available())  # first: the first state decides about process groups
     _refuse_output(output, Path(source))
     task, settings = task_of(model, trust_remote_code=trust_remote_code)
     with without_bars():
@@ -123,7 +121,7 @@ def _piece_rows(labeller: Labeller, top_k: int | None) -> int:
 
 
 def _made_of(labeller: Labeller, given: Unlabelled, flags: dict[str, Any]) -> dict[str, Any]:
-    """All that the output depends on; what changes only the last digits of a logit counts as well."""
+    """Return everything that the output depends on, including what changes only the last digits of a logit."""
     import torch
     import transformers
     from accelerate import PartialState
@@ -139,7 +137,7 @@ def _made_of(labeller: Labeller, given: Unlabelled, flags: dict[str, Any]) -> di
 
 
 def _of_main(find: Callable[[], T]) -> T:
-    """What the main process finds, in all processes."""
+    """Return the main process's result in all processes."""
     from accelerate.utils import broadcast_object_list
 
     found = [find() if is_main_process() else None]
@@ -148,7 +146,7 @@ def _of_main(find: Callable[[], T]) -> T:
 
 
 def _hash_model(labeller: Labeller) -> str:
-    """Weights, settings and preprocessing; not where they lie."""
+    """Return a hash of weights, settings and preprocessing, independent of their path."""
     digest = hashlib.sha256()
     settings = labeller.model.config.to_dict()
     plain = {key: value for key, value in settings.items() if key not in ("_name_or_path", "transformers_version")}
@@ -163,7 +161,7 @@ def _hash_model(labeller: Labeller) -> str:
 def _predict(
     labeller: Labeller, given: Unlabelled, unfinished: Unfinished, size: int, batch_size: int, top_k: int | None
 ) -> None:
-    """Answer and write the pieces that are missing, ``size`` rows each."""
+    """Predict and write the missing pieces of ``size`` rows each."""
     bad = {fault["row"] - 1 for fault in unfinished.faults or []}
     schema, shortened = _schema(labeller, top_k), labeller.task.input.shortened()
     first = _of_main(unfinished.done)
@@ -197,7 +195,7 @@ def _answers(labeller: Labeller, raw: Any, top_k: int | None) -> dict[str, list[
 
 
 def _schema(labeller: Labeller, top_k: int | None) -> pa.Schema:
-    """The columns of the output, read off the answer to logits for which every class is chosen."""
+    """Return the output's columns, from the answer to example logits for which every class is predicted."""
     import pyarrow as pa
 
     answer = _answers(labeller, labeller.output.example(), top_k)
@@ -212,7 +210,7 @@ def _table(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.Table:
 
 @contextmanager
 def _refusing_changes(rows: Dataset, inputs: RowInput, source: str) -> Iterator[None]:
-    """Raise a ``UserError`` if a file that could be read when the rows were checked cannot be read any more."""
+    """Raise a ``UserError`` if a file became unreadable after the check."""
     try:
         yield
     except Exception as error:
@@ -228,7 +226,7 @@ def _refusing_changes(rows: Dataset, inputs: RowInput, source: str) -> Iterator[
 
 
 def _bar(title: str, rows: int, first: int = 0) -> Any:
-    """A bar over rows on a terminal, of the main process; nothing elsewhere."""
+    """Return a progress bar over rows; visible on a terminal in the main process only."""
     from tqdm.auto import tqdm
 
     quiet = None if is_main_process() else True

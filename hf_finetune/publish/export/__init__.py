@@ -1,1 +1,1 @@
-"""ONNX: conversion, comparison with the original, and the folder that is handed on."""
+"""Export to ONNX: conversion, comparison with the original, and the output folder."""

@@ -22,8 +22,8 @@ from hf_finetune.publish.export.onnx_model import OnnxClassifier
 from hf_finetune.tasks.task import Task
 
 BATCH = 16
-TIMED = 50  # rows that are timed one by one
-# Share of the largest logit: differences from a GPU or other library versions are smaller, those of another model larger.
+TIMED = 50  # rows to time one by one
+# Share of the largest logit: GPUs and other library versions cause smaller differences, another model larger ones.
 SAME_MODEL = 0.05
 
 
@@ -34,7 +34,7 @@ class Comparison:
     Args:
         rows: number of rows that were compared.
         largest_logit: largest absolute logit of the original.
-        largest_difference: largest difference of a logit, for texts also on an input of the maximum length.
+        largest_difference: largest difference of a logit; for texts also at the maximum length.
         changed: share of rows with another prediction; None for numbers.
         metric: name of the headline metric.
         torch: the metric, ``bytes`` of the weights, and median ``milliseconds`` per row of the original.
@@ -63,7 +63,7 @@ def compare(model: Any, path: Path, task: Task, processor: Any, judged: JudgedRo
         judged: the rows.
 
     Raises:
-        UserError: onnxruntime cannot run the file, or the original does not answer as when the run was judged.
+        UserError: onnxruntime cannot run the file, or the original's logits differ from those of the run.
     """
     exported = OnnxClassifier(path)
     rows, collate = task.input.encode(judged.rows, processor), task.input.collator(processor)
@@ -100,7 +100,7 @@ def compare(model: Any, path: Path, task: Task, processor: Any, judged: JudgedRo
 
 
 def batches(task: Task, processor: Any, rows: Any, size: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Inputs of encoded rows, ``size`` rows at once, without labels."""
+    """Yield the inputs of encoded rows in batches of ``size`` rows, without labels."""
     collate = task.input.collator(processor)
     for start in range(0, len(rows), size):
         batch = collate([rows[index] for index in range(start, min(start + size, len(rows)))])
@@ -108,7 +108,7 @@ def batches(task: Task, processor: Any, rows: Any, size: int) -> Iterator[dict[s
 
 
 def time_pairs(model: Any, exported: Any, inputs: list[dict[str, torch.Tensor]]) -> tuple[float, float]:
-    """Median milliseconds of each model for one row; they take turns, so that a busy machine slows both."""
+    """Return the median milliseconds per row of both models, timed alternately so that a busy machine slows both."""
     seconds: tuple[list[float], list[float]] = ([], [])
     with torch.inference_mode():
         for batch in [*inputs[:3], *inputs]:
@@ -121,7 +121,7 @@ def time_pairs(model: Any, exported: Any, inputs: list[dict[str, torch.Tensor]])
 
 
 def _largest(raw: Iterable[np.ndarray]) -> float:
-    """The largest absolute value of the raw outputs of some rows."""
+    """Return the largest absolute value of raw outputs."""
     return float(np.max([np.abs(row).max() for row in raw]))
 
 
@@ -140,12 +140,7 @@ def _refuse_other_model(raw: np.ndarray, judged: JudgedRows) -> None:
 
 
 def show_comparison(found: Comparison, kind: str) -> None:
-    """Print the two side by side.
-
-    Args:
-        found: the figures.
-        kind: what the exported model is called.
-    """
+    """Print both models side by side; ``kind`` is the name of the exported one."""
     changed = "-" if found.changed is None else f"{found.changed:.2%}"
     rows = [
         (found.metric, f"{found.torch[found.metric]:.4f}", f"{found.onnx[found.metric]:.4f}"),

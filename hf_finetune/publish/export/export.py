@@ -31,8 +31,8 @@ from hf_finetune.tasks.task import Task
 
 # Largest difference of a logit, as a share of the largest logit; and share of the headline metric that int8 may lose.
 TOLERANCES = {None: 1e-3, "int8": 0.01}
-MOST_ROWS = 2000  # rows that are compared
-MOST_CALIBRATED = 128  # rows for the ranges of int8 activations
+MOST_ROWS = 2000  # rows to compare
+MOST_CALIBRATED = 128  # rows to measure the ranges of int8 activations
 
 # Files of model/ that an exported model does not need.
 _WEIGHTS = (".safetensors", ".bin", ".py", ".index.json")

@@ -1,4 +1,4 @@
-"""Read the rows that a run was evaluated on again, from the data that its ``config.yaml`` names."""
+"""Reread the evaluated rows of a run from the data named in its ``config.yaml``."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def read_judged(run: Path, config: Config, task: Task, most: int, dataset: Any =
 
     Args:
         run: the run folder.
-        config: its configuration; it is set to use the run's ``splits.parquet``.
+        config: its configuration.
         task: the task.
         most: largest number of evaluated rows, and of rows for calibration.
         dataset: the ``DatasetDict`` of a run that was started from Python.

@@ -34,7 +34,7 @@ def require_extra() -> None:
 
 
 class _Logits(nn.Module):
-    """The model with the logits as its only output."""
+    """A wrapper with the logits as the only output."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
