@@ -1,4 +1,4 @@
-"""What is asked of a kind of input while rows are read, cleaned and audited."""
+"""The protocol of an input for reading, cleaning and auditing rows."""
 
 from __future__ import annotations
 
@@ -16,42 +16,40 @@ if TYPE_CHECKING:
 
 
 class RowInput(Protocol):
-    """One kind of input, as far as rows go. Columns are the user's until ``clean`` or ``standard`` names them.
+    """The rows of a kind of input. ``clean`` and ``standard`` give the user's columns their standard names.
 
-    ``inputs`` is everywhere the user's name of each column → its standard name.
+    ``inputs`` is always the user's name of each column → its standard name.
     """
 
     cell: Cell
-    block_rows: int  # rows of a stream that are in memory at once, and that are shuffled among each other
-    most_judging: (
-        int  # rows of a stream's split that judges, at most, where the user names no number: they are in memory
-    )
+    block_rows: int  # rows of a stream that are in memory at once and shuffled together
+    most_judging: int  # default limit on held-out rows of a stream, which are in memory
 
     def find_columns(self, split: Any, config: DataConfig, taken: tuple[str, ...]) -> dict[str, str]:
-        """Return the columns of the input; ``taken`` hold something else.
+        """Return the input columns, none of which is in ``taken``.
 
         Raises:
-            UserError: a column that was named is not there, or none is clearly meant.
+            UserError: a named column is missing, or the choice is not clear.
         """
 
     def describe(self, inputs: dict[str, str]) -> str:
         """Return the columns in words: ``text column 'review'``."""
 
     def refuse_other_types(self, split: Any, inputs: dict[str, str], where: str) -> None:
-        """Refuse columns that do not hold such inputs."""
+        """Refuse columns of other types."""
 
     def clean(self, split: Dataset, inputs: dict[str, str], where: str) -> Dataset:
-        """Return the standard columns of a split, and no others.
+        """Return only the standard columns of a split.
 
         Raises:
-            UserError: a column holds something else, or a row has no input.
+            UserError: a column has another type, or a row has no input.
         """
 
     def standard(self, block: pa.Table, inputs: dict[str, str]) -> pa.Table:
         """Return the standard columns of some rows."""
 
     def filled(self, inputs: dict[str, str]) -> dict[str, list[str]]:
-        """Return the columns of which every row needs one, by the standard column that they make."""
+        """Return standard column → columns of which every row needs at least one."""
 
     def unlabelled(
         self, split: Dataset, config: DataConfig, trained: dict[str, list[str]] | None, where: str
@@ -60,16 +58,16 @@ class RowInput(Protocol):
 
         Args:
             split: the rows.
-            config: what the user named.
-            trained: standard name → the columns that the model was trained on.
-            where: the rows in messages.
+            config: columns named by the user.
+            trained: standard name → columns that the model was trained on.
+            where: name of the rows in messages.
         """
 
     def unreadable(self, split: Dataset, rows: list[int]) -> list[tuple[int, str]]:
-        """Return those of some clean rows that cannot be read, each with the reason."""
+        """Return the unreadable ones of these clean rows, each with the reason."""
 
     def lengths(self, block: pa.Table) -> np.ndarray | None:
-        """Return about how long each of some clean rows is; None where all are alike."""
+        """Return the approximate length of each clean row; None if all are equally long."""
 
     def row_keys(self, splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
-        """Return a number for each row of each clean split that only rows with the same input share."""
+        """Return a number per row of each clean split, equal only for equal inputs."""

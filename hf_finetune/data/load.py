@@ -1,4 +1,4 @@
-"""From what the user names (a Hub id, files, folders, a DatasetDict) to clean splits."""
+"""Load clean splits from a Hub id, files, folders or a DatasetDict."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 
 def load_splits(config: DataConfig, task: RowTask, dataset: Any = None) -> Splits:
-    """Read the rows, find the columns, encode the labels, and hold rows out where splits are wanted and not given.
+    """Read the rows, find the columns, encode the labels, and hold out the requested splits that were not given.
 
     Args:
-        config: where the rows are.
-        task: says how inputs and labels are read.
-        dataset: a ``Dataset`` or ``DatasetDict``, used instead of the places that ``config`` names; or an
-            ``IterableDataset`` or ``IterableDatasetDict``, which means ``--streaming``.
+        config: the source of the rows.
+        task: the input and the possible outputs.
+        dataset: a ``Dataset`` or ``DatasetDict`` to use instead of the source in ``config``; or an ``IterableDataset`` or
+            ``IterableDatasetDict``, which implies ``--streaming``.
 
     Raises:
-        UserError: nothing given, nothing found, unreadable, or not what the task reads.
+        UserError: no source, no rows, or rows that cannot be read or do not fit the task.
     """
     from datasets import IterableDataset, IterableDatasetDict
 
@@ -83,9 +83,9 @@ def load_splits(config: DataConfig, task: RowTask, dataset: Any = None) -> Split
 
 
 def first_rows(raw: dict[str, Dataset], config: DataConfig, *, drawn: bool) -> dict[str, Dataset]:
-    """Return the splits, cut to ``--max_train_samples`` and the like.
+    """Return the splits, limited by ``--max_train_samples`` and similar flags.
 
-    Files, which often stand class by class, are ``drawn`` with a fixed seed; of other rows the first are taken.
+    ``drawn`` takes rows at random with a fixed seed, for files that are often sorted by class; else take the first ones.
     """
     limits = {
         "train": config.max_train_samples,
@@ -104,22 +104,22 @@ def _take(split: Dataset, limit: int | None, *, drawn: bool) -> Dataset:
 
 
 def load_labelled(config: DataConfig, task: RowTask, output: RowOutput) -> Dataset:
-    """Rows to judge a model on, in the form of a split of :func:`load_splits`.
+    """Return rows to evaluate a model on, in the form of a split of :func:`load_splits`.
 
     Args:
-        config: says as ``train_file`` or ``train_dir`` where the rows are.
-        task: says how inputs are read.
-        output: the model's; it knows its labels.
+        config: the source of the rows, as ``train_file`` or ``train_dir``.
+        task: the input and the possible outputs.
+        output: that of the model.
 
     Raises:
-        UserError: unreadable, not what the task reads, or a label that the model does not know.
+        UserError: rows that cannot be read or do not fit the task, or a label that the model does not have.
     """
     rows = task.input.rows
     sources, source = open_sources(config, rows.cell, None, [])
     split = sources["train"].keep()
     if len(split) == 0:
         raise UserError("there are no rows", where=source, fix="give labelled rows.")
-    if config.group_column not in split.column_names:  # other rows need not hang together as those of the run did
+    if config.group_column not in split.column_names:  # new rows need no groups
         config = replace(config, group_column=None)
     columns = find_columns(split, rows, config)
     output = output.read_from(columns.labels, config)
@@ -138,10 +138,10 @@ def _leave_bad_rows_out(
     config: DataConfig,
     notes: list[str],
 ) -> tuple[Any, list[dict[str, Any]]]:
-    """Take the rows without input or label, or with a label that cannot be used, out of ``raw``, or refuse them.
+    """Remove rows without input or usable label from ``raw``, or refuse them.
 
     Returns:
-        The output, read off the training rows that stay, and the rows that were left out.
+        The output of the remaining training rows, and the skipped rows.
     """
     blank = outputs.blank_is_missing(config)
     faults = {name: missing(split, name, rows, columns, config, blank=blank) for name, split in raw.items()}

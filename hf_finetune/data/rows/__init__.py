@@ -1,1 +1,1 @@
-"""Columns, labels, unusable rows and duplicates."""
+"""Find columns, encode labels, and find unusable and duplicate rows."""

@@ -1,4 +1,4 @@
-"""What must be right before an hour is spent on training."""
+"""Audit the rows before training."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 def audit(splits: Splits, task: RowTask, on_bad_image: str = "error") -> Splits:
-    """Decode every image once, count the rows, and return the splits without those that were to be skipped.
+    """Return the splits without skipped rows, after decoding every image once and comparing the inputs.
 
-    This is the quick part of ``hf-finetune check``. What is wrong stops the run; what is suspicious is said, and noted for
-    the model card: rows that are in two splits, and equal inputs with different labels.
+    This is the quick part of ``hf-finetune check``. Errors stop the run. Rows that are in two splits, and equal inputs with
+    different labels, are printed and noted for the model card.
 
     Raises:
-        UserError: an unreadable image (unless ``on_bad_image`` is ``"skip"``), a split that lost all its rows, or training
-            rows that are all the same.
+        UserError: an unreadable image (unless ``on_bad_image`` is ``"skip"``), a split without usable rows, or training
+            rows that are all equal.
     """
     rows = task.input.rows
     for name, split in splits.items():
-        if not isinstance(split, Stream):  # a stream's are tried while they are read
+        if not isinstance(split, Stream):  # the images of a stream are checked when they are read
             kept = audit_files(split, rows, f"{name} split", on_bad_image, splits.notes, splits.skipped)
             setattr(splits, name, kept)
     if not isinstance(splits.train, Stream):
@@ -42,13 +42,13 @@ def audit(splits: Splits, task: RowTask, on_bad_image: str = "error") -> Splits:
 
 
 def is_constant(splits: Splits, duplicates: pd.DataFrame) -> bool:
-    """Whether all training rows have one input; ``duplicates`` is what :func:`find_duplicates` gave."""
+    """Return whether all training inputs are equal; ``duplicates`` is from :func:`find_duplicates`."""
     inside = duplicates.loc[duplicates["split"] == "train", "group"]
     return len(splits.train) > 1 and len(inside) == len(splits.train) and inside.nunique() == 1
 
 
 def duplicate_notes(splits: Splits, duplicates: pd.DataFrame) -> list[str]:
-    """What rows with the same input mean for the figures: sentences for the terminal and the model card."""
+    """Return notes on what duplicates mean for the metrics, for the terminal and the model card."""
     notes = []
     held_out = [name for name, _ in splits.items() if name != "train"]
     learnt = duplicates.loc[duplicates["split"] == "train", "group"]
@@ -71,7 +71,7 @@ def duplicate_notes(splits: Splits, duplicates: pd.DataFrame) -> list[str]:
 
 
 def _compare_inputs(splits: Splits, rows: RowInput) -> None:
-    """Refuse training rows that are all the same, and say which inputs stand in two splits or have two labels."""
+    """Refuse equal training rows, and print which inputs are in two splits or have two labels."""
     duplicates = find_duplicates(splits, rows)
     if is_constant(splits, duplicates):
         raise UserError(
@@ -92,20 +92,20 @@ def audit_files(
     notes: list[str] | None = None,
     skipped: list[dict[str, Any]] | None = None,
 ) -> Dataset:
-    """Return the rows whose files can be decoded, or all rows where inputs are not files.
+    """Return the rows whose files can be decoded, or all rows if inputs are not files.
 
     Each process decodes its share, and all processes return the same rows.
 
     Args:
         split: clean rows.
-        rows: what the rows hold.
-        where: what the rows are called, e.g. ``train split``.
+        rows: their kind of input.
+        where: name of the rows, e.g. ``train split``.
         on_bad_image: ``"error"`` or ``"skip"``.
         notes: a sentence on skipped images is added here.
         skipped: ``{"split", "row", "id", "reason"}`` of each skipped image is added here; rows count from 1.
 
     Raises:
-        UserError: an image cannot be read and is not to be skipped, or none can.
+        UserError: an image cannot be read and must not be skipped, or no image can be read.
     """
     if not rows.cell.stays_a_file:
         return split
@@ -128,7 +128,7 @@ def audit_files(
     kept = [index for index in range(len(split)) if index not in gone]
     if not kept:
         raise UserError(f"no {rows.cell.column} can be read", where=where, fix="check the files.")
-    # By their ids, which are relative: the note gets into the model card.
+    # Ids are relative paths, so the model card gets no absolute ones.
     shown = ", ".join(split[index]["id"] for index, _ in bad[:5]) + (" …" if len(bad) > 5 else "")
     note = f"{len(bad)} unreadable {rows.cell.called} of the {where} are skipped: {shown}"
     say(f"Warning: {note}")

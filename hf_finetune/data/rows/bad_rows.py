@@ -1,4 +1,4 @@
-"""Unusable rows: without text, without label, or with a label that cannot be used."""
+"""Find and remove unusable rows: without text, without label, or with an unusable label."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from hf_finetune.data.inputs import RowInput
 
 
-Fault = tuple[np.ndarray, str]  # which rows, shape (rows,), and what is wrong with them
+Fault = tuple[np.ndarray, str]  # mask of rows, shape (rows,), and the reason
 
 
 def missing(
     split: Dataset, name: str, rows: RowInput, columns: Columns, config: DataConfig, *, blank: bool
 ) -> list[Fault]:
-    """The rows without text or label, which are refused unless ``--on_bad_row`` is ``skip``.
+    """Return the rows without text or label.
 
     An empty text is a text. ``blank`` says whether an empty cell is a missing label.
 
     Raises:
-        UserError: there are such rows, and they are not to be skipped.
+        UserError: there are such rows, and ``--on_bad_row`` is not ``skip``.
     """
     faults = []
     for standard, named in rows.filled(columns.inputs).items():
         texts = [own for own in named if own in split.column_names and is_string(split, own)]
-        if texts:  # of several columns that make one text, one cell is enough
+        if texts:  # of several columns joined to one text, one cell is enough
             empty = np.logical_and.reduce([_is_missing(split, own, blank=len(texts) > 1) for own in texts])
             faults.append((empty, standard.removesuffix("_pair"), "' and '".join(texts)))
     for column in columns.labels:
@@ -50,7 +50,7 @@ def missing(
 
 
 def without(split: Dataset, name: str, faults: list[Fault], notes: list[str], skipped: list[dict[str, Any]]) -> Dataset:
-    """The rows without a fault; the others are recorded as skipped. Rows keep their ids, or get their numbers as ids.
+    """Return the rows without faults; record the others as skipped. Rows keep their ids, or get their indices as ids.
 
     Raises:
         UserError: no row is left.
@@ -71,10 +71,10 @@ def without(split: Dataset, name: str, faults: list[Fault], notes: list[str], sk
 
 
 def sound_rows(name: str, faults: list[Fault]) -> np.ndarray:
-    """Indices of the rows of a split that have none of its faults, of which there is one or more.
+    """Return the indices of the rows of a split without any of its faults (one or more).
 
     Raises:
-        UserError: there are no such rows.
+        UserError: there are none.
     """
     bad = np.logical_or.reduce([found for found, _ in faults])
     if bad.all():
@@ -87,7 +87,7 @@ def sound_rows(name: str, faults: list[Fault]) -> np.ndarray:
 
 
 def _is_missing(split: Dataset, column: str, blank: bool = False) -> np.ndarray:
-    """Which rows have no value in a column: null, NaN, a hidden class (-1), or with ``blank`` nothing but spaces."""
+    """Return which rows have no value in a column: null, NaN, a hidden class (-1), or with ``blank`` only spaces."""
     import pyarrow as pa
     import pyarrow.compute as pc
     from datasets import ClassLabel
@@ -103,7 +103,7 @@ def _is_missing(split: Dataset, column: str, blank: bool = False) -> np.ndarray:
 
 
 def refuse_rows(rows: Sequence[int], total: int, what: str, where: str, fix: str) -> None:
-    """Refuse rows that lack something, by their numbers from 1; nothing where there are none."""
+    """Raise a ``UserError`` that names rows by number from 1; do nothing if there are none."""
     if len(rows):
         shown = ", ".join(str(row) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
         raise UserError(f"{len(rows)} of {total} rows have no {what} (rows {shown})", where=where, fix=fix)

@@ -17,7 +17,7 @@ def clean_split(split: Dataset, name: str, rows: RowInput, columns: Columns, out
     """Return the columns of the input, ``id`` and ``label`` of one split.
 
     Raises:
-        UserError: a column is missing or holds something else, or a row has no input or no label.
+        UserError: a column is missing or of another type, or a row has no input or no label.
     """
     refuse_missing_columns(split.column_names, columns, f"{name} split")
     ids = [str(i) for i in split["id"][:]] if "id" in split.column_names else [str(i) for i in range(len(split))]

@@ -1,4 +1,4 @@
-"""Which columns hold the input and which the labels: found by name and type, or named by the user."""
+"""Find the columns of inputs and labels by name and type, or as named by the user."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TEXT_NAMES = (
     "utterance",
     "query",
 )
-# First and second text, as the data sets of the Hub call them.
+# Names of first and second texts in data sets of the Hub.
 PAIR_NAMES = (
     ("sentence1", "sentence2"),
     ("premise", "hypothesis"),
@@ -56,14 +56,14 @@ LABEL_NAMES = (
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of the user's are read.
+    """The user's columns that are read.
 
     Args:
         inputs: the user's name of each input column → its standard name: ``text`` and ``text_pair``, or ``image``. Several
-            columns may be ``text``: they make one, in this order.
-        labels: columns of the labels.
-        group: column of what rows belong together by.
-        time: column of when rows were.
+            columns may be ``text``: they are joined in this order.
+        labels: label columns.
+        group: group column, or None.
+        time: time column, or None.
     """
 
     inputs: dict[str, str]
@@ -73,10 +73,10 @@ class Columns:
 
 
 def find_columns(split: Any, rows: RowInput, config: DataConfig) -> Columns:
-    """The columns of the training rows that hold inputs and labels.
+    """Return the columns of inputs and labels of the training rows.
 
     Raises:
-        UserError: a column that was named is not there, or no column is clearly meant.
+        UserError: a named column is missing, or the choice is not clear.
     """
     labels = (
         [_require(split, name, "--label_columns") for name in config.label_columns]
@@ -92,16 +92,16 @@ def find_columns(split: Any, rows: RowInput, config: DataConfig) -> Columns:
 def find_texts(
     split: Dataset, config: DataConfig, taken: tuple[str, ...], trained: dict[str, list[str]] | None = None
 ) -> dict[str, str]:
-    """The columns of the text and, where there are pairs, of the second text, each with its standard name.
+    """Return the column of each text → its standard name, ``text`` or ``text_pair``.
 
     Args:
         split: the rows.
-        config: what the user named.
-        taken: columns that hold something else.
-        trained: standard name → columns that a model was trained on; what the user did not name is looked for there.
+        config: columns named by the user.
+        taken: columns with another purpose.
+        trained: standard name → columns that a model was trained on, the default for columns that the user did not name.
 
     Raises:
-        UserError: a column that was named is not there, none is clearly meant, or one is named twice.
+        UserError: a named column is missing, the choice is not clear, or a column is named twice.
     """
     if config.text_column and config.text_columns:
         raise UserError(
@@ -130,9 +130,9 @@ def find_texts(
 
 
 def find_pair(split: Dataset, taken: tuple[str, ...], second: str | None = None) -> tuple[str, str] | None:
-    """The columns of a known pair; None where there is none, or more than one, or a column that is the text by its name.
+    """Return the columns of a known pair; None if there is no or more than one pair, or a column named like a text.
 
-    ``second`` asks for the pair that has this column in the second place.
+    ``second`` restricts the search to pairs with this second column.
     """
     strings = [name for name in split.column_names if is_string(split, name) and name not in (*taken, "id")]
     pairs = [
@@ -147,7 +147,7 @@ def find_pair(split: Dataset, taken: tuple[str, ...], second: str | None = None)
 
 
 def find_label(split: Dataset, named: str | None) -> str:
-    """The label column."""
+    """Return the label column."""
     from datasets import ClassLabel
 
     if named:
@@ -160,7 +160,7 @@ def find_label(split: Dataset, named: str | None) -> str:
 
 
 def find_text(split: Dataset, named: str | None, taken: tuple[str, ...] = ()) -> str:
-    """The text column; not one of those that are taken already."""
+    """Return the text column, none of those in ``taken``."""
     if named:
         return _require(split, named, "--text_column")
     strings = [name for name in split.column_names if is_string(split, name) and name not in (*taken, "id")]
@@ -171,7 +171,7 @@ def find_text(split: Dataset, named: str | None, taken: tuple[str, ...] = ()) ->
 
 
 def find_image(split: Dataset, named: str | None) -> str:
-    """The image column."""
+    """Return the image column."""
     from datasets import Image
 
     if named:
@@ -184,7 +184,7 @@ def find_image(split: Dataset, named: str | None) -> str:
 
 
 def is_string(split: Any, column: str) -> bool:
-    """True for every type of text that Arrow has (pandas 3 writes large_string, polars string_view)."""
+    """Return whether a column is of any of Arrow's text types (pandas 3 writes large_string, polars string_view)."""
     return getattr(split.features[column], "dtype", "") in ("string", "large_string", "string_view")
 
 

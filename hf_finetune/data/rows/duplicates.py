@@ -1,4 +1,4 @@
-"""Rows that have the same input, letter by letter or byte by byte: found by 64-bit hashes, in bounded memory."""
+"""Find rows with exactly the same input by 64-bit hashes, in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _CHUNK = 20_000  # rows in memory at once
-_NAMED = 4  # rows of a group up to which all are named
+_NAMED = 4  # name all rows of groups up to this size
 
 
 def find_duplicates(splits: Splits, rows: RowInput) -> pd.DataFrame:
-    """All rows whose input another row has too.
+    """Return all rows whose input occurs more than once.
 
     Returns:
-        Columns ``group`` (equal inputs share it), ``split``, ``row`` (number in the split), ``label`` (equal labels of any
-        kind share a number); by group, and within it in the order of the splits.
+        Columns ``group`` (one number per input), ``split``, ``row`` (index in the split) and ``label`` (one number per
+        label), sorted by group and split.
     """
     return same_key(splits, rows.row_keys(dict(splits.items())))
 
 
 def same_key(splits: Splits, keys: dict[str, np.ndarray]) -> pd.DataFrame:
-    """The rows that share their key with another, as :func:`find_duplicates` gives them."""
+    """Return the rows whose key occurs more than once, in the form of :func:`find_duplicates`."""
     import pandas as pd
 
     parts = [
@@ -53,19 +53,19 @@ def same_key(splits: Splits, keys: dict[str, np.ndarray]) -> pd.DataFrame:
 
 
 def crossing(rows: pd.DataFrame) -> pd.DataFrame:
-    """Those of the rows whose group lies in more than one split."""
+    """Return the rows of groups that are in more than one split."""
     return rows[rows.groupby("group")["split"].transform("nunique") > 1]
 
 
 def contradicting(splits: Splits, rows: pd.DataFrame) -> pd.DataFrame:
-    """Those of the rows whose group has more than one label; numbers may differ for many reasons."""
+    """Return the rows of groups with more than one label; none for numbers, which may differ for many reasons."""
     if not splits.output.HAS_CLASSES:
         return rows.iloc[:0]
     return rows[rows.groupby("group")["label"].transform("nunique") > 1]
 
 
 def name_groups(splits: Splits, rows: pd.DataFrame, most: int) -> list[str]:
-    """The first groups in words: ``train 7 (metal) = test 12 (glass)``; of a large group a row of each split and label."""
+    """Return the first groups in words, ``train 7 (metal) = test 12 (glass)``; large ones with a row per split and label."""
     whole = rows[rows["group"].isin(rows["group"].unique()[:most])]
     sizes = whole.groupby("group").size()
     few = whole["group"].map(sizes) <= _NAMED
@@ -82,17 +82,17 @@ def name_groups(splits: Splits, rows: pd.DataFrame, most: int) -> list[str]:
 
 
 def label_codes(truth: np.ndarray) -> np.ndarray:
-    """Return a number for each row that rows with the same label share in every split, int64 of shape (rows,).
+    """Return a number per row, equal for equal labels in every split, int64 of shape (rows,).
 
     Args:
-        truth: labels, shape (rows,) or (rows, labels); or an array for each row.
+        truth: labels, shape (rows,) or (rows, labels), or an array per row.
     """
     if truth.dtype == object:
         digests = (hashlib.blake2b(np.asarray(row).tobytes(), digest_size=8).digest() for row in truth)
         return np.frombuffer(b"".join(digests), dtype=np.int64)
     if truth.ndim == 1:
         return truth.astype(np.int64)
-    # A sum with fixed odd weights: the same in every split, and of 64 bits.
+    # A 64-bit sum with fixed odd weights, the same for every split.
     bits = np.ascontiguousarray(truth, dtype=np.float64).view(np.int64)
     weights = np.random.default_rng(0).integers(1, 2**62, size=truth.shape[1], dtype=np.int64) | 1
     with np.errstate(over="ignore"):
@@ -100,10 +100,9 @@ def label_codes(truth: np.ndarray) -> np.ndarray:
 
 
 def tables(split: Dataset, columns: list[str], rows: int = _CHUNK) -> Iterator[pa.Table]:
-    """Some columns of a split as Arrow tables of at most ``rows`` rows, in the order of the rows.
+    """Yield columns of a split as Arrow tables of at most ``rows`` rows, in order.
 
-    Rows that were selected in their order are cut out of the table below them: gathering a million texts one by one, as
-    ``datasets`` does, takes seconds.
+    Ascending selections are filtered from the underlying table: ``datasets`` takes seconds to gather a million texts.
     """
     import pyarrow as pa
 
@@ -122,7 +121,7 @@ def tables(split: Dataset, columns: list[str], rows: int = _CHUNK) -> Iterator[p
 
 
 def text_keys(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
-    """A hash of the text (and of the second text) of every row, uint64 of shape (rows,) for each split."""
+    """Return split → hash of the text (and of the second text) of every row, uint64 of shape (rows,)."""
     import pandas as pd
 
     columns = [name for name in ("text", "text_pair") if name in splits["train"].column_names]
@@ -135,14 +134,14 @@ def text_keys(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
 
 
 def image_keys(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
-    """A hash of the bytes of every image. Only files that are as long as another are read; others have a key of their own."""
+    """Return split → hash of every image's bytes. Files of unique size are not read; they get unique numbers."""
     sizes = {name: _sizes(split) for name, split in splits.items()}
     every = np.concatenate(list(sizes.values()))
     values, counts = np.unique(every, return_counts=True)
     shared = values[(counts > 1) & (values >= 0)]
     found, unread = {}, 0
     for name, split in splits.items():
-        # Own keys are small numbers; hashes have the highest bit set.
+        # Unique numbers are small; hashes have the highest bit set.
         keys = np.arange(unread, unread + len(split), dtype=np.uint64)
         unread += len(split)
         for row in np.flatnonzero(np.isin(sizes[name], shared)):
@@ -152,7 +151,7 @@ def image_keys(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
 
 
 def _sizes(split: Dataset) -> np.ndarray:
-    """Bytes of every image, -1 where there is none."""
+    """Return the bytes of every image, -1 if missing."""
     import pyarrow.compute as pc
 
     parts = []

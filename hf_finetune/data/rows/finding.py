@@ -1,4 +1,4 @@
-"""What a check hands on: findings, tables and facts, which the terminal, the page and the JSON file all show."""
+"""Results of checks: findings, tables and facts, for the terminal, the page and the JSON file."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
-# Rows that a finding names; the rest are counted.
+# Rows named per finding; the rest are counted.
 MOST_NAMED = 20
 
-# One seed for whatever is drawn, so that the same command finds the same rows.
+# A fixed seed, so that the same command finds the same rows.
 DRAW_SEED = 42
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """A finding.
 
     Args:
-        code: short name that stays the same between versions.
-        severity: ``error``: training would fail or be worthless; ``warning``: its figures may mislead; ``info``: good to know.
-        message: what was found, in one sentence.
+        code: short name, stable between versions.
+        severity: ``error``: training would fail or be useless; ``warning``: metrics may mislead; ``info``: good to know.
+        message: one sentence.
         where: split and column.
-        rows: the first rows that it was found in, by id.
+        rows: ids of the first rows concerned.
         fix: what to do about it.
     """
 
@@ -40,7 +40,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Table:
-    """A table, or with ``bars`` a histogram: each row is then a name and a number."""
+    """A table, or with ``bars`` a histogram whose rows are a name and a number."""
 
     title: str
     columns: tuple[str, ...]
@@ -50,15 +50,15 @@ class Table:
 
 @dataclass
 class Section:
-    """What one family of checks has to say.
+    """The results of a group of checks.
 
     Args:
         title: the heading.
         key: its name in ``check.json``.
-        facts: figures, as JSON knows them.
-        sentences: what was looked at, and what was not.
+        facts: figures for JSON.
+        sentences: what was checked, and what was not.
         tables: figures for people.
-        findings: what is wrong or suspicious.
+        findings: errors and suspicious facts.
     """
 
     title: str
@@ -69,7 +69,7 @@ class Section:
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, code: str, severity: Severity, message: str, **details: Any) -> None:
-        """Add a finding; of its ``rows`` the first are named."""
+        """Add a finding; only the first of its ``rows`` are kept."""
         rows = details.pop("rows", [])[:MOST_NAMED]
         self.findings.append(Finding(code, severity, message, rows=rows, **details))
 
@@ -79,19 +79,19 @@ class Section:
 
 
 def draw(rows: int, most: int) -> np.ndarray:
-    """At most so many row numbers, drawn with a fixed seed, in their order."""
+    """Return at most ``most`` row indices, ascending, drawn with a fixed seed."""
     if rows <= most:
         return np.arange(rows)
     return np.sort(np.random.default_rng(DRAW_SEED).choice(rows, most, replace=False))
 
 
 def row_ids(split: Any, rows: Any, most: int = MOST_NAMED) -> list[str]:
-    """The ids of the first of some rows."""
+    """Return the ids of the first ``most`` of these rows."""
     chosen = [int(row) for row in list(rows[:most])]
     return split.select(chosen)["id"][:] if chosen else []
 
 
 def percent(part: float, whole: float) -> str:
-    """A share as people read it: ``3.2%``."""
+    """Return a share as text: ``3.2%``."""
     share = 100 * part / whole if whole else 0.0
     return f"{share:.1f}%" if share < 10 else f"{share:.0f}%"

@@ -1,4 +1,4 @@
-"""Label names: kept as the user wrote them, in natural order, the same in every split."""
+"""Names and ids of classes: names as the user wrote them, in natural order, the same in every split."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hf_finetune.errors import UserError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# A whole number that a spreadsheet wrote with a fraction. ``01`` and ``1.50`` are names like any other.
+# A whole number that a spreadsheet wrote with a fraction. ``01`` and ``1.50`` are kept as names.
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that puts 2 before 10, and -1 before 0."""
+    """Return a sort key that puts 2 before 10, and -1 before 0."""
     if re.fullmatch(r"-?\d+", name.strip()):
         return [(0, int(name), name)]
     parts = re.split(r"(\d+)", name)
@@ -26,12 +26,12 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def label_names(split: Dataset, column: str) -> list[str]:
-    """The classes of a training split, in the order of their ids.
+    """Return the class names of a training split, in the order of their ids.
 
-    A ``ClassLabel`` column keeps its own names and order; other values are spelled as they are and sorted naturally.
+    A ``ClassLabel`` column keeps its names and order; other values are converted to text and sorted naturally.
 
     Raises:
-        UserError: a missing value, numbers that are no classes, or fewer than two classes.
+        UserError: a missing value, numbers that are not classes, or fewer than two classes.
     """
     from datasets import ClassLabel
 
@@ -59,10 +59,10 @@ def label_names(split: Dataset, column: str) -> list[str]:
 
 
 def encode_labels(split: Dataset, column: str, names: list[str], split_name: str) -> list[int]:
-    """Label ids of one split.
+    """Return the class ids of a split.
 
     Raises:
-        UserError: a missing value, or a class that the training rows do not have.
+        UserError: a missing value, or a class that is not in the training rows.
     """
     _refuse_missing(split, column, split_name)
     ids = {name: index for index, name in enumerate(names)}
@@ -73,7 +73,7 @@ def encode_labels(split: Dataset, column: str, names: list[str], split_name: str
 
 
 def refuse_unknown(unknown: set[str], split: Dataset, column: str, split_name: str) -> None:
-    """Refuse labels of a split that the training rows do not have."""
+    """Refuse labels of a split that are not in the training rows."""
     if not unknown:
         return
     cells = split[column][:]
@@ -98,13 +98,13 @@ def _names_in(cell: Any, split: Dataset, column: str) -> set[str]:
 
 
 def spellings(split: Dataset, column: str) -> dict[Any, str]:
-    """What each value of a column is called."""
+    """Return value → class name for a column."""
     from datasets import ClassLabel
 
     feature = split.features[column]
     if is_plain(feature):
         values = [value for value in split.unique(column) if not _missing(value)]
-    else:  # JSON of mixed types: lists and objects are refused, and the rest is a class like any other
+    else:  # JSON of mixed types: lists and objects are refused, other values are classes
         return {value: spell(value, column) for value in split[column][:] if spell(value, column)}
     if isinstance(feature, ClassLabel):
         return {value: feature.names[value] for value in values if value >= 0}
@@ -112,12 +112,12 @@ def spellings(split: Dataset, column: str) -> dict[Any, str]:
 
 
 def is_plain(feature: Any) -> bool:
-    """True for a column of single values of one type: no lists, objects or JSON of mixed types."""
+    """Return whether a column has single values of one type, not lists, objects or JSON of mixed types."""
     return type(feature).__name__ in ("Value", "ClassLabel")
 
 
 def spell(value: Any, column: str) -> str:
-    """A label as text: ``1`` for 1, 1.0 and the text ``1.0``, ``True`` for True; spaces around a name are no part of it."""
+    """Return a label as text: ``1`` for 1, 1.0 and the text ``1.0``, ``True`` for True; surrounding spaces are removed."""
     if isinstance(value, float):
         if not value.is_integer():
             raise UserError(
@@ -138,7 +138,7 @@ def spell(value: Any, column: str) -> str:
 
 
 def unlabelled(split: Dataset, column: str) -> bool:
-    """True for splits that hide their labels, as the test splits of GLUE do (all -1 or missing)."""
+    """Return whether a split hides its labels (all -1 or missing), as the test splits of GLUE do."""
     if column not in split.column_names:
         return True
     return all(_missing(value) or value == -1 for value in split[column][:])

@@ -1,4 +1,4 @@
-"""Columns about rows: the group of a row, its time, and the slices that it is judged by."""
+"""Read columns about rows: groups, times and slices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def read_groups(split: Dataset, split_name: str, column: str) -> list[str]:
-    """The group of every row, as text.
+    """Return the group of every row as text.
 
     Raises:
         UserError: the column is missing, or a row has no group.
@@ -33,7 +33,7 @@ SLICE = "slice: "
 
 
 def add_slices(clean: Dataset, split: Dataset, split_name: str, columns: list[str]) -> Dataset:
-    """The clean rows with a column ``slice: NAME`` for each column that they are judged by, as text; empty cells too.
+    """Return the clean rows with a text column ``slice: NAME`` for each slice column; empty cells are kept.
 
     Raises:
         UserError: a column is missing.
@@ -51,12 +51,12 @@ def _as_text(split: Dataset, column: str, cells: list[Any]) -> list[str]:
 
 
 def read_times(split: Dataset, column: str) -> np.ndarray:
-    """When each training row was, shape (rows,): float64 where all cells are numbers, else datetime64 in UTC.
+    """Return the time of each row, shape (rows,): float64 if all cells are numbers, else datetime64 in UTC.
 
-    Dates and times are ISO 8601; those without a zone are taken for UTC.
+    Dates and times are ISO 8601, in UTC unless they have a time zone.
 
     Raises:
-        UserError: a cell is neither; the row is named.
+        UserError: a cell is neither a number nor a time; the message names the row.
     """
     import pandas as pd
 
@@ -72,7 +72,7 @@ def read_times(split: Dataset, column: str) -> np.ndarray:
         numbers = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64, na_value=np.nan)
         if np.isfinite(numbers).all():
             return numbers
-    # Which of the two was meant: what most cells are.
+    # The message depends on what most cells are.
     moments = pd.to_datetime(cells.map(_iso), format="ISO8601", utc=True, errors="coerce")
     wrong = moments.isna().to_numpy()
     if numbers is not None and wrong.sum() > (~np.isfinite(numbers)).sum():

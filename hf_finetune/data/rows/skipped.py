@@ -1,4 +1,4 @@
-"""Rows that were left out: counted, said, noted for the model card, and listed one by one in ``skipped.jsonl``."""
+"""Record skipped rows: print and note their number, and list them in ``skipped.jsonl``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def record_skipped(
     notes: list[str],
     what: str = "rows",
 ) -> None:
-    """Add rows to those that a run skipped, and say and note their number.
+    """Add skipped rows to a run's list, and print and note their number.
 
     Args:
-        skipped: the list of the run, ``Splits.skipped``.
+        skipped: ``Splits.skipped``.
         split: ``train``, ``validation`` or ``test``.
-        rows: of each its number from 1 as the user counts, its id, and the reason.
+        rows: number (from 1), id and reason of each row.
         notes: ``Splits.notes``.
-        what: the rows by name, e.g. "images".
+        what: name of the rows, e.g. "images".
     """
     if not rows:
         return
@@ -39,7 +39,7 @@ def record_skipped(
 
 
 def write_skipped(skipped: list[dict[str, Any]], folder: Path) -> None:
-    """One JSON object a skipped row, in ``skipped.jsonl`` of the run folder; nothing where nothing was skipped."""
+    """Write ``skipped.jsonl`` into the run folder, one object per skipped row; no file if there are none."""
     if skipped:
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in skipped)
         (folder / FILE).write_text("".join(lines), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The user's columns of text become ``text`` and ``text_pair``: the same in training, evaluation and ``predict``."""
+"""Convert the user's text columns to ``text`` and ``text_pair``, for training, evaluation and ``predict``."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 def standard_texts(
     split: Dataset, inputs: dict[str, str], where: str, fix: str = "fill the texts in, or drop these rows."
 ) -> Dataset:
-    """The columns ``text`` and, where there are pairs, ``text_pair`` of a split, all of type string.
+    """Return the columns ``text`` and, for pairs, ``text_pair`` of a split, as strings.
 
     Args:
         split: rows with the user's columns.
-        inputs: the user's name of each column → ``text`` or ``text_pair``. Several columns that are ``text`` make one:
-            ``title: …``, ``body: …``, a line each; a cell without text is left out.
-        where: what the split is called in a message.
-        fix: what to do about rows without a text.
+        inputs: the user's name of each column → ``text`` or ``text_pair``. Several ``text`` columns are joined, one line
+            each: ``title: …``, ``body: …``; cells without text are left out.
+        where: name of the split in messages.
+        fix: advice for rows without a text.
 
     Raises:
-        UserError: a column holds no text, or a row has none.
+        UserError: a column is not text, or a row has no text.
     """
     from datasets import Features, Value
 
@@ -48,7 +48,7 @@ def standard_texts(
 
 
 def describe_texts(inputs: dict[str, str]) -> str:
-    """``text column 'review'``, ``texts of the columns 'title', 'body' in one``, ``pair of texts 'premise' and 'hypothesis'``."""
+    """Return the columns in words: ``text column 'review'``, or ``pair of texts 'premise' and 'hypothesis'``."""
     first = [own for own, standard in inputs.items() if standard == "text"]
     second = [own for own, standard in inputs.items() if standard == "text_pair"]
     one = (
@@ -60,17 +60,14 @@ def describe_texts(inputs: dict[str, str]) -> str:
 
 
 def in_users_cache(split: Dataset) -> bool:
-    """Whether ``datasets`` may keep what is made of a split on disk: beside rows of its own cache, not of the user's."""
+    """Return whether ``datasets`` would write caches into its own folder, not beside the user's files."""
     from datasets.config import HF_DATASETS_CACHE
 
     return all(file["filename"].startswith(str(HF_DATASETS_CACHE)) for file in split.cache_files)
 
 
 def join_texts(rows: pyarrow.Table, inputs: dict[str, str]) -> pyarrow.Table:
-    """The columns of a table under their standard names; several that are ``text`` become one, with their names in it.
-
-    A row without any text has none.
-    """
+    """Return the columns under their standard names; several ``text`` columns are joined with their names; null if empty."""
     import pyarrow as pa
     from pyarrow import compute
 
@@ -83,7 +80,7 @@ def join_texts(rows: pyarrow.Table, inputs: dict[str, str]) -> pyarrow.Table:
         blank = compute.equal(compute.utf8_trim_whitespace(cell), "")
         cell = compute.if_else(blank, pa.scalar(None, pa.string()), cell)
         parts.append(compute.coalesce(compute.binary_join_element_wise(f"{name}: ", cell, "\n", ""), ""))
-    # Not null_handling="skip", with which Arrow 26 leaves out the rows that have nothing but nulls.
+    # Not null_handling="skip", with which Arrow 26 drops rows that are all null.
     text = compute.utf8_slice_codeunits(compute.binary_join_element_wise(*parts, ""), 0, -1)
     text = compute.if_else(compute.equal(text, ""), pa.scalar(None, pa.string()), text)
     pairs = [rows[own].cast(pa.string()) for own, standard in inputs.items() if standard == "text_pair"]
@@ -105,11 +102,7 @@ def _join(split: Dataset, inputs: dict[str, str]) -> Dataset:
 
 
 def refuse_other_types(split: Dataset, column: str, where: str) -> None:
-    """Refuse a column that is to be read as text and holds none.
-
-    Raises:
-        UserError: it holds numbers, lists or anything else.
-    """
+    """Raise a ``UserError`` if a text column has another type."""
     if not is_string(split, column):
         raise UserError(
             f"the column holds {getattr(split.features[column], 'dtype', 'nested values')}, not text",

@@ -1,4 +1,4 @@
-"""Rows to be predicted, as many as there are: found and checked at once, and then read a piece at a time."""
+"""Rows for ``predict``, of any number: open and check them, then read them in pieces."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
-SHOWN = 5  # bad rows that a message names
+SHOWN = 5  # bad rows named in a message
 Fault = dict[str, Any]
 """A row that nothing can be said of: ``row``, its number from 1, ``id`` and ``reason``."""
 
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """A file of texts; or a folder, an archive or a table of images, or one image.
+    """A file of texts; a folder, archive or table of images; or one image.
 
     Args:
-        rows: memory-mapped, or of images their paths; nothing is decoded.
+        rows: memory-mapped rows, with paths of images; nothing is decoded.
         inputs: the user's name of each column → ``text`` and ``text_pair``, or ``image``.
-        input: what the rows hold.
-        source: what the user called it.
-        stamp: size and time of the last change of the file; None for a folder.
+        input: their kind of input.
+        source: the user's path.
+        stamp: size and modification time of the file; None for a folder.
     """
 
     rows: Dataset
@@ -47,12 +47,7 @@ class Unlabelled:
         return len(self.rows)
 
     def pieces(self, size: int, first: int = 0) -> Iterator[Dataset]:
-        """``size`` rows at a time (fewer in the last piece) in the order of the source: ``id`` and the inputs.
-
-        Args:
-            size: rows of a piece.
-            first: the piece to begin with.
-        """
+        """Yield pieces of ``size`` rows with ``id`` and the inputs, in order, starting with piece ``first``."""
         if self.input.cell.stays_a_file:
             for start in range(first * size, len(self), size):
                 yield self.rows.select(range(start, min(start + size, len(self))))
@@ -63,11 +58,11 @@ class Unlabelled:
             yield standard_rows(table, self.input, self.inputs, number * size)
 
     def changed(self) -> bool:
-        """Whether the file is no longer the one whose rows these are."""
+        """Return whether the file was changed after it was opened."""
         return _stamp(Path(self.source)) != self.stamp
 
     def identity(self) -> str:
-        """A hash of which file it is, and of which images: by path, size and time of the last change."""
+        """Return a hash of path, size and modification time of the file or the images."""
         digest = hashlib.sha256(f"{Path(self.source).resolve()} {self.stamp}".encode("utf-8", "surrogateescape"))
         if self.input.cell.stays_a_file:
             for piece in self.pieces(1000):
@@ -80,16 +75,16 @@ class Unlabelled:
 def open_unlabelled(
     source: str, kind: RowInput, config: DataConfig, trained: dict[str, list[str]] | None = None
 ) -> Unlabelled:
-    """What is to be predicted.
+    """Open the rows to predict.
 
     Args:
         source: a path.
-        kind: what the rows hold.
-        config: what the user named of columns, encoding and delimiter.
-        trained: standard name → the columns that the model was trained on.
+        kind: their kind of input.
+        config: columns, encoding and delimiter named by the user.
+        trained: standard name → columns that the model was trained on.
 
     Raises:
-        UserError: nothing there, no rows, no such column, or a file that is being written.
+        UserError: no file, no rows, no such column, or a file that is being written.
     """
     stamp = _stamp(Path(source))
     rows = open_rows(Path(source), kind.cell, config)
@@ -104,9 +99,9 @@ def open_unlabelled(
 
 
 def read_pieces(rows: Dataset, columns: list[str], size: int, first: int = 0) -> Iterator[pa.Table]:
-    """These columns, ``size`` rows at a time, from a piece on.
+    """Yield these columns in pieces of ``size`` rows, starting with piece ``first``.
 
-    Rows that are kept in files are read and not mapped: pages of a mapped file count as memory of the process.
+    Files are read, not memory-mapped, because mapped pages count as memory of the process.
     """
     import pyarrow as pa
 
@@ -131,10 +126,7 @@ def _batches(rows: Dataset) -> Iterator[pa.RecordBatch]:
 
 
 def standard_rows(table: pa.Table, input: RowInput, inputs: dict[str, str], first: int = 0) -> Dataset:
-    """Return ``id`` and the standard columns of the user's rows, of which the first has this number.
-
-    Ids are those of the user's column ``id``, or the numbers of the rows.
-    """
+    """Return ``id`` and the standard columns of rows; ids are the user's, or row numbers that start with ``first``."""
     import pyarrow as pa
     from datasets import Dataset
     from datasets.table import InMemoryTable
@@ -149,16 +141,16 @@ def standard_rows(table: pa.Table, input: RowInput, inputs: dict[str, str], firs
 def find_faults(
     given: Unlabelled, size: int, config: DataConfig, progress: Callable[[int], Any] = lambda rows: None
 ) -> list[Fault]:
-    """The rows without a text, or whose images cannot be read; each process decodes its share.
+    """Return the rows without a text or with an unreadable image; each process decodes its share.
 
     Args:
         given: the rows.
-        size: rows that are looked at together.
-        config: ``on_bad_row`` and ``on_bad_image`` say whether such rows are left out.
-        progress: told of every piece how many rows it has.
+        size: rows to check at once.
+        config: ``on_bad_row`` and ``on_bad_image`` say whether such rows are skipped.
+        progress: called with the number of rows of each piece.
 
     Raises:
-        UserError: there are such rows and they are not to be left out, or no others.
+        UserError: there are such rows and they must not be skipped, or there are no others.
     """
     images = given.input.cell.stays_a_file
     faults: list[Fault] = []
@@ -229,7 +221,7 @@ def _bad_image(given: Unlabelled, faults: list[Fault]) -> UserError:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """Size in bytes and time of the last change of a file; None for what is no file."""
+    """Return size in bytes and modification time of a file; None if it is not a file."""
     if not path.is_file():
         return None
     status = path.stat()

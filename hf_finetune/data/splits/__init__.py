@@ -1,1 +1,1 @@
-"""Training, validation and test rows: dividing, folds, groups and time, the file of splits."""
+"""Training, validation and test rows: splitting, folds, groups and time, streams, and the split file."""

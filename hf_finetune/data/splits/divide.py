@@ -1,4 +1,4 @@
-"""From the splits that were given to train, validation and test: stratified, by groups, by time, by folds, or as before."""
+"""Split the given rows into train, validation and test: stratified, by groups, time or folds, or as in a split file."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ NAMES = ("train", "validation", "test")
 
 @dataclass
 class Rows:
-    """What the training rows are divided by.
+    """The values by which training rows are split.
 
     Args:
         labels: encoded; the first axis is rows.
-        groups: number of each row's group; None where no column was named.
-        times: of each row; None where no column was named.
+        groups: group number of each row; None without a group column.
+        times: of each row; None without a time column.
         columns: the user's names of these columns.
         output: the kind of label.
     """
@@ -52,21 +52,20 @@ def divide(
     output: RowOutput,
     notes: list[str],
 ) -> tuple[dict[str, Dataset], pa.Table]:
-    """Train, validation and test rows, and which split each row that was read is in.
+    """Return train, validation and test rows, and a table with the split of each row.
 
-    Held-out rows keep the order of their file. Where groups were named the splits have the column ``group``.
+    Held-out rows keep the order of their file. With a group column, the splits have the column ``group``.
 
     Args:
-        given: clean rows by the name of the split that they came in.
-        raw: the same rows with all of the user's columns.
-        columns: the names of those.
-        config: how to divide.
+        given: original split → clean rows.
+        raw: original split → rows with all of the user's columns.
+        columns: the columns that are read.
+        config: options for splitting.
         output: the kind of label.
-        notes: gets a sentence for all that was decided; each is said, too.
+        notes: a sentence per decision is added here, and printed.
 
     Raises:
-        UserError: too few rows or groups to divide, a group or time that cannot be read, or a file of splits that is of
-            other rows.
+        UserError: too few rows or groups, an unreadable group or time, or a split file of other rows.
     """
     if columns.group:
         given = {
@@ -85,20 +84,17 @@ def divide(
 
 
 def hold_out(rows: Rows, among: np.ndarray, share: float, what: str, notes: list[str]) -> np.ndarray:
-    """Those of the rows that are held out, with a fixed seed; said aloud.
+    """Return the indices of the rows to hold out, ascending, drawn with a fixed seed; print and note their number.
 
     Args:
         rows: all training rows.
-        among: numbers of those that may be held out.
-        share: of them.
+        among: indices of the rows to choose from.
+        share: of these rows.
         what: ``validation`` or ``test``.
-        notes: gets the sentence.
-
-    Returns:
-        Numbers of rows, ascending.
+        notes: a sentence is added here.
 
     Raises:
-        UserError: there are too few.
+        UserError: there are too few rows or groups.
     """
     random = np.random.default_rng(SPLIT_SEED)
     classes = rows.output.strata(rows.labels[among])
@@ -129,7 +125,7 @@ def _rows(train: Dataset, raw: Dataset, columns: Columns, output: RowOutput) -> 
 
 
 def _decide(given: dict[str, Dataset], rows: Rows, config: DataConfig, notes: list[str]) -> dict[str, np.ndarray]:
-    """The split of each row of each split that was given: first the test rows go out, then the validation rows."""
+    """Return original split → new split of each row: test rows are held out first, then validation rows."""
     belongs = {name: np.full(len(split), name, dtype="<U10") for name, split in given.items()}
     train = belongs["train"]
     if config.num_folds and config.fold:
@@ -199,7 +195,7 @@ def _too_few(rows: Rows, number: int, what: str) -> UserError:
 
 
 def _take(given: dict[str, Dataset], belongs: dict[str, np.ndarray]) -> dict[str, Dataset]:
-    """The rows of each split, in the order in which they were given."""
+    """Return the rows of each split in their original order."""
     from datasets import concatenate_datasets
 
     taken = {}
@@ -216,7 +212,7 @@ def _take(given: dict[str, Dataset], belongs: dict[str, np.ndarray]) -> dict[str
 
 
 def _tell_shared_groups(splits: dict[str, Dataset], column: str, notes: list[str]) -> None:
-    """Splits that were given may have groups in common with the training rows: what they measure is then too good."""
+    """Warn of groups that given splits share with the training rows: their metrics are then too good."""
     train = set(splits["train"]["group"][:])
     for name in ("validation", "test"):
         shared = sorted(train & set(splits[name]["group"][:])) if name in splits else []

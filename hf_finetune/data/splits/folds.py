@@ -1,4 +1,4 @@
-"""Which rows go together to which side: stratified, by groups or by time; pure functions over arrays, one fixed seed."""
+"""Choose held-out rows and folds: stratified, by groups or by time; pure functions of arrays with a fixed seed."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from hf_finetune.errors import UserError
 
 
 def fold_of(classes: Any, groups: Any, num_folds: int) -> np.ndarray:
-    """Fold of every row, 0 to ``num_folds - 1``: of similar size, and each with its share of every class.
+    """Return the fold of every row, 0 to ``num_folds - 1``; folds have similar sizes and are stratified.
 
-    The same rows give the same folds in every run.
+    The same rows get the same folds in every run.
 
     Args:
-        classes: integers, shape (rows,): the group of each row that every fold should have its share of.
-        groups: of each row, values of any kind that can be sorted; rows of one group share a fold. None: every row is on
-            its own.
+        classes: stratum of each row, integers, shape (rows,).
+        groups: sortable group of each row; rows of a group share a fold. None for no groups.
         num_folds: 2 or more.
 
     Returns:
         Fold numbers, shape (rows,).
 
     Raises:
-        UserError: there are fewer rows, or groups, than folds.
+        UserError: there are fewer rows or groups than folds.
     """
     classes = np.asarray(classes)
     random = np.random.default_rng(SPLIT_SEED)
@@ -40,7 +39,7 @@ def fold_of(classes: Any, groups: Any, num_folds: int) -> np.ndarray:
         return deal_groups(
             classes, np.unique(groups, return_inverse=True)[1], np.full(num_folds, 1 / num_folds), random
         )
-    # Class after class, each shuffled, dealt out in turn and without a new start: classes and sizes are both even.
+    # Deal shuffled classes in turn, without restarting for each class: so both classes and fold sizes are even.
     shuffled = random.permutation(len(classes))
     folds = np.empty(len(classes), dtype=np.int64)
     folds[shuffled[np.argsort(classes[shuffled], kind="stable")]] = np.arange(len(classes)) % num_folds
@@ -48,9 +47,9 @@ def fold_of(classes: Any, groups: Any, num_folds: int) -> np.ndarray:
 
 
 def stratified_out(classes: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """True for the same share of every class, shape (rows,).
+    """Return a mask that holds out the same share of every class, shape (rows,).
 
-    A class of two rows or more gives at least one and keeps at least one; a single row stays.
+    Of a class with two rows or more, at least one is held out and at least one stays; a single row stays.
 
     Args:
         classes: stratum of each row, shape (rows,).
@@ -67,16 +66,16 @@ def stratified_out(classes: np.ndarray, share: float, random: np.random.Generato
 def groups_out(
     classes: np.ndarray, groups: np.ndarray, share: float, random: np.random.Generator, *, keep_classes: bool
 ) -> np.ndarray:
-    """True for the rows of whole groups that make up about this share of every class, shape (rows,).
+    """Return a mask that holds out whole groups with about this share of every class, shape (rows,).
 
-    One group at least stays, and one goes out if it can; nothing is true where none can.
+    At least one group stays, and at least one is held out if possible; otherwise the mask is all false.
 
     Args:
         classes: stratum of each row, shape (rows,).
-        groups: number of each row's group, counted from 0, shape (rows,).
+        groups: group number of each row, from 0, shape (rows,).
         share: of the rows of each class.
-        random: the order of groups of the same size.
-        keep_classes: whether of each class a group must stay.
+        random: orders groups of the same size.
+        keep_classes: whether rows of each class must stay.
     """
     stay = _groups_that_stay(classes if keep_classes else np.zeros_like(classes), groups)
     side = deal_groups(classes, groups, np.array([1 - share, share]), random, first_bin=stay)
@@ -89,7 +88,7 @@ def groups_out(
 
 
 def _groups_that_stay(classes: np.ndarray, groups: np.ndarray) -> list[int]:
-    """A few groups, with most rows of their class, that have rows of every class among them; rare classes choose first."""
+    """Return a few groups that cover every class: the largest group of each class, rare classes first."""
     number = int(groups.max()) + 1
     labels, classes = np.unique(classes, return_inverse=True)
     pairs, counts = np.unique(classes * number + groups, return_counts=True)
@@ -112,15 +111,15 @@ def deal_groups(
 ) -> np.ndarray:
     """Deal whole groups into bins so that each gets about its share of every class and of all rows.
 
-    Greedy, the largest group first: each goes where the rows of its classes are missing most. This is the idea of
-    scikit-learn's ``StratifiedGroupKFold``, for bins of any size and for many groups.
+    Greedy, largest group first: each goes to the bin that lacks most rows of its classes, as in scikit-learn's
+    ``StratifiedGroupKFold``, but for bins of any size and for many groups.
 
     Args:
         classes: stratum of each row, shape (rows,).
-        groups: number of each row's group, counted from 0, shape (rows,).
-        shares: of each bin, summing to 1, shape (bins,).
-        random: the order of groups of the same size.
-        first_bin: groups that go into the first bin whatever else.
+        groups: group number of each row, from 0, shape (rows,).
+        shares: share of each bin, summing to 1, shape (bins,).
+        random: orders groups of the same size.
+        first_bin: groups that must go into the first bin.
 
     Returns:
         Bin of each row, shape (rows,).
@@ -130,7 +129,7 @@ def deal_groups(
     of_group, of_class = pairs // len(labels), pairs % len(labels)
     sizes, totals = np.bincount(groups), np.bincount(classes)
     starts = np.searchsorted(of_group, np.arange(len(sizes) + 1))
-    missing = shares[:, None] * totals  # rows that a bin still lacks of each class
+    missing = shares[:, None] * totals  # rows of each class that a bin still lacks
     missing_rows = shares * len(groups)
     weights = 1 / totals.astype(np.float64) ** 2
     order = random.permutation(len(sizes))
@@ -150,12 +149,12 @@ def deal_groups(
 
 
 def latest(times: np.ndarray, share: float) -> np.ndarray:
-    """True for the latest rows, about this share of them, shape (rows,). Rows of the same moment stay together.
+    """Return a mask of the latest rows, about this share, shape (rows,); rows of equal time stay together.
 
-    All false where all rows are of the same moment.
+    All values are false if all times are equal.
 
     Args:
-        times: any numbers that grow with time, shape (rows,).
+        times: numbers that increase with time, shape (rows,).
         share: of the rows.
     """
     moments, counts = np.unique(times, return_counts=True)

@@ -1,4 +1,4 @@
-"""``splits.parquet``: which split every row is in, kept with the run, and given back to another."""
+"""Write and read ``splits.parquet``, the split of every row of a run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 FILE = "splits.parquet"
-UNUSED = "unused"  # rows that were read and are in no split
+UNUSED = "unused"  # rows in no split
 
 
 def split_table(given: dict[str, Dataset], belongs: dict[str, np.ndarray]) -> pa.Table:
-    """One row for each that was read: ``id``, ``row`` (its number from 0), ``source`` (the split that it came in),
-    ``split`` (the one that it is in), and ``group`` where groups were named."""
+    """Return a table with ``id``, ``row`` (from 0), ``source`` (original split), ``split`` and, if any, ``group``."""
     import pyarrow as pa
 
     tables = []
@@ -44,14 +43,14 @@ def write_split_file(folder: Path, table: pa.Table) -> None:
 
 
 def refuse_other_rows(folder: Path, table: pa.Table) -> None:
-    """A run goes on with the rows, in the splits, that it began with.
+    """Check that a resumed run has the same rows in the same splits as before.
 
     Args:
-        folder: the run that is gone on with; one without ``splits.parquet`` passes.
-        table: the rows that were read now.
+        folder: the run folder; one without ``splits.parquet`` passes.
+        table: the split table now.
 
     Raises:
-        UserError: they are not the same.
+        UserError: the tables differ.
     """
     import pyarrow.parquet as pq
 
@@ -65,17 +64,17 @@ def refuse_other_rows(folder: Path, table: pa.Table) -> None:
 
 
 def read_split_file(path: Path, given: dict[str, Dataset]) -> dict[str, np.ndarray]:
-    """The split of every row as another run had it.
+    """Return the split of every row in another run.
 
     Args:
         path: ``splits.parquet``, or the run folder with it.
-        given: rows by the split that they came in; they must be those of that run.
+        given: original split → rows, which must be those of that run.
 
     Returns:
-        Names of splits by source, each of shape (rows,).
+        Original split → names of splits, shape (rows,).
 
     Raises:
-        UserError: no such file, not a file of splits, or of other rows; the first difference is named.
+        UserError: no such file, another kind of file, or other rows; the message names the first difference.
     """
     import pandas as pd
     import pyarrow as pa

@@ -1,4 +1,4 @@
-"""The clean form of a data set: three splits with the same three columns, and what their labels are."""
+"""The clean form of a data set: up to three splits with standard columns, and the kind of label."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
-# One seed for every held-out split, so that runs with different training seeds are judged on the same rows.
+# A fixed seed for held-out splits, so that runs with different training seeds are evaluated on the same rows.
 SPLIT_SEED = 42
 
 
@@ -19,16 +19,15 @@ SPLIT_SEED = 42
 class Splits:
     """Rows ready for a task.
 
-    Every split is a ``datasets.Dataset`` with the columns ``id`` (str), ``text`` (str; ``text_pair`` where there are pairs)
-    or ``image`` (bytes or path, not decoded), and ``label``, as ``output`` encodes it: of classes an index into its names, a list of 0.0
-    and 1.0 where a row has several, or a list of numbers. Where groups were named there is ``group``
-    (str) as well, and ``slice: NAME`` (str) for each ``--slice_column``. With ``--streaming``, ``train`` is a ``Stream``,
-    which has a length and labels, but is read from its beginning only.
+    Every split is a ``datasets.Dataset`` with the columns ``id`` (str), ``text`` and ``text_pair`` (str) or ``image``
+    (bytes or path, not decoded), and ``label`` as encoded by ``output`` (a class id, a list of 0.0 and 1.0, or a list of
+    numbers). With a group column there is ``group`` (str), and ``slice: NAME`` (str) for each ``--slice_column``. With
+    ``--streaming``, ``train`` is a ``Stream``, which has a length and labels, but can only be read from the beginning.
 
-    ``output`` is the kind of label with its names (see :mod:`hf_finetune.tasks.outputs`). ``inputs`` are the user's names of
-    the input columns, each with its standard name (several may be ``text``: they make one), ``label_columns`` those of the labels.
-    ``skipped`` lists the rows that were left out (see :mod:`hf_finetune.data.rows.skipped`).
-    ``split_table`` says of every row that was read which split it is in (see :mod:`hf_finetune.data.splits.split_file`).
+    ``output`` is the kind of label with its names (see :mod:`hf_finetune.tasks.outputs`). ``inputs`` is the user's name of
+    each input column → its standard name (several may be ``text``, which are joined); ``label_columns`` are the user's
+    names. ``skipped`` lists the skipped rows (see :mod:`hf_finetune.data.rows.skipped`). ``split_table`` has the split of
+    every row (see :mod:`hf_finetune.data.splits.split_file`).
     """
 
     train: Any
@@ -43,29 +42,26 @@ class Splits:
     label_columns: list[str] = field(default_factory=list)
 
     def items(self) -> list[tuple[str, Any]]:
-        """The splits that there are, by name."""
+        """Return (name, split) of the existing splits."""
         named = [("train", self.train), ("validation", self.validation), ("test", self.test)]
         return [(name, split) for name, split in named if split is not None]
 
     @property
     def labels(self) -> list[str]:
-        """The classes, or of numbers their columns."""
+        """Return the names of the classes or targets."""
         return self.output.names
 
     def class_counts(self, split: str) -> Any:
-        """Return the rows of each class in a split, shape (classes,); a row of several classes counts in each.
-
-        None where there are no classes.
-        """
+        """Return the rows per class of a split, shape (classes,); a row counts in each of its classes. None without classes."""
         rows = getattr(self, split)
-        if self.output.HAS_CLASSES and hasattr(rows, "class_counts"):  # a stream knows them without listing its labels
+        if self.output.HAS_CLASSES and hasattr(rows, "class_counts"):  # of a stream, without listing its labels
             counts: np.ndarray = rows.class_counts()
             return np.pad(counts, (0, len(self.labels) - len(counts)))
         return self.output.class_counts(self.output.truth_of(rows))
 
 
 def label_array(split: Any) -> np.ndarray:
-    """Labels as one array, shape (rows,) or (rows, labels), without a Python object for each."""
+    """Return the labels as one array, shape (rows,) or (rows, labels), without creating Python objects."""
     if not hasattr(split, "select_columns"):  # a stream
         return np.asarray(split["label"])
     column = split.select_columns(["label"]).with_format("arrow")[:]["label"].combine_chunks()
@@ -75,5 +71,5 @@ def label_array(split: Any) -> np.ndarray:
 
 
 def spaced(count: int, most: int) -> np.ndarray:
-    """Indices of evenly spaced rows, all of ``count`` where that is not more than ``most``."""
+    """Return indices of ``most`` evenly spaced rows out of ``count``, or of all if there are fewer."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

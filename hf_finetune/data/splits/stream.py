@@ -1,4 +1,4 @@
-"""Training rows that are read again every epoch: shuffled block by block, encoded a batch at a time."""
+"""Training rows that are read again in every epoch, shuffled per block and encoded per batch."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Collate = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Row:
-    """Where a row is found. What it holds is taken out of its block only when it is encoded.
+    """A reference to a row in a block; its values are read only when it is encoded.
 
-    Without a block the row was trained on before the run was resumed.
+    A row without block was used before the run was resumed.
     """
 
     block: pa.Table | None
@@ -42,10 +42,10 @@ class Row:
 
 
 class StreamError(UserError):
-    """A mistake that shows while rows are read, perhaps in a worker: torch makes the errors of workers again, from their text.
+    """A ``UserError`` while rows are read, perhaps in a worker, whose errors torch recreates from their text.
 
     Args:
-        what: as in ``UserError``, or a text that holds the two lines of the error.
+        what: as in ``UserError``, or a text that contains the two lines of the error.
     """
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
@@ -54,21 +54,21 @@ class StreamError(UserError):
 
 
 class Stream(IterableDataset[Row]):
-    """The training rows as they come: everything but the labels is read again in each epoch.
+    """Streamed training rows: everything except the labels is read again in each epoch.
 
-    The order is a function of seed and epoch alone; each process and each worker reads all blocks and encodes its own batches
-    only. So the batches are the same in any number of processes and workers, and a resumed run goes on exactly.
+    The order depends only on seed and epoch. Each process and worker reads all blocks, and encodes only its own batches, so
+    the batches are the same for any number of processes and workers, and a resumed run continues exactly.
 
     ``len(stream)`` is the number of rows, ``stream["label"]`` their labels in the order of the source.
 
     Args:
         source: the rows.
-        rows: what they hold.
+        rows: their kind of input.
         inputs: the user's name of each input column → its standard name.
-        codes: number of each row's label among ``cells``, in the order of the source; shape (rows of the source,).
-        cells: the different labels, encoded; shape (number of them,), or (number of them, labels or targets).
-        held_out: numbers of the rows that do not train, rising.
-        on_bad_image: ``error``, or ``skip``: an image that cannot be read is left out of its batch.
+        codes: index of each row's label in ``cells``, in the order of the source; shape (rows of the source,).
+        cells: the different labels, encoded; shape (labels,) or (labels, classes or targets).
+        held_out: indices of the rows not to train on, ascending.
+        on_bad_image: ``error``, or ``skip`` to leave unreadable images out of their batch.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Stream(IterableDataset[Row]):
         self.step_rows = self.batch_rows = 1
         self.by_length = False
         self.encode: EncodeRows | None = None
-        # In memory that workers share: they may outlive the epoch in which they were started.
+        # In shared memory, because persistent workers see later epochs.
         self.place = torch.frombuffer(mmap.mmap(-1, 16), dtype=torch.int64)  # the epoch, and the first row in it
         self.unreadable = torch.frombuffer(mmap.mmap(-1, len(codes)), dtype=torch.uint8)
 
@@ -102,41 +102,41 @@ class Stream(IterableDataset[Row]):
         return len(self.codes) - len(self.held_out)
 
     def __getitem__(self, column: str) -> np.ndarray:
-        """Labels of all rows."""
+        """Return the labels of all rows."""
         if column != "label":
             raise KeyError(column)
         return self.cells[np.delete(self.codes, self.held_out)]
 
     def class_counts(self) -> np.ndarray:
-        """Rows of each class, of classes that a row has several of too; shape (highest class + 1,)."""
+        """Return the rows per class, also for several classes per row; shape (highest class + 1,)."""
         counts = np.bincount(np.delete(self.codes, self.held_out), minlength=len(self.cells))
         if self.cells.ndim == 1:
             return np.bincount(self.cells, weights=counts).astype(np.int64)
         return (counts @ self.cells).astype(np.int64)
 
     def set_epoch(self, epoch: int) -> None:
-        """Take another order from now on."""
+        """Set the epoch, on which the order depends."""
         self.place[0] = epoch
 
     def start_at(self, batches: int) -> None:
-        """So many batches of the epoch were trained on before: their rows are passed over without being encoded."""
+        """Skip this many batches of the epoch, which were used before the run was resumed, without encoding them."""
         self.place[1] = batches * self.batch_rows
 
     def encoded(self, encode: EncodeRows) -> Stream:
-        """The same rows, to be encoded in this way."""
+        """Return the same rows with this encoder."""
         other = copy.copy(self)
         other.encode = encode
         return other
 
     def batched(self, arguments: Any) -> None:
-        """Take seed and sizes of batches from the ``TrainingArguments``."""
+        """Set seed and batch sizes from the ``TrainingArguments``."""
         self.seed = arguments.seed if arguments.data_seed is None else arguments.data_seed
         self.batch_rows = arguments.train_batch_size * arguments.world_size
         self.step_rows = self.batch_rows * arguments.gradient_accumulation_steps
         self.by_length = arguments.train_sampling_strategy == "group_by_length"
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows of this process in this epoch; a worker takes every so many batches, as the loader asks for them."""
+        """Yield the rows of this process in this epoch; each worker takes the batches that the loader expects from it."""
         worker = get_worker_info()
         count, own = (1, 0) if worker is None else (worker.num_workers, worker.id)
         try:
@@ -169,7 +169,7 @@ class Stream(IterableDataset[Row]):
         return -(-self.block_rows // self.step_rows) * self.step_rows
 
     def _order(self, block: pa.Table, kept: np.ndarray, generator: torch.Generator) -> np.ndarray:
-        """A random order of the kept rows; of texts, those of a step have similar lengths."""
+        """Return a random order of the kept rows; rows of a step have similar lengths, if grouping by length."""
         from transformers.trainer_pt_utils import get_length_grouped_indices
 
         lengths = self.input.lengths(block) if self.by_length else None
@@ -180,7 +180,7 @@ class Stream(IterableDataset[Row]):
         )
 
     def collator(self, collate: Collate) -> Collate:
-        """Return what makes batches: rows of the stream are encoded first, other rows are not."""
+        """Return a function that makes batches; it encodes rows of the stream, but not other rows."""
         return partial(self._collate, collate)
 
     def _collate(self, collate: Collate, rows: list[Any]) -> dict[str, Any]:
@@ -192,7 +192,7 @@ class Stream(IterableDataset[Row]):
         return collate(self.encode(self.read(rows)))
 
     def read(self, rows: list[Row]) -> list[dict[str, Any]]:
-        """What the rows hold: ``row`` (its number), ``epoch``, the inputs and ``label``."""
+        """Return the values of rows: ``row`` (its index), ``epoch``, the inputs and ``label``."""
         found = []
         for _, group in groupby(rows, key=lambda row: id(row.block)):
             members = list(group)
@@ -204,10 +204,10 @@ class Stream(IterableDataset[Row]):
         return found
 
     def drop_unreadable(self, rows: list[dict[str, Any]], faults: dict[int, str]) -> list[dict[str, Any]]:
-        """A batch without the images that cannot be read, by number of the row; each is counted and said once.
+        """Return a batch without the rows in ``faults`` (row → reason); each is counted and printed once.
 
         Raises:
-            UserError: they are not to be skipped, or nothing is left of the batch.
+            StreamError: such rows must not be skipped, or no row of the batch is left.
         """
         first = min(faults)
         if self.on_bad_image == "error":
@@ -230,7 +230,7 @@ class Stream(IterableDataset[Row]):
         return left
 
     def notes(self) -> list[str]:
-        """What the model card should say of the rows once they have been trained on."""
+        """Return notes for the model card after training: the number of skipped images."""
         from accelerate.utils import gather_object
 
         bad = sorted(set(gather_object(torch.nonzero(self.unreadable).flatten().tolist())))

@@ -1,4 +1,4 @@
-"""Clean splits of a stream: the training rows are counted and stay where they are; those that judge are read into memory."""
+"""Make clean splits of a stream: training rows stay in their source, held-out rows are read into memory."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
-# More different values than this are not labels.
+# More different values than this cannot be labels.
 MOST_LABELS = 1_000_000
-# Rows that are held out come from so many times their number, from the first on, where those are like the rest.
+# Held-out rows are drawn from the first REACH times as many rows, if these are representative.
 REACH = 20
 
 
@@ -40,10 +40,10 @@ def stream_splits(
     outputs: RowOutputs,
     notes: list[str],
 ) -> Splits:
-    """Find the columns, count the labels in one pass over them, and read validation and test rows.
+    """Return the splits: find the columns, count the labels in one pass, and read validation and test rows.
 
     Raises:
-        UserError: unreadable, or not what the task reads.
+        UserError: rows that cannot be read or do not fit the task.
     """
     _refuse_flags(config)
     for source in sources.values():
@@ -93,7 +93,7 @@ def stream_splits(
 
 
 def _refuse_flags(config: DataConfig) -> None:
-    """Refuse what needs all rows at once."""
+    """Refuse options that need all rows in memory."""
     asked = {
         "--group_column": config.group_column,
         "--time_column": config.time_column,
@@ -113,14 +113,14 @@ def _refuse_flags(config: DataConfig) -> None:
 
 
 def count_labels(source: Source, columns: list[str]) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """One pass over the label columns alone.
+    """Count the labels in one pass over the label columns.
 
     Returns:
-        For every row the number of its label, in the smallest type that holds it, shape (rows,); and the different labels
-        in the order in which they came, as rows with the columns.
+        The label index of every row in the smallest possible dtype, shape (rows,); and the different labels in order of
+        appearance, as rows with these columns.
 
     Raises:
-        UserError: no rows, or so many different labels that they are none.
+        UserError: no rows, or too many different values for labels.
     """
     known: dict[str, int] = {}
     distinct: list[dict[str, Any]] = []
@@ -147,7 +147,7 @@ def count_labels(source: Source, columns: list[str]) -> tuple[np.ndarray, list[d
 
 
 def _distinct_rows(table: pa.Table) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """The different rows of a table, and for each row the index of the one that it equals."""
+    """Return the index of each row among the different rows of a table, and these rows."""
     import pyarrow as pa
 
     plain = table.num_columns == 1 and not pa.types.is_nested(table.schema.types[0])
@@ -162,7 +162,7 @@ def _distinct_rows(table: pa.Table) -> tuple[np.ndarray, list[dict[str, Any]]]:
 
 
 def _refuse_missing(source: Source, codes: np.ndarray, distinct: list[dict[str, Any]], *, blanks: bool) -> None:
-    """Refuse rows without a label; ``blanks`` says that an empty text is not a label."""
+    """Refuse rows without a label; with ``blanks``, an empty text is a missing label."""
     from datasets import ClassLabel
 
     for column in distinct[0]:
@@ -179,8 +179,7 @@ def _refuse_missing(source: Source, codes: np.ndarray, distinct: list[dict[str, 
 
 
 def _as_rows(distinct: list[dict[str, Any]], codes: np.ndarray, source: Source) -> Dataset:
-    """The different labels as a small data set: a frequent one occurs three times in it, so that it is taken for a
-    class and not an id."""
+    """Return the different labels as a small data set; frequent ones occur three times, so as not to look like ids."""
     counts = np.minimum(np.bincount(codes, minlength=len(distinct)), 3)
     return _dataset([row for row, count in zip(distinct, counts, strict=True) for _ in range(count)], source)
 
@@ -204,7 +203,7 @@ def _check_columns(source: Source, columns: Columns, rows: RowInput, where: str)
 
 
 def draw(source: Source, limit: int, name: str, notes: list[str]) -> Dataset:
-    """All rows of a split or, of a longer one, ``limit`` of them, drawn from the whole with a fixed seed."""
+    """Return at most ``limit`` rows of a split, drawn with a fixed seed."""
     random = np.random.default_rng(SPLIT_SEED)
     drawn: list[tuple[float, int, dict[str, Any]]] = []
     count = 0
@@ -226,7 +225,7 @@ def draw(source: Source, limit: int, name: str, notes: list[str]) -> Dataset:
 
 
 def pick(source: Source, numbers: np.ndarray) -> Dataset:
-    """The rows of these numbers, which rise; reading stops behind the last of them."""
+    """Return the rows with these ascending indices; stop reading after the last one."""
     rows: list[tuple[int, dict[str, Any]]] = []
     first = 0
     for table in source.blocks(source.column_names, 1_000):
@@ -251,10 +250,9 @@ def _with_ids(rows: Iterable[tuple[int, dict[str, Any]]], source: Source) -> Dat
 
 
 def choose_held_out(groups: np.ndarray, share: float | None, most: int, notes: list[str]) -> np.ndarray:
-    """Numbers of the training rows that judge: the same share of every group, ``most`` in all, with a fixed seed; rising.
+    """Return ascending indices of at most ``most`` training rows to hold out, stratified by group with a fixed seed.
 
-    They come from the first rows where the groups are mixed there as they are in the whole, so that finding them does not
-    take a pass over everything.
+    They are among the first rows if these are representative, so that reading them takes no full pass.
 
     Raises:
         UserError: no class has two rows.
@@ -287,7 +285,7 @@ def choose_held_out(groups: np.ndarray, share: float | None, most: int, notes: l
 
 
 def warn_of_runs(labels: np.ndarray, block: int, notes: list[str]) -> None:
-    """Warn of rows that are sorted by class: blocks do not mix them, and training would see one class after the other."""
+    """Warn of rows sorted by class: shuffling within blocks does not mix them, so training sees one class at a time."""
     if len(labels) <= block:
         return
     classes = int(labels.max()) + 1
