@@ -3,8 +3,8 @@
     accelerate launch recipes/image_classification.py \
         --model_name_or_path timm/resnet50.a1_in1k --train_dir images --output_dir runs/images
 
-Any flag may stand in a YAML file (``--config recipes/configs/cifar10_resnet50.yaml``); the command line
-wins. This file is meant to be copied and edited: it reads from top to bottom, one call a step.
+Flags can also be in a YAML file (``--config recipes/configs/cifar10_resnet50.yaml``); the command line
+overrides it. Copy and edit this file: each step is one call.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from hf_finetune.config import parse
 
 
 def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[str, float]]:
-    """Train as the flags say, or on a ``DatasetDict`` that is already in memory; returns ``metrics.json``."""
-    config = parse(argv, reads="image")  # answers --help and wrong flags before anything heavy is imported
+    """Train with these flags, or on a ``DatasetDict`` in memory; return the content of ``metrics.json``."""
+    config = parse(argv, reads="image")  # before the slow imports, so that --help and errors in flags are fast
 
     from hf_finetune.data import audit, load_splits
     from hf_finetune.evaluation.results import evaluate

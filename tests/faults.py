@@ -1,8 +1,8 @@
-"""Planted faults: each one is put into a copy of this tree, and the tests that should notice it are run.
+"""Planted faults: put each fault into a copy of this tree, and run the tests that should catch it.
 
     python tests/faults.py [--only WORDS] [--list]
 
-Run it after tests were made faster or removed. Its exit status is 0 if every fault is caught, else 1.
+Run it after changes to the tests. The exit status is 0 if every fault is caught, else 1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault: in ``file`` of the package the text ``old``, which occurs once, becomes ``new``; ``tests`` should fail."""
+    """A fault: replaces the text ``old``, which occurs once in ``file`` of the package, by ``new``; ``tests`` should fail."""
 
     name: str
     file: str
@@ -283,7 +283,7 @@ def plant(fault: Fault, tree: Path) -> None:
     """Put a fault into a copy of the tree.
 
     Raises:
-        SystemExit: the text that it replaces does not occur exactly once: the code moved, and the fault must follow it.
+        SystemExit: the old text does not occur exactly once, because the code has changed: update the fault.
     """
     path = tree / "hf_finetune" / fault.file
     text = path.read_text(encoding="utf-8")
@@ -318,7 +318,7 @@ def run_tests(fault: Fault, tree: Path) -> str | None:
 
 
 def main() -> int:
-    """Plant every fault in turn, and print which were caught."""
+    """Plant each fault, and print which ones are caught."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", help="faults whose name or file holds these words")
     parser.add_argument("--list", action="store_true", help="check that every fault can be planted, and list them")

@@ -1,9 +1,9 @@
-"""Golden runs: twelve tiny trainings on an earlier commit and on this tree, and what differs between their run folders.
+"""Golden runs: compare the run folders of twelve tiny trainings between an earlier commit and this tree.
 
     python tests/golden.py [--base COMMIT] [--only NAME ...] [--keep FOLDER]
 
-Everything is made here, offline: this file uses no code of the package or of other tests, which may move.
-Its exit status is 0 if every run is equal or close (numbers within 1e-9 of each other), else 1.
+Models and data are made here, offline. This file imports nothing from the package or other tests, which may move.
+The exit status is 0 if every run is equal or close (numbers within 1e-9 of each other), else 1.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# The last commit before the code was moved: what it does is what the moved code has to do.
+# The last commit before the code was moved, whose behaviour is the reference.
 BEFORE = "f8ea4bd"
 
-# Differences that are meant, and why. A key is a pattern of ``RUN/FILE`` or ``RUN/FILE: KEY``, such as
+# Intended differences, and why. A key is a pattern for ``RUN/FILE`` or ``RUN/FILE: KEY``, such as
 # "*/notes.json" for a new file or "text-full/evaluation.json: data.notes.*" for a changed sentence.
 EXPECTED: dict[str, str] = {
     "*/evaluation.json: *.picture": "the thumbnail of a row is called image",
@@ -49,10 +49,10 @@ EXPECTED: dict[str, str] = {
 
 HERE = Path(__file__).resolve().parents[1]
 ASPECTS = ("weights", "metrics", "predictions", "evaluation", "files")
-MOST_SHOWN = 10  # differences of a run
-CLOSE = 1e-9  # of numbers, relative
+MOST_SHOWN = 10  # differences to show per run
+CLOSE = 1e-9  # relative tolerance
 RESNET, TIMM, VIT = (f"--model_name_or_path ../made/{name}" for name in ("resnet", "timm", "vit"))
-# Longer than images: an encoder that answers one class for every row would hide a fault in most metrics.
+# Longer than images: an encoder that predicts one class for every row would hide faults in most metrics.
 BERT = "--model_name_or_path ../made/bert --num_train_epochs 8 --learning_rate 5e-3"
 ROWS = "--train_file ../made/train.csv --validation_file ../made/validation.csv --test_file ../made/test.csv"
 TEXTS = f"{BERT} {ROWS} --text_column text"
@@ -60,12 +60,12 @@ IMAGES = f"{ROWS} --image_root ../made/images --image_column path"
 FOLDER = "--dataset_name ../made/images"
 STREAM = ROWS.replace(".csv", ".parquet") + " --streaming --image_column image --label_column label"
 TWO = "--accelerate_config cpu --num_processes 2"
-# What would follow from free memory or measured time is fixed. The rate is high: a change is seen after a few steps.
+# Options that depend on free memory or timing are fixed. The learning rate is high, so that few steps show a change.
 COMMON = (
     "--bf16 false --num_train_epochs 2 --per_device_train_batch_size 8 --per_device_eval_batch_size 8 "
     "--learning_rate 2e-3 --activation_cache off --image_cache ram"
 )
-# The first word of a name is the task. Of two flags of one name the last counts.
+# Names start with the task. The last of repeated flags counts.
 RUNS = {
     "text-full": f"{TEXTS} --strategy full --layer_decay 0.9 --slice_column source",
     "text-pairs-head": f"{TEXTS} --text_column premise --text_pair_column hypothesis --label_column agree --strategy head "
@@ -84,7 +84,7 @@ RUNS = {
     "image-stream-freeze": f"{TIMM} {STREAM} --strategy freeze:1",
     "image-lora-merged": f"{VIT} {FOLDER} --strategy lora --merge_adapter --rotation_degrees 10",
 }
-# The saved model is loaded in a fresh process as well; in the other runs that would cost more than the training.
+# Verify the model in a fresh process only in these runs: it takes longer than the training.
 VERIFIED = ("text-full", "image-full-mixup")
 MOODS = (("bad", "awful", "gloomy", "dull", "sad"), ("good", "great", "lovely", "bright", "happy"))
 FILLER = ("the", "film", "was", "a", "and", "very", "plot", "it", "scene", "end")
@@ -92,7 +92,7 @@ FILLER = ("the", "film", "was", "a", "and", "very", "plot", "it", "scene", "end"
 
 @dataclass(frozen=True)
 class Difference:
-    """What is not the same: ``place`` is ``RUN/FILE`` or ``RUN/FILE: KEY``."""
+    """A difference; ``place`` is ``RUN/FILE`` or ``RUN/FILE: KEY``."""
 
     place: str
     words: str
@@ -100,12 +100,12 @@ class Difference:
 
     @property
     def reason(self) -> str | None:
-        """Why it is meant, where it is."""
+        """Return why the difference is intended; None if it is not."""
         return next((reason for pattern, reason in EXPECTED.items() if fnmatch(self.place, pattern)), None)
 
 
 def make_checkpoints(folder: Path) -> None:
-    """Models with random weights from a fixed seed; that of timm lies as timm pushes one to the Hub."""
+    """Save models with random weights from a fixed seed; the timm model in the layout of the Hub."""
     import timm
     import torch
     import transformers as tf
@@ -134,7 +134,7 @@ def make_checkpoints(folder: Path) -> None:
 
 
 def make_tokenizer(folder: Path) -> None:
-    """A tokenizer that knows the words of the data."""
+    """Save a tokenizer with the words of the data."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -149,9 +149,9 @@ def make_tokenizer(folder: Path) -> None:
 
 
 def make_data(folder: Path) -> None:
-    """Three splits: texts and paths of images in one CSV file, the images in folders by class and in Parquet files.
+    """Write three splits: CSV files of texts and image paths, image folders by class, and Parquet files.
 
-    21 test rows: a number that two processes do not divide.
+    There are 21 test rows, which two processes cannot share equally.
     """
     for seed, (split, count) in enumerate({"train": 48, "validation": 16, "test": 21}.items()):
         random = np.random.default_rng(seed)
@@ -164,7 +164,7 @@ def make_data(folder: Path) -> None:
 
 
 def make_texts(index: int, random: np.random.Generator) -> dict[str, Any]:
-    """A row of texts with every kind of label. One word tells the mood; its place and the length of the text do not."""
+    """Return a row of texts with every kind of label. The label depends on one word, not on its position or the length."""
 
     def sentence(mood: int) -> str:
         words = list(random.choice(FILLER, size=random.integers(3, 9)))
@@ -188,13 +188,13 @@ def make_texts(index: int, random: np.random.Generator) -> dict[str, Any]:
 
 
 def make_images(folder: Path, split: str, count: int, random: np.random.Generator) -> list[dict[str, Any]]:
-    """Reddish, greenish and bluish noise of different sizes: the path of each image, and numbers of it."""
+    """Write images of reddish, greenish and bluish noise; return path and numbers of each."""
     from PIL import Image
 
     rows = []
     for index in range(count):
         pixels = random.integers(0, 120, size=(*random.integers(30, 60, 2), 3))
-        # Some have the colour of another class: where every answer is right, metrics hide faults.
+        # Some have the colour of another class, because perfect predictions would hide faults in metrics.
         pixels[..., (index + int(random.random() < 0.25)) % 3] += 120
         path = Path(split, ("class 10", "class 2", "class 1")[index % 3], f"{index}.png")
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -206,7 +206,7 @@ def make_images(folder: Path, split: str, count: int, random: np.random.Generato
 
 @contextmanager
 def checked_out(commit: str) -> Iterator[Path]:
-    """The files of a commit in a folder of their own, for a while."""
+    """Yield a temporary folder with the files of a commit."""
     git = ["git", "-C", str(HERE), "worktree"]
     with tempfile.TemporaryDirectory(prefix="golden-") as folder:
         tree = Path(folder, "tree")
@@ -218,7 +218,7 @@ def checked_out(commit: str) -> Iterator[Path]:
 
 
 def settings_of(tree: Path, caches: Path, name: str) -> dict[str, str]:
-    """The environment of a run: no network, and caches of its own, so that it finds nothing that another run made."""
+    """Return the environment of a run: no network, and its own caches, so that runs do not share results."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "ACCELERATE_"))}
     return kept | {
         "PYTHONPATH": str(tree),
@@ -226,13 +226,13 @@ def settings_of(tree: Path, caches: Path, name: str) -> dict[str, str]:
         "HF_HOME": str(caches / "hub"),
         "HF_FINETUNE_CACHE": str(caches / "own"),
         "HF_FINETUNE_VERIFY": "1" if name in VERIFIED else "0",
-        "OMP_NUM_THREADS": "1",  # sums have one order
+        "OMP_NUM_THREADS": "1",  # for a fixed order of sums
         "TOKENIZERS_PARALLELISM": "false",
     }
 
 
 def train(name: str, tree: Path, side: Path) -> str:
-    """One run of a tree, in ``runs/NAME`` below ``side``; returns what it said last if it failed."""
+    """Train a run of a tree in ``SIDE/runs/NAME``; return the last output if it failed."""
     command = [sys.executable, "-m", "hf_finetune", "train", f"{name.split('-')[0]}-classification"]
     command += [*COMMON.split(), *RUNS[name].split(), "--output_dir", f"runs/{name}"]
     env = settings_of(tree, side / "caches" / name, name)
@@ -241,7 +241,7 @@ def train(name: str, tree: Path, side: Path) -> str:
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every number and word of nested values, with the keys that lead to it; what was measured by a clock is left out."""
+    """Yield (key path, value) of nested values, without measured times."""
     value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
     if not isinstance(value, (dict, list)) or not value:
         yield key, value
@@ -253,7 +253,7 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def compare(prefix: str, one: dict[str, Any], other: dict[str, Any]) -> list[Difference]:
-    """The differences of two flat mappings; their places are the prefix and the key."""
+    """Return the differences of two flat mappings; a place is the prefix and the key."""
     found = []
     for key in dict.fromkeys([*one, *other]):
         if key not in one or key not in other:
@@ -265,18 +265,18 @@ def compare(prefix: str, one: dict[str, Any], other: dict[str, Any]) -> list[Dif
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Equal and of one type; what is no number (NaN) equals itself."""
+    """Return whether values and types are equal; NaN equals NaN."""
     return type(one) is type(other) and (one == other or (one != one and other != other))
 
 
 def is_close(one: Any, other: Any) -> bool:
-    """Two numbers that a difference in rounding would explain."""
+    """Return whether two numbers differ only by rounding."""
     numbers = all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in (one, other))
     return numbers and math.isclose(one, other, rel_tol=CLOSE)
 
 
 def compare_weights(name: str, folders: tuple[Path, Path]) -> list[Difference]:
-    """Tensors and files of ``model/`` by their SHA-256. Files may differ where no tensor does: that is close."""
+    """Compare tensors and files of ``model/`` by SHA-256. Different files with equal tensors are close."""
     tensors, files = ({}, {}), ({}, {})
     for side, folder in enumerate(folders):
         for path in sorted(folder.glob("model/**/*.safetensors")):
@@ -290,7 +290,7 @@ def compare_weights(name: str, folders: tuple[Path, Path]) -> list[Difference]:
 
 
 def hash_tensors(path: Path) -> dict[str, str]:
-    """SHA-256 of the type, shape and bytes of each tensor of a file."""
+    """Return tensor name → SHA-256 of dtype, shape and bytes."""
     import torch
     from safetensors.torch import load_file
 
@@ -302,7 +302,7 @@ def hash_tensors(path: Path) -> dict[str, str]:
 
 
 def compare_file(name: str, file: str, folders: tuple[Path, Path]) -> list[Difference]:
-    """The values of a JSON or Parquet file of a run."""
+    """Compare the values of a JSON or Parquet file of a run."""
     found = []
     for folder in folders:
         if not (folder / file).is_file():
@@ -317,7 +317,7 @@ def compare_file(name: str, file: str, folders: tuple[Path, Path]) -> list[Diffe
 
 
 def compare_names(name: str, folders: tuple[Path, Path]) -> list[Difference]:
-    """Which files there are, of any kind."""
+    """Compare the names of all files."""
     names = (
         {path.relative_to(each).as_posix(): "there" for path in sorted(each.rglob("*")) if path.is_file()}
         for each in folders
@@ -326,7 +326,7 @@ def compare_names(name: str, folders: tuple[Path, Path]) -> list[Difference]:
 
 
 def differences(name: str, folders: tuple[Path, Path]) -> dict[str, list[Difference]]:
-    """What differs between the run folders of a run, by what is compared."""
+    """Return aspect → differences between the two folders of a run."""
     return {
         "weights": compare_weights(name, folders),
         "metrics": compare_file(name, "metrics.json", folders),
@@ -337,7 +337,7 @@ def differences(name: str, folders: tuple[Path, Path]) -> dict[str, list[Differe
 
 
 def in_a_word(found: list[Difference]) -> str:
-    """How a cell of the table reads."""
+    """Return a cell of the table."""
     unexplained = [each for each in found if not each.reason]
     if any(not each.close for each in unexplained):
         return "DIFFERENT"
@@ -345,7 +345,7 @@ def in_a_word(found: list[Difference]) -> str:
 
 
 def show(found: dict[str, dict[str, list[Difference]]], failures: dict[str, str]) -> bool:
-    """Print the table and the differences under it; returns whether all is well."""
+    """Print the table and the differences; return whether there are only expected ones."""
     cells = {name: [in_a_word(parts[aspect]) for aspect in ASPECTS] for name, parts in found.items()}
     cells |= {name: ["failed"] * len(ASPECTS) for name in failures}
     width = max(len(name) for name in cells)
@@ -353,7 +353,7 @@ def show(found: dict[str, dict[str, list[Difference]]], failures: dict[str, str]
     for name, words in cells.items():
         print(f"{name:{width}}", *(f"{word:11}" for word in words), sep=" | ")
     for parts in found.values():
-        in_turn = [each for some in zip_longest(*parts.values()) for each in some if each]  # every aspect is shown
+        in_turn = [each for some in zip_longest(*parts.values()) for each in some if each]  # shows every aspect
         every = sorted(in_turn, key=lambda each: each.close or each.reason is not None)
         for each in every[:MOST_SHOWN]:
             print(
@@ -368,7 +368,7 @@ def show(found: dict[str, dict[str, list[Difference]]], failures: dict[str, str]
 
 
 def compare_trees(trees: dict[str, Path], names: list[str], folder: Path) -> bool:
-    """Make data, train on both trees in turn and show what differs; returns whether all is well."""
+    """Make the data, train with both trees and print the differences; return whether there are only expected ones."""
     (folder / "made").mkdir(parents=True)
     make_checkpoints(folder / "made")
     make_data(folder / "made")
@@ -389,7 +389,7 @@ def compare_trees(trees: dict[str, Path], names: list[str], folder: Path) -> boo
 
 
 def check_import(tree: Path, side: Path) -> None:
-    """Refuse to go on where another copy of the package would be run."""
+    """Exit if another copy of the package would be imported."""
     command = [sys.executable, "-c", "import hf_finetune; print(hf_finetune.__file__)"]
     env = settings_of(tree, side / "caches", "")
     found = subprocess.run(command, cwd=side, env=env, capture_output=True, text=True, check=True).stdout.strip()
@@ -398,14 +398,14 @@ def check_import(tree: Path, side: Path) -> None:
 
 
 def main() -> int:
-    """Read the flags, and run."""
+    """Parse the flags and compare."""
     parser = argparse.ArgumentParser(description="Twelve tiny runs on an earlier commit and on this tree.")
     parser.add_argument("--base", default=BEFORE, metavar="COMMIT", help=f"the earlier commit (default: {BEFORE})")
     parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS), metavar="NAME", help="some of the runs")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="a new folder for data and runs, which stay")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a run that is stopped removes its worktree too
-    os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the client of the Hub
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a stopped run also removes its worktree
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before the Hub client is imported
     began = time.perf_counter()
     place = nullcontext(str(asked.keep.resolve())) if asked.keep else tempfile.TemporaryDirectory(prefix="golden-")
     with checked_out(asked.base) as before, place as folder:
