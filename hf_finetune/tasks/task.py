@@ -159,7 +159,10 @@ class Input(Protocol):
         """Return inputs of one row enlarged to the maximum that the model reads, if rows differ in size."""
 
     def components(self, gradio: Any, columns: dict[str, list[str]] | None) -> tuple[list[Any], list[Any]]:
-        """Return the Gradio components for a row on the page of ``serve``, and the events that trigger a prediction."""
+        """Return Gradio components for a row on the page of ``serve``, and the events that trigger a prediction.
+
+        ``columns`` is standard name → columns that the model was trained on; None if unknown.
+        """
 
     def row_of(self, values: tuple[Any, ...], columns: dict[str, list[str]] | None) -> Dataset | None:
         """Return the row for the values of these components; None if they are empty.

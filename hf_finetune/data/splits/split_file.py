@@ -43,15 +43,7 @@ def write_split_file(folder: Path, table: pa.Table) -> None:
 
 
 def refuse_other_rows(folder: Path, table: pa.Table) -> None:
-    """Check that a resumed run has the same rows in the same splits as before.
-
-    Args:
-        folder: the run folder; one without ``splits.parquet`` passes.
-        table: the split table now.
-
-    Raises:
-        UserError: the tables differ.
-    """
+    """Raise a ``UserError`` unless a resumed run, if it has ``splits.parquet``, has the same rows in the same splits."""
     import pyarrow.parquet as pq
 
     columns = ["id", "row", "source", "split"]

@@ -53,14 +53,7 @@ class Comparison:
 
 
 def compare(model: Any, path: Path, task: Task, processor: Any, judged: JudgedRows) -> Comparison:
-    """Run both models over the judged rows.
-
-    Args:
-        model: the original, in evaluation mode.
-        path: the ONNX file.
-        task: what a row is.
-        processor: the model's preprocessing.
-        judged: the rows.
+    """Run the original model (in evaluation mode) and an ONNX file on the evaluated rows, and return the comparison.
 
     Raises:
         UserError: onnxruntime cannot run the file, or the original's logits differ from those of the run.

@@ -60,7 +60,7 @@ def read_judged(run: Path, config: Config, task: Task, most: int, dataset: Any =
     Args:
         run: the run folder.
         config: its configuration.
-        task: the task.
+        task: its task.
         most: largest number of evaluated rows, and of rows for calibration.
         dataset: the ``DatasetDict`` of a run that was started from Python.
 

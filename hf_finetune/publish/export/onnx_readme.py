@@ -9,13 +9,7 @@ from hf_finetune.tasks.task import Input
 
 
 def usage(input: Input, answers: str, columns: dict[str, Any] | None = None) -> str:
-    """Return Python code that runs the files of an exported folder.
-
-    Args:
-        input: the input of the task.
-        answers: code that prints predictions from ``logits``.
-        columns: standard name → columns that the model was trained on.
-    """
+    """Return Python code that runs the files of an exported folder; ``answers`` prints predictions from ``logits``."""
     processor, imports, lines = input.onnx_code(columns or {})
     return "\n".join(
         [
@@ -36,13 +30,7 @@ def usage(input: Input, answers: str, columns: dict[str, Any] | None = None) -> 
 
 
 def onnx_readme(found: Comparison, kind: str, code: str) -> str:
-    """Return the text of the README.
-
-    Args:
-        found: the comparison.
-        kind: name of the exported model, e.g. ``ONNX int8``.
-        code: the code from :func:`usage`.
-    """
+    """Return the README; ``kind`` names the exported model, e.g. ``ONNX int8``, and ``code`` is from :func:`usage`."""
     figures: dict[str, Any] = {"torch": found.torch, kind: found.onnx}
     lines = [f"| | {found.metric} | MB | ms a row |", "|---|---|---|---|"]
     lines += [

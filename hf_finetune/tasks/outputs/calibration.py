@@ -42,7 +42,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> dict[str, Any]:
-    """Compute calibration error, Brier score and reliability curve.
+    """Return calibration error, Brier score and reliability curve.
 
     Args:
         probabilities: shape (rows, classes).

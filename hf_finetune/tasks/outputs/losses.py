@@ -186,11 +186,7 @@ def logit_offsets(counts: np.ndarray, tau: float) -> np.ndarray:
 
 
 def balanced_weights(counts: np.ndarray) -> np.ndarray:
-    """Return inverse class frequencies with mean 1 over the rows: ``rows / (classes * count)``, 0 for an empty class.
-
-    Args:
-        counts: training rows of each class, shape (classes,).
-    """
+    """Return inverse class frequencies with mean 1 over the rows, shape (classes,): ``rows / (classes * count)``, 0 if empty."""
     present = counts > 0
     weights = np.zeros(len(counts))
     weights[present] = counts.sum() / (present.sum() * counts[present])
@@ -206,17 +202,12 @@ def prior_logits(counts: np.ndarray, rows: int, weights: np.ndarray | None = Non
     Args:
         counts: training rows of each class, shape (classes,).
         rows: number of training rows.
-        weights: factor for the rows of each class, as in the loss.
+        weights: factor for the rows of each class, shape (classes,), as in the loss.
     """
     odds = (counts + 1) / (rows - counts + 1)
     return np.log(odds if weights is None else odds * weights)
 
 
 def positive_weights(counts: np.ndarray, rows: int) -> np.ndarray:
-    """Return the ratio of rows without a class to rows with it, at most 100: their factor in binary cross-entropy.
-
-    Args:
-        counts: training rows of each class, shape (classes,).
-        rows: number of training rows.
-    """
+    """Return rows without a class per row with it, at most 100, shape (classes,): the factor of the latter in the loss."""
     return np.clip((rows - counts) / np.maximum(counts, 1), 1 / 100, 100)

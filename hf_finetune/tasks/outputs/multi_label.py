@@ -164,11 +164,7 @@ for row in probabilities:
         return replace(self, columns=columns, delimiter=options.label_delimiter)
 
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
-        """Return 0.0 or 1.0 for each class of every row.
-
-        Raises:
-            UserError: a missing label, a class that is not in the training rows, or a flag other than 0 and 1.
-        """
+        """Return 0.0 or 1.0 for each class of every row; see :meth:`Output.encode`."""
         if len(self.columns) > 1:
             return encode_flags(split, self.columns, split_name)
         return encode_several(split, self.columns[0], self.names, self.delimiter, split_name)

@@ -124,7 +124,7 @@ class Output(Protocol):
         """Return the column ``label`` of a split: numbers, or lists of numbers.
 
         Raises:
-            UserError: a missing label, or one that is not in the training rows.
+            UserError: a label that is missing, of the wrong type, or not in the training rows.
         """
 
     def truth_of(self, split: Any) -> np.ndarray:

@@ -140,11 +140,7 @@ for row in logits:
         ]
 
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
-        """Return the numbers of every row.
-
-        Raises:
-            UserError: a cell without a finite number.
-        """
+        """Return the numbers of every row; see :meth:`Output.encode`."""
         return encode_numbers(split, self.columns, split_name)
 
     def describe(self) -> str:

@@ -166,11 +166,7 @@ for row in probabilities:
         return replace(self, columns=columns)
 
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
-        """Return the ids of the classes.
-
-        Raises:
-            UserError: a missing label, or a class that is not in the training rows.
-        """
+        """Return the class ids; see :meth:`Output.encode`."""
         return encode_labels(split, self.columns[0], self.names, split_name)
 
     def describe(self) -> str:

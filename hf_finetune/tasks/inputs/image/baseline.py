@@ -9,10 +9,5 @@ baseline_name: str = "{linear} on the untouched backbone"
 
 
 def baseline_features(parts: dict[str, Any], backbone: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
-    """Return split → features of the pretrained backbone, shape (rows, features); None if there are none.
-
-    Args:
-        parts: split → rows.
-        backbone: computes these features.
-    """
+    """Return split → features of the pretrained backbone, shape (rows, features); None if there are none."""
     return backbone()

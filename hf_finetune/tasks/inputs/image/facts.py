@@ -23,11 +23,7 @@ def processor_facts(processor: Any) -> dict[str, Any]:
 
 
 def input_facts(inputs: Any) -> dict[str, Any]:
-    """Return shape, channel statistics and some pixels of one image.
-
-    Args:
-        inputs: model inputs of one row, with ``pixel_values`` as a batch of one.
-    """
+    """Return shape, channel statistics and some pixels of one image, from ``pixel_values`` as a batch of one."""
     pixels = inputs["pixel_values"][0].float()
     flat = pixels.flatten()
     return {

@@ -27,14 +27,7 @@ def odd_rows(rows: Any) -> list[int]:
 
 
 def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> dict[str, Any] | str:
-    """Write the file of a row; return its ``input`` (the name), ``bytes`` and ``facts``, or why a pipeline cannot repeat it.
-
-    Args:
-        folder: the folder of the sample.
-        row: index of the row.
-        cells: the cells of the row.
-        processor: the image processor that training used.
-    """
+    """Write the file of a row; return its ``input`` (the name), ``bytes`` and ``facts``, or why a pipeline cannot repeat it."""
     from transformers.image_utils import load_image
 
     cell = cells["image"]

@@ -12,12 +12,7 @@ if TYPE_CHECKING:
 
 
 def components(gradio: Any, columns: dict[str, list[str]] | None) -> tuple[list[Any], list[Any]]:
-    """Return the component for an image, and the events that trigger a prediction.
-
-    Args:
-        gradio: the library, inside a page.
-        columns: standard name → columns that the model was trained on; not used for images.
-    """
+    """Return the component for an image, and the events that trigger a prediction."""
     image = gradio.Image(label="image", height=300, sources=["upload", "clipboard"])
     # Pass the original file: predict opens, rotates and converts it.
     image.preprocess = lambda dropped: dropped and dropped.path

@@ -25,12 +25,7 @@ def views(inputs: InputConfig, *, tunes_backbone: bool) -> InputConfig | None:
 
 
 def mixer(inputs: InputConfig, classes: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return a function that mixes a batch by ``--mixup`` and ``--cutmix``; labels become (rows, classes) probabilities.
-
-    Args:
-        inputs: options with ``mixup`` or ``cutmix`` above 0.
-        classes: number of classes.
-    """
+    """Return a function that mixes a batch by ``--mixup`` and ``--cutmix``; labels become (rows, classes) probabilities."""
     from timm.data import Mixup
 
     return partial(mix_batch, Mixup(inputs.mixup, inputs.cutmix, label_smoothing=0.0, num_classes=classes))

@@ -13,14 +13,10 @@ _MOST_TERMS = 200_000
 
 
 def baseline_features(parts: dict[str, Any], backbone: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
-    """Return tf-idf features of words and bigrams; for pairs of texts, those of both texts and their cosine.
+    """Return split → tf-idf features of words and bigrams, a sparse matrix of shape (rows, features).
 
-    Args:
-        parts: split → rows; ``train`` gives the vocabulary.
-        backbone: not used for texts.
-
-    Returns:
-        split → sparse matrix of shape (rows, features); None if the texts contain no words.
+    Pairs of texts have the features of both texts and their cosine. The vocabulary is that of ``train``; None if the texts
+    contain no words. ``backbone`` is not used.
     """
     from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer

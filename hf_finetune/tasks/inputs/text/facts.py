@@ -24,10 +24,6 @@ def processor_facts(processor: Any) -> dict[str, Any]:
 
 
 def input_facts(inputs: Any) -> dict[str, Any]:
-    """Return the token ids of one row.
-
-    Args:
-        inputs: model inputs of one row, as a list or a batch of one.
-    """
+    """Return the token ids of one row, from a list or a batch of one."""
     tokens = {name: inputs[name] for name in ("input_ids", "token_type_ids") if name in inputs}
     return {name: ids[0].tolist() if hasattr(ids, "tolist") else list(ids) for name, ids in tokens.items()}

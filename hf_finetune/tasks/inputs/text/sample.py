@@ -21,14 +21,7 @@ def odd_rows(rows: Any) -> list[int]:
 
 
 def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> dict[str, Any] | str:
-    """Return ``input`` and ``facts`` of a row, or why a pipeline cannot repeat it.
-
-    Args:
-        folder: the folder of the sample; texts need no file in it.
-        row: index of the row.
-        cells: the cells of the row.
-        processor: the tokenizer that training used.
-    """
+    """Return ``input`` and ``facts`` of a row, or why a pipeline cannot repeat it; texts need no file in ``folder``."""
     texts = {name: cells[name] for name in columns_of(cells)}
     if long_text_of(processor) != TRUNCATE:
         limit = processor.model_max_length
@@ -51,12 +44,7 @@ def probe(model: Any, processor: Any) -> dict[str, torch.Tensor]:
 
 
 def longest(batch: dict[str, torch.Tensor], processor: Any) -> dict[str, torch.Tensor]:
-    """Return inputs of a text that is repeated up to the model's maximum length, which test rows rarely reach.
-
-    Args:
-        batch: inputs of one row.
-        processor: the tokenizer with this length.
-    """
+    """Return inputs of a text that is repeated up to the tokenizer's maximum length, which test rows rarely reach."""
     tokens = processor.model_max_length
     times = -(-tokens // next(iter(batch.values())).shape[1])
     return {name: values.repeat(1, times)[:, :tokens] for name, values in batch.items()}

@@ -12,12 +12,7 @@ if TYPE_CHECKING:
 
 
 def components(gradio: Any, columns: dict[str, list[str]] | None) -> tuple[list[Any], list[Any]]:
-    """Return the components for a row, and the events that trigger a prediction.
-
-    Args:
-        gradio: the library, inside a page.
-        columns: standard name → columns that the model was trained on.
-    """
+    """Return the components for a row, and the events that trigger a prediction."""
     inputs = [gradio.Textbox(label=box, lines=3, max_lines=20) for box in boxes(columns)]
     button = gradio.Button("Predict", variant="primary")
     return inputs, [button.click, *(box.submit for box in inputs)]

@@ -6,11 +6,7 @@ from typing import Any
 
 
 def widget(inputs: dict[str, str]) -> list[dict[str, str]] | None:
-    """Return examples for the widget on the Hub, never rows of the user's data; None for pairs, which it cannot show.
-
-    Args:
-        inputs: name of each column → its standard name.
-    """
+    """Return examples for the widget on the Hub, never rows of the user's data; None for pairs, which it cannot show."""
     if "text_pair" in inputs.values():
         return None
     return [{"text": "Two hours well spent: I would recommend it to anybody."}]
@@ -23,11 +19,7 @@ def usage_sample(inputs: dict[str, str]) -> str:
 
 
 def onnx_code(columns: dict[str, Any]) -> tuple[str, list[str], list[str]]:
-    """Return the class of the processor, imports, and lines of code that make ``inputs`` for an exported model.
-
-    Args:
-        columns: standard name → columns that the model was trained on.
-    """
+    """Return the class of the processor, imports, and lines of code that make ``inputs`` for an exported model."""
     texts = '["Some text."], ["Another."]' if "text_pair" in columns else '["Some text.", "Another."]'
     return (
         "AutoTokenizer",
