@@ -142,7 +142,7 @@ def find_suspicious(features: np.ndarray, labels: np.ndarray) -> Suspicion:
 
     Args:
         features: shape (rows, width).
-        labels: class ids, shape (rows,); every class has at least one row per fold.
+        labels: class ids, shape (rows,), at least one row of each class per fold.
     """
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 

@@ -106,10 +106,7 @@ def _take(split: Dataset, limit: int | None, *, drawn: bool) -> Dataset:
 def load_labelled(config: DataConfig, task: RowTask, output: RowOutput) -> Dataset:
     """Return rows to evaluate a model on, in the form of a split of :func:`load_splits`.
 
-    Args:
-        config: the source of the rows, as ``train_file`` or ``train_dir``.
-        task: the input and the possible outputs.
-        output: that of the model.
+    ``config`` has their source as ``train_file`` or ``train_dir``; ``output`` is that of the model.
 
     Raises:
         UserError: rows that cannot be read or do not fit the task, or a label that the model does not have.

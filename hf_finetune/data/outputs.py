@@ -1,4 +1,4 @@
-"""What is asked of a kind of label while rows are read, cleaned, divided and audited."""
+"""The protocol of a kind of label for reading, cleaning, splitting and auditing rows."""
 
 from __future__ import annotations
 
@@ -13,59 +13,59 @@ if TYPE_CHECKING:
 
 
 class RowOutput(Protocol):
-    """The labels of a data set, as far as rows go. ``truth`` holds encoded labels; its first axis is rows."""
+    """The labels of a data set. ``truth`` is encoded labels; its first axis is rows."""
 
     NAME: ClassVar[str]
-    HAS_CLASSES: ClassVar[bool]  # else equal inputs may have different labels, and no class must stay in training
-    ONE_CLASS: ClassVar[bool]  # a row has one class
+    HAS_CLASSES: ClassVar[bool]  # else equal inputs may differ in their labels, and training need not keep every class
+    ONE_CLASS: ClassVar[bool]  # whether each row has one class
 
     @property
     def names(self) -> list[str]:
-        """The classes or numbers."""
+        """Return the names of the classes or targets."""
 
     def read_from(self, columns: list[str], options: DataConfig) -> Self:
-        """Return the same output, whose labels are in these columns."""
+        """Return the same output for labels in these columns."""
 
     def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
-        """Return which rows have labels that cannot be used, shape (rows,), and what is wrong with them; one pair a fault."""
+        """Return pairs of a mask of rows with unusable labels, shape (rows,), and the reason."""
 
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
         """Return the column ``label`` of a split.
 
         Raises:
-            UserError: a missing label, or one that the training rows do not have.
+            UserError: a label that is missing, of the wrong type, or not in the training rows.
         """
 
     def truth_of(self, split: Any) -> np.ndarray:
         """Return the labels of an encoded split."""
 
     def describe(self) -> str:
-        """Return what the labels are, in words: ``3 classes``."""
+        """Return the labels in words: ``3 classes``."""
 
     def strata(self, truth: np.ndarray) -> np.ndarray:
-        """Return the group of each row that every split should have its share of, integers of shape (rows,)."""
+        """Return the stratum of each row for splitting, integers of shape (rows,)."""
 
 
 class RowTask(Protocol):
-    """The task that rows are read for: its input, and the outputs that it may have."""
+    """A task for reading rows: its input and its possible outputs."""
 
     @property
     def input(self) -> Any:
-        """What a row holds."""
+        """Return the kind of input."""
 
     @property
     def outputs(self) -> RowOutputs:
-        """The kinds of label that a row may have."""
+        """Return the possible kinds of label."""
 
 
 class RowOutputs(Protocol):
-    """The kinds of label that the rows of a task may have."""
+    """The possible kinds of label of a task."""
 
     def find(self, train: Dataset, columns: list[str], options: DataConfig) -> Any:
-        """Return the output of some training rows.
+        """Return the output for the training rows.
 
         Raises:
-            UserError: the labels are not of the kind that was asked for.
+            UserError: the labels are not of the requested kind.
         """
 
     def blank_is_missing(self, options: DataConfig) -> bool:

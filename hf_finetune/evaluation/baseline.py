@@ -27,13 +27,7 @@ _DRAW_SEED = 42
 
 @dataclass
 class Baseline:
-    """The predictions of a simple model.
-
-    Args:
-        name: the model in words.
-        output: the output with this model's own thresholds.
-        raw: raw outputs of the evaluated rows.
-    """
+    """A simple model: its name in words, the output with its own thresholds, and its raw outputs of the evaluated rows."""
 
     name: str
     output: Output

@@ -84,8 +84,7 @@ def name_groups(splits: Splits, rows: pd.DataFrame, most: int) -> list[str]:
 def label_codes(truth: np.ndarray) -> np.ndarray:
     """Return a number per row, equal for equal labels in every split, int64 of shape (rows,).
 
-    Args:
-        truth: labels, shape (rows,) or (rows, labels), or an array per row.
+    ``truth`` has the shape (rows,) or (rows, labels), or is an array per row.
     """
     if truth.dtype == object:
         digests = (hashlib.blake2b(np.asarray(row).tobytes(), digest_size=8).digest() for row in truth)
@@ -102,7 +101,7 @@ def label_codes(truth: np.ndarray) -> np.ndarray:
 def tables(split: Dataset, columns: list[str], rows: int = _CHUNK) -> Iterator[pa.Table]:
     """Yield columns of a split as Arrow tables of at most ``rows`` rows, in order.
 
-    Ascending selections are filtered from the underlying table: ``datasets`` takes seconds to gather a million texts.
+    Ascending selections are taken from slices of the underlying table: ``datasets`` takes seconds for a million texts.
     """
     import pyarrow as pa
 

@@ -72,7 +72,7 @@ def read_times(split: Dataset, column: str) -> np.ndarray:
         numbers = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64, na_value=np.nan)
         if np.isfinite(numbers).all():
             return numbers
-    # The message depends on what most cells are.
+    # If most cells are numbers, name a cell that is not a number; otherwise one that is not a time.
     moments = pd.to_datetime(cells.map(_iso), format="ISO8601", utc=True, errors="coerce")
     wrong = moments.isna().to_numpy()
     if numbers is not None and wrong.sum() > (~np.isfinite(numbers)).sum():

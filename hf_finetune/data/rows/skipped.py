@@ -19,15 +19,7 @@ def record_skipped(
     notes: list[str],
     what: str = "rows",
 ) -> None:
-    """Add skipped rows to a run's list, and print and note their number.
-
-    Args:
-        skipped: ``Splits.skipped``.
-        split: ``train``, ``validation`` or ``test``.
-        rows: number (from 1), id and reason of each row.
-        notes: ``Splits.notes``.
-        what: name of the rows, e.g. "images".
-    """
+    """Add rows, each as number (from 1), id and reason, to a run's skipped ones, and print and note how many they are."""
     if not rows:
         return
     skipped += [{"split": split, "row": row, "id": id, "reason": reason} for row, id, reason in rows]

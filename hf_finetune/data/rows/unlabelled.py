@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5  # bad rows named in a message
 Fault = dict[str, Any]
-"""A row that nothing can be said of: ``row``, its number from 1, ``id`` and ``reason``."""
+"""A row that cannot be predicted: ``row`` (number from 1), ``id`` and ``reason``."""
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Labeller:
-    """A model ready for prediction.
-
-    Args:
-        task: its task.
-        model: in evaluation mode, in float32.
-        processor: its tokenizer or image processor.
-        output: the meaning of its raw outputs.
-    """
+    """A model in evaluation mode and float32, with its task, its processor and the output that interprets it."""
 
     task: Task
     model: Any

@@ -99,9 +99,7 @@ class MultiLabelLoss:
 class RegressionLoss:
     """Mean squared error of standardised numbers, averaged over the rows and targets of a whole optimiser step.
 
-    Args:
-        mean: of each target over the training rows.
-        std: of each target over the training rows.
+    ``mean`` and ``std`` are those of each target over the training rows.
     """
 
     def __init__(self, mean: list[float], std: list[float]) -> None:

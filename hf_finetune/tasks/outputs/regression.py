@@ -30,12 +30,7 @@ MOST_POINTS = 2000  # per scatter plot
 
 @dataclass(frozen=True)
 class RegressionStatistics:
-    """The data of each row for the metrics; both of shape (rows, targets).
-
-    Args:
-        values: predicted numbers.
-        labels: true numbers.
-    """
+    """Predicted (``values``) and true numbers (``labels``) for the metrics, both of shape (rows, targets)."""
 
     values: np.ndarray
     labels: np.ndarray

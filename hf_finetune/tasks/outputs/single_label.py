@@ -38,12 +38,7 @@ FEWEST_FOR_ERRORS = 50
 
 @dataclass(frozen=True)
 class SingleLabelStatistics:
-    """The data of each row for the metrics.
-
-    Args:
-        probabilities: shape (rows, classes).
-        labels: true ids, shape (rows,).
-    """
+    """Probabilities, shape (rows, classes), and true ids, shape (rows,), for the metrics."""
 
     probabilities: np.ndarray
     labels: np.ndarray

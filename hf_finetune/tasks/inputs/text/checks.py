@@ -51,12 +51,7 @@ def why_column(config: DataConfig, own: str, number: int) -> str:
 
 @dataclass(frozen=True)
 class TextInspection:
-    """The findings in the texts of all splits.
-
-    Args:
-        section: the section of ``check``.
-        splits: the splits unchanged, because every text can be read.
-    """
+    """The section of ``check`` on texts, and the splits unchanged, because every text can be read."""
 
     section: Section
     splits: Splits
