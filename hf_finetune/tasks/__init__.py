@@ -57,7 +57,7 @@ def task_of_model(settings: Any) -> Task:
         if hasattr(settings, "pretrained_cfg") and settings.model_type in listed:
             return task
     raise UserError(
-        f"this is no classifier ({' '.join(named) or settings.model_type})",
+        f"the model was not fine-tuned for {' or '.join(TASKS)} ({' '.join(named) or settings.model_type})",
         where="RUN_OR_MODEL",
         fix="name a fine-tuned model.",
     )

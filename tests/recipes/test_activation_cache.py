@@ -265,8 +265,8 @@ def test_a_full_disk_costs_time_and_nothing_else(
             {"augmentation": "light"},
             r"its views are random \(--activation_views K caches K of them, --augmentation none turns them off\)",
         ),
-        ({"mixup": 0.2}, "images are mixed"),
-        ({"cutmix": 0.2, "augmentation": "light", "activation_views": 2}, "images are mixed"),
+        ({"mixup": 0.2}, "rows are mixed"),
+        ({"cutmix": 0.2, "augmentation": "light", "activation_views": 2}, "rows are mixed"),
     ],
 )
 def test_where_nothing_can_be_kept_that_is_said_once(flags, why, checkpoints, image_folder, tmp_path, capsys):

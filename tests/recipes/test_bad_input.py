@@ -497,7 +497,11 @@ PREDICT = {
         "1 or more",
     ),
     "unknown output": (lambda c: predict(c, c.bert, c.good, "--output", "a.xls"), "'.xls' are not written", ".csv"),
-    "no classifier": (lambda c: predict(c, c.bert, c.good), "not a text or image classifier", "fine-tuned"),
+    "no classifier": (
+        lambda c: predict(c, c.bert, c.good),
+        "not fine-tuned for text-classification or image-classification",
+        "fine-tuned",
+    ),
     "missing input": (lambda c: predict(c, trained(c), "no.csv"), "no.csv: the file does not exist", "path"),
     "a folder as input": (lambda c: predict(c, trained(c), c.images), "the file does not exist", "path"),
     "input without text": (

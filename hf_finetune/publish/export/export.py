@@ -96,7 +96,11 @@ def export_run(
 
 def _check_asked(output: Path, tolerance: float, opset: int | None) -> None:
     if not tolerance >= 0:
-        raise UserError(f"{tolerance} is negative", where="--tolerance", fix="give 0 or more, e.g. 0.01 for 1 %.")
+        raise UserError(
+            f"the tolerance is {tolerance}, and must be 0 or more",
+            where="--tolerance",
+            fix="give 0.01 for 1 %, for example.",
+        )
     if opset is not None and opset not in OPSETS:
         raise UserError(
             f"opset {opset} is not supported; {OPSETS[0]} to {OPSETS[-1]} are",

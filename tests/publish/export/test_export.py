@@ -343,8 +343,8 @@ def test_no_run(checkpoints, tmp_path):
     ("flags", "said"),
     [
         (["--opset", "9"], "opset 9 is not supported; 18 to 24 are"),
-        (["--tolerance", "-1"], "-1.0 is no share"),
-        (["--tolerance", "nan"], "nan is no share"),
+        (["--tolerance", "-1"], "the tolerance is -1.0, and must be 0 or more"),
+        (["--tolerance", "nan"], "the tolerance is nan, and must be 0 or more"),
         (["--format", "tflite"], "invalid choice: 'tflite'"),
         (["--quantize", "int4"], "invalid choice: 'int4'"),
         (["--tolerance", "x"], "invalid float value"),
