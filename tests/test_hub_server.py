@@ -193,6 +193,7 @@ def test_cut_connections(hub):
     assert statuses(hub, "GET", "/model.bin") == [200, 206]
 
 
+@pytest.mark.slow  # the tests of push load what they pushed
 def test_transformers_model(hub, tmp_path):
     pytest.importorskip("transformers")
     code = """

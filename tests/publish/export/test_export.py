@@ -97,9 +97,10 @@ slow = pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
-        "swin", "timm-efficientnet",
+        "timm-efficientnet",
         *(pytest.param(name, marks=slow) for name in (
-            "deberta", "distilbert", "roberta", "modernbert", "resnet", "vit", "convnext", "dinov2", "mobilenet", "timm-resnet", "timm-vit",
+            "deberta", "distilbert", "roberta", "modernbert", "resnet", "vit", "convnext", "dinov2", "mobilenet", "swin", "timm-resnet",
+            "timm-vit",
         )),
     ],
 )  # fmt: skip
