@@ -26,7 +26,7 @@ from hf_finetune.console import is_main_process, say
 from hf_finetune.files import cache_dir
 from hf_finetune.models import Checkpoint
 
-_SAMPLE = 64  # at most so many rows for the time measurement
+_SAMPLE = 64  # most rows that the time is measured on
 
 
 @dataclass

@@ -18,7 +18,7 @@ import numpy as np
 
 from hf_finetune.tasks.outputs import Output
 
-MANY_ROWS, FEWER = 50_000, 200  # above so many rows, so many resamples are enough
+MANY_ROWS, FEWER = 50_000, 200  # above the first number of rows, the second number of resamples is enough
 
 _NO_WIDTH = 1e-12
 _WEIGHTS_AT_ONCE = 8_000_000  # 64 MB

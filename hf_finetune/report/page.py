@@ -24,8 +24,8 @@ from hf_finetune.report.figures import (
 from hf_finetune.report.render import render, write_page
 
 HTML = "report.html"
-FEW_CLASSES = 15  # up to so many, the confusion matrix is a table with numbers
-_TARGETS = 6  # at most so many targets of a regression get figures
+FEW_CLASSES = 15  # up to this number, the confusion matrix is a table with numbers
+_TARGETS = 6  # targets of a regression that get figures, at most
 _EMPTY: dict[str, Any] = {
     "task": "", "problem": None, "labels": [], "judged": "", "rows": 0, "checkpoint": "", "source": "", "headline": None,
     "metrics": [], "per_label": {}, "confusion": None, "calibration": None, "numbers": None, "top_losses": [],

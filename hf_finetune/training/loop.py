@@ -172,7 +172,7 @@ def _work(
 
 
 def _obstacle(config: Config, arguments: Any) -> str:
-    """What keeps a phase from reading activations, whatever its model and rows are."""
+    """Return why a phase cannot read cached activations, for reasons other than its model and rows; empty if it can."""
     if config.data.streaming:
         return "the rows are a stream"
     if is_sharded(arguments):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Cell = dict[str, Any] | str
 """An image as ``datasets`` stores it (``{"bytes", "path"}``), or a path."""
 
-# Read on opening, these would run a program (EPS, WMF), open a second file inside the first (IPTC), or are no images
+# Read on opening, these would run a program (EPS, WMF), open a second file inside the first (IPTC), or are not images
 # but names that Pillow knows (the rest).
 REFUSED_FORMATS = frozenset({"EPS", "WMF", "IPTC", "MPEG", "BUFR", "GRIB", "HDF5"})
 _TRANSPOSE = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation → Pillow's Image.Transpose
@@ -251,7 +251,7 @@ def _grey_levels(image: Image.Image) -> np.ndarray | None:
 
 
 def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Values from ``low`` to ``high`` as 0 to 255, rounded; what is no number becomes black."""
+    """Values from ``low`` to ``high`` as 0 to 255, rounded; NaN becomes black."""
     if high <= low:
         return np.zeros(values.shape, dtype=np.uint8)
     wide: Any = np.float32 if high - low <= 65535 else np.float64

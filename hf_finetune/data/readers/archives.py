@@ -1,4 +1,4 @@
-"""Archives: unpacked once into the cache folder, and into nothing else, whatever they name or claim; the members of a tar.
+"""Archives: unpacked once into the cache folder and nowhere else, whatever paths they contain; the members of a tar.
 
 ``tarfile.data_filter`` is used, and is not enough: it bounds neither number nor size of what comes out, and follows no links.
 """

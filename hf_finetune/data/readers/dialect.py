@@ -111,7 +111,7 @@ def _best_quoting(sample: str, complete: bool, delimiter: str) -> _Fit:
     for quoting in _other_quoting(sample, plain):
         fit = _fit(sample, complete, Dialect(delimiter, quoting))
         if fit.clean and fit.exact == 1.0 and fit.width >= plain.width:
-            # Where whole cells stand in quotes, a lonely quote is a mistake and not the way of the file.
+            # Where whole cells are quoted, a single unpaired quote is a mistake, not the style of the file.
             if quoting == UNQUOTED and _wrapped(fit, '"', 1):
                 continue
             return fit
@@ -146,7 +146,7 @@ def _fit(sample: str, complete: bool, dialect: Dialect) -> _Fit:
 
 
 def _wrapped(fit: _Fit, quote: str = "'", least: int = 2) -> bool:
-    """Whether all cells of a column, and at least so many, begin and end with a quote."""
+    """Return whether all cells of a column begin and end with a quote, and there are enough of them."""
     below = [row for row in fit.rows[1:] if len(row) == fit.width]
     for column in zip(*below, strict=True):
         cells = [cell for cell in column if cell]

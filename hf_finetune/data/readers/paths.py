@@ -14,7 +14,7 @@ OUTSIDE = "\0"
 """In place of a path that leads out of its folder; no file is called so."""
 
 _ELSEWHERE = re.compile(r"[a-z]:[\\/]|[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # a drive of Windows, or an address
-# From so many files of one folder on, listing it is quicker than asking for each.
+# From this number of files in one folder on, listing it is faster than asking for each.
 _LISTED_FROM = 64
 
 
@@ -69,7 +69,7 @@ class _Folder:
         self.plain: set[str] = set()
 
     def ask(self, count: int) -> None:
-        """List the folder once so many of its files have been asked for that this is quicker."""
+        """List the folder once enough of its files have been asked for."""
         self.asked += count
         if self.listed or not self.inside or self.asked < _LISTED_FROM:
             return

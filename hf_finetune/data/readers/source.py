@@ -1,4 +1,4 @@
-"""One split of what the user named: its rows in blocks of bounded size, kept or read anew each time.
+"""One split of what the user named: its rows in blocks of bounded size, cached or read again each time.
 
 Every reader gives a source, and both ways of reading go through it: ``keep`` writes the blocks into an Arrow file in the
 cache of ``datasets``, which is memory-mapped, and ``--streaming`` asks for the blocks themselves in every epoch.
@@ -48,7 +48,7 @@ class File:
 
 
 Read = Callable[[list[str], int], Iterable["pa.Table"]]
-"""Gives these columns of all rows, in tables of about so many rows."""
+"""Yields these columns of all rows, in tables of about the given number of rows."""
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Source:
         return Dataset(InMemoryTable(table), info=DatasetInfo(features=self.features))
 
     def _keep_on_disk(self, files: list[Path]) -> Dataset:
-        """The rows, memory-mapped; read anew where a file or the way of reading it has changed."""
+        """Return the rows, memory-mapped; they are read again if a file or the way of reading it has changed."""
         import datasets
         import pyarrow as pa
 
