@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class RowOutput(Protocol):
     """The labels of a data set. ``truth`` is encoded labels; its first axis is rows."""
 
-    NAME: ClassVar[str]
-    HAS_CLASSES: ClassVar[bool]  # else equal inputs may differ in their labels, and training need not keep every class
+    NAME: ClassVar[str]  # in evaluation.json and for ``--problem_type``
+    # Whether labels are classes with probabilities. Numbers of equal inputs may differ, and need not all be in training.
+    HAS_CLASSES: ClassVar[bool]
     ONE_CLASS: ClassVar[bool]  # whether each row has one class
 
     @property

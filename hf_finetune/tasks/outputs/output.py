@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 
+from hf_finetune.data.outputs import RowOutput
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -71,30 +73,25 @@ class Statistics(Protocol):
         """Return the statistics of some rows, by index."""
 
 
-class Output(Protocol):
+class Output(RowOutput, Protocol):
     """A kind of label, with the labels of a data set or of a saved model. Instances are immutable.
+
+    What reading and splitting rows asks is in :class:`hf_finetune.data.outputs.RowOutput`.
 
     Raw outputs (``raw``) and encoded labels (``truth``) are arrays whose first axis is rows. If rows differ in length, they
     are object arrays of shape (rows,) with one array per row.
     """
 
-    NAME: ClassVar[str]  # in evaluation.json and for ``--problem_type``
     METRICS: ClassVar[dict[str, bool]]  # name → greater is better; the first chooses the best epoch
     SHARES: ClassVar[frozenset[str]]  # metrics from 0 to 1
     CLASS_MEANS: ClassVar[frozenset[str]]  # those of SHARES that are means over classes
     CARD_METRICS: ClassVar[tuple[str, ...]]  # in the model card
     HUB_METRICS: ClassVar[dict[str, str]]  # name → name on the Hub
     FLOOR: ClassVar[Floor]
-    HAS_CLASSES: ClassVar[bool]  # whether labels are classes with probabilities, not numbers
-    ONE_CLASS: ClassVar[bool]  # whether each row has one class
     SMALLEST_SCALE: ClassVar[float]  # raw outputs are rounded relative to their size, but at least to this one
     LINEAR_MODEL: ClassVar[str]  # name of the model of :meth:`fit_linear`
     PIPELINE_OPTIONS: ClassVar[dict[str, Any]]  # arguments of ``pipeline()`` for the complete answer
     ONNX_CODE: ClassVar[str]  # Python code from ``logits`` to printed predictions
-
-    @property
-    def names(self) -> list[str]:
-        """Return the names of the classes or targets, in the order of the raw outputs."""
 
     # Labels
 
@@ -114,33 +111,11 @@ class Output(Protocol):
     def restore(cls, names: list[str], tuned: dict[str, Any]) -> Self:
         """Return the output of a saved model; other settings in ``tuned`` are ignored."""
 
-    def read_from(self, columns: list[str], options: DataConfig) -> Self:
-        """Return the same output for labels in these columns."""
-
-    def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
-        """Return pairs of a mask of rows with unusable labels, shape (rows,), and the reason."""
-
-    def encode(self, split: Dataset, split_name: str) -> list[Any]:
-        """Return the column ``label`` of a split: numbers, or lists of numbers.
-
-        Raises:
-            UserError: a label that is missing, of the wrong type, or not in the training rows.
-        """
-
-    def truth_of(self, split: Any) -> np.ndarray:
-        """Return the labels of an encoded split, shape (rows,) or (rows, labels)."""
-
-    def describe(self) -> str:
-        """Return the labels in words: ``3 classes``."""
-
     def spell(self, label: Any) -> str:
         """Return the label of a row as text."""
 
     def class_counts(self, truth: np.ndarray) -> np.ndarray | None:
         """Return the number of rows per class, shape (classes,); None if there are no classes."""
-
-    def strata(self, truth: np.ndarray) -> np.ndarray:
-        """Return the stratum of each row for splitting, integers of shape (rows,)."""
 
     def summary(self, splits: Splits) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Return a table of all splits: header and rows."""
