@@ -15,6 +15,7 @@ from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 from hf_finetune.tasks.outputs.losses import (
     ClassificationLoss,
     MultiLabelLoss,
+    RegressionLoss,
     balanced_weights,
     logit_offsets,
 )
@@ -296,3 +297,13 @@ def test_a_head_without_a_bias_and_one_class_a_row_stay_as_they_are():
     before = single.bias.tolist()
     output_for(some_splits(SINGLE, LABELS[SINGLE.NAME])).start(single, config, some_splits(SINGLE, LABELS[SINGLE.NAME]))
     assert single.bias.tolist() == before
+
+
+def test_numbers_are_standardised_by_the_mean_and_deviation_of_the_training_rows():
+    loss = RegressionLoss([2.0, 10.0], [4.0, 5.0])
+    labels = torch.tensor([[6.0, 0.0], [2.0, 10.0]])  # one deviation above and two below the mean, then the mean
+    right = {"logits": torch.tensor([[1.0, -2.0], [0.0, 0.0]])}
+    assert loss(right, labels).item() == 0
+    off = {"logits": torch.tensor([[1.5, -2.0], [0.0, 1.0]])}
+    assert loss(off, labels).item() == pytest.approx((0.25 + 1) / 4)
+    assert loss(off, labels, num_items_in_batch=8).item() == pytest.approx((0.25 + 1) / 8)
