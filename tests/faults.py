@@ -253,7 +253,7 @@ FAULTS = [
         "training/resume.py",
         "    return str(max(whole,",
         "    return str(min(whole,",
-        "tests/training tests/recipes/test_run_safety.py",
+        "tests/training",
     ),
     Fault(
         "an interrupted run writes no checkpoint",
