@@ -18,11 +18,6 @@ _ELSEWHERE = re.compile(r"[a-z]:[\\/]|[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # a
 _LISTED_FROM = 64
 
 
-def find_files(paths: list[str | None], root: Path) -> list[str | None]:
-    """Return the full path of every file below a folder: None where it is missing, ``OUTSIDE`` where the path leads out of it."""
-    return Finder(root).find(paths)
-
-
 class Finder:
     """Finds the files of a table, a block of rows at a time.
 
