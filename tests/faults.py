@@ -34,15 +34,15 @@ FAULTS = [
     Fault(
         "bound on --test_split dropped",
         "config/checks.py",
-        '("test_split", config.data.test_split, 0.0, 0.9)',
-        '("test_split", config.data.test_split, 0.0, 9.0)',
+        '"test_split": (0.0, 0.9)',
+        '"test_split": (0.0, 9.0)',
         "tests/config",
     ),
     Fault(
         "YAML wins over the command line",
         "config/parse.py",
-        '    given.update(_parse_tokens(parser, argv, "the command line"))',
-        '    given = _parse_tokens(parser, argv, "the command line") | given',
+        "    given.update(flags)",
+        "    given = flags | given",
         "tests/config",
     ),
     Fault(

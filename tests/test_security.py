@@ -62,8 +62,7 @@ def runs_what_it_reads(call: Call) -> bool:
     if call.name in ("yaml.unsafe_load", "yaml.full_load", "yaml.unsafe_load_all", "yaml.full_load_all"):
         return True
     if call.name in ("yaml.load", "yaml.load_all"):
-        # BaseLoader makes text only; _scalar_loader() is a SafeLoader that knows 1e-6.
-        return call.keywords.get("Loader") not in ("yaml.BaseLoader", "yaml.SafeLoader", "_scalar_loader()")
+        return call.keywords.get("Loader") not in ("yaml.BaseLoader", "yaml.SafeLoader")  # BaseLoader makes text only
     if call.name == "torch.load":
         return call.keywords.get("weights_only") != "True"
     if call.name == "eval" and call.where.startswith("hf_finetune/config/training_fields.py:"):
@@ -95,14 +94,6 @@ def test_a_loader_that_would_is_seen(code, tmp_path, monkeypatch):
 
 def test_remote_code_is_never_trusted_unasked(calls):
     assert [call for call in calls if call.keywords.get("trust_remote_code") == "True"] == []
-
-
-def test_the_loader_of_numbers_in_yaml_is_a_safe_one():
-    import yaml
-
-    from hf_finetune.config.yaml_file import _scalar_loader
-
-    assert issubclass(_scalar_loader(), yaml.SafeLoader)
 
 
 # Files that try

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from hf_finetune.config.flags import with_underscores
-from hf_finetune.config.help import HelpFormatter
+from hf_finetune.config.parser import HelpFormatter
 from hf_finetune.console import is_main_process
 from hf_finetune.errors import Interrupted, Stopped, UserError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from hf_finetune.config import build_parser
-from hf_finetune.config.help import asked_for_help
+from hf_finetune.config.parser import asked_for_help
 from hf_finetune.errors import UserError
 from hf_finetune.tasks import TASKS
 

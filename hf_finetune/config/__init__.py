@@ -2,15 +2,15 @@
 
 from hf_finetune.config.configuration import SECRETS, Config, without_secrets
 from hf_finetune.config.flags import add_options, options_of
-from hf_finetune.config.parse import parse
-from hf_finetune.config.parser import build_parser, find_options
-from hf_finetune.config.verb_options import (
+from hf_finetune.config.options import (
     CheckOptions,
     EvaluateOptions,
     PredictOptions,
     PushOptions,
     TrainOptions,
 )
+from hf_finetune.config.parse import parse
+from hf_finetune.config.parser import build_parser, find_options
 
 __all__ = [
     "SECRETS",

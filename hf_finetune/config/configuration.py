@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -49,12 +49,9 @@ class Config:
 
     def to_flat(self) -> dict[str, Any]:
         """Return all keys that have a value, as YAML holds them; secrets are left out."""
-        flat: dict[str, Any] = {}
-        for concern in CONCERNS:
-            part = getattr(self, concern)
-            flat.update({f.name: getattr(part, f.name) for f in fields(part)})
-        flat.update(self.training)
-        return {key: _plain(value) for key, value in flat.items() if value is not None and key not in SECRETS}
+        parts = [asdict(getattr(self, concern)) for concern in CONCERNS]
+        flat = {key: value for part in [*parts, self.training] for key, value in part.items()}
+        return {key: value for key, value in flat.items() if value is not None and key not in SECRETS}
 
 
 def without_secrets(argv: list[str]) -> list[str]:
@@ -69,10 +66,3 @@ def without_secrets(argv: list[str]) -> list[str]:
         hide = word.startswith("--") and flag in SECRETS and not value
         clean.append(word)
     return clean
-
-
-def _plain(value: Any) -> Any:
-    """Return lists and paths as YAML holds them."""
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value

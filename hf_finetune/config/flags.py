@@ -27,9 +27,13 @@ class Option:
 def options_of(kind: type) -> list[Option]:
     """Return the fields of a dataclass."""
     types = get_type_hints(kind)
-    return [
-        Option(field.name, types[field.name], _default(field), field.metadata) for field in dataclasses.fields(kind)
-    ]
+    found = []
+    for field in dataclasses.fields(kind):
+        default = None if field.default is dataclasses.MISSING else field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        found.append(Option(field.name, types[field.name], default, field.metadata))
+    return found
 
 
 def add_options(group: argparse._ActionsContainer, options: Iterable[Option], *, bare: bool = False) -> None:
@@ -76,22 +80,17 @@ def placeholder(option: Option) -> str:
     return {"file": "FILE", "dir": "FOLDER", "kwargs": "JSON"}.get(option.name.rpartition("_")[2], "NAME")
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return None if field.default is dataclasses.MISSING else field.default
-
-
 def _typed(option: Option) -> dict[str, Any]:
     """The arguments of ``add_argument`` that a type stands for."""
-    alternatives = _alternatives(option.type)
+    union = get_origin(option.type) not in (None, list, dict, Literal)
+    alternatives = get_args(option.type) if union else (option.type,)
     kinds = [kind for kind in alternatives if kind is not type(None)]
     lists = [kind for kind in kinds if get_origin(kind) is list]
     # Of 'None | str | list[str]' HfArgumentParser takes one word; trackers are named one by one all the same.
-    several = bool(lists) and (str not in kinds or type(None) not in alternatives or option.name == "report_to")
+    several = bool(lists) and (str not in kinds or len(kinds) == len(alternatives) or option.name == "report_to")
     more = {"nargs": "+"} if several else {}
-    choices = _choices(kinds)
-    if choices is not None:
+    choices = next(filter(None, map(_choices, kinds)), None)
+    if choices:
         return {"type": str, "choices": choices} | more
     if bool in kinds:
         return {"type": _true_or_false, "nargs": "?", "const": True}
@@ -102,19 +101,12 @@ def _typed(option: Option) -> dict[str, Any]:
     return {"type": kinds[0] if kinds[0] in (int, float, str) else str}
 
 
-def _alternatives(kind: Any) -> tuple[Any, ...]:
-    """The types of a union; of any other type, itself."""
-    return get_args(kind) if get_origin(kind) not in (None, list, dict, Literal) else (kind,)
-
-
-def _choices(kinds: list[Any]) -> list[str] | None:
-    for kind in kinds:
-        inner = get_args(kind)[0] if get_origin(kind) is list else kind
-        if get_origin(inner) is Literal and all(isinstance(word, str) for word in get_args(inner)):
-            return list(get_args(inner))
-        if isinstance(inner, type) and issubclass(inner, Enum):
-            return [member.value for member in inner]
-    return None
+def _choices(kind: Any) -> list[str]:
+    """The words that a type allows; none where it allows any."""
+    inner = get_args(kind)[0] if get_origin(kind) is list else kind
+    if get_origin(inner) is Literal and all(isinstance(word, str) for word in get_args(inner)):
+        return list(get_args(inner))
+    return [member.value for member in inner] if isinstance(inner, type) and issubclass(inner, Enum) else []
 
 
 def _true_or_false(word: str) -> bool:

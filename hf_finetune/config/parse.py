@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import re
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -18,11 +19,9 @@ from typing import Any
 from hf_finetune.config.checks import check
 from hf_finetune.config.configuration import Config
 from hf_finetune.config.flags import with_underscores
-from hf_finetune.config.help import asked_for_help, common_help
 from hf_finetune.config.options import CONCERNS
-from hf_finetune.config.parser import build_parser, options_by_heading
-from hf_finetune.config.yaml_file import read_yaml
-from hf_finetune.errors import UserError
+from hf_finetune.config.parser import asked_for_help, build_parser, common_help
+from hf_finetune.errors import UserError, first_line
 
 
 def parse(
@@ -44,46 +43,23 @@ def parse(
     program = program or Path(sys.argv[0]).name
     if asked := asked_for_help(argv):
         common = asked == "common"
-        print(
-            common_help(program, options_by_heading(own), reads) if common else build_parser(program, own).format_help()
-        )
+        print(common_help(program, own, reads) if common else build_parser(program, own).format_help())
         raise SystemExit(0)
     parser = build_parser(program)
-    files, argv = _take_config_files(argv)
-    _refuse_unknown(parser, [a for a in argv if a.startswith("--")], "the command line")
+    _refuse_unknown(parser, [word for word in argv if word.startswith("--")], "the command line")
+    flags = _parse_tokens(parser, argv, "the command line")
     given: dict[str, Any] = {}
-    for file in files:
-        given.update(_parse_tokens(parser, _yaml_tokens(parser, file), str(file)))
-    given.update(_parse_tokens(parser, argv, "the command line"))
+    for file in flags.pop("config", []):
+        given.update(_parse_tokens(parser, _yaml_tokens(parser, file), file))
+    given.update(flags)
     config = _assemble(given)
     check(config)
     return config
 
 
-def _take_config_files(argv: list[str]) -> tuple[list[Path], list[str]]:
-    """Split ``--config FILE`` off the flags."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--config", action="append", default=[], type=Path)
-    try:
-        known, rest = parser.parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        raise UserError(
-            "a YAML file is expected", where="--config", fix="give the path of a YAML file after --config."
-        ) from error
-    return known.config, rest
-
-
-def _keys(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
-    return {
-        a.dest: a
-        for a in parser._actions
-        if a.dest not in ("help", "config") and not a.option_strings[0].startswith("--no_")
-    }
-
-
 def _refuse_unknown(parser: argparse.ArgumentParser, names: list[str], where: str) -> None:
     """Refuse flags that the parser does not know, with the nearest that it does."""
-    flags = {flag for action in parser._actions for flag in action.option_strings}
+    flags = parser._option_string_actions
     for name in names:
         flag = name.split("=", 1)[0]
         if flag not in flags:
@@ -92,36 +68,10 @@ def _refuse_unknown(parser: argparse.ArgumentParser, names: list[str], where: st
             raise UserError(f"unknown key {flag.lstrip('-')!r}", where=where, fix=f"{hint}--help all lists every key.")
 
 
-def _yaml_tokens(parser: argparse.ArgumentParser, file: Path) -> list[str]:
-    """The content of a YAML file as command-line tokens, so that one parser checks both."""
-    content = {key.replace("-", "_"): value for key, value in read_yaml(file).items()}
-    keys = _keys(parser)
-    _refuse_unknown(parser, [f"--{key}" for key in content], str(file))
-    if "help" in content:
-        raise UserError("help is not a setting", where=str(file), fix="give --help on the command line.")
-    if "config" in content:
-        raise UserError("a configuration cannot name another", where=str(file), fix="give both files with --config.")
-    tokens: list[str] = []
-    for key, value in content.items():
-        if isinstance(value, list):
-            if keys[key].nargs not in ("+", "*"):
-                raise UserError(f"{key} takes one value, not a list", where=str(file), fix=f"write '{key}: value'.")
-            if not all(isinstance(item, str) for item in value):
-                raise UserError(
-                    f"{key} holds a list or mapping within its list", where=str(file), fix="list plain values only."
-                )
-            tokens += [f"--{key}", *value]
-        elif isinstance(value, dict):
-            tokens += [f"--{key}", json.dumps(value)]
-        elif value not in ("", "null", "~"):
-            tokens.append(f"--{key}={value}")
-    return tokens
-
-
 def _parse_tokens(parser: argparse.ArgumentParser, tokens: list[str], where: str) -> dict[str, Any]:
     """Only the keys that the tokens name, type-checked."""
     missing = object()
-    namespace = argparse.Namespace(**{action.dest: missing for action in parser._actions if action.dest != "help"})
+    namespace = argparse.Namespace(**{action.dest: missing for action in parser._actions if action.dest != "config"})
     try:
         namespace, rest = parser.parse_known_args(tokens, namespace)
     except (argparse.ArgumentError, argparse.ArgumentTypeError) as error:
@@ -133,12 +83,72 @@ def _parse_tokens(parser: argparse.ArgumentParser, tokens: list[str], where: str
     return {key: value for key, value in vars(namespace).items() if value is not missing}
 
 
+def _yaml_tokens(parser: argparse.ArgumentParser, file: str) -> list[str]:
+    """The content of a YAML file as command-line tokens, so that one parser checks both."""
+    content = {str(key).replace("-", "_"): value for key, value in _read_yaml(file).items()}
+    _refuse_unknown(parser, [f"--{key}" for key in content], file)
+    if "help" in content:
+        raise UserError("help is not a setting", where=file, fix="give --help on the command line.")
+    if "config" in content:
+        raise UserError("a configuration cannot name another", where=file, fix="give both files with --config.")
+    tokens: list[str] = []
+    for key, value in content.items():
+        if isinstance(value, list):
+            if parser._option_string_actions[f"--{key}"].nargs != "+":
+                raise UserError(f"{key} takes one value, not a list", where=file, fix=f"write '{key}: value'.")
+            if not all(isinstance(item, str) for item in value):
+                raise UserError(f"{key} holds a list or mapping within its list", where=file, fix="list plain values.")
+            tokens += [f"--{key}", *value]
+        elif isinstance(value, dict):
+            tokens += [f"--{key}", json.dumps(_typed(value), default=str)]
+        elif value not in ("", "null", "~"):
+            tokens.append(f"--{key}={value}")
+    return tokens
+
+
+def _read_yaml(file: str) -> dict[Any, Any]:
+    """Return the values as text, as they are spelled (``01``, ``no``, ``1e-3``): the flags know their types."""
+    import yaml
+
+    try:
+        content = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # text only
+    except (OSError, UnicodeDecodeError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        what = "the file does not exist" if missing else f"the file cannot be read as text ({first_line(error)})"
+        raise UserError(what, where=file, fix="give a YAML file with --config.") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(
+            f"not valid YAML: {error}", where=file, fix="correct the line that the message names."
+        ) from error
+    if content in (None, "", "null", "~"):
+        return {}
+    if not isinstance(content, dict):
+        kind = "list" if isinstance(content, list) else "text"
+        raise UserError(
+            f"expected 'key: value' lines, found a {kind}", where=file, fix="write one 'key: value' a line."
+        )
+    return content
+
+
+def _typed(value: Any) -> Any:
+    """Numbers, booleans and nulls of a nested mapping, whose types no flag knows."""
+    import yaml
+
+    if isinstance(value, dict):
+        return {key: _typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_typed(item) for item in value]
+    if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value):
+        return float(value)  # a number in YAML 1.2, text to PyYAML
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:  # text that is not a number: a colon, a bracket or a tag of Python's in quotes
+        return value
+
+
 def _assemble(given: dict[str, Any]) -> Config:
     parts = {}
-    ours: set[str] = set()
+    training = dict(given)
     for name, kind in CONCERNS.items():
-        own = {f.name for f in fields(kind)}
-        ours |= own
-        parts[name] = kind(**{key: given[key] for key in own & given.keys()})
-    training = {key: value for key, value in given.items() if key not in ours and key != "config"}
+        parts[name] = kind(**{f.name: training.pop(f.name) for f in fields(kind) if f.name in given})
     return Config(**parts, training=training, explicit=frozenset(given))

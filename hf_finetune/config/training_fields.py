@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterator
+from dataclasses import field, make_dataclass
 from enum import Enum
 from functools import cache
 from importlib.util import find_spec
@@ -16,9 +16,8 @@ from typing import Any, Literal
 
 from hf_finetune.config.flags import Option, options_of
 
-# transformers computes these from its own modules; a test compares them with the installed version.
+# transformers computes these; a test compares them with the installed version.
 _LOG_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passive")
-_COMPUTED = {"log_level": {"choices": _LOG_LEVELS}, "log_level_replica": {"choices": _LOG_LEVELS}}
 
 
 @cache
@@ -29,38 +28,49 @@ def training_fields() -> tuple[Option, ...]:
     """
     spec = find_spec("transformers")
     try:
-        package = Path(str(spec and spec.origin)).parent
-        return tuple(_read(package, "training_args", "TrainingArguments").values())
-    except (OSError, LookupError, SyntaxError, ValueError):
+        return tuple(options_of(_read(Path(str(spec and spec.origin)).with_name("training_args.py"))))
+    except (OSError, LookupError, SyntaxError, ValueError, AttributeError):
         from transformers import TrainingArguments
 
         return tuple(options_of(TrainingArguments))
 
 
-def _read(package: Path, module: str, name: str) -> dict[str, Option]:
-    """The fields of a dataclass by name, those of its base classes first."""
-    tree = _parse(package / f"{module}.py")
-    body = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
-    if body is None:
-        raise LookupError(f"{module}.py has no class {name}")
-    options: dict[str, Option] = {}
-    for base in body.bases:
-        options |= _read(package, _module_of(tree, ast.unparse(base), module), ast.unparse(base))
-    names = _Names(package, module, tree)
-    constants = {
-        target.id: node.value
-        for node in ast.walk(body)
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
+def _read(path: Path) -> type:
+    """Return a dataclass with the fields that the source declares, and none of its methods."""
+    tree = _parse(path)
+    body = _class(tree, "TrainingArguments")
+    if body is None or body.bases:
+        raise LookupError("the fields stand elsewhere")
+    assigned = _assigned(body)
+    names: dict[str, Any] = {
+        "field": field,
+        "Any": Any,
+        "Literal": Literal,
+        "trainer_log_levels": dict.fromkeys(_LOG_LEVELS),
     }
-    for field in body.body:
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            default, metadata = _default_and_metadata(field.value, constants)
-            kind = eval(compile(ast.Expression(field.annotation), module, "eval"), {"__builtins__": {}}, names)
-            own = field.target.id
-            options[own] = Option(own, kind, default, metadata | _COMPUTED.get(own, {}))
-    return options
+
+    def value_of(expression: Any) -> Any:
+        for name in {node.id for node in ast.walk(expression) if isinstance(node, ast.Name)} - names.keys():
+            if name in assigned:
+                names[name] = value_of(assigned[name])
+            else:
+                names[name] = getattr(builtins, name, None) or _enumeration(path, tree, name) or Any
+        return eval(compile(ast.Expression(expression), str(path), "eval"), {"__builtins__": {}}, names)
+
+    declared = [node for node in body.body if isinstance(node, ast.AnnAssign)]
+    fields = [(ast.unparse(node.target), value_of(node.annotation), value_of(node.value)) for node in declared]
+    return make_dataclass(body.name, fields)
+
+
+def _assigned(body: ast.ClassDef) -> dict[str, ast.expr]:
+    """Return the expressions that the class gives names to, also in its branches, but not in its methods."""
+    return {
+        node.targets[0].id: node.value
+        for statement in body.body
+        if not isinstance(statement, ast.FunctionDef)
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
 
 
 @cache
@@ -68,61 +78,14 @@ def _parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def _default_and_metadata(value: ast.expr | None, constants: dict[str, ast.expr]) -> tuple[Any, dict[str, Any]]:
-    """What ``field(default=…, metadata={…})`` or a bare default says, without what only running the code would tell."""
-    if not (isinstance(value, ast.Call) and ast.unparse(value.func).rpartition(".")[2] == "field"):
-        return _literal(value, constants), {}
-    words = {word.arg: word.value for word in value.keywords}
-    metadata = words.get("metadata")
-    pairs = zip(metadata.keys, metadata.values, strict=True) if isinstance(metadata, ast.Dict) else ()
-    known = {_literal(key, constants): _literal(said, constants) for key, said in pairs}
-    if "default_factory" in words:
-        default: Any = [] if ast.unparse(words["default_factory"]) == "list" else None
-    else:
-        default = _literal(words.get("default"), constants)
-    return default, {key: said for key, said in known.items() if said is not None}
+def _class(tree: ast.Module, name: str) -> ast.ClassDef | None:
+    return next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
 
 
-def _literal(node: ast.expr | None, constants: dict[str, ast.expr]) -> Any:
-    """A constant, also by the name that the class gives it; None for anything that must be computed."""
-    if isinstance(node, ast.Name) and node.id in constants:
-        node = constants[node.id]
-    try:
-        return None if node is None else ast.literal_eval(node)
-    except ValueError:
-        return None
-
-
-def _module_of(tree: ast.Module, name: str, own: str) -> str:
-    """The module beside this one that a name is imported from; this one where it is not imported."""
+def _enumeration(path: Path, tree: ast.Module, name: str) -> Any:
+    """Return the enumeration that an annotation names, from this module or the one it is imported from; else None."""
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.level == 1 and name in {alias.name for alias in node.names}:
-            return str(node.module)
-    return own
-
-
-class _Names(dict[str, Any]):
-    """The types that annotations name: Python's own, and the enumerations of transformers; ``Any`` for all others."""
-
-    def __init__(self, package: Path, module: str, tree: ast.Module) -> None:
-        super().__init__(Any=Any, Literal=Literal)
-        self._package, self._module, self._tree = package, module, tree
-
-    def __missing__(self, name: str) -> Any:
-        self[name] = getattr(builtins, name, None) or self._enumeration(name) or Any
-        return self[name]
-
-    def _enumeration(self, name: str) -> Any:
-        path = self._package / f"{_module_of(self._tree, name, self._module).replace('.', '/')}.py"
-        if not path.is_file():
-            return None
-        for node in _parse(path).body:
-            if isinstance(node, ast.ClassDef) and node.name == name:
-                return Enum(name, dict(_members(node)))
-        return None
-
-
-def _members(body: ast.ClassDef) -> Iterator[tuple[str, Any]]:
-    for node in body.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            yield node.targets[0].id, ast.literal_eval(node.value)
+            tree = _parse(path.parent / f"{str(node.module).replace('.', '/')}.py")
+    found = _class(tree, name)
+    return found and Enum(name, {key: ast.literal_eval(value) for key, value in _assigned(found).items()})

@@ -279,7 +279,7 @@ def test_broken_yaml_is_one_line_that_says_where(read):
 
 
 def test_config_without_a_file():
-    assert refused("--config").what == "a YAML file is expected"
+    assert refused("--config").what == "argument --config: expected one argument"
 
 
 # Rules over several keys
@@ -293,7 +293,7 @@ def test_config_without_a_file():
         (("--validation_file", "b.csv"), "--validation_file needs --train_file"),
         (("--test_file", "b.csv", "--dataset_name", "a"), "--test_file needs --train_file"),
         (("--test_dir", "b"), "--test_dir needs --train_dir"),
-        (("--hub_model_id", "me/m"), "--hub_model_id is given, but nothing will be pushed"),
+        (("--hub_model_id", "me/m"), "--hub_model_id needs --push_to_hub"),
         (
             ("--class_weights=balanced", "--balanced_sampling"),
             "--class_weights and --balanced_sampling both make up for the frequencies of the classes",

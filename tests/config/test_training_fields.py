@@ -77,28 +77,29 @@ def anew():
     training_fields.training_fields.cache_clear()
 
 
-def test_a_source_that_cannot_be_read_is_imported_instead(tmp_path, monkeypatch):
-    (tmp_path / "training_args.py").write_text("from elsewhere import TrainingArguments\n")
+@pytest.mark.parametrize(
+    "source",
+    ["from elsewhere import TrainingArguments\n", "class TrainingArguments(Base):\n    size: int = 1\n"],
+    ids=["elsewhere", "with a base class"],
+)
+def test_a_source_that_cannot_be_read_is_imported_instead(source, tmp_path, monkeypatch):
+    (tmp_path / "training_args.py").write_text(source)
     monkeypatch.setattr(training_fields, "find_spec", lambda name: argparse.Namespace(origin=str(tmp_path / "x.py")))
     assert [o.name for o in training_fields.training_fields()] == [o.name for o in options_of(TrainingArguments)]
 
 
-def test_fields_of_a_base_class_come_first(tmp_path, monkeypatch):
-    (tmp_path / "base.py").write_text(
-        "from enum import Enum\nclass Colour(Enum):\n    RED = 'red'\n"
-        "class Base:\n    colour: Colour = field(default='red', metadata={'help': 'a colour'})\n    size: int = 1\n"
-    )
+def test_types_and_defaults_are_those_of_the_source(tmp_path, monkeypatch):
+    (tmp_path / "base.py").write_text("from enum import Enum\nclass Colour(Enum):\n    RED = 'red'\n")
     (tmp_path / "training_args.py").write_text(
-        "from .base import Base\nclass TrainingArguments(Base):\n    size: float | None = None\n"
-        "    names: list[str] = field(default_factory=list)\n    no = 'field'\n    parts: Unknown | None = None\n"
+        "from .base import Colour\nclass TrainingArguments:\n    red = 'red'\n    if True:\n        red = 'green'\n"
+        "    colour: Colour = field(default=red, metadata={'help': 'a colour'})\n    size: float | None = None\n"
+        "    names: list[str] = field(default_factory=list)\n    parts: Unknown | None = None\n"
+        "    def method(self):\n        red = 'blue'\n"
     )
     monkeypatch.setattr(training_fields, "find_spec", lambda name: argparse.Namespace(origin=str(tmp_path / "x.py")))
     colour, size, names, parts = training_fields.training_fields()
-    assert (colour.name, [each.value for each in colour.type], colour.metadata) == (
-        "colour",
-        ["red"],
-        {"help": "a colour"},
-    )
+    assert ([each.value for each in colour.type], colour.default) == (["red"], "green")
+    assert colour.metadata == {"help": "a colour"}
     assert (size.name, size.type, size.default) == ("size", float | None, None)
     assert (names.name, names.type, names.default) == ("names", list[str], [])
     assert (parts.name, parts.type) == ("parts", Any | None)

@@ -62,7 +62,7 @@ FLAGS = {
     "two sources": (lambda c: c.text("--dataset_name", "imdb"), "exclude each other", "keep"),
     "three sources": (
         lambda c: c.text("--dataset_name", "imdb", "--train_dir", "x"),
-        "--dataset_name and --train_file and --train_dir exclude each other",
+        "--dataset_name and --train_file exclude each other",
         "keep",
     ),
     "no data": (lambda c: c.bare("--model_name_or_path", c.bert), "no data was given", "--train_file"),
@@ -124,12 +124,12 @@ FLAGS = {
     "too long": (lambda c: c.text("--max_length", "999"), "reads at most 64 tokens", "64"),
     "push without a name of one's own": (
         lambda c: c.text("--hub_model_id", "a/b"),
-        "nothing will be pushed",
+        "--hub_model_id needs --push_to_hub",
         "--push_to_hub",
     ),
     "a revision that is not pushed": (
         lambda c: c.text("--hub_revision", "x"),
-        "nothing will be pushed",
+        "--hub_revision needs --push_to_hub",
         "--push_to_hub",
     ),
     "push without the network": (lambda c: c.text("--push_to_hub"), "there is no valid token", "hf auth login"),
@@ -170,7 +170,7 @@ NUMBERS = {
 }
 
 SETTINGS = {
-    "no file after --config": (lambda c: c.bare("--config"), "a YAML file is expected", "--config"),
+    "no file after --config": (lambda c: c.bare("--config"), "--config: expected one argument", "--help"),
     "missing YAML file": (lambda c: c.text("--config", "no.yaml"), "no.yaml: the file does not exist", "--config"),
     "a folder as YAML": (lambda c: c.text("--config", str(c.folder)), "cannot be read as text", "--config"),
     "binary YAML": (lambda c: yaml(c, bytes(range(128, 256))), "cannot be read as text", "--config"),
