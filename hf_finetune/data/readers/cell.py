@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_finetune.data.images.decode import image_endings
+from hf_finetune.data.readers.encoding import decode_texts
 from hf_finetune.data.readers.source import File
-from hf_finetune.data.readers.text_files import decode_texts
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,11 +7,11 @@ row that ends early, and joins text behind a closing quote to the cell without a
 from __future__ import annotations
 
 import csv
-import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +25,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SAMPLE = 2**18  # characters that the dialect is read off
-
-
-@dataclass(frozen=True)
-class Head:
-    """How a file of cells is written: ``index`` is 1 if its first column is an index that is not read, else 0."""
-
-    file: Path
-    codec: str
-    dialect: Dialect
-    header: list[str]
-    index: int
 
 
 def open_delimited(files: list[Path], name: str, encoding: str | None = None, delimiter: str | None = None) -> Source:
@@ -52,13 +41,13 @@ def open_delimited(files: list[Path], name: str, encoding: str | None = None, de
     """
     import pyarrow as pa
 
-    heads = [read_head(file, encoding, delimiter) for file in files]
-    columns = heads[0].header[heads[0].index :]
-    for head in heads:
-        refuse_other_columns(head.header[head.index :], columns, head.file, files[0])
+    tables = [_open(file, encoding, delimiter) for file in files]
+    columns = _columns(tables[0])
+    for table in tables[1:]:
+        refuse_other_columns(_columns(table), columns, table.file, files[0])
     schema = pa.schema([(column, pa.string()) for column in columns])
-    how = [(head.codec, head.dialect.delimiter, head.dialect.quoting) for head in heads]
-    return Source(name, lambda: schema, partial(_tables, heads), files, how)
+    how = [(table.codec, table.dialect.delimiter, table.dialect.quoting) for table in tables]
+    return Source(name, lambda: schema, partial(_blocks, tables), files, how)
 
 
 def refuse_other_columns(found: list[str], expected: list[str], file: Path, first: Path) -> None:
@@ -71,34 +60,77 @@ def refuse_other_columns(found: list[str], expected: list[str], file: Path, firs
         )
 
 
-def read_head(file: Path, encoding: str | None, delimiter: str | None) -> Head:
-    """Read encoding, dialect and header of a file."""
+@dataclass(frozen=True)
+class _Table:
+    """One file, and how it is written."""
+
+    file: Path
+    codec: str
+    dialect: Dialect
+
+    def rows(self) -> Iterator[list[Any]]:
+        """Yield the header and each row that is not empty, as wide as the header: cells that it lacks are None."""
+        allow_long_cells()
+        header: list[str] = []
+        begin = 1  # the line that a row begins in
+        with self.file.open(encoding=self.codec, newline="") as stream:
+            reader = self.dialect.rows(stream)
+            try:
+                for row in reader:
+                    if not header and row:
+                        header = [row[0].removeprefix("\ufeff"), *row[1:]]
+                        yield header
+                    elif len(row) > len(header):
+                        raise self._too_wide(row, begin, len(header))
+                    elif row:
+                        yield row + [None] * (len(header) - len(row))
+                    begin = reader.line_num + 1
+            except csv.Error as error:
+                raise self._unbalanced(error, begin, reader.line_num) from error
+
+    def _too_wide(self, row: list[str], line: int, width: int) -> UserError:
+        return UserError(
+            f"line {line} has {len(row)} cells, but the header has {width}",
+            where=str(self.file),
+            fix=f"put cells that hold {self.dialect.delimiter!r} in quotes, or name what separates them with --delimiter.",
+        )
+
+    def _unbalanced(self, error: csv.Error, begin: int, end: int) -> UserError:
+        if "unexpected end" in str(error):
+            what = "a quote opens in it and never closes"
+        elif "field limit" in str(error):
+            what = f"a cell is longer than {csv.field_size_limit():,} characters, as where a quote never closes"
+        else:
+            what = f"its quotes are unbalanced ({error}{f'; line {end}' if end > begin else ''})"
+        return UserError(
+            f"the row that begins in line {begin} cannot be read: {what}",
+            where=str(self.file),
+            fix='put the cell in quotes, and write every quote within it twice: "".',
+        )
+
+
+def _open(file: Path, encoding: str | None, delimiter: str | None) -> _Table:
     asked = parse_delimiter(delimiter) if delimiter else None
     usual = "\t" if file.suffix.lower() == ".tsv" else ","
     codec = find_encoding(file, encoding)
     with file.open(encoding=codec, newline="") as stream:
         sample = stream.read(SAMPLE)
     dialect = find_dialect(sample, len(sample) < SAMPLE, usual, asked)
-    _say_dialect(file, dialect, asked or usual)
-    return Head(file, codec, dialect, *_header(file, codec, dialect))
-
-
-def _say_dialect(file: Path, dialect: Dialect, expected: str) -> None:
-    said = [] if dialect.delimiter == expected else [f"cells are separated by {NAMES[dialect.delimiter]}"]
+    said = [] if dialect.delimiter == (asked or usual) else [f"cells are separated by {NAMES[dialect.delimiter]}"]
     said += [dialect.quoting] if dialect.quoting else []
     if said:
         say(f"{file.name}: {' and '.join(said)}.")
+    return _Table(file, codec, dialect)
 
 
-def _header(file: Path, codec: str, dialect: Dialect) -> tuple[list[str], int]:
-    """The names of the columns, and 1 if the first is an index that pandas wrote, which has no name and is not read."""
-    rows = (row for _, row in _rows(file, codec, dialect))
+def _columns(table: _Table) -> list[str]:
+    """The names in the header, without that of the index that pandas writes in front, which has no name and is not read."""
+    file, rows = table.file, table.rows()
     header = next(rows, None)
     if header is None:
         raise UserError(
             "the header cannot be read: all lines are empty", where=str(file), fix="give a header and rows."
         )
-    header[0] = header[0].removeprefix("\ufeff")
     first = next(rows, [""])
     index = int(len(header) > 1 and not header[0].strip() and first[0].isdecimal())
     if index:
@@ -117,73 +149,22 @@ def _header(file: Path, codec: str, dialect: Dialect) -> tuple[list[str], int]:
             where=str(file),
             fix="give every column a name of its own.",
         )
-    return header, index
+    return header[index:]
 
 
-def _tables(heads: list[Head], columns: list[str], size: int) -> Iterator[pa.Table]:
-    for head in heads:
-        allow_long_cells()
-        with head.file.open(encoding=head.codec, newline="") as stream:
-            rows = filter(None, head.dialect.rows(stream))
-            next(rows, None)
-            while block := _block(rows, size, head):
-                yield _table(block, head, columns)
-
-
-def _block(rows: Iterator[list[Any]], size: int, head: Head) -> list[list[Any]]:
-    """The next rows, as wide as the header. Lines are counted only where a row is broken: that takes twice the time."""
-    width = len(head.header)
-    try:
-        block = list(itertools.islice(rows, size))
-    except csv.Error:
-        _refuse_broken(head)
-        raise
-    widths = set(map(len, block))
-    if widths and max(widths) > width:
-        _refuse_broken(head)
-    return block if widths <= {width} else [[*row, *[None] * (width - len(row))] for row in block]
-
-
-def _table(rows: list[list[Any]], head: Head, columns: list[str]) -> pa.Table:
+def _blocks(tables: list[_Table], columns: list[str], size: int) -> Iterator[pa.Table]:
+    """Rows are taken apart as they come: thousands held at once cost the garbage collector more time than parsing them."""
     import pyarrow as pa
 
-    cells = list(zip(*rows, strict=True))
-    return pa.table({name: pa.array(cells[head.header.index(name)], pa.string()) for name in columns})
-
-
-def _refuse_broken(head: Head) -> None:
-    """Name the line of the first row that is too wide, or whose quotes are unbalanced."""
-    width, mark = len(head.header), head.dialect.delimiter
-    for line, row in _rows(head.file, head.codec, head.dialect):
-        if len(row) > width:
-            raise UserError(
-                f"line {line} has {len(row)} cells, but the header has {width}",
-                where=str(head.file),
-                fix=f"put cells that hold {mark!r} in quotes, or name what separates them with --delimiter.",
-            )
-
-
-def _rows(file: Path, codec: str, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not empty, each with the line that it begins in, from 1."""
-    allow_long_cells()
-    line = 0
-    with file.open(encoding=codec, newline="") as stream:
-        reader = dialect.rows(stream)
-        try:
-            for row in reader:
-                if row:
-                    yield line + 1, row
-                line = reader.line_num
-        except csv.Error as error:
-            raise _quotes(file, error, line + 1, reader.line_num) from error
-
-
-def _quotes(file: Path, error: csv.Error, begin: int, end: int) -> UserError:
-    what = f"the row that begins in line {begin} cannot be read: "
-    if "unexpected end" in str(error):
-        what += "a quote opens in it and never closes"
-    elif "field limit" in str(error):
-        what += f"a cell is longer than {csv.field_size_limit():,} characters, as where a quote never closes"
-    else:
-        what += f"its quotes are unbalanced ({error}{f'; line {end}' if end > begin else ''})"
-    return UserError(what, where=str(file), fix='put the cell in quotes, and write every quote within it twice: "".')
+    for table in tables:
+        rows = table.rows()
+        header = next(rows)
+        while True:
+            cells: dict[str, list[str | None]] = {name: [] for name in columns}
+            places = [(header.index(name), found) for name, found in cells.items()]
+            for row in islice(rows, size):
+                for place, found in places:
+                    found.append(row[place])
+            if not cells[columns[0]]:
+                break
+            yield pa.table({name: pa.array(found, pa.string()) for name, found in cells.items()})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from hf_finetune.errors import UserError
@@ -45,7 +45,7 @@ class _Fit:
     """How the first rows of a file come out: header and rows, and whether the quotes are sound."""
 
     dialect: Dialect
-    rows: list[list[str]] = field(repr=False)
+    rows: list[list[str]]
     sound: bool
 
     @property
@@ -70,7 +70,7 @@ def allow_long_cells() -> None:
 
 
 def find_dialect(sample: str, complete: bool, usual: str, asked: str | None = None) -> Dialect:
-    """What separates and quotes the cells of a file.
+    """Return what separates and quotes the cells of a file.
 
     A delimiter is possible if it splits the header; of several that with which most rows have as many cells as the header,
     the usual one first. Unusual quoting is taken only where the usual one does not fit and it fits every row.
@@ -89,14 +89,13 @@ def find_dialect(sample: str, complete: bool, usual: str, asked: str | None = No
 
 
 def parse_delimiter(asked: str) -> str:
-    """The one character that ``--delimiter`` names; a tab may be written as ``tab`` or ``\\t``.
+    """Return the one character that ``--delimiter`` names; a tab may be written as ``tab`` or ``\\t``.
 
     Raises:
         UserError: more than one character, or one that cannot separate cells.
     """
-    found = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}.get(
-        asked.lower(), asked
-    )
+    words = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
+    found = words.get(asked.lower(), asked)
     if len(found) != 1 or found in "\"'\\\r\n\0" or found.isalnum():
         raise UserError(
             f"{asked!r} cannot separate cells",
@@ -110,19 +109,18 @@ def _best_quoting(sample: str, complete: bool, delimiter: str) -> _Fit:
     plain = _fit(sample, complete, Dialect(delimiter))
     for quoting in _other_quoting(sample, plain):
         fit = _fit(sample, complete, Dialect(delimiter, quoting))
-        if fit.clean and fit.exact == 1.0 and fit.width >= plain.width:
-            # Where whole cells are quoted, a single unpaired quote is a mistake, not the style of the file.
-            if quoting == UNQUOTED and _wrapped(fit, '"', 1):
-                continue
+        # Where whole cells are quoted, a single unpaired quote is a mistake, not the style of the file.
+        mistake = quoting == UNQUOTED and _wrapped(fit, '"', 1)
+        if fit.clean and fit.exact == 1.0 and fit.width >= plain.width and not mistake:
             return fit
     return plain
 
 
 def _other_quoting(sample: str, plain: _Fit) -> list[str]:
-    """What else may explain a file that the usual quoting does not, each with a sign of it in the sample."""
+    """Return what else may explain a file that the usual quoting does not, each with a sign of it in the sample."""
     delimiter = plain.dialect.delimiter
     if plain.clean:
-        return [SINGLE] if '"' not in sample and _wrapped(plain) else []
+        return [SINGLE] if '"' not in sample and _wrapped(plain, "'", 2) else []
     signs = {
         SPACED: f'{delimiter} "' in sample,
         BACKSLASH: '\\"' in sample,
@@ -134,22 +132,16 @@ def _other_quoting(sample: str, plain: _Fit) -> list[str]:
 
 def _fit(sample: str, complete: bool, dialect: Dialect) -> _Fit:
     rows: list[list[str]] = []
-    sound = True
     try:
         rows.extend(row for row in dialect.rows(io.StringIO(sample, newline="")) if row)
     except csv.Error as error:
-        sound = not complete and "unexpected end" in str(error)  # cut within a cell
-    else:
-        if not complete and len(rows) > 1:
-            rows.pop()
-    return _Fit(dialect, rows, sound)
+        return _Fit(dialect, rows, not complete and "unexpected end" in str(error))  # sound if cut within a cell
+    whole = rows if complete or len(rows) < 2 else rows[:-1]
+    return _Fit(dialect, whole, sound=True)
 
 
-def _wrapped(fit: _Fit, quote: str = "'", least: int = 2) -> bool:
+def _wrapped(fit: _Fit, quote: str, least: int) -> bool:
     """Return whether all cells of a column begin and end with a quote, and there are enough of them."""
     below = [row for row in fit.rows[1:] if len(row) == fit.width]
-    for column in zip(*below, strict=True):
-        cells = [cell for cell in column if cell]
-        if len(cells) >= least and all(len(c) > 1 and c[0] == c[-1] == quote for c in cells):
-            return True
-    return False
+    columns = [[cell for cell in column if cell] for column in zip(*below, strict=True)]
+    return any(len(cells) >= least and all(len(c) > 1 and c[0] == c[-1] == quote for c in cells) for cells in columns)

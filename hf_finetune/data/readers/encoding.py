@@ -1,4 +1,4 @@
-"""Which encoding a file of text is in: its byte order mark, UTF-8, or the one that fits; said where it is not UTF-8.
+"""Which encoding a file of text, or many of one text each, are in: the byte order mark's, UTF-8, or the one that fits.
 
 ``charset-normalizer`` ranks encodings by a sample of lines. It names neither byte nor line of what does not fit, and takes one broken
 byte in UTF-8 for another encoding: those two are checked here, over the whole file.
@@ -9,18 +9,22 @@ from __future__ import annotations
 import codecs
 import difflib
 import encodings.aliases
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_finetune.console import say
+from hf_finetune.data.readers.source import File
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
-    from charset_normalizer import CharsetMatch
+    import pyarrow as pa
 
 BLOCK = 2**20  # bytes read at once
 SAMPLE = 2**16  # bytes that an unknown encoding is told by
+LARGEST_TEXT = 10_000_000  # bytes of a file of one text; a text that was labelled is never so long
+_NUL = "a NUL character"
 
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = (
@@ -48,8 +52,7 @@ _CANDIDATES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Fault:
+class _Fault(NamedTuple):
     """The first place of a file that an encoding does not explain; ``byte`` from 0, ``line`` from 1."""
 
     byte: int
@@ -71,24 +74,24 @@ def find_encoding(file: Path, asked: str | None = None) -> str:
     """
     with file.open("rb") as stream:
         head = stream.read(2**12)
-    if asked:
-        return _asked(file, asked, head)
-    marked = mark_of(head)
-    if marked:
-        fault = find_fault(file, marked)
-        if fault:
-            raise _wrong(file, marked, fault, "save the file as UTF-8.")
-        if marked != "utf-8-sig":
-            say(f"{file.name}: read as {marked.upper()}, which its byte order mark names.")
-        return marked
-    refuse_formats(head, str(file))
-    fault = find_fault(file, "utf-8")
+    name = known_encoding(asked) if asked else _mark_of(head)
+    fault = _find_fault(file, name or "utf-8")
+    if name is None:
+        _refuse_formats(head, file)
+        return "utf-8" if fault is None else _other(file, head, fault)
     if fault is None:
-        return "utf-8"
-    return _wide(file, head) if b"\0" in head or fault.reason == _NUL else _other(file, fault)
+        if not asked and name != "utf-8-sig":
+            say(f"{file.name}: read as {name.upper()}, which its byte order mark names.")
+        return name
+    if fault.reason == _NUL:
+        _refuse_formats(head, file)
+    fix = (
+        "name the encoding that the file was saved in, or leave --encoding out." if asked else "save the file as UTF-8."
+    )
+    raise _wrong(file, asked or name, fault, fix)
 
 
-def mark_of(head: bytes) -> str | None:
+def _mark_of(head: bytes) -> str | None:
     """Return the codec that a byte order mark names; None without one."""
     return next((name for mark, name in _MARKS if head.startswith(mark)), None)
 
@@ -100,7 +103,7 @@ def known_encoding(name: str) -> str:
         UserError: there is none.
     """
     try:
-        b"a".decode(name, "ignore")  # nothing is not even looked at
+        b"a".decode(name, "ignore")
         codec = codecs.lookup(name).name
     except (LookupError, ValueError) as error:
         near = difflib.get_close_matches(name.lower(), {*encodings.aliases.aliases, *_CANDIDATES, "utf-8"}, n=1)
@@ -113,10 +116,7 @@ def known_encoding(name: str) -> str:
     return "utf-8-sig" if codec == "utf-8" else codec
 
 
-_NUL = "a NUL character"
-
-
-def find_fault(file: Path, encoding: str) -> Fault | None:
+def _find_fault(file: Path, encoding: str) -> _Fault | None:
     """Return the first place that an encoding does not explain, or a NUL character; None where there is neither."""
     # Without its mark, which would not be counted.
     decoder = codecs.getincrementaldecoder("utf-8" if encoding == "utf-8-sig" else encoding)()
@@ -127,45 +127,95 @@ def find_fault(file: Path, encoding: str) -> Fault | None:
             waiting = len(decoder.getstate()[0])
             try:
                 text = decoder.decode(block, final=not block)
-            except UnicodeError as error:
+            except UnicodeError as error:  # one about a mark that is missing has no place
                 start = getattr(error, "start", 0)
-                before = (getattr(error, "object", b"") or b"")[:start]
-                return Fault(
-                    max(done - waiting, 0) + start, line + before.count(b"\n"), getattr(error, "reason", str(error))
-                )
+                breaks = getattr(error, "object", b"")[:start].count(b"\n")
+                return _Fault(max(done - waiting, 0) + start, line + breaks, getattr(error, "reason", str(error)))
             if "\0" in text:
-                before_nul = text[: text.index("\0")]
-                return Fault(done + max(block.find(b"\0"), 0), line + before_nul.count("\n"), _NUL)
-            line += text.count("\n")
-            done += len(block)
+                return _Fault(done + max(block.find(b"\0"), 0), line + text[: text.index("\0")].count("\n"), _NUL)
             if not block:
                 return None
+            line += text.count("\n")
+            done += len(block)
 
 
-def refuse_formats(head: bytes, where: str) -> None:
+def _refuse_formats(head: bytes, file: Path) -> None:
     """Refuse a file whose first bytes say that it is something else than text."""
     found = next((what for magic, what in _FORMATS if head.startswith(magic)), None)
     if found:
-        raise UserError(f"the file is {found}, not text", where=where, fix="save it as CSV, JSON or Parquet.")
+        raise UserError(f"the file is {found}, not text", where=str(file), fix="save it as CSV, JSON or Parquet.")
 
 
-def guess(sample: bytes) -> str | None:
+def _binary(file: Path, fix: str) -> UserError:
+    return UserError("the file is binary: it holds NUL bytes, which no text has", where=str(file), fix=fix)
+
+
+def _wrong(file: Path, name: str, fault: _Fault, fix: str) -> UserError:
+    return UserError(
+        f"byte {fault.byte + 1}, in line {fault.line}, is not text in {name} ({fault.reason})", where=str(file), fix=fix
+    )
+
+
+def _guess(sample: bytes) -> str | None:
     """Return the encoding that makes the likeliest text of some lines; None if no encoding fits."""
     from charset_normalizer import from_bytes
 
-    matches = from_bytes(sample, cp_isolation=list(_CANDIDATES), preemptive_behaviour=False, enable_fallback=False)
-    ranked = [(round(match.coherence - match.chaos, 2), *_preferred(match)) for match in matches]
-    return max(ranked)[2] if ranked else None
+    ranked = []
+    for match in from_bytes(sample, cp_isolation=list(_CANDIDATES), preemptive_behaviour=False, enable_fallback=False):
+        # Of the encodings that give the same characters, the most frequent.
+        same = {match.encoding, *match.could_be_from_charset}.intersection(_CANDIDATES)
+        ranked.append((round(match.coherence - match.chaos, 2), -min(map(_CANDIDATES.index, same))))
+    return _CANDIDATES[-max(ranked)[1]] if ranked else None
 
 
-def _preferred(match: CharsetMatch) -> tuple[int, str]:
-    """Of the encodings that give the same characters, the most frequent, with its rank (the higher, the more frequent)."""
-    same = [name for name in _CANDIDATES if name in {match.encoding, *match.could_be_from_charset}]
-    return -_CANDIDATES.index(same[0]), same[0]
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-def lines_beyond_ascii(file: Path) -> list[bytes]:
-    """Lines with a byte beyond ASCII, from the top, up to ``SAMPLE`` bytes: those that tell encodings apart."""
+def _example(lines: list[bytes], name: str) -> str:
+    """Return the first line that is not UTF-8, as the encoding reads it."""
+    return repr(next(line for line in lines if not _is_utf8(line)).decode(name, "replace").strip()[:60])
+
+
+def _other(file: Path, head: bytes, fault: _Fault) -> str:
+    """Return the encoding of a file that is not UTF-8 and has no mark."""
+    if b"\0" in head or fault.reason == _NUL:
+        return _wide(file, head)
+    lines = _lines_beyond_ascii(file)
+    sound = sum(map(_is_utf8, lines))
+    if sound >= len(lines) - sound:  # bytes of another encoding hardly ever look like UTF-8
+        raise _wrong(file, "UTF-8, which the other lines are", fault, "fix that line, or save the file as UTF-8.")
+    name = _guess(b"".join(lines))
+    if name is None or _find_fault(file, name):
+        raise UserError(
+            f"the file is not UTF-8 (byte {fault.byte + 1}, line {fault.line}), and no other encoding clearly fits",
+            where=str(file),
+            fix="save it as UTF-8, or name its encoding with --encoding.",
+        )
+    say(
+        f"{file.name}: not UTF-8; read as {name}, in which line {fault.line} is {_example(lines, name)}. "
+        "--encoding names another."
+    )
+    return name
+
+
+def _wide(file: Path, head: bytes) -> str:
+    """Return UTF-16 without a mark, which has a NUL in every other byte of Latin text; all else with NULs is binary."""
+    half = max(len(head) // 2, 1)
+    high, low = head[0::2].count(0) / half, head[1::2].count(0) / half
+    name = "utf-16-le" if low > 0.4 and high < 0.05 else "utf-16-be" if high > 0.4 and low < 0.05 else None
+    if name is None or _find_fault(file, name):
+        raise _binary(file, "save it as CSV, JSON or Parquet, or name its encoding with --encoding.")
+    say(f"{file.name}: read as {name.upper()}, which it looks like; --encoding names another.")
+    return name
+
+
+def _lines_beyond_ascii(file: Path) -> list[bytes]:
+    """Return the lines with a byte beyond ASCII, from the top, up to ``SAMPLE`` bytes: those that tell encodings apart."""
     found: list[bytes] = []
     size = 0
     with file.open("rb") as stream:
@@ -176,59 +226,87 @@ def lines_beyond_ascii(file: Path) -> list[bytes]:
     return found
 
 
-def is_utf8(line: bytes) -> bool:
-    """Return whether bytes decode as UTF-8."""
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+def decode_texts(
+    files: list[File], root: Path, encoding: str | None = None
+) -> tuple[Callable[[list[File]], pa.Array], Any]:
+    """Return what reads the texts of these files, and what its result depends on.
+
+    Args:
+        files: all files of a folder or an archive, each of one text.
+        root: the folder, for messages.
+        encoding: of all files; None to take UTF-8, a byte order mark, or what fits those that are neither, and say it.
+
+    Raises:
+        UserError: a file that is too large, binary or in another encoding.
+    """
+    codec = known_encoding(encoding) if encoding else None
+    stats = []
+    for file in files:
+        stat = file.path.stat()
+        size = stat.st_size if file.size is None else file.size
+        if size > LARGEST_TEXT:
+            raise UserError(
+                f"the file has {size / 1e6:.0f} MB; a text may have {LARGEST_TEXT / 1e6:.0f}",
+                where=str(file.path),
+                fix="split it into the texts that it holds, or remove it.",
+            )
+        stats.append((str(file.path), file.offset, size, stat.st_mtime_ns))
+    fallback = None if codec else _find_fallback(root, files)
+    return partial(_texts, codec, fallback), [stats, codec, fallback]
 
 
-def _asked(file: Path, asked: str, head: bytes) -> str:
-    name = known_encoding(asked)
-    fault = find_fault(file, name)
-    if fault is None:
-        return name
-    if fault.reason == _NUL and "16" not in name and "32" not in name:
-        refuse_formats(head, str(file))
-    raise _wrong(file, asked, fault, "name the encoding that the file was saved in, or leave --encoding out.")
-
-
-def _wrong(file: Path, name: str, fault: Fault, fix: str) -> UserError:
-    return UserError(
-        f"byte {fault.byte + 1}, in line {fault.line}, is not text in {name} ({fault.reason})", where=str(file), fix=fix
-    )
-
-
-def _wide(file: Path, head: bytes) -> str:
-    """UTF-16 without a mark, which has a NUL in every other byte of Latin text; everything else with NULs is binary."""
-    half = max(len(head) // 2, 1)
-    high, low = head[0::2].count(0) / half, head[1::2].count(0) / half
-    name = "utf-16-le" if low > 0.4 and high < 0.05 else "utf-16-be" if high > 0.4 and low < 0.05 else None
-    if name and find_fault(file, name) is None:
-        say(f"{file.name}: read as {name.upper()}, which it looks like; --encoding names another.")
-        return name
-    raise UserError(
-        "the file is binary: it holds NUL bytes, which no text has",
-        where=str(file),
-        fix="save it as CSV, JSON or Parquet, or name its encoding with --encoding.",
-    )
-
-
-def _other(file: Path, fault: Fault) -> str:
-    """The encoding of a file that is not UTF-8."""
-    lines = lines_beyond_ascii(file)
-    sound = sum(map(is_utf8, lines))
-    if sound >= len(lines) - sound:  # bytes of another encoding hardly ever look like UTF-8
-        raise _wrong(file, "UTF-8, which the other lines are", fault, "fix that line, or save the file as UTF-8.")
-    name = guess(b"".join(lines))
-    if name is None or find_fault(file, name):
+def _find_fallback(root: Path, files: list[File]) -> str | None:
+    """Return the one encoding of the files that are neither UTF-8 nor marked; small files tell it together only."""
+    odd, size = 0, 0
+    lines: list[bytes] = []
+    for file in files:
+        content = file.read()
+        if _mark_of(content) or _is_utf8(content):
+            continue
+        _refuse_binary(content, file.path)
+        odd += 1
+        if size < SAMPLE:
+            lines += [line for line in content.splitlines(keepends=True) if not line.isascii()]
+            size = sum(map(len, lines))
+    if not odd:
+        return None
+    name = _guess(b"".join(lines)[:SAMPLE])
+    if name is None:
         raise UserError(
-            f"the file is not UTF-8 (byte {fault.byte + 1}, line {fault.line}), and no other encoding clearly fits",
-            where=str(file),
-            fix="save it as UTF-8, or name its encoding with --encoding.",
+            f"{odd} of {len(files)} files are not UTF-8, and no other encoding clearly fits them",
+            where=str(root),
+            fix="save them as UTF-8, or name their encoding with --encoding.",
         )
-    example = next(line for line in lines if not is_utf8(line)).decode(name, "replace").strip()[:60]
-    say(f"{file.name}: not UTF-8; read as {name}, in which line {fault.line} is {example!r}. --encoding names another.")
+    say(
+        f"{root.name}: {odd} of {len(files)} files are not UTF-8; read as {name}, as in {_example(lines, name)}. "
+        "--encoding names another."
+    )
     return name
+
+
+def _refuse_binary(content: bytes, file: Path) -> None:
+    _refuse_formats(content, file)
+    if b"\0" in content:
+        raise _binary(file, "remove it, or name the encoding with --encoding.")
+
+
+def _texts(codec: str | None, fallback: str | None, files: list[File]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array([_read(file, codec, fallback) for file in files], pa.string())
+
+
+def _read(file: File, codec: str | None, fallback: str | None) -> str:
+    content = file.read()
+    name = codec or _mark_of(content) or ("utf-8" if fallback is None or _is_utf8(content) else fallback)
+    try:
+        text = content.decode(name)
+    except UnicodeError as error:
+        raise UserError(
+            f"byte {getattr(error, 'start', 0) + 1} is not text in {name}",
+            where=str(file.path),
+            fix="save the file as UTF-8, or name the encoding of all files with --encoding.",
+        ) from error
+    if "\0" in text:
+        _refuse_binary(content, file.path)
+    return text.replace("\r\n", "\n").removesuffix("\n")

@@ -6,11 +6,11 @@ where values of a column have several types.
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,39 +39,44 @@ def open_json(files: list[Path], name: str, encoding: str | None = None) -> Sour
     Raises:
         UserError: not JSON, or without objects, with its line; an encoding that cannot be.
     """
-    codecs = [find_encoding(file, encoding) for file in files]
-    places = list(zip(files, codecs, strict=True))
-    source = Source(name, partial(_schema, places), lambda columns, size: iter(()), files, ["json", codecs])
-    source.read = partial(_tables, source, places)
-    source.announce = partial(_say_mixed, Path(name).name)
-    return source
+    codecs = {file: find_encoding(file, encoding) for file in files}
+    schema = cache(partial(_schema, codecs))
+    how = ["json", list(codecs.values())]
+    return Source(name, schema, partial(_tables, codecs, schema), files, how, partial(_say_mixed, Path(name).name))
 
 
 def _say_mixed(name: str, schema: pa.Schema) -> None:
-    for column in mixed_columns(schema):
+    for column in _mixed_columns(schema):
         say(f"{name}: column {column!r} holds values of several types; it is read as text.")
 
 
-def mixed_columns(schema: pa.Schema) -> list[str]:
+def _mixed_columns(schema: pa.Schema) -> list[str]:
     """Return the columns whose values had no type in common, and are text."""
     return json.loads((schema.metadata or {}).get(MIXED, b"[]"))
 
 
-def _schema(places: list[tuple[Path, str]]) -> pa.Schema:
+def _schema(codecs: dict[Path, str]) -> pa.Schema:
     types = ColumnTypes()
-    for file, codec in places:
-        for records in _blocks(file, codec):
-            with _no_surrogates(file, records):
-                types.add([row for _, row in records])
+    for file, records in _blocks(codecs, ROWS):
+        with _no_surrogates(file, records):
+            types.add([row for _, row in records])
     return types.schema()
 
 
-def _tables(source: Source, places: list[tuple[Path, str]], columns: list[str], size: int) -> Iterator[pa.Table]:
-    for file, codec in places:
-        for records in _blocks(file, codec, size):
-            with _no_surrogates(file, records):
-                table = to_table([row for _, row in records], source.schema, columns)
-            yield table
+def _tables(
+    codecs: dict[Path, str], schema: Callable[[], pa.Schema], columns: list[str], size: int
+) -> Iterator[pa.Table]:
+    for file, records in _blocks(codecs, size):
+        with _no_surrogates(file, records):
+            table = to_table([row for _, row in records], schema(), columns)
+        yield table
+
+
+def _blocks(codecs: dict[Path, str], size: int) -> Iterator[tuple[Path, list[Record]]]:
+    for file, codec in codecs.items():
+        records = _records(file, codec)
+        while block := list(islice(records, size)):
+            yield file, block
 
 
 class ColumnTypes:
@@ -108,7 +113,7 @@ def to_table(rows: list[dict[str, Any]], schema: pa.Schema, columns: list[str]) 
     """Return these columns of some objects in their types; a key that a row lacks is None."""
     import pyarrow as pa
 
-    mixed = mixed_columns(schema)
+    mixed = _mixed_columns(schema)
     found = {}
     for name in columns:
         values = [row.get(name) for row in rows]
@@ -138,12 +143,6 @@ def _no_surrogates(file: Path, records: list[Record]) -> Iterator[None]:
 
 def _half(value: Any) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in json.dumps(value, ensure_ascii=False))
-
-
-def _blocks(file: Path, codec: str, size: int | None = None) -> Iterator[list[Record]]:
-    records = _records(file, codec)
-    while block := list(itertools.islice(records, size or ROWS)):
-        yield block
 
 
 def _records(file: Path, codec: str) -> Iterator[Record]:
@@ -178,14 +177,14 @@ def _one_a_line(file: Path, codec: str) -> Iterator[Record]:
                     raise _broken(file, error, number) from error
 
 
-def _listed(file: Path, text: str, position: int | None = None) -> Iterator[Record]:
-    """The objects of a list that begins at a position of the text (default: at its first character that is not a space)."""
-    position = _skip(text, 0) if position is None else position
-    counted, line = 0, 1
-    position = _skip(text, position + 1)
-    if text[position : position + 1] == "]":
+def _listed(file: Path, text: str) -> Iterator[Record]:
+    """The objects of a list."""
+    line, counted = 1, 0
+    position = _skip(text, text.index("[") + 1)
+    mark = text[position : position + 1]
+    if mark == "]":
         return
-    while True:
+    while mark != "]":
         line, counted = line + text.count("\n", counted, position), position
         try:
             value, end = _DECODER.raw_decode(text, position)
@@ -193,15 +192,12 @@ def _listed(file: Path, text: str, position: int | None = None) -> Iterator[Reco
             raise _broken(file, error, line if isinstance(error, RecursionError) else 1) from error
         yield line, _object(value, file, line)
         position = _skip(text, end)
-        separator = text[position : position + 1]
-        if separator == "]":
-            break
-        if separator != ",":
+        mark = text[position : position + 1]
+        if mark not in (",", "]"):
             raise _broken(file, json.JSONDecodeError("Expecting ',' delimiter", text, position))
         position = _skip(text, position + 1)
-    rest = _skip(text, position + 1)
-    if rest < len(text):
-        raise _broken(file, json.JSONDecodeError("Extra data", text, rest))
+    if position < len(text):
+        raise _broken(file, json.JSONDecodeError("Extra data", text, position))
 
 
 def _skip(text: str, position: int) -> int:
@@ -218,7 +214,7 @@ def _under_a_key(file: Path, text: str) -> Iterator[Record]:
     except (json.JSONDecodeError, RecursionError) as error:
         raise _broken(file, error) from error
     found = _object(value, file, 1)
-    lists = {key: rows for key, rows in found.items() if isinstance(rows, list) and _objects(rows)}
+    lists = {key: rows for key, rows in found.items() if _is_list_of_objects(rows)}
     key = "data" if "data" in lists else next(iter(lists)) if len(lists) == 1 else None
     if key is not None:
         return iter([(1, row) for row in lists[key]])
@@ -232,8 +228,8 @@ def _under_a_key(file: Path, text: str) -> Iterator[Record]:
     return iter([(1, found)])
 
 
-def _objects(rows: list[Any]) -> bool:
-    return bool(rows) and all(isinstance(row, dict) for row in rows)
+def _is_list_of_objects(rows: Any) -> bool:
+    return isinstance(rows, list) and bool(rows) and all(isinstance(row, dict) for row in rows)
 
 
 def _object(value: Any, file: Path, line: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,20 +26,14 @@ VERSION = 2  # rises when the same file gives other rows than before
 
 @dataclass(frozen=True)
 class File:
-    """A file that stands alone, or the part of an archive that is one.
+    """A file that stands alone, or the part of an archive that is one."""
 
-    Args:
-        path: where it, or the archive, is.
-        offset: its first byte.
-        size: bytes of the part; None for the whole file.
-    """
-
-    path: Path
+    path: Path  # of the file, or of the archive
     offset: int = 0
-    size: int | None = None
+    size: int | None = None  # bytes of the part; None for the whole file
 
     def read(self) -> bytes:
-        """Its bytes."""
+        """Return its bytes."""
         if self.size is None:
             return self.path.read_bytes()
         with self.path.open("rb") as stream:
@@ -98,7 +92,7 @@ class Source:
         return list(self.schema.names)
 
     def blocks(self, columns: list[str], size: int) -> Iterator[pa.Table]:
-        """These columns of all rows, ``size`` rows at a time (fewer in the last block), in the order of the source.
+        """Yield these columns of all rows, ``size`` rows at a time (fewer in the last block), in the order of the source.
 
         Raises:
             UserError: the rows cannot be read.
@@ -106,11 +100,12 @@ class Source:
         return in_blocks(self.read(columns, size), size, self.limit)
 
     def keep(self) -> Dataset:
-        """All rows, memory-mapped from the cache; of rows that are not kept on disk, in memory.
+        """Return all rows, memory-mapped from the cache; of rows that are not kept on disk, in memory.
 
         Raises:
             UserError: the rows cannot be read, or there are none.
         """
+        import pyarrow as pa
         from datasets import Dataset, DatasetInfo
         from datasets.table import InMemoryTable
 
@@ -118,16 +113,18 @@ class Source:
             return self.kept()
         if self.files is not None:
             return self._keep_on_disk(self.files)
-        table = joined([*self.read(self.column_names, BLOCK)], self.schema)
-        return Dataset(InMemoryTable(table), info=DatasetInfo(features=self.features))
+        tables = [*self.read(self.column_names, BLOCK)] or [self.schema.empty_table()]
+        return Dataset(InMemoryTable(pa.concat_tables(tables)), info=DatasetInfo(features=self.features))
 
     def _keep_on_disk(self, files: list[Path]) -> Dataset:
         """Return the rows, memory-mapped; they are read again if a file or the way of reading it has changed."""
         import datasets
         import pyarrow as pa
+        from datasets.fingerprint import Hasher
 
         folder = Path(datasets.config.HF_DATASETS_CACHE) / "hf_finetune"
-        path = folder / f"{_key(files, self.how)}.arrow"
+        stats = [(str(file.resolve()), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+        path = folder / f"{Hasher.hash([VERSION, stats, self.how])}.arrow"
         if not path.exists():
             unfinished = path.with_suffix(f".{os.getpid()}.partial")
             try:
@@ -157,46 +154,32 @@ class Source:
             raise UserError("the file has no rows", where=self.name, fix="give a file with rows.")
 
     def where(self, chosen: np.ndarray) -> Source:
-        """Those of the rows that a mask of shape (rows,) chooses."""
-        return replace(self, read=partial(_chosen, self.read, chosen), files=None, kept=None)
+        """Return those of the rows that a mask of shape (rows,) chooses."""
 
+        def read(columns: list[str], size: int) -> Iterator[pa.Table]:
+            first = 0
+            for table in self.read(columns, size):
+                yield table.filter(chosen[first : first + len(table)])
+                first += len(table)
 
-def _chosen(read: Read, chosen: np.ndarray, columns: list[str], size: int) -> Iterator[pa.Table]:
-    first = 0
-    for table in read(columns, size):
-        yield table.filter(chosen[first : first + len(table)])
-        first += len(table)
+        return replace(self, read=read, files=None, kept=None)
 
 
 def in_blocks(tables: Iterable[pa.Table], size: int, limit: int | None = None) -> Iterator[pa.Table]:
-    """The same rows in tables of ``size`` rows (fewer in the last), up to a number of rows."""
+    """Yield the same rows in tables of ``size`` rows (fewer in the last), up to a number of rows."""
+    import pyarrow as pa
+
     held: list[pa.Table] = []
     count, left = 0, limit
     for table in tables:
         part = table if left is None else table.slice(0, left)
         held, count = [*held, part], count + len(part)
         while count >= size:
-            whole = joined(held)
+            whole = pa.concat_tables(held)
             yield whole.slice(0, size)
             held, count = [whole.slice(size)], count - size
         left = None if left is None else left - len(part)
         if left == 0:
             break
     if count:
-        yield joined(held)
-
-
-def joined(tables: list[pa.Table], schema: pa.Schema | None = None) -> pa.Table:
-    """Tables with the same columns, one below the other."""
-    import pyarrow as pa
-
-    if not tables and schema is not None:
-        return schema.empty_table()
-    return tables[0] if len(tables) == 1 else pa.concat_tables(tables)
-
-
-def _key(files: list[Path], how: Any) -> str:
-    from datasets.fingerprint import Hasher
-
-    stats = [(str(file.resolve()), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
-    return Hasher.hash([VERSION, stats, how])
+        yield pa.concat_tables(held)

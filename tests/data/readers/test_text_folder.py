@@ -6,7 +6,7 @@ import pytest
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.load import load_splits
-from hf_finetune.data.readers import text_files
+from hf_finetune.data.readers import encoding
 from hf_finetune.data.readers.cell import TEXT
 from hf_finetune.data.readers.folder import open_classes
 from hf_finetune.errors import UserError
@@ -162,7 +162,7 @@ def test_a_split_that_is_a_link_out_of_the_folder(folder, tmp_path):
 
 
 def test_a_file_that_is_too_large_is_named(folder, monkeypatch):
-    monkeypatch.setattr(text_files, "LARGEST", 1_000_000)
+    monkeypatch.setattr(encoding, "LARGEST_TEXT", 1_000_000)
     root = folder(SMALL | {"pos/7.txt": "x" * 1_000_001})
     error = refused(root)
     assert (error.what, error.where) == ("the file has 1 MB; a text may have 1", str(root / "pos" / "7.txt"))
