@@ -5,13 +5,13 @@ from hf_finetune.models.checkpoint import (
     Checkpoint,
     load_artifact,
     load_checkpoint,
+    load_preprocessing,
     load_settings,
     load_weights,
     logit_layer,
     rescale_head,
     set_head_bias,
 )
-from hf_finetune.models.refusals import refuse_code
 from hf_finetune.models.stages import Stage, find_stage, read_stages, trunk_depth
 
 __all__ = [
@@ -22,13 +22,13 @@ __all__ = [
     "is_adapter",
     "load_artifact",
     "load_checkpoint",
+    "load_preprocessing",
     "load_settings",
     "load_weights",
     "logit_layer",
     "merge",
     "plain_name",
     "read_stages",
-    "refuse_code",
     "rescale_head",
     "set_head_bias",
     "stage_lookup",

@@ -163,6 +163,23 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
     return settings
 
 
+def load_preprocessing(auto_class: str, kind: str, name: str, fix: str, **options: Any) -> Any:
+    """Return the ``kind`` of preprocessing (``tokenizer``) of a checkpoint, which ``auto_class`` loads.
+
+    Raises:
+        UserError: there is none, with this ``fix``.
+    """
+    import transformers
+
+    try:
+        return getattr(transformers, auto_class).from_pretrained(name, **options)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        refuse_code(error, name)
+        raise UserError(
+            f"no {kind} can be loaded ({first_line(error)})", where=f"--model_name_or_path {name}", fix=fix
+        ) from error
+
+
 def _set_labels(settings: PreTrainedConfig, labels: list[str], output: dict[str, Any]) -> None:
     settings.num_labels = len(labels)
     settings.id2label = dict(enumerate(labels))

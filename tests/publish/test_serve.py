@@ -20,7 +20,7 @@ from hf_finetune.publish.serve import (
     refuse_address,
     render,
 )
-from hf_finetune.tasks.inputs.text.serve import boxes
+from hf_finetune.tasks.inputs.text.show import boxes
 from hf_finetune.tasks.outputs.output import Answer, Bar
 
 

@@ -83,7 +83,7 @@ def test_mixed_images_train(flags, text, image_folder):
 def test_mixing_keeps_an_odd_row_as_it_is():
     from timm.data import Mixup
 
-    from hf_finetune.tasks.inputs.image.views import mix_batch
+    from hf_finetune.tasks.inputs.image.encoding import mix_batch
 
     pixels, labels = torch.arange(5.0).reshape(5, 1, 1, 1).expand(5, 3, 4, 4), torch.tensor([0, 1, 2, 0, 1])
     mix = Mixup(mixup_alpha=1.0, num_classes=3, label_smoothing=0.0)

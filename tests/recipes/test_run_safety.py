@@ -174,7 +174,7 @@ def test_a_row_without_a_image_is_named(tmp_path):
 
 def test_images_can_be_sent_to_worker_processes_that_are_not_forked(checkpoints):
     """The default start method of Python 3.14 is forkserver: --dataloader_num_workers pickles the data set."""
-    from hf_finetune.tasks.inputs.image import encoding as task
+    from hf_finetune.tasks.inputs import image as task
 
     pickle.dumps(task.encode(None, task.load_processor(checkpoints("vit"))))
 

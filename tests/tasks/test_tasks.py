@@ -111,7 +111,7 @@ def test_an_unknown_task_lists_those_there_are():
 
 
 def test_timms_own_names_are_found_on_the_hub():
-    from hf_finetune.tasks.inputs.image.encoding import checkpoint_name
+    from hf_finetune.tasks.inputs.image import checkpoint_name
 
     assert checkpoint_name("resnet50.a1_in1k") == "timm/resnet50.a1_in1k"
     assert checkpoint_name("microsoft/resnet-50") == "microsoft/resnet-50"

@@ -19,7 +19,7 @@ from hf_finetune.data.images.decode import open_image, open_reduced
 from hf_finetune.data.images.image_cache import PixelStore, choose_place, open_store, source_shapes
 from hf_finetune.data.readers.cell import IMAGE
 from hf_finetune.data.readers.folder import open_classes
-from hf_finetune.tasks.inputs.image import encoding as task
+from hf_finetune.tasks.inputs import image as task
 
 LIGHT = InputConfig(augmentation="light")
 SHAPES = np.array([[2, 3, 3], [0, 0, 0], [1, 1, 3]])
@@ -188,7 +188,7 @@ def test_each_image_is_opened_once(processor, split, monkeypatch):
         opened.append(cell["path"])
         return open_reduced(cell, edge)
 
-    monkeypatch.setattr(task, "open_reduced", counted)
+    monkeypatch.setattr("hf_finetune.tasks.inputs.image.encoding.open_reduced", counted)
     for phase in range(2):  # a run's phases share what is kept
         images = task.encode(split, processor, LIGHT, "ram")
         for epoch in range(2):

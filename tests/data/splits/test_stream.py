@@ -331,7 +331,7 @@ def test_texts_in_shards(tmp_path, ending):
 
 def test_broken_images_stop_a_stream_or_are_dropped_and_counted(tmp_path, checkpoints, capsys):
     from hf_finetune.config.options import InputConfig
-    from hf_finetune.tasks.inputs.image import encoding as task
+    from hf_finetune.tasks.inputs import image as task
 
     processor = task.load_processor(checkpoints("vit"))
     pattern = write_shards(tmp_path, bad=(4,))

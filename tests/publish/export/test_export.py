@@ -30,7 +30,6 @@ from hf_finetune.publish.export.judged_rows import JudgedRows
 from hf_finetune.publish.export.onnx_model import OnnxClassifier, write_onnx
 from hf_finetune.publish.export.onnx_readme import usage
 from hf_finetune.tasks import image_classification, text_classification
-from hf_finetune.tasks.inputs.image.encoding import _grey
 from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 
 FAST = {"num_train_epochs": 1, "bf16": False}
@@ -86,8 +85,8 @@ def classifier(checkpoints, name):
         inputs = [dict(checkpoint.processor(list(r), padding=True, truncation=True, return_tensors="pt")) for r in rows]
     else:
         checkpoint = image_classification.TASK.load_model(flags, SingleLabel(["a", "b", "c"]))
-        grey = checkpoint.processor(images=_grey(64), return_tensors="pt")["pixel_values"]
-        inputs = [{"pixel_values": torch.randn(count, *grey.shape[1:])} for count in (2, 1, 5)]
+        black = checkpoint.processor(images=np.zeros((64, 64, 3), dtype=np.uint8), return_tensors="pt")["pixel_values"]
+        inputs = [{"pixel_values": torch.randn(count, *black.shape[1:])} for count in (2, 1, 5)]
     return checkpoint.model.eval(), inputs
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from hf_finetune.data.rows import candidates
-from hf_finetune.tasks.inputs.image.near import near_images
+from hf_finetune.tasks.inputs.image.checks import near_images
 from hf_finetune.tasks.inputs.text import near
 
 

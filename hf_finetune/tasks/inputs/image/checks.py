@@ -1,7 +1,8 @@
-"""Check image files: unreadable ones, ones that are not 8-bit RGB, and unusual sizes."""
+"""Check image files: unreadable ones, ones that are not 8-bit RGB, unusual sizes, and near duplicates."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -12,19 +13,26 @@ from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say
 from hf_finetune.data import Splits
 from hf_finetune.data.images.decode import ImageFacts, decode_faults, describe_fault, image_facts, open_reduced
+from hf_finetune.data.rows.candidates import candidates, pair_codes, pairs_of
 from hf_finetune.data.rows.columns import IMAGE_NAMES
-from hf_finetune.data.rows.finding import MOST_NAMED, Section, Severity, Table, draw, percent
-from hf_finetune.tasks.inputs.image.near import near_images
+from hf_finetune.data.rows.finding import Section, Severity, Table, draw, percent, row_ids
 
 if TYPE_CHECKING:
     import pandas as pd
-    from PIL import Image
 
 MOST_IMAGES = 200_000  # per split to inspect
+MOST_DISTANCE = 3  # differing bits of 64 between the hashes of near duplicates
+_NEIGHBOURS = 30  # images with the same quarter of the hash to compare an image with
 _SIDE = 16
 
 
-@dataclass
+def why_column(config: DataConfig, own: str, number: int) -> str:
+    if config.image_column:
+        return "named by --image_column"
+    return "a usual name of images" if own.strip().lower() in IMAGE_NAMES else "the only column of images"
+
+
+@dataclass(frozen=True)
 class Looks:
     """Facts about inspected images of a split, with hashes and thumbnails to find near duplicates.
 
@@ -42,29 +50,16 @@ class Looks:
         return np.array([not each.error for each in self.facts], dtype=bool)
 
 
-def why_column(config: DataConfig, own: str, number: int) -> str:
-    """Return why a column is read; ``number`` is its place among the input columns."""
-    if config.image_column:
-        return "named by --image_column"
-    return "a usual name of images" if own.strip().lower() in IMAGE_NAMES else "the only column of images"
-
-
 @dataclass(frozen=True)
 class ImageInspection:
-    """The findings in the images of all splits.
-
-    Args:
-        section: the section of ``check``.
-        splits: the splits without unreadable images; a held-out split without any other is left out.
-        looks: facts about each image of the original splits.
-    """
+    """The findings in the images of all splits."""
 
     section: Section
-    splits: Splits
-    looks: dict[str, Looks]
+    splits: Splits  # without unreadable images; a held-out split without any other is left out
+    looks: dict[str, Looks]  # of the original splits
 
     def comparable(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows (``split``, ``row``) with inspected, readable images; ``place`` is their index in ``looks``."""
+        """Return the rows with inspected, readable images; their ``place`` is their index in ``looks``."""
         import pandas as pd
 
         seen = [
@@ -74,45 +69,33 @@ class ImageInspection:
         return rows.merge(pd.concat(seen, ignore_index=True), on=["split", "row"], how="inner")
 
     def near(self, rows: pd.DataFrame) -> np.ndarray:
-        """Return pairs of near duplicates as positions in ``rows``, shape (pairs, 2)."""
-        names = rows["split"].unique()
-        places = {name: rows.loc[rows["split"] == name, "place"].to_numpy() for name in names}
-        hashes = np.concatenate([self.looks[name].hashes[places[name]] for name in names])
-        thumbnails = np.concatenate([self.looks[name].thumbnails[places[name]] for name in names])
+        places = [(self.looks[name], group["place"].to_numpy()) for name, group in rows.groupby("split", sort=False)]
+        hashes = np.concatenate([looks.hashes[place] for looks, place in places])
+        thumbnails = np.concatenate([looks.thumbnails[place] for looks, place in places])
         return near_images(hashes, thumbnails)
 
     def add_processor(self, processor: Any) -> None:
-        """Add nothing: no findings depend on the image processor."""
+        pass
 
 
 def inspect(splits: Splits, config: DataConfig) -> ImageInspection:
-    """Inspect every image."""
     say("Looking at the images.")
-    looks = look_at(splits)
-    section = check_images(splits, looks, config.on_bad_image)
+    looks = {name: _look_at(split) for name, split in splits.items()}
     kept: dict[str, Any] = {}
     for name, split in splits.items():
-        gone = looks[name].rows[~looks[name].readable]
-        rows = np.setdiff1d(np.arange(len(split)), gone)
+        rows = np.setdiff1d(np.arange(len(split)), looks[name].rows[~looks[name].readable])
         kept[name] = split.select(rows) if len(rows) or name == "train" else None
-    return ImageInspection(section, replace(splits, **kept), looks)
-
-
-def look_at(splits: Splits) -> dict[str, Looks]:
-    """Return facts about every image of every split, decoded once at low resolution in threads."""
-    return {name: _look_at(split) for name, split in splits.items()}
+    return ImageInspection(_section(splits, looks, config.on_bad_image), replace(splits, **kept), looks)
 
 
 def _look_at(split: Any) -> Looks:
+    """Return facts about the images of a split, decoded once at low resolution in threads."""
     rows = draw(len(split), MOST_IMAGES)
     with ThreadPoolExecutor(max_workers=4) as pool:
         seen = list(pool.map(lambda row: _look(split[int(row)]["image"]), rows))
-    return Looks(
-        rows,
-        [facts for facts, _, _ in seen],
-        np.array([code for _, code, _ in seen], dtype=np.uint64),
-        np.array([small for _, _, small in seen], dtype=np.uint8),
-    )
+    hashes = np.array([code for _, code, _ in seen], dtype=np.uint64)
+    thumbnails = np.array([small for _, _, small in seen], dtype=np.uint8)
+    return Looks(rows, [facts for facts, _, _ in seen], hashes, thumbnails)
 
 
 def _look(cell: Any) -> tuple[ImageFacts, int, np.ndarray]:
@@ -125,91 +108,103 @@ def _look(cell: Any) -> tuple[ImageFacts, int, np.ndarray]:
         grey = open_reduced(cell, 4 * _SIDE).convert("L")
     except decode_faults() as error:
         return replace(facts, error=describe_fault(error)), 0, nothing
-    return facts, _dhash(grey), np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX))
-
-
-def _dhash(grey: Image.Image) -> int:
-    """Return 64 bits: whether each of 8 × 8 cells is darker than its right neighbour (dHash, Krawetz 2013)."""
-    from PIL import Image
-
+    # 64 bits: whether each of 8 × 8 cells is darker than its right neighbour (dHash, Krawetz 2013).
     cells = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
-    return int.from_bytes(np.packbits(cells[:, :-1] < cells[:, 1:]).tobytes(), "big")
+    code = int.from_bytes(np.packbits(cells[:, :-1] < cells[:, 1:]).tobytes(), "big")
+    return facts, code, np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX))
 
 
-def check_images(splits: Splits, looks: dict[str, Looks], on_bad_image: str) -> Section:
+def near_images(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
+    """Return pairs of images whose hashes differ in few bits and whose thumbnails are similar.
+
+    Equal parts of the hashes give candidates. Pairs are row numbers of shape (pairs, 2), the smaller first.
+    """
+    found = []
+    small = thumbnails.reshape(len(thumbnails), -1)
+    for band in range(MOST_DISTANCE + 1):  # hashes that differ in 3 bits agree in at least one quarter
+        keys = (hashes >> np.uint64(16 * band)) & np.uint64(0xFFFF)
+        for pairs in candidates(keys, _NEIGHBOURS, hashes):
+            left, right = pairs.T
+            pairs = pairs[np.bitwise_count(hashes[left] ^ hashes[right]) <= MOST_DISTANCE]
+            a, b = (small[rows].astype(np.int16) for rows in pairs.T)
+            contrast = np.minimum(a.std(axis=1), b.std(axis=1))
+            found.append(pair_codes(pairs[np.abs(a - b).mean(axis=1) <= 1 + 0.1 * contrast], len(hashes)))
+    return pairs_of(found, len(hashes))
+
+
+def _section(splits: Splits, looks: dict[str, Looks], on_bad_image: str) -> Section:
     """Return the section on images: sizes, formats and oddities in every split."""
     section = Section("Images", "images")
-    rows = []
+    table = []
     for name, split in splits.items():
         seen = looks[name]
         if len(seen.rows) < len(split):
             section.sentences.append(f"{len(seen.rows):,} of {len(split):,} images of the {name} split were looked at.")
+        _report(section, name, split, seen, on_bad_image)
         good = [facts for facts in seen.facts if not facts.error]
         if not good:
             continue
-        sizes = np.array([(facts.width, facts.height) for facts in good])
-        kinds = ", ".join(sorted({f"{facts.format} {facts.mode}" for facts in good}))
-        shorter = np.sort(sizes.min(axis=1))
+        shorter = np.sort([min(facts.width, facts.height) for facts in good])
+        kinds = sorted({f"{facts.format} {facts.mode}" for facts in good})
         spread = f"{shorter[0]} / {shorter[len(shorter) // 2]} / {shorter[-1]}"
-        rows.append((name, f"{len(seen.rows):,}", spread, kinds))
+        table.append((name, f"{len(seen.rows):,}", spread, ", ".join(kinds)))
         section.facts[name] = {
             "looked_at": len(seen.rows),
             "shorter_side": {"lowest": int(shorter[0]), "median": int(np.median(shorter)), "highest": int(shorter[-1])},
-            "kinds": kinds.split(", "),
+            "kinds": kinds,
         }
-        _report(section, name, split, seen, on_bad_image)
-    for name, split in splits.items():
-        if name not in section.facts:
-            _report(section, name, split, looks[name], on_bad_image)
-    section.tables.append(Table("", ("split", "images", "shorter side: lowest / median / highest", "kinds"), rows))
+    section.tables.append(Table("", ("split", "images", "shorter side: lowest / median / highest", "kinds"), table))
     return section
 
 
 def _report(section: Section, name: str, split: Any, seen: Looks, on_bad_image: str) -> None:
     """Add the findings of one split."""
-    from PIL import Image
-
-    limit = Image.MAX_IMAGE_PIXELS or 2**63
-    bad: Severity = "warning" if on_bad_image == "skip" else "error"
-    skip = "fix or remove them; training can drop them with --on_bad_image skip."
-    bombs = lambda f: "decompression bomb" in (f.error or "")  # noqa: E731
-    broken = lambda f: bool(f.error) and not bombs(f)  # noqa: E731
-    kinds: list[tuple[str, Severity, Any, str, str]] = [
-        ("image-bomb", bad, bombs, "are so large that decoding them is refused", skip),
-        ("image-truncated", bad, lambda f: broken(f) and f.width > 0, "are cut short or damaged", skip),
-        ("image-unreadable", bad, lambda f: broken(f) and not f.width, "cannot be read", skip),
-        (
-            "image-huge",
-            "warning",
-            lambda f: f.width * f.height > limit,
-            "have more pixels than is safe",
-            "reduce them.",
-        ),
-        (
-            "image-thin",
-            "warning",
-            lambda f: f.width and min(f.width, f.height) == 1,
-            "are one pixel wide",
-            "remove them.",
-        ),
-        ("image-16-bit", "info", lambda f: f.bits > 8, "have more than 8 bits a pixel", _LOOK),
-        ("image-cmyk", "info", lambda f: f.mode in ("CMYK", "YCCK"), "are CMYK", _LOOK),
-        ("image-palette", "info", lambda f: f.mode in ("P", "PA", "1"), "have a palette", _LOOK),
-        ("image-alpha", "info", lambda f: f.has_alpha, "have transparent pixels", _LOOK),
-        ("image-animated", "info", lambda f: f.frames > 1, "are animated", "the first frame is read."),
-        ("image-turned", "info", lambda f: f.exif_orientation in range(2, 9), "are turned by their EXIF data", _TURN),
-    ]
-    for code, severity, wanted, what, fix in kinds:
+    for code, (severity, wanted, what, fix) in _ODD.items():
         places = [i for i, facts in enumerate(seen.facts) if wanted(facts)]
         if not places:
             continue
-        ids = split.select([int(seen.rows[i]) for i in places[:MOST_NAMED]])["id"][:]
+        ids = row_ids(split, seen.rows[places])
         reasons = [seen.facts[i].error for i in places]
         named = [f"{own} ({reason})" if reason else own for own, reason in zip(ids, reasons, strict=False)]
         share = percent(len(places), len(seen.facts))
-        message = f"{len(places):,} of {len(seen.facts):,} images ({share}) {what}"
-        section.add(code, severity, message, where=f"{name} split", rows=named, fix=fix)
+        section.add(
+            code,
+            "warning" if severity == "error" and on_bad_image == "skip" else severity,
+            f"{len(places):,} of {len(seen.facts):,} images ({share}) {what}",
+            where=f"{name} split",
+            rows=named,
+            fix=fix,
+        )
 
 
+def _is_bomb(facts: ImageFacts) -> bool:
+    return "decompression bomb" in (facts.error or "")
+
+
+def _is_broken(facts: ImageFacts) -> bool:
+    return bool(facts.error) and not _is_bomb(facts)
+
+
+def _is_huge(facts: ImageFacts) -> bool:
+    from PIL import Image
+
+    return facts.width * facts.height > (Image.MAX_IMAGE_PIXELS or 2**63)
+
+
+_SKIP = "fix or remove them; training can drop them with --on_bad_image skip."
 _LOOK = "they are converted to 8-bit RGB; look at a few as the model sees them."
 _TURN = "they are turned upright before the model sees them; nothing to do."
+# Code → severity (``--on_bad_image skip`` makes errors warnings), which images, what is odd, and the fix.
+_ODD: dict[str, tuple[Severity, Callable[[ImageFacts], object], str, str]] = {
+    "image-bomb": ("error", _is_bomb, "are so large that decoding them is refused", _SKIP),
+    "image-truncated": ("error", lambda f: _is_broken(f) and f.width, "are cut short or damaged", _SKIP),
+    "image-unreadable": ("error", lambda f: _is_broken(f) and not f.width, "cannot be read", _SKIP),
+    "image-huge": ("warning", _is_huge, "have more pixels than is safe", "reduce them."),
+    "image-thin": ("warning", lambda f: f.width == 1 or f.height == 1, "are one pixel wide", "remove them."),
+    "image-16-bit": ("info", lambda f: f.bits > 8, "have more than 8 bits a pixel", _LOOK),
+    "image-cmyk": ("info", lambda f: f.mode in ("CMYK", "YCCK"), "are CMYK", _LOOK),
+    "image-palette": ("info", lambda f: f.mode in ("P", "PA", "1"), "have a palette", _LOOK),
+    "image-alpha": ("info", lambda f: f.has_alpha, "have transparent pixels", _LOOK),
+    "image-animated": ("info", lambda f: f.frames > 1, "are animated", "the first frame is read."),
+    "image-turned": ("info", lambda f: f.exif_orientation in range(2, 9), "are turned by their EXIF data", _TURN),
+}

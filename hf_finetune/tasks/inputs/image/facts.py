@@ -15,7 +15,6 @@ PIXELS = 16  # compared per image
 
 
 def processor_facts(processor: Any) -> dict[str, Any]:
-    """Return the settings of an image processor that change the model's inputs."""
     if hasattr(processor, "data_config"):  # timm's
         return {name: _plain(processor.data_config.get(name)) for name in TIMM}
     found = {name: _plain(getattr(processor, name, None)) for name in SETTINGS}

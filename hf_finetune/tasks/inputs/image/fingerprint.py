@@ -9,10 +9,7 @@ from typing import Any
 
 
 def fingerprint(encoded: Any, processor: Any) -> str:
-    """Return a hash of the images of encoded rows and of the settings of their processor.
-
-    Images are hashed by their bytes; files by path, size and time of the last change.
-    """
+    """Return a hash of the images and of the processor's settings; files count by path, size and time of the last change."""
     digest = hashlib.sha256()
     for batch in encoded.split.select_columns(["image"]).with_format("arrow").iter(1000):
         for cell in batch["image"].to_pylist():
@@ -22,7 +19,6 @@ def fingerprint(encoded: Any, processor: Any) -> str:
 
 
 def describe_processor(processor: Any) -> str:
-    """Return the settings of an image processor as JSON."""
     if hasattr(processor, "data_config"):  # timm's
         return json.dumps(processor.data_config, sort_keys=True, default=str)
     return json.dumps(processor.to_dict(), sort_keys=True, default=str) if hasattr(processor, "to_dict") else ""

@@ -27,7 +27,6 @@ def odd_rows(rows: Any) -> list[int]:
 
 
 def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> dict[str, Any] | str:
-    """Write the file of a row; return its ``input`` (the name), ``bytes`` and ``facts``, or why a pipeline cannot repeat it."""
     from transformers.image_utils import load_image
 
     cell = cells["image"]
@@ -47,12 +46,11 @@ def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> d
 
 
 def pipeline_input(kept: Any, folder: Path) -> Any:
-    """Return the argument of a pipeline for the ``input`` of a row in the sample: the path of its file."""
+    """Return the path of the file that was kept."""
     return str((folder / str(kept)).absolute())
 
 
 def probe(model: Any, processor: Any) -> dict[str, torch.Tensor]:
-    """Return inputs that use all weights: a processed image of noise."""
     from PIL import Image
 
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, size=(256, 256, 3), dtype=np.uint8))
@@ -60,5 +58,5 @@ def probe(model: Any, processor: Any) -> dict[str, torch.Tensor]:
 
 
 def longest(batch: dict[str, torch.Tensor], processor: Any) -> dict[str, torch.Tensor]:
-    """Return the batch: images have one size."""
+    """Return the batch: all images have one size."""
     return batch

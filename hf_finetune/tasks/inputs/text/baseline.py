@@ -8,15 +8,13 @@ from typing import Any
 from hf_finetune.console import say
 from hf_finetune.tasks.inputs.text.row_input import columns_of
 
-baseline_name: str = "tf-idf and {linear}"
 _MOST_TERMS = 200_000
 
 
 def baseline_features(parts: dict[str, Any], backbone: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
-    """Return split → tf-idf features of words and bigrams, a sparse matrix of shape (rows, features).
+    """Return split → tf-idf features of words and bigrams as a sparse matrix, those of pairs with their cosine.
 
-    Pairs of texts have the features of both texts and their cosine. The vocabulary is that of ``train``; None if the texts
-    contain no words. ``backbone`` is not used.
+    The vocabulary is that of ``train``; None if its texts contain no words. ``backbone`` is not used.
     """
     from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer

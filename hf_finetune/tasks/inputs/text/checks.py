@@ -12,7 +12,7 @@ from hf_finetune.console import say
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.columns import TEXT_NAMES
 from hf_finetune.data.rows.duplicates import tables
-from hf_finetune.data.rows.finding import MOST_NAMED, Section, Severity, Table, draw, percent, row_ids
+from hf_finetune.data.rows.finding import Section, Severity, Table, draw, percent, row_ids
 from hf_finetune.tasks.inputs.text.near import near_texts
 from hf_finetune.tasks.inputs.text.row_input import columns_of
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 MOST_TOKENISED = 20_000  # rows per split to tokenise
 _COSTLY = 0.05  # share of truncated tokens from which they are a warning
-_BATCH = 1000
 
 # UTF-8 that was read as Latin-1 or Windows-1252, and the replacement character.
 _DAMAGED = r"Ã[\x{80}-\x{BF}\x{192}\x{201A}-\x{2122}]|â€|Â[\x{A0}-\x{BF}]|\x{FFFD}"
@@ -39,14 +38,12 @@ _WRONG: tuple[tuple[str, Severity, str, str], ...] = (
 
 
 def why_column(config: DataConfig, own: str, number: int) -> str:
-    """Return why a column is read; ``number`` is its place among the input columns."""
     if number:
         return "named by --text_pair_column"
     if config.text_column:
         return "named by --text_column"
-    return (
-        "a usual name of texts" if own.strip().lower() in TEXT_NAMES else "the only column of strings beside the label"
-    )
+    usual = own.strip().lower() in TEXT_NAMES
+    return "a usual name of texts" if usual else "the only column of strings beside the label"
 
 
 @dataclass(frozen=True)
@@ -57,11 +54,9 @@ class TextInspection:
     splits: Splits
 
     def comparable(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return all rows: every text can be compared."""
         return rows
 
     def near(self, rows: pd.DataFrame) -> np.ndarray:
-        """Return pairs of near duplicates as positions in ``rows``, shape (pairs, 2)."""
         return near_texts(_texts(self.splits, rows))
 
     def add_processor(self, tokenizer: Any) -> None:
@@ -71,7 +66,6 @@ class TextInspection:
 
 
 def inspect(splits: Splits, config: DataConfig) -> TextInspection:
-    """Inspect every text."""
     return TextInspection(check_texts(splits), splits)
 
 
@@ -85,27 +79,23 @@ def _texts(splits: Splits, rows: pd.DataFrame) -> pa.Array:
     for name in rows["split"].unique():
         chosen = getattr(splits, name).select(rows.loc[rows["split"] == name, "row"].to_numpy())
         for table in tables(chosen, columns):
-            cells = [pc.cast(table[column], pa.large_string()).combine_chunks() for column in columns]
-            parts.append(pc.binary_join_element_wise(*cells, pa.scalar(" ", pa.large_string())))
-    return pa.concat_arrays([_plain(part) for part in parts]) if parts else pa.array([], pa.large_string())
-
-
-def _plain(part: pa.Array | pa.ChunkedArray) -> pa.Array:
-    import pyarrow as pa
-
-    return part.combine_chunks() if isinstance(part, pa.ChunkedArray) else part
+            cells = [pc.cast(table[column], pa.large_string()) for column in columns]
+            parts.append(pc.binary_join_element_wise(*cells, pa.scalar(" ", pa.large_string())).combine_chunks())
+    return pa.concat_arrays(parts) if parts else pa.array([], pa.large_string())
 
 
 def check_texts(splits: Splits) -> Section:
     """Return the section on texts: empty ones, ones without letters and damaged ones."""
     section = Section("Texts", "texts")
-    columns = columns_of(splits.train)
+    # A column's name as the user wrote it; the first one if several make one text.
+    own_names = {standard: own for own, standard in reversed(splits.inputs.items())}
     for name, split in splits.items():
-        for column in columns:
+        section.facts[name] = {}
+        for column in columns_of(splits.train):
             wrong = _wrong_rows(split, column)
+            section.facts[name][column] = {code: len(rows) for code, rows in wrong.items()}
             for code, severity, what, fix in _WRONG:
                 rows = wrong[code]
-                section.facts.setdefault(name, {}).setdefault(column, {})[code] = len(rows)
                 if not len(rows):
                     continue
                 all_of_them = code == "text-empty" and name == "train" and len(rows) == len(split)
@@ -113,16 +103,11 @@ def check_texts(splits: Splits) -> Section:
                     code,
                     "error" if all_of_them else severity,
                     f"{len(rows):,} of {len(split):,} texts ({percent(len(rows), len(split))}) {what}",
-                    where=f"{name} split, column {_own_name(splits, column)!r}",
-                    rows=row_ids(split, rows, MOST_NAMED),
+                    where=f"{name} split, column {own_names.get(column, column)!r}",
+                    rows=row_ids(split, rows),
                     fix=fix,
                 )
     return section
-
-
-def _own_name(splits: Splits, column: str) -> str:
-    """Return the user's name of an input column, the first one if several make one text."""
-    return next((own for own, standard in splits.inputs.items() if standard == column), column)
 
 
 def _wrong_rows(split: Any, column: str) -> dict[str, np.ndarray]:
@@ -144,54 +129,51 @@ def _wrong_rows(split: Any, column: str) -> dict[str, np.ndarray]:
 def check_lengths(section: Section, splits: Splits, tokenizer: Any) -> None:
     """Add the number of tokens and the share of truncated rows and tokens to the section."""
     limit = int(tokenizer.model_max_length)
-    rows = []
+    table = []
     for name, split in splits.items():
         drawn = draw(len(split), MOST_TOKENISED)
         if len(drawn) < len(split):
-            section.sentences.append(
-                f"Tokens are counted in {len(drawn):,} of {len(split):,} rows of the {name} split."
-            )
+            sampled = f"Tokens are counted in {len(drawn):,} of {len(split):,} rows of the {name} split."
+            section.sentences.append(sampled)
         lengths = count_tokens(split.select(drawn) if len(drawn) < len(split) else split, tokenizer)
-        cut = lengths > limit
-        lost = np.maximum(lengths - limit, 0).sum()
-        points = np.quantile(lengths, [0, 0.5, 0.95, 1]).astype(int)
-        rows.append((name, *points.tolist(), limit, percent(cut.sum(), len(cut)), percent(lost, lengths.sum())))
+        shortest, median, p95, longest = np.quantile(lengths, [0, 0.5, 0.95, 1]).astype(int).tolist()
+        cut = np.flatnonzero(lengths > limit)
+        rows_cut = len(cut) / len(lengths)
+        tokens_cut = float(np.maximum(lengths - limit, 0).sum() / lengths.sum())
+        table.append((name, shortest, median, p95, longest, limit, percent(rows_cut, 1), percent(tokens_cut, 1)))
         section.facts.setdefault(name, {})["tokens"] = {
             "looked_at": len(lengths),
-            "median": int(points[1]),
-            "p95": int(points[2]),
-            "longest": int(points[3]),
+            "median": median,
+            "p95": p95,
+            "longest": longest,
             "max_length": limit,
-            "rows_cut": float(cut.mean()),
-            "tokens_cut": float(lost / lengths.sum()),
+            "rows_cut": rows_cut,
+            "tokens_cut": tokens_cut,
         }
         if name == "train":
             section.tables.append(_histogram(lengths))
-        if cut.any():
-            _say_cut(section, name, split, drawn[np.flatnonzero(cut)], len(drawn), float(lost / lengths.sum()), limit)
+        if len(cut):
+            section.add(
+                "text-cut",
+                "warning" if tokens_cut > _COSTLY else "info",
+                f"{percent(rows_cut, 1)} of the rows are longer than {limit} tokens; {percent(tokens_cut, 1)} of all tokens "
+                "are cut off",
+                where=f"{name} split",
+                rows=row_ids(split, drawn[cut]),
+                fix="raise --max_length if the checkpoint reads more, or put what matters first.",
+            )
     columns = ("split", "shortest", "median", "95 of 100", "longest", "max_length", "rows cut", "tokens cut")
-    section.tables.insert(0, Table("Tokens of a row", columns, rows))
-
-
-def _say_cut(section: Section, name: str, split: Any, rows: np.ndarray, of: int, lost: float, limit: int) -> None:
-    section.add(
-        "text-cut",
-        "warning" if lost > _COSTLY else "info",
-        f"{percent(len(rows), of)} of the rows are longer than {limit} tokens; {percent(lost, 1)} of all tokens are cut off",
-        where=f"{name} split",
-        rows=row_ids(split, rows),
-        fix="raise --max_length if the checkpoint reads more, or put what matters first.",
-    )
+    section.tables.insert(0, Table("Tokens of a row", columns, table))
 
 
 def count_tokens(split: Any, tokenizer: Any) -> np.ndarray:
     """Return the tokens of every row without truncation, with special tokens, shape (rows,)."""
     columns = columns_of(split)
-    lengths = []
-    for table in tables(split, columns, _BATCH):
+    lengths: list[int] = []
+    for table in tables(split, columns, 1000):
         texts = [table[column].to_pylist() for column in columns]
         tokens = tokenizer(*texts, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
-        lengths += [len(ids) for ids in tokens]
+        lengths += map(len, tokens)
     return np.array(lengths, dtype=np.int64)
 
 

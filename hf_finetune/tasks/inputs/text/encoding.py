@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hf_finetune.config.options import InputConfig
 from hf_finetune.data.rows.texts import in_users_cache
 from hf_finetune.data.splits.stream import Stream
-from hf_finetune.errors import UserError, first_line
-from hf_finetune.models import Checkpoint, refuse_code
+from hf_finetune.errors import UserError
+from hf_finetune.models import Checkpoint, load_preprocessing
 from hf_finetune.tasks.inputs.text.long_texts import CHUNK, TRUNCATE, encode_pieces, long_text_of, set_long_text
 
 if TYPE_CHECKING:
@@ -27,16 +27,11 @@ VERSION = 1
 
 
 def checkpoint_name(name: str) -> str:
-    """Return the name unchanged: text models have no short names."""
     return name
 
 
 def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
-    """Set the tokenizer's maximum length to ``--max_length`` or the model's limit.
-
-    Raises:
-        UserError: ``--max_length`` exceeds the model's limit.
-    """
+    """Set the tokenizer's maximum length to ``--max_length`` or the model's limit, which it may not exceed."""
     tokenizer = checkpoint.processor
     limit = _longest(tokenizer, checkpoint.model.config)
     wanted = inputs.max_length
@@ -52,22 +47,8 @@ def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
 
 
 def load_processor(name: str, **options: Any) -> Any:
-    """Return the tokenizer of a checkpoint.
-
-    Raises:
-        UserError: there is none.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **options)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        refuse_code(error, name)
-        raise UserError(
-            f"no tokenizer can be loaded ({first_line(error)})",
-            where=f"--model_name_or_path {name}",
-            fix="name a text checkpoint with its tokenizer files; an image checkpoint needs the image recipe.",
-        ) from error
+    fix = "name a text checkpoint with its tokenizer files; an image checkpoint needs the image recipe."
+    tokenizer = load_preprocessing("AutoTokenizer", "tokenizer", name, fix, **options)
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers returns such a tokenizer if files are missing
         raise UserError(
             f"the tokenizer has no vocabulary, only {len(tokenizer)} special tokens",
@@ -84,7 +65,7 @@ def encode(split: Dataset, processor: Any, views: InputConfig | None = None, ima
 
     If long texts are read in chunks, each chunk is a row with the label of its text, and ``row`` is the index of the text.
     ``datasets`` caches the result on disk for later runs with the same rows and tokenizer. One process is enough, because
-    a fast tokenizer uses all cores. A stream is tokenised when it is read. ``views`` and ``image_cache`` are ignored.
+    a fast tokenizer uses all cores.
     """
     from accelerate import PartialState
 
@@ -96,22 +77,24 @@ def encode(split: Dataset, processor: Any, views: InputConfig | None = None, ima
                 fix="give head_tail or truncate, or train without --streaming.",
             )
         return split.encoded(partial(_tokenize_rows, processor))
-    tokenize = partial(_tokenize, processor)
     # In memory if datasets would write its cache beside a data set that the user saved.
     options = {"remove_columns": split.column_names, "desc": "Tokenising", "keep_in_memory": not in_users_cache(split)}
     name = _fingerprint(split, processor)
     with PartialState().main_process_first():
-        return split.map(tokenize, batched=True, with_indices=True, new_fingerprint=name, **options)
+        return split.map(
+            partial(_tokenize, processor), batched=True, with_indices=True, new_fingerprint=name, **options
+        )
 
 
 def _tokenize(processor: Any, rows: dict[str, list[Any]], indices: list[int]) -> dict[str, Any]:
     texts = (rows["text"], rows["text_pair"]) if "text_pair" in rows else (rows["text"],)
     how = long_text_of(processor)
     if how == TRUNCATE:
+        own: Iterable[int] = range(len(indices))
         tokens = dict(processor(*texts, truncation="longest_first"))
         tokens["length"] = [len(ids) for ids in tokens["input_ids"]]
-        return tokens | ({"labels": rows["label"]} if "label" in rows else {})
-    tokens, own = encode_pieces(processor, texts, how)
+    else:
+        tokens, own = encode_pieces(processor, texts, how)
     if how == CHUNK:
         tokens["row"] = [indices[row] for row in own]
     return tokens | ({"labels": [rows["label"][row] for row in own]} if "label" in rows else {})
@@ -123,10 +106,9 @@ def _tokenize_rows(processor: Any, rows: list[dict[str, Any]]) -> list[dict[str,
 
 
 def _fingerprint(split: Dataset, processor: Any) -> str | None:
-    """Return the cache name of the encoded rows: a hash of all that their token ids depend on.
+    """Return the cache name of the encoded rows, a hash of all that their token ids depend on; None leaves it to ``datasets``.
 
-    ``datasets`` would pickle the tokenizer entry by entry for that, which takes half a second per split. None leaves it to
-    do so, for tokenizers written in Python.
+    It pickles the tokenizer entry by entry, which takes half a second per split, and is left to tokenizers in Python.
     """
     from datasets.fingerprint import Hasher
 
@@ -137,8 +119,8 @@ def _fingerprint(split: Dataset, processor: Any) -> str | None:
     backend.no_truncation()
     backend.no_padding()
     settings = [type(processor).__name__, processor.model_max_length, processor.truncation_side, VERSION]
-    settings.append(long_text_of(processor))
-    return Hasher.hash([split._fingerprint, backend.to_str(), *settings, list(processor.model_input_names)])
+    settings += [long_text_of(processor), list(processor.model_input_names)]
+    return Hasher.hash([split._fingerprint, backend.to_str(), *settings])
 
 
 def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
@@ -159,20 +141,14 @@ def _longest(tokenizer: Any, settings: Any) -> int:
     positions = getattr(settings, "max_position_embeddings", None)
     if positions and positions > 0:
         # RoBERTa and similar models count positions from the padding id, so that the last positions are unused.
-        offset = (
-            (settings.pad_token_id or 0) + 1
-            if "roberta" in settings.model_type or settings.model_type == "mpnet"
-            else 0
-        )
-        limits.append(int(positions) - offset)
+        from_padding = "roberta" in settings.model_type or settings.model_type == "mpnet"
+        limits.append(int(positions) - ((settings.pad_token_id or 0) + 1 if from_padding else 0))
     return min(limits)
 
 
 def views(inputs: InputConfig, *, tunes_backbone: bool) -> InputConfig | None:
-    """Return None: there are no random views of texts."""
     return None
 
 
 def mixer(inputs: InputConfig, classes: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Raise a ``UserError``: ``--mixup`` and ``--cutmix`` are for images."""
     raise UserError("texts cannot be mixed", where="--mixup, --cutmix", fix="leave the flags out.")

@@ -28,16 +28,10 @@ def long_text_of(tokenizer: Any) -> str:
 
 
 def encode_pieces(tokenizer: Any, texts: tuple[list[str], ...], how: str) -> tuple[dict[str, list[Any]], np.ndarray]:
-    """Return the token ids of texts, or pairs of texts, with too long ones in pieces.
+    """Return the tokenizer's columns with too long texts (or pairs) in pieces, and the row of each piece, shape (pieces,).
 
-    Args:
-        tokenizer: its ``model_max_length`` is the length of a piece with special tokens.
-        texts: the texts, and the second texts of pairs.
-        how: ``head_tail`` or ``chunk``.
-
-    Returns:
-        The tokenizer's columns, ``length`` (tokens of a piece) and ``cut`` (for the first piece of a row, the tokens that
-        truncation would lose; otherwise 0); and the row of each piece, shape (pieces,).
+    A piece has at most ``model_max_length`` tokens, with special tokens. Two columns are added: ``length``, the tokens of
+    the piece, and ``cut``, the tokens that truncation would lose (for the first piece of a row, otherwise 0).
     """
     limit = tokenizer.model_max_length
     whole = dict(tokenizer(*texts, truncation=False, return_special_tokens_mask=True, verbose=False))
@@ -59,12 +53,7 @@ def pieces(special: list[int], limit: int, how: str) -> list[list[slice]]:
 
     ``head_tail`` makes one piece, half of first and half of last tokens. ``chunk`` makes windows that share an eighth of
     their tokens with the next. For a pair, the longer text is split; the other is kept whole, or truncated if it needs
-    more than half of the length.
-
-    Args:
-        special: 1 for each special token of the row, 0 for other tokens.
-        limit: most tokens of a piece.
-        how: ``head_tail`` or ``chunk``.
+    more than half of the length. ``special`` is 1 for each special token of the row, 0 for other tokens.
 
     Raises:
         UserError: the special tokens alone fill a piece.
@@ -109,40 +98,30 @@ def _runs(special: list[int]) -> list[slice]:
 
 @dataclass
 class LongTexts:
-    """A counter of too long rows, over one or more splits.
-
-    Args:
-        rows: number of texts or pairs.
-        long: number of rows longer than the model's limit.
-        chunks: number of chunks of the long rows; 0 without chunks.
-        cut: tokens that truncation would lose.
-    """
+    """A counter of too long rows, over one or more splits; simply truncated rows do not count."""
 
     rows: int = 0
-    long: int = 0
-    chunks: int = 0
-    cut: int = 0
+    long: int = 0  # rows longer than the model's limit
+    chunks: int = 0  # of the long rows; 0 without chunks
+    cut: int = 0  # tokens that truncation would lose
 
     def add(self, encoded: Any) -> None:
-        """Count the rows of an encoded split; simply truncated rows do not count."""
         if "cut" not in getattr(encoded, "column_names", ()):
             return
         cut = np.asarray(encoded["cut"][:])
-        long = int((cut > 0).sum())
+        rows, long = len(encoded), int((cut > 0).sum())
         if "row" in encoded.column_names:
             rows = len(np.unique(encoded["row"][:]))
             self.chunks += len(encoded) - (rows - long)
-        else:
-            rows = len(encoded)
-        self.rows, self.long, self.cut = self.rows + rows, self.long + long, self.cut + int(cut.sum())
+        self.rows += rows
+        self.long += long
+        self.cut += int(cut.sum())
 
     def say(self, name: str, tokenizer: Any) -> None:
-        """Print the counts, if any; ``name`` is the name of the rows (``training``), ``tokenizer`` encoded them."""
         if not self.long:
             return
-        what = "read by their first and last tokens"
-        if self.chunks:
-            what = f"read in {self.chunks} chunks, whose answers are averaged"
+        chunks = f"read in {self.chunks} chunks, whose answers are averaged"
+        what = chunks if self.chunks else "read by their first and last tokens"
         say(
             f"Long texts: {self.long:,} of {self.rows:,} {name} rows have more than {tokenizer.model_max_length} tokens and "
             f"are {what}; truncation would have cut {self.cut:,} tokens."
@@ -150,5 +129,4 @@ class LongTexts:
 
 
 def shortened() -> LongTexts:
-    """Return a counter of too long texts."""
     return LongTexts()

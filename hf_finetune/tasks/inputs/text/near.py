@@ -25,11 +25,8 @@ _UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanma
 def near_texts(texts: Any) -> np.ndarray:
     """Return pairs of texts that share most of their word 3-shingles; case, punctuation and spaces are ignored.
 
-    Args:
-        texts: Arrow array of strings without missing values.
-
-    Returns:
-        Row numbers of shape (pairs, 2), the smaller first.
+    ``texts`` is an Arrow array of strings without missing values. Pairs are row numbers of shape (pairs, 2), the smaller
+    first.
     """
     signatures, filled = minhash(texts)
     found = []
@@ -62,30 +59,27 @@ def minhash(texts: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shingles(texts: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return hashes of all runs of three words (of all words, for shorter texts).
+    """Return hashes of all runs of three words (of all words, for shorter texts), concatenated.
 
-    Returns:
-        The hashes of all texts, concatenated; the start of each text, shape (rows,); whether each text has a word.
+    Also return the start of each text in them, and whether it has a word; both have the shape (rows,).
     """
     import pandas as pd
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     spaced = pc.replace_substring_regex(pc.utf8_lower(texts), _UNSPACED, r" \1 ")
     bare = pc.utf8_trim_whitespace(pc.replace_substring_regex(spaced, r"[^\pL\pN\pM]+", " "))
-    bare = bare.combine_chunks() if isinstance(bare, pa.ChunkedArray) else bare
     lists = pc.list_slice(pc.utf8_split_whitespace(bare), 0, _WORDS)
     counts = pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64)
     words = lists.flatten().dictionary_encode()
     known = pd.util.hash_array(words.dictionary.to_numpy(zero_copy_only=False).astype(object), categorize=False)
-    hashes = np.concatenate([known[words.indices.to_numpy()], np.zeros(2, dtype=np.uint64)])
+    # Zeros for the places after the last text, which may be shorter than three words.
+    hashes = np.concatenate([known[words.indices.to_numpy()], np.zeros(3, dtype=np.uint64)])
     runs = np.maximum(counts - 2, 1)
     starts = np.cumsum(runs) - runs
-    first = np.repeat(np.cumsum(counts) - counts, runs) + (np.arange(runs.sum()) - np.repeat(starts, runs))
-    end = np.repeat(np.cumsum(counts), runs)
-    triple = np.stack(
-        [np.where(first + k < end, hashes[np.minimum(first + k, len(hashes) - 1)], 0) for k in range(3)], 1
-    )
+    ends = np.cumsum(counts)
+    first = np.repeat(ends - counts - starts, runs) + np.arange(runs.sum())
+    end = np.repeat(ends, runs)
+    triple = np.stack([np.where(first + k < end, hashes[first + k], 0) for k in range(3)], axis=1)
     return _mix(triple), starts, pc.binary_length(bare).to_numpy(zero_copy_only=False) > 0
 
 

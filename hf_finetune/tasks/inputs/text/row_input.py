@@ -54,10 +54,10 @@ class _TextRows:
         return texts.cast(pa.schema([(name, pa.string()) for name in texts.column_names]))
 
     def filled(self, inputs: dict[str, str]) -> dict[str, list[str]]:
-        return {
-            standard: [own for own, meant in inputs.items() if meant == standard]
-            for standard in dict.fromkeys(inputs.values())
-        }
+        columns: dict[str, list[str]] = {}
+        for own, standard in inputs.items():
+            columns.setdefault(standard, []).append(own)
+        return columns
 
     def unlabelled(
         self, split: Dataset, config: DataConfig, trained: dict[str, list[str]] | None, where: str
@@ -72,8 +72,7 @@ class _TextRows:
     def lengths(self, block: pa.Table) -> np.ndarray | None:
         from pyarrow import compute
 
-        texts = [name for name in block.column_names if name.startswith("text")]
-        return np.sum([compute.binary_length(block[name]).to_numpy() for name in texts], axis=0)
+        return np.sum([compute.binary_length(block[name]).to_numpy() for name in columns_of(block)], axis=0)
 
     def row_keys(self, splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
         return text_keys(splits)

@@ -21,7 +21,6 @@ def odd_rows(rows: Any) -> list[int]:
 
 
 def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> dict[str, Any] | str:
-    """Return ``input`` and ``facts`` of a row, or why a pipeline cannot repeat it; texts need no file in ``folder``."""
     texts = {name: cells[name] for name in columns_of(cells)}
     if long_text_of(processor) != TRUNCATE:
         limit = processor.model_max_length
@@ -32,19 +31,19 @@ def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> d
 
 
 def pipeline_input(kept: Any, folder: Path) -> Any:
-    """Return the argument of a pipeline for the ``input`` of a row in the sample: a text, or a dictionary of a pair."""
+    """Return the text, or the dictionary of a pair."""
     return kept
 
 
 def probe(model: Any, processor: Any) -> dict[str, torch.Tensor]:
-    """Return inputs that use all weights: random tokens of shape (4, tokens)."""
+    """Return random tokens of shape (4, tokens)."""
     length = min(32, getattr(model.config, "max_position_embeddings", 64) // 2)
     tokens = torch.as_tensor(np.random.default_rng(0).integers(0, model.config.vocab_size, size=(4, length)))
     return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
 
 
 def longest(batch: dict[str, torch.Tensor], processor: Any) -> dict[str, torch.Tensor]:
-    """Return inputs of a text that is repeated up to the tokenizer's maximum length, which test rows rarely reach."""
+    """Return the text repeated up to the tokenizer's maximum length, which test rows rarely reach."""
     tokens = processor.model_max_length
     times = -(-tokens // next(iter(batch.values())).shape[1])
     return {name: values.repeat(1, times)[:, :tokens] for name, values in batch.items()}

@@ -18,7 +18,6 @@ from hf_finetune.data.readers.cell import IMAGE
 from hf_finetune.data.readers.folder import open_classes
 from hf_finetune.data.splits.splits import Splits
 from hf_finetune.tasks.inputs import image
-from hf_finetune.tasks.inputs.image.checks import check_images, look_at
 from hf_finetune.tasks.outputs import SingleLabel
 
 
@@ -82,7 +81,7 @@ def zoo(tmp_path):
 def test_every_oddity_is_found_and_named(zoo):
     _, read = zoo
     splits = read()
-    found = {f.code: f for f in check_images(splits, look_at(splits), "error").findings}
+    found = {f.code: f for f in image.inspect(splits, DataConfig()).section.findings}
     assert {code: [row.split(" (")[0] for row in f.rows] for code, f in found.items()} == {
         "image-bomb": ["odd/bomb.png"],
         "image-truncated": ["odd/cut.jpg"],
@@ -106,7 +105,7 @@ def test_every_oddity_is_found_and_named(zoo):
 def test_images_that_are_to_be_skipped_are_a_warning(zoo):
     _, read = zoo
     splits = read()
-    found = {f.code: f.severity for f in check_images(splits, look_at(splits), "skip").findings}
+    found = {f.code: f.severity for f in image.inspect(splits, DataConfig(on_bad_image="skip")).section.findings}
     assert (found["image-unreadable"], found["image-truncated"]) == ("warning", "warning")
 
 
