@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 from hf_finetune.cli.status import VerbParser
@@ -21,20 +22,11 @@ def main(argv: list[str]) -> None:
     if known.adapter_only and known.merged:
         parser.error("argument --merged: not allowed with argument --adapter_only")
 
-    from hf_finetune.publish.hub.destination import MESSAGE, Destination
+    from hf_finetune.publish.hub.destination import Destination
     from hf_finetune.publish.hub.push import push_folder
 
-    message = MESSAGE if known.commit_message is None else known.commit_message
-    to = Destination(
-        known.hub_model_id,
-        hub_private_repo=known.hub_private_repo,
-        hub_revision=known.hub_revision,
-        create_pr=known.create_pr,
-        merged=known.merged,
-        commit_message=message,
-        hub_token=known.hub_token,
-    )
-    push_folder(known.run, to)
+    flags = {option.name for option in fields(Destination)}
+    push_folder(known.run, Destination(**{k: v for k, v in vars(known).items() if k in flags and v is not None}))
 
 
 def build_parser() -> VerbParser:

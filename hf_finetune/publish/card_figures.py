@@ -13,33 +13,24 @@ MOST_NAMES = 15  # with more classes the axes show their numbers in the table of
 
 
 def draw_figures(folder: Path, details: dict[str, Any]) -> dict[str, str]:
-    """Draw the figures of a run into ``figures/``, which is emptied first.
+    """Draw the figures of a run into ``figures/`` of its folder, which is emptied first.
 
-    Args:
-        folder: the run folder.
-        details: the content of ``evaluation.json``.
-
-    Returns:
-        Path of each image in the folder → its alternative text.
+    ``details`` is the content of ``evaluation.json``. Return path of each image in the folder → its alternative text.
     """
-    target = folder / FOLDER
-    shutil.rmtree(target, ignore_errors=True)
-    made = {}
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
     matrix = np.array((details.get("confusion") or {}).get("matrix") or [], dtype=float)
+    made = {}
     if matrix.size:
-        made["confusion_matrix.png"] = (
-            _confusion(matrix, details["labels"]),
-            "Rows of each true label by predicted label",
-        )
+        words = "Rows of each true label by predicted label"
+        made["confusion_matrix.png"] = _confusion(matrix, details["labels"]), words
     if details.get("calibration"):
         made["reliability.png"] = _reliability(details["calibration"]), "Share of correct predictions by confidence"
     if details.get("numbers"):
         made["predictions.png"] = _numbers(details["numbers"][0]), "Predicted over true numbers"
-    if made:
-        target.mkdir()
     for name, (figure, _) in made.items():
+        (folder / FOLDER).mkdir(exist_ok=True)
         # Without matplotlib's version, so that the same run gives the same file.
-        figure.savefig(target / name, dpi=150, metadata={"Software": None})
+        figure.savefig(folder / FOLDER / name, dpi=150, metadata={"Software": None})
     return {f"{FOLDER}/{name}": words for name, (_, words) in made.items()}
 
 
@@ -58,28 +49,23 @@ def _confusion(matrix: np.ndarray, names: list[str]) -> Any:
     figure.colorbar(image, label="share of the true label's rows")
     # The font lacks many scripts.
     if len(names) <= MOST_NAMES and all(name.isascii() for name in names):
-        places = range(1, len(names) + 1)
-        axes.set_xticks(places, [_short(name) for name in names], rotation=45, ha="right", parse_math=False)
-        axes.set_yticks(places, [_short(name) for name in names], parse_math=False)
+        short = [name if len(name) <= 20 else name[:19] + "…" for name in names]
+        axes.set_xticks(range(1, len(names) + 1), short, rotation=45, ha="right", parse_math=False)
+        axes.set_yticks(range(1, len(names) + 1), short, parse_math=False)
     else:
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_major_locator().set_params(integer=True)
     axes.set(xlabel="predicted", ylabel="true")
     return figure
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 20 else name[:19] + "…"
 
 
 def _reliability(calibration: dict[str, Any]) -> Any:
     figure, axes = _figure(4.5, 4)
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfectly calibrated")
-    names = {"before": "before temperature scaling", "after": "after temperature scaling"}
-    for part, name in names.items():
+    for part in ("before", "after"):
         if calibration[part]:
             points = [(each["confidence"], each["accuracy"]) for each in calibration[part]["curve"]]
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=f"{part} temperature scaling")
     axes.set(xlabel="confidence", ylabel="share of correct predictions")
     axes.legend()
     return figure

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from huggingface_hub import get_token
 
 from hf_finetune.errors import UserError
 from hf_finetune.files import public_name
+from hf_finetune.publish.card import pipeline_code
 from hf_finetune.publish.card_figures import FOLDER as FIGURES
 from hf_finetune.publish.hub.destination import Destination
 from hf_finetune.publish.hub.private import PATH_KEY, Private, find_private, refuse_leaks, remove_private
@@ -21,14 +26,13 @@ from hf_finetune.tasks import get_task
 # The run's configuration is YAML, so it does not overwrite the model's config.json.
 BESIDE_THE_MODEL = ("README.md", "metrics.json", "config.yaml", "report.html")
 ORIGINS = ("base_model_name_or_path", "_name_or_path", "name_or_path")
+MERGE_TOLERANCE = 1e-3  # of the largest logit: merging rounds each weight once
 
 
 def run_files(run: Path, model: Path | None = None) -> dict[str, Path]:
     """Return name in the repository → file: those of ``model/``, and the card, metrics, configuration, report and figures.
 
-    Args:
-        run: the run folder.
-        model: the folder of the model; by default ``model/`` of the run.
+    ``model`` is another folder of the model than ``model/``.
 
     Raises:
         UserError: the folder does not contain a finished run.
@@ -85,31 +89,6 @@ def run_settings(run: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def public_card(text: str, settings: dict[str, Any], to: Destination) -> str:
-    """Return the card with the repository's name in its code, and, for a merged adapter, code that loads the full model."""
-    trained_as = settings.get("hub_model_id") or Path(str(settings.get("output_dir", ""))).name
-    if to.merged:
-        text = re.sub(r"^library_name: peft$", "library_name: transformers", text, count=1, flags=re.MULTILINE)
-        task = re.search(r"^pipeline_tag: (\S+)$", text, re.MULTILINE)
-        use = _merged_use(task[1], to.hub_model_id) if task else ""
-        text = re.sub(r"^```python\nfrom peft .*?^```", lambda _: use, text, flags=re.MULTILINE | re.DOTALL)
-    named = re.compile(rf'(["\']){re.escape(trained_as)}\1')
-    return re.sub(
-        r"^```python\n.*?^```",
-        lambda block: named.sub(lambda quoted: f"{quoted[1]}{to.hub_model_id}{quoted[1]}", block[0]),
-        text,
-        flags=re.MULTILINE | re.DOTALL,
-    )
-
-
-def _merged_use(task: str, repo: str) -> str:
-    sample = get_task(task).input.usage_sample({})
-    return (
-        f'```python\nfrom transformers import pipeline\n\nclassify = pipeline("{task}", model="{repo}")\n'
-        f"print(classify({sample}))\n```"
-    )
-
-
 def _public(name: str, text: str, settings: dict[str, Any], to: Destination, private: Private) -> str:
     """Return the public version of a text file."""
     if name == "config.yaml":
@@ -118,12 +97,27 @@ def _public(name: str, text: str, settings: dict[str, Any], to: Destination, pri
         lines = yaml.safe_dump(public, sort_keys=False, allow_unicode=True, width=float("inf"))
         return lines if public != settings else text
     if name == "README.md":
-        return remove_private(public_card(text, settings, to), private)
+        return remove_private(_public_card(text, settings, to), private)
     if name == "report.html":
         return remove_private(text, private)
-    if name.endswith("config.json"):
-        return _public_origin(text)
-    return text
+    return _public_origin(text) if name.endswith("config.json") else text
+
+
+def _public_card(text: str, settings: dict[str, Any], to: Destination) -> str:
+    """Return the card with the repository's name in its code, and, for a merged adapter, code that loads the full model."""
+    if to.merged:
+        text = re.sub(r"^library_name: peft$", "library_name: transformers", text, count=1, flags=re.MULTILINE)
+        if task := re.search(r"^pipeline_tag: (\S+)$", text, re.MULTILINE):
+            code = pipeline_code(task[1], to.hub_model_id, get_task(task[1]).input.usage_sample({}))
+            text = re.sub(r"^```python\nfrom peft .*?^```", lambda _: code, text, flags=re.MULTILINE | re.DOTALL)
+    trained_as = settings.get("hub_model_id") or Path(str(settings.get("output_dir", ""))).name
+    named = re.compile(rf'(["\']){re.escape(trained_as)}\1')
+    return re.sub(
+        r"^```python\n.*?^```",
+        lambda code: named.sub(rf"\g<1>{to.hub_model_id}\1", code[0]),
+        text,
+        flags=re.MULTILINE | re.DOTALL,
+    )
 
 
 def _public_origin(text: str) -> str:
@@ -143,3 +137,43 @@ def _text(path: Path) -> str | None:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError:
         return None
+
+
+@contextmanager
+def merged_model(run: Path) -> Iterator[Path]:
+    """Yield a temporary folder with the adapter of a run merged into its base, and the processor.
+
+    Raises:
+        UserError: the run has no adapter, its base cannot be loaded, or the merged model predicts differently.
+    """
+    import torch
+
+    from hf_finetune.evaluation.prediction.labeller import load_labeller
+    from hf_finetune.models import load_artifact, merge
+
+    adapter = run / "model"
+    if not (adapter / "adapter_config.json").exists():
+        what = "the run has no adapter to merge"
+        raise UserError(what, where="--merged", fix="remove the flag: the model is already complete.")
+    labeller = load_labeller(str(run))
+    inputs = labeller.task.input.probe(labeller.model, labeller.processor)
+
+    def logits(model: Any) -> torch.Tensor:
+        with torch.inference_mode():
+            return torch.as_tensor(model.eval()(**inputs).logits)
+
+    wanted = logits(labeller.model)
+    with tempfile.TemporaryDirectory(prefix="hf-finetune-merged-") as name:
+        folder = Path(name)
+        for path in adapter.iterdir():
+            if not path.name.startswith("adapter_") and path.suffix != ".safetensors":
+                shutil.copy2(path, folder)
+        merge(labeller.model).save_pretrained(folder)
+        difference = float((wanted - logits(load_artifact(folder, labeller.task.auto_class))).abs().max())
+        if not difference <= MERGE_TOLERANCE * max(1.0, float(wanted.abs().max())):
+            raise UserError(
+                f"the merged model's logits differ from the adapter's by {difference:.2g}",
+                where="--merged",
+                fix="push the adapter as it is, without --merged.",
+            )
+        yield folder

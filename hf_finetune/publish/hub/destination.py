@@ -3,58 +3,45 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from hf_finetune.config import Config
 from hf_finetune.errors import UserError
 
-MESSAGE = "Fine-tuned with hf-finetune"
-
 
 @dataclass(frozen=True)
 class Destination:
-    """A repository, and how to push to it.
+    """A repository, and how to push to it: the flags of ``hf-finetune push``.
 
-    Args:
-        hub_model_id: ``NAMESPACE/NAME``; or ``NAME`` until the token's user is known.
-        hub_private_repo: whether the repository is private; None uses the Hub's default.
-        hub_revision: the branch; None is ``main``.
-        create_pr: whether to open a pull request instead of a commit on the branch.
-        merged: whether to merge the adapter into its base first.
-        commit_message: first line of the commit.
-        hub_token: a token of the Hub; None uses ``HF_TOKEN``, or the token of ``hf auth login``.
+    Raises:
+        UserError: flags contradict each other, or a name is invalid; the Hub is not contacted.
     """
 
-    hub_model_id: str
+    hub_model_id: str  # "NAMESPACE/NAME", or "NAME" until the token's user is known
     hub_private_repo: bool | None = None
     hub_revision: str | None = None
     create_pr: bool = False
     merged: bool = False
-    commit_message: str = MESSAGE
+    commit_message: str = "Fine-tuned with hf-finetune"
     hub_token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Raise a ``UserError`` if flags contradict each other or a name is invalid; the Hub is not contacted."""
         from huggingface_hub.errors import HFValidationError
         from huggingface_hub.utils import validate_repo_id
 
-        where = f"--hub_model_id {self.hub_model_id}"
         try:
             validate_repo_id(self.hub_model_id)
         except HFValidationError as error:
             raise UserError(
                 "a name on the Hub has at most 96 letters, digits, '-', '_' and '.'; it does not start or end with "
                 "'-' or '.', contain '--' or '..', or end in '.git'",
-                where=where,
+                where=f"--hub_model_id {self.hub_model_id}",
                 fix="give such a NAME or NAMESPACE/NAME with --hub_model_id.",
             ) from error
         if self.create_pr and self.hub_revision:
-            raise UserError(
-                "a pull request goes to the main branch, and --hub_revision names another branch",
-                where="--create_pr",
-                fix="remove one of the two flags.",
-            )
+            what = "a pull request goes to the main branch, and --hub_revision names another branch"
+            raise UserError(what, where="--create_pr", fix="remove one of the two flags.")
         if not self.commit_message.strip():
             raise UserError("the message is empty", where="--commit_message", fix="give one, or remove the flag.")
 
@@ -65,14 +52,12 @@ class Destination:
 
     def command(self, run: Path) -> str:
         """Return the command that pushes a run folder here, without the token."""
-        words = ["hf-finetune", "push", str(run), "--hub_model_id", self.hub_model_id]
-        if self.hub_private_repo is not None:
-            words += ["--hub_private_repo", str(self.hub_private_repo).lower()]
-        if self.hub_revision:
-            words += ["--hub_revision", self.hub_revision]
-        words += ["--create_pr"] if self.create_pr else []
-        words += ["--merged"] if self.merged else []
-        words += ["--commit_message", self.commit_message] if self.commit_message != MESSAGE else []
+        words = ["hf-finetune", "push", str(run)]
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if value != option.default and option.name != "hub_token":
+                word = str(value).lower() if isinstance(value, bool) else value
+                words += [f"--{option.name}"] if option.default is False else [f"--{option.name}", word]
         return shlex.join(words)
 
 

@@ -22,15 +22,14 @@ TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
 class Private:
     """What must not be published of a run.
 
-    Args:
-        folders: folder or file → what it is. A folder at the top of the file system (``/root``) counts only where a path
-            below it is named, because it may also be a word of a vocabulary.
-        given: relative paths as the user gave them; they are removed from pages, but are no reason to refuse.
-        token: the token that pushes.
+    A folder at the top of the file system (``/root``) counts only where a path below it is named, because it may also be a
+    word of a vocabulary.
     """
 
-    folders: Mapping[str, str]
-    given: frozenset[str]
+    folders: Mapping[str, str]  # folder or file → what it is
+    given: frozenset[
+        str
+    ]  # relative paths as the user gave them, which are removed from pages, but are no reason to refuse
     token: str | None
 
 
@@ -73,12 +72,7 @@ def remove_private(text: str, private: Private) -> str:
 
 
 def refuse_leaks(files: Mapping[str, str], private: Private) -> None:
-    """Raise a ``UserError`` for the first text with something private in it.
-
-    Args:
-        files: name in the repository → text.
-        private: what must not be published.
-    """
+    """Raise a ``UserError`` for the first text with something private in it; ``files`` is name → text."""
     for name, text in files.items():
         what = find_leak(text, private)
         if what is not None:

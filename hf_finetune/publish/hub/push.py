@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from huggingface_hub import get_token
 
@@ -19,10 +20,9 @@ from hf_finetune.data import Splits
 from hf_finetune.errors import Stopped, UserError
 from hf_finetune.evaluation.results import Results
 from hf_finetune.publish.card import TIMING, model_card
-from hf_finetune.publish.hub.access import prepare_repository
-from hf_finetune.publish.hub.contents import files_to_push, final_card, run_settings
+from hf_finetune.publish.hub.access import prepare_repository, preupload
+from hf_finetune.publish.hub.contents import files_to_push, final_card, merged_model, run_settings
 from hf_finetune.publish.hub.destination import Destination, configured_destination
-from hf_finetune.publish.hub.merged import merged_model
 from hf_finetune.publish.hub.private import find_private, refuse_leaks
 from hf_finetune.publish.hub.responses import client_errors, to_user_error, with_retries
 from hf_finetune.publish.verify.verify import verify_before_use
@@ -73,15 +73,11 @@ def push_run(config: Config) -> str | None:
     except UserError:
         say(f"Nothing was pushed; the run in {run} is complete. Fix the error, then run: {to.command(run)}")
         raise
-    _warn_of_local_base(run, to)
     return upload(files, run, to)
 
 
 def push_folder(run: Path, to: Destination) -> str:
-    """Check, verify and push the run in a folder.
-
-    Returns:
-        The URL of the commit or pull request.
+    """Check, verify and push the run in a folder; return the URL of the commit or pull request.
 
     Raises:
         UserError: the run is not finished, has something private in its files, fails the verification, or the Hub
@@ -91,30 +87,9 @@ def push_folder(run: Path, to: Destination) -> str:
     with merged_model(run) if to.merged else nullcontext() as model:
         files = files_to_push(run, to, model)
         verify_before_use(run, trust_remote_code=bool(run_settings(run).get("trust_remote_code")))
-        card = files["README.md"]
-        text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
-        to = prepare_repository(to, text)
+        to = prepare_repository(to, final_card(run, to).decode())
         files["README.md"] = final_card(run, to)
-        _warn_of_local_base(run, to)
         return upload(files, run, to)
-
-
-@dataclass
-class _Sent:
-    """The progress of a push: the large files, those of them that are uploaded, and the small files of the commit."""
-
-    large: list[str]
-    small: list[str]
-    done: list[str] = field(default_factory=list)
-    committing: bool = False
-
-    def state(self, run: Path, to: Destination) -> str:
-        """Return what was uploaded and what was not, as the end of a sentence."""
-        waiting = [name for name in self.large if name not in self.done] + self.small
-        uploaded = f"uploaded: {', '.join(self.done)}" if self.done else "nothing was uploaded"
-        unless = ", unless it succeeded before the connection was lost" if self.committing else ""
-        commit = f"no commit was made to {to.hub_model_id}{unless}"
-        return f"{uploaded}; not yet: {', '.join(waiting)}; {commit}; the run in {run} is complete"
 
 
 def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str:
@@ -136,21 +111,20 @@ def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
+    _warn_of_local_base(run, to)
     api = HfApi(token=to.hub_token)
     # The model before the figures of its card, and smaller files before larger ones.
     large = sorted((n for n, c in files.items() if _is_large(c)), key=lambda n: ("/" in n, _size(files[n])))
-    sent = _Sent(large, [name for name in files if name not in large])
+    uploaded: list[str] = []
     command = to.command(run)
     try:
-        with _signals_raise():
+        with _sigterm_raises():
             adds = {name: CommitOperationAdd(name, content) for name, content in files.items()}
             head = with_retries(lambda: api.model_info(to.hub_model_id, revision=to.hub_revision))
-            for group in ([name] for name in large):
-                _preupload(api, to, [adds[name] for name in group])
-                sent.done += group
-            _preupload(api, to, [adds[name] for name in sent.small])
             stale = [s.rfilename for s in head.siblings or [] if _is_stale(s.rfilename, files)]
-            sent.committing = True
+            for name in large:
+                preupload(api, to, adds[name])
+                uploaded.append(name)
             commit = with_retries(
                 lambda: api.create_commit(
                     to.hub_model_id,
@@ -163,9 +137,10 @@ def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str
             )
     except KeyboardInterrupt as stop:
         number = stop.args[0] if stop.args else signal.SIGINT
-        raise Stopped(int(number), sent.state(run, to), command) from None
+        raise Stopped(int(number), _state(files, large, uploaded, run, to), command) from None
     except client_errors() as error:
-        raise to_user_error(error, to, state="; " + sent.state(run, to), command=command) from error
+        state = f"; {_state(files, large, uploaded, run, to)}"
+        raise to_user_error(error, to, state=state, command=command) from error
     for name in stale:
         say(f"Removed from {to.hub_model_id}, because it belongs to other weights: {name}")
     address = commit.pr_url if to.create_pr else commit.commit_url
@@ -173,10 +148,13 @@ def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str
     return str(address)
 
 
-def _preupload(api: Any, to: Destination, additions: list[Any]) -> None:
-    api.preupload_lfs_files(
-        to.hub_model_id, additions, revision=to.hub_revision, create_pr=to.create_pr, free_memory=False
-    )
+def _state(files: Mapping[str, object], large: list[str], uploaded: list[str], run: Path, to: Destination) -> str:
+    """Return what was uploaded and what was not, as the end of a sentence."""
+    waiting = [name for name in [*large, *(name for name in files if name not in large)] if name not in uploaded]
+    said = f"uploaded: {', '.join(uploaded)}" if uploaded else "nothing was uploaded"
+    unless = ", unless it succeeded before the connection was lost" if uploaded == large else ""
+    commit = f"no commit was made to {to.hub_model_id}{unless}"
+    return f"{said}; not yet: {', '.join(waiting)}; {commit}; the run in {run} is complete"
 
 
 def _is_large(content: Path | bytes) -> bool:
@@ -191,10 +169,8 @@ def _size(content: Path | bytes) -> int:
     return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
-def _is_stale(name: str, files: Mapping[str, Any]) -> bool:
-    import fnmatch
-
-    return "/" not in name and name not in files and any(fnmatch.fnmatch(name, pattern) for pattern in WEIGHTS)
+def _is_stale(name: str, files: Mapping[str, object]) -> bool:
+    return "/" not in name and name not in files and any(fnmatch(name, pattern) for pattern in WEIGHTS)
 
 
 def _place(to: Destination) -> str:
@@ -204,8 +180,6 @@ def _place(to: Destination) -> str:
 
 def _warn_of_local_base(run: Path, to: Destination) -> None:
     """Warn that an adapter whose base is a local folder cannot be loaded elsewhere."""
-    import json
-
     path = run / "model" / "adapter_config.json"
     if to.merged or not path.is_file():
         return
@@ -218,8 +192,8 @@ def _warn_of_local_base(run: Path, to: Destination) -> None:
 
 
 @contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Raise ``KeyboardInterrupt(signal)`` in the block on SIGINT or SIGTERM."""
+def _sigterm_raises() -> Iterator[None]:
+    """Raise ``KeyboardInterrupt(SIGTERM)`` in the block on SIGTERM, as Python does on SIGINT."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt(number)
@@ -227,9 +201,8 @@ def _signals_raise() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGTERM, before)

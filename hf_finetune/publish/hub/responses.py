@@ -39,11 +39,10 @@ def with_retries(call: Callable[[], T]) -> T:
 
 def seconds_to_wait(error: BaseException) -> float:
     """Return the seconds to wait, by the headers ``Retry-After`` or ``RateLimit`` of a response; 0 without them."""
-    response = getattr(error, "response", None)
-    headers = getattr(response, "headers", None) or {}
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
     limit = re.search(r"\bt=(\d+)", headers.get("ratelimit", ""))
-    asked = headers.get("retry-after", "") if headers.get("retry-after", "").isdigit() else limit[1] if limit else "0"
-    return float(asked)
+    asked = headers.get("retry-after", "")
+    return float(asked if asked.isdigit() else limit[1] if limit else 0)
 
 
 def client_errors() -> tuple[type[Exception], ...]:
@@ -57,11 +56,7 @@ def client_errors() -> tuple[type[Exception], ...]:
 def to_user_error(error: Exception, to: Destination, *, state: str = "", command: str = "") -> UserError:
     """Return an exception of ``huggingface_hub`` as a mistake that the user can fix.
 
-    Args:
-        error: the exception.
-        to: where the run was pushed.
-        state: what was uploaded and what was not; empty before training.
-        command: the command that finishes the push; empty before training.
+    During a push, ``state`` says what was uploaded, and ``command`` finishes the push.
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
@@ -69,46 +64,34 @@ def to_user_error(error: Exception, to: Destination, *, state: str = "", command
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     status = getattr(getattr(error, "response", None), "status_code", None)
-    where = f"--hub_model_id {to.hub_model_id}"
+    if isinstance(error, LocalTokenNotFoundError):
+        status = 401
+    said, seconds = first_line(error), seconds_to_wait(error)
+    wait = f"wait {seconds:g} s" if seconds else "wait a few minutes"
+    changed = "the repository was changed during the push", "find out what else writes to it"
+    meanings = {
+        **{busy: (f"the Hub is not available (status {busy})", wait) for busy in BUSY},
+        401: ("there is no valid token", "run 'hf auth login', or set HF_TOKEN"),
+        403: (
+            f"the token has no write access ({said})",
+            f"create a token with write access to {to.namespace}, or choose another --hub_model_id",
+        ),
+        404: (
+            "there is no such namespace, repository or branch, or the token has no access to it",
+            "check --hub_model_id and --hub_revision",
+        ),
+        409: changed,
+        412: changed,
+        429: ("the Hub's rate limit is reached", wait),
+    }
+    if status in meanings:
+        what, fix = meanings[status]
+    elif isinstance(error, OfflineModeIsEnabled):
+        what, fix = "HF_HUB_OFFLINE is set", "set HF_HUB_OFFLINE=0"
+    elif status is None and isinstance(error, HTTPError | ConnectionError):
+        what = f"the connection to {constants.ENDPOINT} was lost ({said})"
+        fix = "check the network; if the endpoint supports only Git LFS, set HF_HUB_DISABLE_XET=1"
+    else:
+        what, fix = f"the Hub refused the push ({said})", "fix what the message names"
     then = f", then run: {command}" if command else "."
-    if status == 401 or isinstance(error, LocalTokenNotFoundError):
-        return UserError(
-            f"there is no valid token{state}", where=where, fix=f"run 'hf auth login', or set HF_TOKEN{then}"
-        )
-    if status == 403:
-        return UserError(
-            f"the token has no write access ({first_line(error)}){state}",
-            where=where,
-            fix=f"create a token with write access to {to.namespace}, or choose another --hub_model_id{then}",
-        )
-    if status == 404:
-        return UserError(
-            f"there is no such namespace, repository or branch, or the token has no access to it{state}",
-            where=where,
-            fix=f"check --hub_model_id and --hub_revision{then}",
-        )
-    if status in (409, 412):
-        return UserError(
-            f"the repository was changed during the push{state}",
-            where=where,
-            fix=f"find out what else writes to it{then}",
-        )
-    if status == 429:
-        seconds = seconds_to_wait(error)
-        pause = f"{seconds:g} s" if seconds else "a few minutes"
-        return UserError(f"the Hub's rate limit is reached{state}", where=where, fix=f"wait {pause}{then}")
-    if status in BUSY:
-        return UserError(
-            f"the Hub is not available (status {status}){state}", where=where, fix=f"wait a few minutes{then}"
-        )
-    if isinstance(error, OfflineModeIsEnabled):
-        return UserError(f"HF_HUB_OFFLINE is set{state}", where=where, fix=f"set HF_HUB_OFFLINE=0{then}")
-    if status is None and isinstance(error, HTTPError | ConnectionError):
-        return UserError(
-            f"the connection to {constants.ENDPOINT} was lost ({first_line(error)}){state}",
-            where=where,
-            fix=f"check the network; if the endpoint supports only Git LFS, set HF_HUB_DISABLE_XET=1{then}",
-        )
-    return UserError(
-        f"the Hub refused the push ({first_line(error)}){state}", where=where, fix=f"fix what the message names{then}"
-    )
+    return UserError(what + state, where=f"--hub_model_id {to.hub_model_id}", fix=fix + then)

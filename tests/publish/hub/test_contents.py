@@ -8,7 +8,7 @@ import torch
 from hf_finetune import fine_tune
 from hf_finetune.errors import UserError
 from hf_finetune.models import load_artifact
-from hf_finetune.publish.hub.merged import merged_model
+from hf_finetune.publish.hub.contents import merged_model
 
 
 @pytest.mark.parametrize("name", ["vit", "resnet", "timm-vit"])
