@@ -1,46 +1,50 @@
-"""Compare an exported model with the original: logits and metric on the same rows, size, and time per row."""
+"""Compare an exported model with the original: logits and metric on the evaluated rows of the run, size, and time per row."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
+from hf_finetune.config import Config
 from hf_finetune.console import show_table
+from hf_finetune.data import load_splits
+from hf_finetune.data.rows.audit import audit_files
+from hf_finetune.data.splits.split_file import FILE as SPLITS
 from hf_finetune.data.splits.splits import spaced
+from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.metrics import metrics_of
-from hf_finetune.evaluation.prediction.forward import predict_rows
-from hf_finetune.publish.export.judged_rows import JudgedRows
+from hf_finetune.evaluation.prediction.labeller import Labeller
 from hf_finetune.publish.export.onnx_model import OnnxClassifier
 from hf_finetune.tasks.task import Task
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 BATCH = 16
 TIMED = 50  # rows to time one by one
+MOST_ROWS = 2000  # rows to compare
 # Share of the largest logit: GPUs and other library versions cause smaller differences, another model larger ones.
 SAME_MODEL = 0.05
 
 
+class JudgedRows(NamedTuple):
+    """Rows of ``predictions.parquet``, or an evenly spaced part of them; and rows to calibrate on."""
+
+    rows: Dataset
+    raw: np.ndarray  # their raw outputs in predictions.parquet
+    others: Dataset  # from the training split, or from the validation split of a stream
+
+
 @dataclass
 class Comparison:
-    """The result of a comparison.
-
-    Args:
-        rows: number of rows that were compared.
-        largest_logit: largest absolute logit of the original.
-        largest_difference: largest difference of a logit; for texts also at the maximum length.
-        changed: share of rows with another prediction; None for numbers.
-        metric: name of the headline metric.
-        torch: the metric, ``bytes`` of the weights, and median ``milliseconds`` per row of the original.
-        onnx: the metric, ``bytes`` of the files, and median ``milliseconds`` per row of the exported model.
-        lost: relative loss of the headline metric; negative if the exported model is better.
-    """
+    """The result of a comparison; docs/export.md describes the values."""
 
     rows: int
     largest_logit: float
@@ -52,39 +56,64 @@ class Comparison:
     lost: float
 
 
-def compare(model: Any, path: Path, task: Task, processor: Any, judged: JudgedRows) -> Comparison:
-    """Run the original model (in evaluation mode) and an ONNX file on the evaluated rows, and return the comparison.
+def read_judged(run: Path, config: Config, task: Task) -> JudgedRows:
+    """Read the evaluated rows of a run with their labels, from the data named in its configuration.
+
+    Raises:
+        UserError: the rows cannot be read, or are not those that the run was evaluated on.
+    """
+    import pandas as pd
+
+    fix = f"restore the data, or correct its path in {run / 'config.yaml'}."
+    data = replace(config.data, splits_file=str(run / SPLITS)) if (run / SPLITS).exists() else config.data
+    try:
+        splits = load_splits(data, task)
+    except UserError as error:
+        at = f"{error.where}: " if error.where else ""
+        what = f"the export is checked on the evaluated rows of the run, which cannot be read ({at}{error.what})"
+        raise UserError(what, where=str(run), fix=fix) from error
+    split = "validation" if splits.test is None else "test"
+    judged = getattr(splits, split)
+    if judged is not None:
+        judged = audit_files(judged, task.input.rows, f"{split} split", config.data.on_bad_image)
+    known = pd.read_parquet(run / "predictions.parquet")
+    if judged is None or judged["id"][:] != known["id"].tolist():
+        raise UserError(f"the {split} rows in the data are not those of predictions.parquet", where=str(run), fix=fix)
+    chosen = spaced(len(judged), MOST_ROWS)
+    others = (splits.validation or judged) if isinstance(splits.train, Stream) else splits.train
+    others = others.select(spaced(len(others), MOST_ROWS))
+    others = audit_files(others, task.input.rows, "training split", config.data.on_bad_image)
+    return JudgedRows(judged.select(chosen), splits.output.read_raw(known["logits"].tolist())[chosen], others)
+
+
+def compare(labeller: Labeller, path: Path, judged: JudgedRows) -> Comparison:
+    """Run the original model and an ONNX file on the evaluated rows, and return the comparison.
 
     Raises:
         UserError: onnxruntime cannot run the file, or the original's logits differ from those of the run.
     """
-    exported = OnnxClassifier(path)
-    rows, collate = task.input.encode(judged.rows, processor), task.input.collator(processor)
-    output = task.outputs.of_model(model.config)
-    read = partial(predict_rows, rows=rows, collate=collate, batch_size=BATCH, predict=output.predict, pool=output.pool)
-    raw = read(model)
-    _refuse_other_model(raw, judged)
-    answers = read(exported)
-    difference = _largest_difference(raw, answers)
-    longest = task.input.longest(next(batches(task, processor, rows, 1)), processor)
+    model, output, exported = labeller.model, labeller.output, OnnxClassifier(path)
+    rows = labeller.encode(judged.rows)
+    raw = labeller.predict(rows, BATCH)
+    _refuse_other_model(raw, judged.raw)
+    answers = replace(labeller, model=exported).predict(rows, BATCH)
+    longest = labeller.task.input.longest(next(batches(labeller, rows, 1)), labeller.processor)
     with torch.inference_mode():
         apart = model(**longest).logits - exported(**longest).logits
-    difference = max(difference, float(apart.abs().max()))
     truth = output.truth_of(judged.rows)
     metric, greater = next(iter(output.METRICS.items()))
     before, after = (metrics_of(output, values, truth)[metric] for values in (raw, answers))
     decided = zip(output.decide(raw), output.decide(answers), strict=True)
-    different = np.array([not np.array_equal(*pair) for pair in decided])
-    milliseconds = time_pairs(
-        model, exported, [next(batches(task, processor, [rows[int(i)]], 1)) for i in spaced(len(rows), TIMED)]
-    )
+    changed = float(np.mean([not np.array_equal(*pair) for pair in decided]))
+    timed = [next(batches(labeller, [rows[int(index)]], 1)) for index in spaced(len(rows), TIMED)]
+    milliseconds = time_pairs(model, exported, timed)
     weights = sum(p.numel() * p.element_size() for p in [*model.parameters(), *model.buffers()])
     files = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
     return Comparison(
         rows=len(judged.rows),
         largest_logit=_largest(raw),
-        largest_difference=difference,
-        changed=float(different.mean()) if output.HAS_CLASSES else None,
+        largest_difference=max(_largest_difference(raw, answers), float(apart.abs().max())),
+        changed=changed if output.HAS_CLASSES else None,
         metric=metric,
         torch={metric: before, "bytes": weights, "milliseconds": milliseconds[0]},
         onnx={metric: after, "bytes": files, "milliseconds": milliseconds[1]},
@@ -92,9 +121,9 @@ def compare(model: Any, path: Path, task: Task, processor: Any, judged: JudgedRo
     )
 
 
-def batches(task: Task, processor: Any, rows: Any, size: int) -> Iterator[dict[str, torch.Tensor]]:
+def batches(labeller: Labeller, rows: Any, size: int) -> Iterator[dict[str, torch.Tensor]]:
     """Yield the inputs of encoded rows in batches of ``size`` rows, without labels."""
-    collate = task.input.collator(processor)
+    collate = labeller.task.input.collator(labeller.processor)
     for start in range(0, len(rows), size):
         batch = collate([rows[index] for index in range(start, min(start + size, len(rows)))])
         yield {name: values for name, values in batch.items() if name != "labels"}
@@ -122,9 +151,9 @@ def _largest_difference(one: np.ndarray, other: np.ndarray) -> float:
     return _largest(a - b for a, b in zip(one, other, strict=True))
 
 
-def _refuse_other_model(raw: np.ndarray, judged: JudgedRows) -> None:
-    apart = _largest_difference(raw, judged.raw)
-    if not apart <= SAME_MODEL * _largest(judged.raw):
+def _refuse_other_model(raw: np.ndarray, known: np.ndarray) -> None:
+    apart = _largest_difference(raw, known)
+    if not apart <= SAME_MODEL * _largest(known):
         raise UserError(
             f"the model gives other logits than in the run's evaluation: one differs by {apart:.3g}",
             where="predictions.parquet",

@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from hf_finetune.config import Config, parse
 from hf_finetune.console import say
 from hf_finetune.data.splits.splits import spaced
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.prediction.labeller import load_labeller, task_of
+from hf_finetune.evaluation.prediction.labeller import Labeller, load_labeller
 from hf_finetune.files import write_json
 from hf_finetune.models import is_adapter, merge
-from hf_finetune.publish.export.comparison import Comparison, batches, compare, show_comparison
-from hf_finetune.publish.export.judged_rows import JudgedRows, read_config, read_judged
+from hf_finetune.publish.card import markdown_table
+from hf_finetune.publish.export.comparison import (
+    Comparison,
+    JudgedRows,
+    batches,
+    compare,
+    read_judged,
+    show_comparison,
+)
 from hf_finetune.publish.export.onnx_model import (
     FILE,
     OPSETS,
     is_convolutional,
     is_large,
-    quantise_all,
-    quantise_weights,
+    quantise,
     require_extra,
     write_onnx,
 )
-from hf_finetune.publish.export.onnx_readme import onnx_readme, usage
-from hf_finetune.tasks.task import Task
+from hf_finetune.tasks.task import Input
 
 # Largest difference of a logit, as a share of the largest logit; and share of the headline metric that int8 may lose.
 TOLERANCES = {None: 1e-3, "int8": 0.01}
-MOST_ROWS = 2000  # rows to compare
 MOST_CALIBRATED = 128  # rows to measure the ranges of int8 activations
 
 # Files of model/ that an exported model does not need.
@@ -46,7 +51,6 @@ def export_run(
     quantize: str | None = None,
     tolerance: float | None = None,
     opset: int | None = None,
-    dataset: Any = None,
 ) -> Comparison:
     """Export a run's model as ONNX with all files that it needs, if it agrees with torch on the evaluated rows.
 
@@ -56,7 +60,6 @@ def export_run(
         quantize: ``"int8"``, or None for float32.
         tolerance: see :data:`TOLERANCES`; None for the default.
         opset: version of ONNX operators; None for the exporter's default.
-        dataset: the ``DatasetDict`` of a run that was started from Python.
 
     Raises:
         UserError: a package is missing, the run is not finished, its rows cannot be read, the model cannot be exported, or
@@ -70,22 +73,20 @@ def export_run(
     from accelerate import PartialState
 
     PartialState(cpu=True)  # the exported model is for CPUs, so both models are compared there
-    config = read_config(run)
-    trust = config.model.trust_remote_code
-    task, _ = task_of(str(run), trust_remote_code=trust)
-    judged = read_judged(run, config, task, MOST_ROWS, dataset)
-    labeller = load_labeller(str(run), trust_remote_code=trust)
-    processor, model = labeller.processor, labeller.model
-    model = merge(model) if is_adapter(model) else model
+    config = _read_config(run)
+    labeller = load_labeller(str(run), trust_remote_code=config.model.trust_remote_code)
+    judged = read_judged(run, config, labeller.task)
+    if is_adapter(labeller.model):
+        labeller = replace(labeller, model=merge(labeller.model))
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        _build(partial, run, model, task, processor, judged, quantize, opset)
-        found = compare(model, partial / FILE, task, processor, judged)
+        _build(partial, run, labeller, judged, quantize, opset)
+        found = compare(labeller, partial / FILE, judged)
         show_comparison(found, kind)
         _refuse_different(found, quantize, tolerance)
-        _finish(partial, model, task, found, kind, tolerance)
+        _finish(partial, labeller, found, kind, tolerance)
         shutil.rmtree(output, ignore_errors=True)
         partial.rename(output)
     finally:
@@ -96,60 +97,44 @@ def export_run(
 
 def _check_asked(output: Path, tolerance: float, opset: int | None) -> None:
     if not tolerance >= 0:
-        raise UserError(
-            f"the tolerance is {tolerance}, and must be 0 or more",
-            where="--tolerance",
-            fix="give 0.01 for 1 %, for example.",
-        )
+        what = f"the tolerance is {tolerance}, and must be 0 or more"
+        raise UserError(what, where="--tolerance", fix="give 0.01 for 1 %, for example.")
     if opset is not None and opset not in OPSETS:
-        raise UserError(
-            f"opset {opset} is not supported; {OPSETS[0]} to {OPSETS[-1]} are",
-            where="--opset",
-            fix="give one of these, or remove the flag.",
-        )
+        what = f"opset {opset} is not supported; {OPSETS[0]} to {OPSETS[-1]} are"
+        raise UserError(what, where="--opset", fix="give one of these, or remove the flag.")
     if output.exists() and not (output / FILE).is_file() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(
-            "the path exists and is not an earlier export", where=f"--output {output}", fix="choose a new folder."
-        )
+        what = "the path exists and is not an earlier export"
+        raise UserError(what, where=f"--output {output}", fix="choose a new folder.")
+
+
+def _read_config(run: Path) -> Config:
+    """Return the configuration of a finished run with held-out rows; refuse any other folder."""
+    for name in ("config.yaml", "predictions.parquet", "model/config.json"):
+        if not (run / name).is_file():
+            raise UserError(
+                f"there is no {name}; the export needs a finished run and its evaluated rows",
+                where=str(run),
+                fix="give the --output_dir of a finished run with validation or test rows.",
+            )
+    return parse(["--config", str(run / "config.yaml")])
 
 
 def _build(
-    folder: Path,
-    run: Path,
-    model: Any,
-    task: Task,
-    processor: Any,
-    judged: JudgedRows,
-    quantize: str | None,
-    opset: int | None,
+    folder: Path, run: Path, labeller: Labeller, judged: JudgedRows, quantize: str | None, opset: int | None
 ) -> None:
     """Write the ONNX file, and copy the files of ``model/`` that it needs."""
-    two = task.input.encode(judged.rows.select([0, len(judged.rows) - 1]), processor)
-    write_onnx(model, next(batches(task, processor, two, 2)), folder / FILE, opset)
-    if quantize and not is_convolutional(model):
-        quantise_weights(folder / FILE, large=is_large(model))
-    elif quantize:
-        seen = task.input.encode(judged.others.select(spaced(len(judged.others), MOST_CALIBRATED)), processor)
-        quantise_all(folder / FILE, batches(task, processor, seen, 8), large=is_large(model))
+    model = labeller.model
+    two = labeller.encode(judged.rows.select([0, len(judged.rows) - 1]))
+    write_onnx(model, next(batches(labeller, two, 2)), folder / FILE, opset)
+    if quantize:
+        calibration = None
+        if is_convolutional(model):
+            some = judged.others.select(spaced(len(judged.others), MOST_CALIBRATED))
+            calibration = batches(labeller, labeller.encode(some), 8)
+        quantise(folder / FILE, calibration, large=is_large(model))
     for path in (run / "model").iterdir():
         if not path.name.endswith(_WEIGHTS) and path.name not in ("adapter_config.json", "README.md"):
             shutil.copy(path, folder)
-
-
-def _finish(folder: Path, model: Any, task: Task, found: Comparison, kind: str, tolerance: float) -> None:
-    """Write ``export.json``, ``README.md``, and a configuration without the code of an MLP head."""
-    write_json(folder / "export.json", asdict(found) | {"tolerance": tolerance})
-    path = folder / "config.json"
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    if "mlp_head_on" in settings:
-        import transformers
-
-        own = getattr(transformers, settings["mlp_head_on"]).config_class.model_type
-        settings = {key: value for key, value in settings.items() if key not in _OF_MLP_HEAD}
-        write_json(path, settings | {"model_type": own})
-    columns = getattr(model.config, "input_columns", None)
-    code = usage(task.input, task.outputs.of_model(model.config).ONNX_CODE, columns)
-    (folder / "README.md").write_text(onnx_readme(found, kind, code), encoding="utf-8")
 
 
 def _refuse_different(found: Comparison, quantize: str | None, tolerance: float) -> None:
@@ -167,4 +152,54 @@ def _refuse_different(found: Comparison, quantize: str | None, tolerance: float)
         f"{what}, more than the tolerance of {tolerance:g}; nothing was exported",
         where=f"{found.rows} rows",
         fix=f"{fix}, or raise --tolerance.",
+    )
+
+
+def _finish(folder: Path, labeller: Labeller, found: Comparison, kind: str, tolerance: float) -> None:
+    """Write ``export.json``, ``README.md``, and a configuration without the code of an MLP head."""
+    write_json(folder / "export.json", asdict(found) | {"tolerance": tolerance})
+    path = folder / "config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if "mlp_head_on" in settings:
+        import transformers
+
+        own = getattr(transformers, settings["mlp_head_on"]).config_class.model_type
+        settings = {key: value for key, value in settings.items() if key not in _OF_MLP_HEAD}
+        write_json(path, settings | {"model_type": own})
+    code = usage(labeller.task.input, labeller.output.ONNX_CODE, labeller.input_columns)
+    (folder / "README.md").write_text(_readme(found, kind, code), encoding="utf-8")
+
+
+def usage(input: Input, answers: str, columns: dict[str, Any] | None = None) -> str:
+    """Return Python code that runs the files of an exported folder; ``answers`` prints predictions from ``logits``."""
+    processor, imports, lines = input.onnx_code(columns or {})
+    return "\n".join(
+        [
+            "import numpy as np",
+            "import onnxruntime",
+            *imports,
+            f"from transformers import AutoConfig, {processor}",
+            "",
+            'folder = "."',
+            "config = AutoConfig.from_pretrained(folder)",
+            *lines,
+            'session = onnxruntime.InferenceSession(f"{folder}/model.onnx")',
+            "names = [node.name for node in session.get_inputs()]",
+            'logits = session.run(["logits"], {name: inputs[name] for name in names})[0]',
+            answers,
+        ]
+    )
+
+
+def _readme(found: Comparison, kind: str, code: str) -> str:
+    """Return the README; ``kind`` names the exported model, e.g. ``ONNX int8``."""
+    rows = [
+        (name, f"{f[found.metric]:.4f}", f"{f['bytes'] / 1e6:.2f}", f"{f['milliseconds']:.2f}")
+        for name, f in (("torch", found.torch), (kind, found.onnx))
+    ]
+    return (
+        f"# {kind}\n\n"
+        f"`model.onnx` was compared with the original on {found.rows} rows that it was not trained on. The largest difference "
+        f"of a logit is {found.largest_difference:.2g}, the largest logit {found.largest_logit:.3g}.\n\n"
+        f"{markdown_table(('', found.metric, 'MB', 'ms a row'), rows)}\n\n## Use\n\n```python\n{code}\n```\n"
     )

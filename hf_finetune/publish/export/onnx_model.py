@@ -26,11 +26,8 @@ def require_extra() -> None:
     """Raise a ``UserError`` if a package is missing that ``hf-finetune[export]`` installs."""
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
-        raise UserError(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed",
-            where="hf-finetune export",
-            fix="run pip install 'hf-finetune[export]'.",
-        )
+        what = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
+        raise UserError(what, where="hf-finetune export", fix="run pip install 'hf-finetune[export]'.")
 
 
 class _Logits(nn.Module):
@@ -46,7 +43,7 @@ class _Logits(nn.Module):
 
 
 def write_onnx(model: Any, batch: dict[str, torch.Tensor], path: Path, opset: int | None = None) -> None:
-    """Export a model with ``torch.export``, for batches of any size and texts of any length.
+    """Export a classifier with ``torch.export``, for batches of any size and texts of any length.
 
     Args:
         model: a classifier of transformers.
@@ -91,66 +88,43 @@ def is_large(model: nn.Module) -> bool:
 
 def is_convolutional(model: nn.Module) -> bool:
     """Return whether convolutions have more weights than linear layers."""
-    weights = {
-        kind: sum(module.weight.numel() for module in model.modules() if isinstance(module, kind))
-        for kind in (nn.Conv2d, nn.Linear)
-    }
-    return weights[nn.Conv2d] > weights[nn.Linear]
+
+    def weights(kind: type[nn.Module]) -> int:
+        return sum(module.weight.numel() for module in model.modules() if isinstance(module, kind))
+
+    return weights(nn.Conv2d) > weights(nn.Linear)
 
 
-def quantise_weights(path: Path, *, large: bool) -> None:
-    """Quantise the weights of matrix products to int8, in place; activations are quantised at run time (*dynamically*).
+def quantise(path: Path, calibration: Iterable[dict[str, torch.Tensor]] | None, *, large: bool) -> None:
+    """Quantise a model to int8, in place; each output channel of weights has its own scale.
 
-    Each output channel has its own scale.
+    With batches for calibration, activations are quantised *statically*, with scales that cover their range in the batches.
+    Without, only matrix products are quantised, and their activations *dynamically*, when the model runs.
     """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    prepared = _prepare(path, large=large)
-    with _quietly():
-        quantize_dynamic(prepared, path, per_channel=True, weight_type=QuantType.QInt8, use_external_data_format=large)
-    _remove(prepared)
-
-
-def quantise_all(path: Path, batches: Iterable[dict[str, torch.Tensor]], *, large: bool) -> None:
-    """Quantise weights and activations to int8, in place, with scales that are measured on batches (*statically*).
-
-    Each output channel of weights has its own scale; scales of activations cover the range in the batches.
-    """
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    class Batches(CalibrationDataReader):
+    class Batches(quantization.CalibrationDataReader):
         def __init__(self) -> None:
-            self.rest = iter(batches)
+            self.rest = iter(calibration or [])
 
         def get_next(self) -> dict[str, Any] | None:
             batch = next(self.rest, None)
             return batch and {name: values.numpy() for name, values in batch.items()}
 
-    prepared = _prepare(path, large=large)
-    with _quietly():
-        quantize_static(
-            prepared,
-            path,
-            Batches(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            use_external_data_format=large,
-        )
-    _remove(prepared)
-
-
-def _prepare(path: Path, *, large: bool) -> Path:
-    """Write the graph with inferred shapes and BatchNorm folded into convolutions to another file; return its path."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     prepared = path.with_name("prepared.onnx")
+    int8 = quantization.QuantType.QInt8
+    options: dict[str, Any] = {"per_channel": True, "weight_type": int8, "use_external_data_format": large}
     with _quietly():
-        # Symbolic shape inference supports fewer operators, and is not needed here.
+        # Infers shapes, and folds BatchNorm into convolutions. Symbolic inference supports fewer operators.
         quant_pre_process(path, prepared, skip_symbolic_shape=True, save_as_external_data=large)
-    _remove(path)
-    return prepared
+        _remove(path)
+        if calibration is None:
+            quantization.quantize_dynamic(prepared, path, **options)
+        else:
+            options |= {"quant_format": quantization.QuantFormat.QDQ, "activation_type": quantization.QuantType.QUInt8}
+            quantization.quantize_static(prepared, path, Batches(), **options)
+    _remove(prepared)
 
 
 def _remove(path: Path) -> None:
@@ -161,9 +135,8 @@ def _remove(path: Path) -> None:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Silence the logs and warnings of the exporter and the quantiser, which are for authors of operators."""
-    names = ("onnxscript", "torch.onnx", "torch.export", "onnx_ir", "root")
-    loggers = [logging.getLogger(None if name == "root" else name) for name in names]
-    levels = [logger.level for logger in loggers]
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "torch.onnx", "torch.export", "onnx_ir", None)]
+    levels = {logger: logger.level for logger in loggers}
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
@@ -171,15 +144,12 @@ def _quietly() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in levels.items():
             logger.setLevel(level)
 
 
 class OnnxClassifier(nn.Module):
     """An ONNX file with the call of a transformers classifier: named tensors in, ``.logits`` out.
-
-    Args:
-        path: the file.
 
     Raises:
         UserError: onnxruntime cannot run the file, for example because of its version of operators.

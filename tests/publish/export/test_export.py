@@ -25,10 +25,8 @@ from hf_finetune.errors import UserError
 from hf_finetune.publish.export import export as export_module
 from hf_finetune.publish.export import onnx_model
 from hf_finetune.publish.export.comparison import _refuse_other_model, time_pairs
-from hf_finetune.publish.export.export import export_run
-from hf_finetune.publish.export.judged_rows import JudgedRows
+from hf_finetune.publish.export.export import export_run, usage
 from hf_finetune.publish.export.onnx_model import OnnxClassifier, write_onnx
-from hf_finetune.publish.export.onnx_readme import usage
 from hf_finetune.tasks import image_classification, text_classification
 from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 
@@ -326,11 +324,11 @@ def test_a_run_whose_data_or_model_is_other(moved):
 
 
 def test_a_model_that_does_not_answer_as_its_predictions():
-    judged = JudgedRows("test", None, np.array([[1.0, -2.0], [0.5, 0.0]], dtype=np.float32), None)
-    _refuse_other_model(judged.raw + 0.09, judged)
-    for other in (judged.raw + 0.11, judged.raw * np.nan):
+    known = np.array([[1.0, -2.0], [0.5, 0.0]], dtype=np.float32)
+    _refuse_other_model(known + 0.09, known)
+    for other in (known + 0.11, known * np.nan):
         with pytest.raises(UserError, match="gives other logits than in the run"):
-            _refuse_other_model(other, judged)
+            _refuse_other_model(other, known)
 
 
 def test_no_run(checkpoints, tmp_path):
