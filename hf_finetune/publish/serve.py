@@ -6,7 +6,9 @@ import ipaddress
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -40,37 +42,6 @@ def render(answer: Answer | None) -> str:
     return render_template(PAGE / "answer.html.j2", answer=answer) if answer else ""
 
 
-def build_page(labeller: Labeller, name: str) -> Any:
-    """Return the page as Gradio's ``Blocks``; ``name`` is the model's name.
-
-    Raises:
-        UserError: Gradio is not installed.
-    """
-    gradio = import_gradio()
-
-    def say(*values: Any) -> str:
-        try:
-            return render(answer(labeller, values))
-        except UserError as error:
-            raise gradio.Error(error.what, print_exception=False) from error
-
-    title = f"{name}: {labeller.task.name.replace('-', ' ')}"
-    with gradio.Blocks(title=title, analytics_enabled=False, delete_cache=(60, KEEP_SECONDS)) as page:
-        gradio.HTML(render_title(title), padding=False)
-        inputs, events = labeller.task.input.components(gradio, labeller.input_columns)
-        shown = gradio.HTML(label="answer")
-        for event in events:
-            event(say, inputs, shown, api_visibility="private", show_progress="minimal")
-    return page
-
-
-def render_title(title: str) -> str:
-    """Return the heading of the page as HTML."""
-    from jinja2 import Environment
-
-    return Environment(autoescape=True).from_string("<h1>{{ title }}</h1>").render(title=title)
-
-
 def import_gradio() -> Any:
     """Import Gradio without its network requests.
 
@@ -81,9 +52,8 @@ def import_gradio() -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise UserError(
-            f"the page needs Gradio ({error})", where="hf-finetune serve", fix="run pip install 'hf-finetune[serve]'."
-        ) from error
+        what = f"the page needs Gradio ({error})"
+        raise UserError(what, where="hf-finetune serve", fix="run pip install 'hf-finetune[serve]'.") from error
     return gradio
 
 
@@ -114,54 +84,22 @@ def _no_place(host: str, port: int, error: OSError) -> UserError:
 
 def is_loopback(host: str) -> bool:
     """Return whether an address can be reached only from this machine."""
-    if host == "localhost":
-        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
 
 def serve(labeller: Labeller, name: str, host: str, port: int, ready: Callable[[str], Any]) -> None:
-    """Serve the page until the process is interrupted, and then remove uploaded files.
+    """Serve the page of a model until the process is interrupted, and then remove uploaded files.
 
-    Args:
-        labeller: the model.
-        name: its name.
-        host: address of the page.
-        port: port of the page.
-        ready: called with the URL when the page is ready.
+    ``name`` is the model's in the title; ``ready`` is called with the URL when the page is there.
     """
-    import threading
-
     with tempfile.TemporaryDirectory(prefix="hf-finetune-") as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = str(Path(uploads))
-        page = build_page(labeller, name)
-        gradio = import_gradio()
-        css = (PAGE / "serve.css").read_text(encoding="utf-8")
-        theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-        options = {
-            "share": False,
-            "quiet": True,
-            "inbrowser": False,
-            "prevent_thread_lock": True,
-            "show_error": True,
-            "max_file_size": MAX_FILE_SIZE,
-            "footer_links": [],
-            "ssr_mode": False,
-            "pwa": False,
-            "mcp_server": False,
-            "enable_monitoring": False,
-            "app_kwargs": {"docs_url": None, "redoc_url": None, "openapi_url": None},
-        }
+        os.environ["GRADIO_TEMP_DIR"] = uploads
+        page = _build_page(labeller, name)
         try:
-            _, address, _ = page.launch(
-                server_name=host,
-                server_port=port,
-                theme=theme,
-                css=css,
-                **options,
-            )
+            _, address, _ = page.launch(server_name=host, server_port=port, **_launch_options())
         except OSError as error:  # the port was taken while the model was loaded
             raise _no_place(host, port, error) from error
         try:
@@ -169,3 +107,44 @@ def serve(labeller: Labeller, name: str, host: str, port: int, ready: Callable[[
             threading.Event().wait()
         finally:
             page.close(verbose=False)
+
+
+def _build_page(labeller: Labeller, name: str) -> Any:
+    """Return the page as Gradio's ``Blocks``."""
+    gradio = import_gradio()
+
+    def say(*values: Any) -> str:
+        try:
+            return render(answer(labeller, values))
+        except UserError as error:
+            raise gradio.Error(error.what, print_exception=False) from error
+
+    title = f"{name}: {labeller.task.name.replace('-', ' ')}"
+    with gradio.Blocks(title=title, analytics_enabled=False, delete_cache=(60, KEEP_SECONDS)) as page:
+        gradio.HTML(f"<h1>{escape(title)}</h1>", padding=False)
+        inputs, events = labeller.task.input.components(gradio, labeller.input_columns)
+        shown = gradio.HTML(label="answer")
+        for event in events:
+            event(say, inputs, shown, api_visibility="private", show_progress="minimal")
+    return page
+
+
+def _launch_options() -> dict[str, Any]:
+    """Return the options of ``Blocks.launch``: nothing is shared, documented or loaded from elsewhere."""
+    themes = import_gradio().themes
+    return {
+        "theme": themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        "css": (PAGE / "serve.css").read_text(encoding="utf-8"),
+        "share": False,
+        "quiet": True,
+        "inbrowser": False,
+        "prevent_thread_lock": True,
+        "show_error": True,
+        "max_file_size": MAX_FILE_SIZE,
+        "footer_links": [],
+        "ssr_mode": False,
+        "pwa": False,
+        "mcp_server": False,
+        "enable_monitoring": False,
+        "app_kwargs": {"docs_url": None, "redoc_url": None, "openapi_url": None},
+    }
