@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from hf_finetune.report.figures import Drawing, Line, draw_lines
+from hf_finetune.report.figures import Drawing, Points, draw_lines
 
 History = list[dict[str, Any]]
 
@@ -26,13 +25,12 @@ def draw_curves(history: History, metric: str) -> list[Drawing]:
         ("rate", "Learning rate", [("first group", "learning_rate"), ("head", "learning_rate_head")], True),
         ("pace", "Throughput (training rows per second)", [("rows per second", "rows_per_second")], False),
     ]
-    phases = phases_of(history)
     found = []
     for key, title, names, log in wanted:
-        lines = [Line(name, points) for name, source in names if (points := points_of(history, source))]
+        lines = [(name, points) for name, source in names if (points := points_of(history, source))]
         if lines:
-            positive = all(value > 0 for line in lines for _, value in line.points)
-            found.append(draw_lines(key, title, lines, phases, log=log and positive))
+            positive = all(value > 0 for _, points in lines for _, value in points)
+            found.append(draw_lines(key, title, lines, phases_of(history), log=log and positive))
     return found
 
 
@@ -44,31 +42,27 @@ def _validation_metric(history: History, metric: str) -> str:
 
 def phases_of(history: History) -> list[tuple[float, str]]:
     """Return (first epoch, name) of each phase; epochs count on from phase to phase."""
-    begin, found = 0.0, []
-    for phase, entries in _by_phase(history):
-        found.append((begin, phase))
-        begin += max((entry.get("epoch") or 0.0 for entry in entries), default=0.0)
-    return found
+    return [(begin, str(entries[0].get("phase", ""))) for begin, entries in _by_phase(history)]
 
 
-def points_of(history: History, key: str) -> list[tuple[float, float]]:
+def points_of(history: History, key: str) -> Points:
     """Return (epoch, value) of each entry that has a finite number ``key``; epochs count on from phase to phase."""
-    points: list[tuple[float, float]] = []
-    for (begin, _), (_, entries) in zip(phases_of(history), _by_phase(history), strict=True):
-        points += [
-            (begin + entry["epoch"], float(entry[key]))
-            for entry in entries
-            if isinstance(entry.get(key), int | float) and np.isfinite(entry[key]) and entry.get("epoch") is not None
-        ]
-    return points
-
-
-def _by_phase(history: History) -> list[tuple[str, History]]:
-    """Return (name, entries) of each phase; phases of the same name are separated where the epoch decreases."""
-    cuts = [
-        index + 1
-        for index, (one, two) in enumerate(pairwise(history))
-        if one.get("phase") != two.get("phase") or (two.get("epoch") or 0.0) < (one.get("epoch") or 0.0)
+    return [
+        (begin + entry["epoch"], float(entry[key]))
+        for begin, entries in _by_phase(history)
+        for entry in entries
+        if isinstance(entry.get(key), int | float) and np.isfinite(entry[key]) and entry.get("epoch") is not None
     ]
-    parts = [history[begin:end] for begin, end in pairwise([0, *cuts, len(history)])] if history else []
-    return [(str(part[0].get("phase", "")), part) for part in parts]
+
+
+def _by_phase(history: History) -> list[tuple[float, History]]:
+    """Return (first epoch, entries) of each phase; phases of the same name are separated where the epoch decreases."""
+    found: list[tuple[float, History]] = []
+    last: dict[str, Any] = {}
+    for entry in history:
+        ended = last.get("epoch") or 0.0
+        if not found or entry.get("phase") != last.get("phase") or (entry.get("epoch") or 0.0) < ended:
+            found.append((found[-1][0] + ended if found else 0.0, []))
+        found[-1][1].append(entry)
+        last = entry
+    return found

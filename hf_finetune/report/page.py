@@ -8,23 +8,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hf_finetune.console import is_main_process
 from hf_finetune.errors import UserError
 from hf_finetune.report.curves import draw_curves, phases_of
-from hf_finetune.report.figures import (
-    Drawing,
-    draw_confusion,
-    draw_headline,
-    draw_reliability,
-    draw_residuals,
-    draw_scatter,
-)
+from hf_finetune.report.figures import draw_confusion, draw_headline, draw_numbers, draw_reliability
 from hf_finetune.report.render import render, write_page
 
 HTML = "report.html"
-FEW_CLASSES = 15  # up to this number, the confusion matrix is a table with numbers
 _TARGETS = 6  # targets of a regression that get figures, at most
 _EMPTY: dict[str, Any] = {
     "task": "", "problem": None, "labels": [], "judged": "", "rows": 0, "checkpoint": "", "source": "", "headline": None,
@@ -53,9 +43,8 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     try:
         write_page(path, text)
     except OSError as error:
-        raise UserError(
-            f"the report cannot be written ({error})", where=str(path), fix="choose another file with --output."
-        ) from error
+        what, fix = f"the report cannot be written ({error})", "choose another file with --output."
+        raise UserError(what, where=str(path), fix=fix) from error
     return path
 
 
@@ -100,18 +89,18 @@ def report_page(folder: Path, *, public: bool = False) -> str:
         name=folder.resolve().name,
         with_baseline=any(row.get("baseline") is not None for row in e["metrics"]),
         weakest=_weakest(e["per_label"]),
-        headline=_headline_figure(e["headline"]),
+        headline=draw_headline(e["headline"]),
         curves=curves,
         phases=phases_of(run["history"]),
-        confusion=_confusion_figure(e),
-        reliability=_reliability_figure(e["calibration"]),
-        targets=[] if e["numbers"] is None else [_target_figures(i, t) for i, t in enumerate(e["numbers"][:_TARGETS])],
+        confusion=draw_confusion(e["confusion"]),
+        reliability=draw_reliability(e["calibration"]),
+        targets=[(t["name"], draw_numbers(i, t)) for i, t in enumerate((e["numbers"] or [])[:_TARGETS])],
         strategy=strategy,
         counts=_class_counts(e["data"].get("splits", {})),
         timing=timing,
         check=run["check"],
         environment=run["environment"],
-        command="" if public else _in_lines(_command(run["environment"])),
+        command="" if public else _in_lines(run["environment"].get("command", [])),
         again=_in_lines(["hf-finetune", "train", e["task"], "--config", "config.yaml", "--output_dir", "runs/again"]),
         config=run["config"],
         number=_number,
@@ -147,15 +136,14 @@ def _json(path: Path, empty: Any) -> Any:
     """Return the content of a file, which must have the type of ``empty``; ``empty`` if there is no file."""
     if not path.is_file():
         return empty
+    fix = "run the evaluation again."
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"the file cannot be read ({error})", where=str(path), fix="run the evaluation again."
-        ) from error
+        raise UserError(f"the file cannot be read ({error})", where=str(path), fix=fix) from error
     if not isinstance(content, type(empty)):
         kind = "a list" if isinstance(empty, list) else "an object"
-        raise UserError(f"the file must contain {kind} in JSON", where=str(path), fix="run the evaluation again.")
+        raise UserError(f"the file must contain {kind} in JSON", where=str(path), fix=fix)
     return content
 
 
@@ -173,44 +161,6 @@ def _without_paths(run: dict[str, Any]) -> dict[str, Any]:
 def _is_path(value: str) -> bool:
     """Return whether a value is a path: a Hub id has at most one slash, and does not exist on the disk."""
     return bool(set(value) & {"/", "\\"}) and (value[0] in "/.~" or value.count("/") > 1 or Path(value).exists())
-
-
-def _headline_figure(headline: dict[str, Any] | None) -> Drawing | None:
-    if not headline or not math.isfinite(headline["value"]):
-        return None
-    rows = [("this model", headline["value"], headline.get("interval"))]
-    if headline.get("baseline"):
-        rows.append(("baseline", headline["baseline"]["value"], headline["baseline"].get("interval")))
-    if headline.get("floor"):
-        rows.append(("floor", headline["floor"]["value"], None))
-    return draw_headline(rows, headline["metric"])
-
-
-def _confusion_figure(e: dict[str, Any]) -> Drawing | None:
-    """Return the heat map of many classes; None for few classes, which get a table."""
-    if not e["confusion"] or len(e["confusion"]["matrix"]) <= FEW_CLASSES:
-        return None
-    said = [f"{pair['label']} as {pair['prediction']} ({pair['rows']})" for pair in e["confusion"]["pairs"][:3]]
-    pairs = f"Most confused: {'; '.join(said)}." if said else ""
-    return draw_confusion(np.array(e["confusion"]["matrix"], dtype=float), pairs)
-
-
-def _reliability_figure(calibration: dict[str, Any] | None) -> Drawing | None:
-    curves = []
-    for part, name in (("before", "before temperature"), ("after", "after temperature")):
-        bins = ((calibration or {}).get(part) or {}).get("curve") or []
-        points = [(each["confidence"], each["accuracy"]) for each in bins if each["rows"]]
-        if points:
-            curves.append((name, points))
-    return draw_reliability(curves) if curves else None
-
-
-def _target_figures(index: int, target: dict[str, Any]) -> tuple[str, list[Drawing]]:
-    labels, predictions = np.array(target["labels"], dtype=float), np.array(target["predictions"], dtype=float)
-    return target["name"], [
-        draw_scatter(f"scatter{index}", labels, predictions),
-        draw_residuals(f"residuals{index}", labels, predictions),
-    ]
 
 
 def _strategy_table(strategy: list[dict[str, Any]]) -> list[tuple[str, int, list[str]]]:
@@ -231,11 +181,8 @@ def _stage(stage: dict[str, Any] | None) -> str:
     if stage is None or not stage["trainable"]:
         return "frozen"
     part = "" if stage["trainable"] == stage["parameters"] else f" ({stage['trainable']:,} weights)"
-    return f"{_rate(stage.get('learning_rate'))}{part}"
-
-
-def _rate(rate: float | None) -> str:
-    return "trains" if rate is None else f"{rate:.2e}"
+    rate = stage.get("learning_rate")
+    return f"{'trains' if rate is None else f'{rate:.2e}'}{part}"
 
 
 def _weakest(per_label: dict[str, dict[str, float]]) -> list[tuple[str, float]]:
@@ -250,15 +197,9 @@ def _class_counts(splits: dict[str, Any]) -> list[tuple[str, list[int]]]:
     return [(name, [(split.get("counts") or {}).get(name, 0) for split in splits.values()]) for name in names]
 
 
-def _command(environment: dict[str, Any]) -> list[str]:
-    """Return the command line of the run, with the program's name without its folder."""
-    words = [str(word) for word in environment.get("command", [])]
-    return [Path(words[0]).name, *words[1:]] if words else []
-
-
-def _in_lines(words: list[str]) -> str:
-    """Return a command for the shell, with one flag per line."""
-    parts = [shlex.quote(word) for word in words]
+def _in_lines(words: list[Any]) -> str:
+    """Return a command for the shell with one flag per line, and the program's name without its folder."""
+    parts = [shlex.quote(str(word)) for word in ([Path(str(words[0])).name, *words[1:]] if words else [])]
     return "".join(f" \\\n    {word}" if word.startswith("--") else f" {word}" for word in parts).strip()
 
 
