@@ -146,15 +146,15 @@ FAULTS = [
     Fault(
         "sign of the standardisation",
         "tasks/outputs/losses.py",
-        "(labels.float() - self.mean.to",
-        "(labels.float() + self.mean.to",
+        "(labels.float() - _tensor(self.mean",
+        "(labels.float() + _tensor(self.mean",
         "tests/tasks/outputs",
     ),
     Fault(
         "accumulated batches are averaged each by itself",
         "tasks/outputs/losses.py",
-        "        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)",
-        "        return total / len(labels)",
+        "        return total / (self.count(labels) if num_items_in_batch is None else num_items_in_batch)",
+        "        return total / self.count(labels)",
         "tests/tasks/outputs",
     ),
     Fault(

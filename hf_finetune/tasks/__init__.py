@@ -15,35 +15,20 @@ TASKS = {"text-classification": "text", "image-classification": "image"}
 
 
 def module_name(task: str) -> str:
-    """Return the name of a task's module and recipe file: ``text_classification`` for ``text-classification``.
-
-    Raises:
-        UserError: there is no such task.
-    """
+    """Return the name of a task's module and recipe file, ``text_classification``; a ``UserError`` for no such task."""
     if task not in TASKS:
         raise UserError(f"there is no task {task!r}", where="TASK", fix=f"choose one of {', '.join(TASKS)}.")
     return task.replace("-", "_")
 
 
 def get_task(name: str) -> Task:
-    """Return the task of this name.
-
-    Raises:
-        UserError: there is no such task.
-    """
+    """Return the task of this name; a ``UserError`` if there is none."""
     task: Task = import_module(f"hf_finetune.tasks.{module_name(name)}").TASK
     return task
 
 
 def task_of_model(settings: Any) -> Task:
-    """Return the task of a fine-tuned model, found by the class in its configuration.
-
-    Args:
-        settings: the ``PreTrainedConfig`` of the model.
-
-    Raises:
-        UserError: the package has no task for this model.
-    """
+    """Return the task of a fine-tuned model, found by the class in its configuration; a ``UserError`` if there is none."""
     import transformers
 
     own = getattr(settings, "mlp_head_on", None)
@@ -56,8 +41,5 @@ def task_of_model(settings: Any) -> Task:
         # The configuration of a timm model that was not fine-tuned here has no class.
         if hasattr(settings, "pretrained_cfg") and settings.model_type in listed:
             return task
-    raise UserError(
-        f"the model was not fine-tuned for {' or '.join(TASKS)} ({' '.join(named) or settings.model_type})",
-        where="RUN_OR_MODEL",
-        fix="name a fine-tuned model.",
-    )
+    what = f"the model was not fine-tuned for {' or '.join(TASKS)} ({' '.join(named) or settings.model_type})"
+    raise UserError(what, where="RUN_OR_MODEL", fix="name a fine-tuned model.")

@@ -26,20 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """A task: a module of ``hf_finetune.tasks`` holds one such value, called ``TASK``.
+    """A task: a module of ``hf_finetune.tasks`` holds one such value, called ``TASK``."""
 
-    Args:
-        name: the Hub's pipeline tag.
-        auto_class: the Auto class of transformers.
-        input: the kind of input.
-        defaults: returns flag → default and its reason (strategy, learning rates, batch size, …) for a model and its rows.
-        outputs: the possible kinds of label.
-    """
-
-    name: str
-    auto_class: str
+    name: str  # the Hub's pipeline tag
+    auto_class: str  # of transformers
     input: Input
-    outputs: Outputs
+    outputs: Outputs  # the possible kinds of label
+    # For a model and its rows, flag → default and its reason (strategy, learning rates, batch size, …).
     defaults: Callable[[Facts], dict[str, Default]]
 
     def load_model(self, config: Config, output: Output) -> Checkpoint:
@@ -48,12 +41,11 @@ class Task:
         Raises:
             UserError: no such checkpoint, one of another kind, or one that cannot read such inputs.
         """
-        model = replace(
-            config.model, model_name_or_path=self.input.checkpoint_name(str(config.model.model_name_or_path))
-        )
+        name = self.input.checkpoint_name(str(config.model.model_name_or_path))
+        model = replace(config.model, model_name_or_path=name)
         load_settings(model)  # first: its errors are clearer than those of the processor
         options = {"revision": model.model_revision, "trust_remote_code": model.trust_remote_code}
-        processor = self.input.load_processor(str(model.model_name_or_path), **options)
+        processor = self.input.load_processor(name, **options)
         checkpoint = load_checkpoint(model, self.auto_class, output.names, processor, output.settings())
         self.input.prepare(checkpoint, config.inputs)
         return checkpoint
@@ -75,31 +67,18 @@ class Input(Protocol):
         """Return the Hub id of a checkpoint that the user named as its library does."""
 
     def load_processor(self, name: str, **options: Any) -> Any:
-        """Return the preprocessing of a checkpoint or of a saved model.
-
-        Raises:
-            UserError: there is none.
-        """
+        """Return the preprocessing of a checkpoint or of a saved model; a ``UserError`` if there is none."""
 
     def prepare(self, checkpoint: Checkpoint, inputs: InputConfig) -> None:
-        """Set model and processor to the requested input size or length.
-
-        Raises:
-            UserError: the checkpoint cannot read such inputs.
-        """
+        """Set model and processor to the requested input size or length; a ``UserError`` if the model cannot read it."""
 
     def encode(
         self, split: Dataset, processor: Any, views: InputConfig | None = None, image_cache: str | None = None
     ) -> Any:
         """Return the model inputs of a split: a map-style data set of dictionaries, with ``labels`` if the split has them.
 
-        For a ``Stream``, return the stream, which then encodes its rows when they are read.
-
-        Args:
-            split: clean rows.
-            processor: the preprocessing.
-            views: random views for training; None for the inputs of ``pipeline()``.
-            image_cache: where decoded images of rows that are read more than once are kept.
+        A ``Stream`` is returned, and then encodes its rows when they are read. ``views`` are random views for training, None
+        for the inputs of ``pipeline()``. ``image_cache`` is where decoded images of rows that are read again are kept.
         """
 
     def collator(self, processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
@@ -109,10 +88,9 @@ class Input(Protocol):
         """Return the random views of the training rows in a phase; None for unchanged rows."""
 
     def mixer(self, inputs: InputConfig, classes: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
-        """Return a function that mixes the rows of a batch; labels become probabilities of shape (rows, classes).
+        """Return a function that mixes the rows of a batch; a ``UserError`` if such rows cannot be mixed.
 
-        Raises:
-            UserError: such rows cannot be mixed.
+        Labels become probabilities of shape (rows, classes).
         """
 
     def shortened(self) -> Shortened:
@@ -133,11 +111,9 @@ class Input(Protocol):
     def baseline_features(
         self, parts: dict[str, Any], backbone: Callable[[], dict[str, Any] | None]
     ) -> dict[str, Any] | None:
-        """Return cheap features of each split, shape (rows, features); None if there are none.
+        """Return cheap features of each split in ``parts``, fitted on ``train``, shape (rows, features); None if there are none.
 
-        Args:
-            parts: split → rows; features are fitted on ``train``.
-            backbone: returns features of the pretrained backbone, for inputs without features of their own.
+        ``backbone`` returns features of the pretrained backbone, for inputs without features of their own.
         """
 
     def odd_rows(self, rows: Dataset) -> list[int]:
@@ -165,11 +141,7 @@ class Input(Protocol):
         """
 
     def row_of(self, values: tuple[Any, ...], columns: dict[str, list[str]] | None) -> Dataset | None:
-        """Return the row for the values of these components; None if they are empty.
-
-        Raises:
-            UserError: it cannot be read.
-        """
+        """Return the row for the values of these components, None if they are empty; a ``UserError`` if unreadable."""
 
     def widget(self, inputs: dict[str, str]) -> list[dict[str, str]] | None:
         """Return examples for the widget on the Hub, never rows of the user's data."""

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 from hf_finetune.cli.predict import main as predict
 from hf_finetune.packaged import load_recipe, recipe_path
-from hf_finetune.tasks.outputs.logits import softmax
 
 # Reads {folder: [task, inputs, options]} and answers {folder: [[label, score], ...]}; hf_finetune cannot be imported.
 OUTSIDE = """

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FEW_ROWS = 10  # training rows of a class: too few for five folds or for validation rows
 SHOWN_CLASSES = 60  # bars per histogram
+TRAIN = "train split"
 MANY_TIMES = 20  # ratio of largest to smallest class from which classes are imbalanced
 _NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
@@ -38,7 +39,7 @@ def class_notes(splits: Splits) -> list[str]:
     """
     names, missing = splits.output.names, np.flatnonzero(splits.class_counts("train") == 0)
     if len(names) - len(missing) < 2:
-        raise UserError("fewer than two classes have rows", where="train split", fix="fix the rows that were skipped.")
+        raise UserError("fewer than two classes have rows", where=TRAIN, fix="fix the rows that were skipped.")
     if not len(missing):
         return []
     shown = ", ".join(names[i] for i in missing[:5])
@@ -56,118 +57,66 @@ def check_classes(section: Any, splits: Splits) -> None:
     bars = [(names[i], int(train[i])) for i in order]
     section.table(f"Training rows of each class{more}", ("class", "rows"), bars, bars=True)
     section.facts["classes"] = {label: {name: int(counts[name][i]) for name in counts} for i, label in enumerate(names)}
-    for name, found in counts.items():
-        _check_missing(section, name, [names[i] for i in np.flatnonzero(found == 0)], len(names))
+    for split, found in counts.items():
+        missing = [names[i] for i in np.flatnonzero(found == 0)]
+        if missing:
+            what = f"{len(missing)} of {len(names)} classes have no row: {_some(missing)}"
+            remedy = "add rows, or drop the classes." if split == "train" else "split the rows by class."
+            fix = f"what is said of these classes rests on nothing; {remedy}"
+            section.add("class-missing", "warning", what, where=f"{split} split", rows=missing, fix=fix)
     few = np.flatnonzero((train > 0) & (train < FEW_ROWS))
     if len(few):
         named = [f"{names[i]} ({train[i]})" for i in few[np.argsort(train[few], kind="stable")]]
-        section.add(
-            "class-few-rows",
-            "warning",
-            f"{len(few)} classes have fewer than {FEW_ROWS} training rows: {_some(named)}",
-            where="train split",
-            rows=named,
-            fix="add rows, merge the classes with others, or drop them.",
-        )
+        what = f"{len(few)} classes have fewer than {FEW_ROWS} training rows: {_some(named)}"
+        fix = "add rows, merge the classes with others, or drop them."
+        section.add("class-few-rows", "warning", what, where=TRAIN, rows=named, fix=fix)
     low, high = train[train > 0].min(initial=train.max()), train.max()
     if low and high >= MANY_TIMES * low:
-        section.add(
-            "imbalanced",
-            "info",
-            f"the largest class has {high / low:.0f} times the training rows of the smallest",
-            where="train split",
-            fix="judge by f1_macro, and try --class_weights balanced.",
-        )
+        what = f"the largest class has {high / low:.0f} times the training rows of the smallest"
+        fix = "judge by f1_macro, and try --class_weights balanced."
+        section.add("imbalanced", "info", what, where=TRAIN, fix=fix)
 
 
-def check_too_few(section: Any, splits: Splits) -> None:
-    """Add an error where fewer than two classes have training rows."""
+def check_one_class_per_row(section: Any, splits: Splits) -> None:
+    """Add an error for fewer than two classes, and findings on names like numbers, ids, texts, or each other."""
+    names, rows = splits.output.names, len(splits.train)
     if np.count_nonzero(splits.class_counts("train")) < 2:
-        section.add(
-            "too-few-classes",
-            "error",
-            "fewer than two classes have training rows",
-            where="train split",
-            fix="add rows of another class.",
-        )
+        what, fix = "fewer than two classes have training rows", "add rows of another class."
+        section.add("too-few-classes", "error", what, where=TRAIN, fix=fix)
+    shown, another = _some([repr(name) for name in names]), "name the label column with --label_column."
+    if len(names) > 20 and len(names) * 4 > rows:
+        what = f"{len(names)} classes in {rows} training rows look like ids, not classes: {shown}"
+        section.add("labels-like-ids", "warning", what, fix=another)
+    elif len(names) > 20 and all(_NUMBER.fullmatch(name) for name in names):
+        what = f"{len(names)} classes that are all numbers look like quantities: {shown}"
+        fix = "if 4 is closer to 5 than to 1, add --problem_type regression."
+        section.add("labels-like-numbers", "warning", what, fix=fix)
+    if len(names) > 2 and float(np.mean([len(name.split()) >= 6 for name in names])) > 0.5:
+        what = f"most class names have six words and more, and look like free text: {shown}"
+        section.add("labels-like-text", "warning", what, fix=another)
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(re.sub(r"[\s_-]+", " ", name).strip().casefold() or name, []).append(name)
+    pairs = [" = ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
+    if pairs:
+        what = f"{len(pairs)} classes are spelled in several ways: {_some(pairs)}"
+        section.add("labels-spelled-alike", "warning", what, rows=pairs, fix="spell each class in one way.")
 
 
-def check_classes_per_row(section: Any, splits: Splits) -> None:
-    """Add the number of classes per training row, and findings on classes that every row has."""
+def check_several_classes_per_row(section: Any, splits: Splits) -> None:
+    """Add the number of classes per training row, and findings on classes of every row and rows without a class."""
     values = splits.output.truth_of(splits.train)
     each = values.sum(axis=1).astype(int)
     bars = [(str(i), int(count)) for i, count in enumerate(np.bincount(each))]
     section.table("Classes of a training row", ("classes", "rows"), bars, bars=True)
     always = [name for name, share in zip(splits.output.names, values.mean(axis=0), strict=True) if share == 1]
     if always:
-        section.add(
-            "class-in-every-row",
-            "warning",
-            f"{_some(always)}: every training row has it",
-            where="train split",
-            rows=always,
-            fix="a class that every row has cannot be learnt; drop it.",
-        )
+        what = f"{_some(always)}: every training row has it"
+        fix = "a class that every row has cannot be learnt; drop it."
+        section.add("class-in-every-row", "warning", what, where=TRAIN, rows=always, fix=fix)
     if not each.all():
-        section.add(
-            "rows-without-class",
-            "info",
-            f"{np.count_nonzero(each == 0):,} rows ({100 * np.mean(each == 0):.2g}%) have no class",
-            where="train split",
-            fix="right if none applies; else label them.",
-        )
-
-
-def check_names(section: Any, names: list[str], rows: int) -> None:
-    """Add findings on class names that look like numbers or ids, or like each other, among ``rows`` training rows."""
-    shown = _some([repr(name) for name in names])
-    if len(names) > 20 and len(names) * 4 > rows:
-        section.add(
-            "labels-like-ids",
-            "warning",
-            f"{len(names)} classes in {rows} training rows look like ids, not classes: {shown}",
-            fix="name the label column with --label_column.",
-        )
-    elif len(names) > 20 and all(_NUMBER.fullmatch(name) for name in names):
-        section.add(
-            "labels-like-numbers",
-            "warning",
-            f"{len(names)} classes that are all numbers look like quantities: {shown}",
-            fix="if 4 is closer to 5 than to 1, add --problem_type regression.",
-        )
-    if len(names) > 2 and float(np.mean([len(name.split()) >= 6 for name in names])) > 0.5:
-        section.add(
-            "labels-like-text",
-            "warning",
-            f"most class names have six words and more, and look like free text: {shown}",
-            fix="name the label column with --label_column.",
-        )
-    alike: dict[str, list[str]] = {}
-    for name in names:
-        alike.setdefault(re.sub(r"[\s_-]+", " ", name).strip().casefold() or name, []).append(name)
-    pairs = [" = ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
-    if pairs:
-        section.add(
-            "labels-spelled-alike",
-            "warning",
-            f"{len(pairs)} classes are spelled in several ways: {_some(pairs)}",
-            rows=pairs,
-            fix="spell each class in one way.",
-        )
-
-
-def _check_missing(section: Any, split: str, missing: list[str], classes: int) -> None:
-    if not missing:
-        return
-    remedy = "add rows, or drop the classes." if split == "train" else "split the rows by class."
-    section.add(
-        "class-missing",
-        "warning",
-        f"{len(missing)} of {classes} classes have no row: {_some(missing)}",
-        where=f"{split} split",
-        rows=missing,
-        fix=f"what is said of these classes rests on nothing; {remedy}",
-    )
+        what = f"{np.count_nonzero(each == 0):,} rows ({100 * np.mean(each == 0):.2g}%) have no class"
+        section.add("rows-without-class", "info", what, where=TRAIN, fix="right if none applies; else label them.")
 
 
 def _some(names: list[str], most: int = 5) -> str:

@@ -1,4 +1,4 @@
-"""Linear models on fixed features, for the baseline."""
+"""Linear models of the baseline, on arrays or sparse matrices; ``strength`` is the inverse of the regularisation."""
 
 from __future__ import annotations
 
@@ -12,22 +12,16 @@ from scipy.sparse import csr_matrix
 from hf_finetune.console import say
 
 MOST_STEPS = 300
-_SURE = 1e-9  # smallest distance of a multi-label probability from 0 and 1
+_SURE = np.log(1e9)  # largest logit of several classes per row: a probability of 1 - 1e-9
 
 
 def logistic_regression(
     features: Any, labels: np.ndarray, strength: float, classes: int
 ) -> Callable[[Any], np.ndarray]:
-    """Fit multinomial logistic regression.
-
-    Args:
-        features: array or sparse matrix of shape (rows, features).
-        labels: ids, shape (rows,).
-        strength: inverse of the regularisation.
-        classes: number of columns of the result; the probability of classes without rows is 1e-12.
+    """Fit multinomial logistic regression to ids of shape (rows,).
 
     Returns:
-        A function from features to log-probabilities, shape (rows, classes).
+        A function from features to log-probabilities, shape (rows, classes); those of classes without rows are log 1e-12.
     """
     model = _fit(features, labels.astype(np.int64), strength)
 
@@ -40,28 +34,22 @@ def logistic_regression(
 
 
 def one_vs_rest(features: Any, labels: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
-    """Fit binary logistic regression for each class.
-
-    Args:
-        features: array or sparse matrix of shape (rows, features).
-        labels: 0 and 1, shape (rows, classes); if all values of a class are equal, that value is always predicted.
-        strength: inverse of the regularisation.
+    """Fit binary logistic regression for each class; ``labels`` are 0 and 1, shape (rows, classes).
 
     Returns:
-        A function from features to logits, shape (rows, classes).
+        A function from features to logits, shape (rows, classes). If all values of a class are equal, it is always that one.
     """
-    shares = labels.mean(axis=0)
+    counts = labels.sum(axis=0)
     models = {
         index: _fit(features, labels[:, index].astype(np.int64), strength)
-        for index in np.flatnonzero((shares > 0) & (shares < 1))
+        for index in np.flatnonzero((counts > 0) & (counts < len(labels)))
     }
 
     def answer(features: Any) -> np.ndarray:
-        probabilities = np.tile(shares, (features.shape[0], 1))
+        logits = np.tile(np.where(counts > 0, _SURE, -_SURE), (features.shape[0], 1))
         for index, model in models.items():
-            probabilities[:, index] = model.predict_proba(features)[:, 1]
-        clipped = np.clip(probabilities, _SURE, 1 - _SURE)
-        return np.log(clipped / (1 - clipped))
+            logits[:, index] = np.clip(model.decision_function(features), -_SURE, _SURE)
+        return logits
 
     return answer
 
@@ -86,7 +74,7 @@ def tolerance(features: Any, labels: np.ndarray) -> float:
 
 
 def _fit(features: Any, labels: np.ndarray, strength: float) -> Any:
-    """Fit logistic regression; print a note if it did not converge."""
+    """Fit logistic regression; warn if it did not converge."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 

@@ -1,8 +1,9 @@
-"""Raw outputs that are logits of shape (rows, labels): from the model, from chunks, and from the Trainer."""
+"""Raw outputs of shape (rows, labels), logits or numbers: from the model, from chunks, and from the Trainer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from hf_finetune.config import Config
+    from hf_finetune.config.options import DataConfig
     from hf_finetune.data import Splits
 
 
@@ -23,14 +25,11 @@ def predict_logits(model: Any, inputs: dict[str, Any]) -> np.ndarray:
 
 
 def pool_chunks(logits: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the mean of the logits of each row's chunks.
+    """Return the mean of the logits of each row's chunks, shape (rows, labels), in the order of row numbers.
 
     Args:
         logits: shape (chunks, labels).
         rows: the row of each chunk, shape (chunks,).
-
-    Returns:
-        Shape (rows, labels), in the order of row numbers, with the dtype of the logits.
     """
     _, own = np.unique(rows, return_inverse=True)
     total = np.zeros((own.max() + 1, logits.shape[1]))
@@ -56,11 +55,19 @@ def gather_rows(predictions: Any, labels: Any, rows: np.ndarray | None) -> tuple
     return pool_chunks(logits, rows), labels[first]
 
 
+@dataclass(frozen=True)
 class LogitOutput:
-    """The common part of outputs with logits or numbers of shape (rows, labels) as raw outputs."""
+    """The common part of outputs with raw outputs of shape (rows, labels); most methods do what suits most kinds.
+
+    Args:
+        names: of the classes or targets.
+        columns: the label columns.
+    """
+
+    names: list[str]
+    columns: list[str] = field(default_factory=list, kw_only=True)
 
     NAME: ClassVar[str]
-    names: list[str]
 
     truth_of = staticmethod(label_array)
     predict = staticmethod(predict_logits)
@@ -68,16 +75,17 @@ class LogitOutput:
     gather = staticmethod(gather_rows)
     read_raw = staticmethod(np.stack)
 
+    def read_from(self, columns: list[str], options: DataConfig) -> Self:
+        return replace(self, columns=columns)
+
     def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
         """Return nothing: unreadable labels are errors."""
         return []
 
     def settings(self) -> dict[str, Any]:
-        """Return the ``problem_type``."""
         return {"problem_type": self.NAME}
 
     def for_training(self, truth: np.ndarray) -> Self:
-        """Return the output itself."""
         return self
 
     def start(self, model: Any, config: Config, splits: Splits) -> None:
@@ -91,29 +99,13 @@ class LogitOutput:
         return np.full((1, len(self.names)), 50.0)
 
     def own_baseline(self, train: Dataset) -> tuple[str, Callable[[Dataset], np.ndarray]] | None:
-        """Return None: the baseline is a linear model."""
         return None
 
     def label_errors(self, raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray] | None:
         """Return None: confident learning needs one class per row."""
         return None
 
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the probabilities of logits, shape (rows, classes)."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Return the probabilities of logits, element by element."""
-    return np.exp(-np.logaddexp(0, -logits))
-
-
-def top_classes(names: list[str], probabilities: np.ndarray, count: int) -> dict[str, list[Any]]:
-    """Return ``top_labels`` and ``top_probabilities`` of each row: lists of ``count`` values, or of all classes if fewer."""
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
-    return {
-        "top_labels": [[names[i] for i in row] for row in order],
-        "top_probabilities": np.take_along_axis(probabilities, order, axis=1).tolist(),
-    }
+    def in_order(self, names: list[str], raw: np.ndarray, truth: np.ndarray) -> tuple[Self, np.ndarray, np.ndarray]:
+        order = [self.names.index(name) for name in names]
+        truth = np.argsort(order)[truth] if truth.ndim == 1 else truth[:, order]
+        return replace(self, names=list(names)), raw[:, order], truth

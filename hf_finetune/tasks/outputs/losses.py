@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,7 @@ def single_label_loss(names: list[str], config: Config, splits: Splits) -> Class
     if run.logit_adjustment:
         title = f"Logit adjustment in training, tau {run.logit_adjustment:g}"
         offsets = _said(title, names, logit_offsets(counts, run.logit_adjustment))
-    smoothing = float(config.training.get("label_smoothing_factor", 0.0))
-    return ClassificationLoss(weights, smoothing, run.focal_gamma, offsets)
+    return ClassificationLoss(weights, _smoothing(config), run.focal_gamma, offsets)
 
 
 def multi_label_loss(names: list[str], config: Config, splits: Splits) -> MultiLabelLoss:
@@ -33,7 +33,7 @@ def multi_label_loss(names: list[str], config: Config, splits: Splits) -> MultiL
     Raises:
         UserError: an option for one class per row.
     """
-    refuse_one_class_options(config)
+    refuse_options(config, classes=True)
     run, weights = config.run, None
     if run.class_weights == "balanced":
         weights = _said("Class weights", names, positive_weights(splits.class_counts("train"), len(splits.train)))
@@ -42,28 +42,26 @@ def multi_label_loss(names: list[str], config: Config, splits: Splits) -> MultiL
     return MultiLabelLoss(weights, run.focal_gamma)
 
 
-def refuse_class_options(config: Config) -> None:
-    """Refuse options for classes, for labels that are numbers."""
-    run = config.run
-    asked = {
-        "--class_weights": run.class_weights == "balanced",
-        "--balanced_sampling": run.balanced_sampling,
-        "--focal_gamma": run.focal_gamma,
-        "--logit_adjustment": run.logit_adjustment,
-    }
-    for flag in (flag for flag, value in asked.items() if value):
-        raise UserError("the labels are numbers, which have no classes", where=flag, fix="leave the flag out.")
-    refuse_one_class_options(config)
-
-
-def refuse_one_class_options(config: Config) -> None:
-    """Refuse options for one class per row."""
-    for flag, value, what in (
-        ("--label_smoothing_factor", float(config.training.get("label_smoothing_factor", 0.0)), "labels are smoothed"),
-        ("--logit_adjustment", config.run.logit_adjustment, "logits are adjusted"),
+def refuse_options(config: Config, *, classes: bool) -> None:
+    """Refuse options for one class per row; without ``classes``, for labels that are numbers, those for any classes."""
+    run, numbers = config.run, "the labels are numbers, which have no classes"
+    for flag, given, what in (
+        ("--class_weights", not classes and run.class_weights == "balanced", numbers),
+        ("--balanced_sampling", not classes and run.balanced_sampling, numbers),
+        ("--focal_gamma", not classes and run.focal_gamma, numbers),
+        (
+            "--logit_adjustment",
+            run.logit_adjustment,
+            "logits are adjusted where a row has one class" if classes else numbers,
+        ),
+        ("--label_smoothing_factor", _smoothing(config), "labels are smoothed where a row has one class"),
     ):
-        if value:
-            raise UserError(f"{what} where a row has one class", where=flag, fix="leave the flag out.")
+        if given:
+            raise UserError(what, where=flag, fix="leave the flag out.")
+
+
+def _smoothing(config: Config) -> float:
+    return float(config.training.get("label_smoothing_factor", 0.0))
 
 
 def _said(title: str, names: list[str], values: np.ndarray) -> np.ndarray:
@@ -71,54 +69,70 @@ def _said(title: str, names: list[str], values: np.ndarray) -> np.ndarray:
     return values
 
 
-class MultiLabelLoss:
-    """Binary cross-entropy, averaged over the rows and classes of a whole optimiser step.
+class StepLoss:
+    """A ``compute_loss_func`` of the Trainer: a sum over a batch, divided by the count of the whole optimiser step.
 
-    Args:
-        positive_weights: factor for the rows of a class, shape (classes,).
-        focal_gamma: each term is multiplied by (1 - p)^gamma, with p the probability of the truth (arXiv 1708.02002).
+    The count is over all accumulated batches and all processes: a batch of 8 gives the same gradient as 8 accumulated
+    batches of 1, and each row of a short last batch has the same weight as any other.
     """
 
-    def __init__(self, positive_weights: np.ndarray | None = None, focal_gamma: float = 0.0) -> None:
-        self.focal_gamma = focal_gamma
-        self.weights = None if positive_weights is None else torch.as_tensor(positive_weights, dtype=torch.float32)
-
     def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-        """Return the loss of a batch; ``labels`` are 0.0 and 1.0, shape (rows, classes), all counted by the Trainer."""
-        logits = outputs["logits"].float()
-        weights = None if self.weights is None else self.weights.to(logits.device)
-        labels = labels.float()
-        each = functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="none")
-        if self.focal_gamma:
-            # 1 - p, computed from the logit for less rounding error.
-            each = each * focal_factor(torch.sigmoid(torch.where(labels > 0.5, -logits, logits)), self.focal_gamma)
-        total = each.sum()
-        return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
+        """Return the loss of a batch."""
+        total = self.total(outputs["logits"].float(), labels)
+        return total / (self.count(labels) if num_items_in_batch is None else num_items_in_batch)
+
+    def total(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the sum over the batch; ``logits`` are of shape (rows, labels)."""
+        raise NotImplementedError
+
+    def count(self, labels: torch.Tensor) -> int:
+        """Return what the Trainer counts of a batch: all labels of its rows."""
+        return labels.numel()
 
 
-class RegressionLoss:
-    """Mean squared error of standardised numbers, averaged over the rows and targets of a whole optimiser step.
+def _tensor(values: Any, like: torch.Tensor) -> torch.Tensor | None:
+    return None if values is None else torch.as_tensor(values, dtype=torch.float32, device=like.device)
+
+
+@dataclass
+class RegressionLoss(StepLoss):
+    """Mean squared error of standardised numbers; ``labels`` are in the user's units, shape (rows, targets).
 
     ``mean`` and ``std`` are those of each target over the training rows.
     """
 
-    def __init__(self, mean: list[float], std: list[float]) -> None:
-        self.mean, self.std = torch.tensor(mean), torch.tensor(std)
+    mean: list[float]
+    std: list[float]
 
-    def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-        """Return the loss of a batch; ``labels`` are numbers in the user's units, shape (rows, targets)."""
-        logits = outputs["logits"].float()
-        wanted = (labels.float() - self.mean.to(logits.device)) / self.std.to(logits.device)
-        total = functional.mse_loss(logits, wanted, reduction="sum")
-        return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
+    def total(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        wanted = (labels.float() - _tensor(self.mean, logits)) / _tensor(self.std, logits)
+        return functional.mse_loss(logits, wanted, reduction="sum")
 
 
-class ClassificationLoss:
-    """The Trainer's ``compute_loss_func`` for one class per row.
+@dataclass
+class MultiLabelLoss(StepLoss):
+    """Binary cross-entropy, averaged over rows and classes; ``labels`` are 0.0 and 1.0, shape (rows, classes).
 
-    The sum over the rows is divided by the number of rows in the whole step, over all accumulated batches and all
-    processes: a batch of 8 gives the same gradient as 8 accumulated batches of 1, and each row of a short last batch has
-    the same weight as any other.
+    Args:
+        weights: factor for the rows of a class, shape (classes,).
+        focal_gamma: each term is multiplied by (1 - p)^gamma, with p the probability of the truth (arXiv 1708.02002).
+    """
+
+    weights: np.ndarray | None = None
+    focal_gamma: float = 0.0
+
+    def total(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        weights, labels = _tensor(self.weights, logits), labels.float()
+        each = functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="none")
+        if self.focal_gamma:
+            # 1 - p, computed from the logit for less rounding error.
+            each = each * focal_factor(torch.sigmoid(torch.where(labels > 0.5, -logits, logits)), self.focal_gamma)
+        return each.sum()
+
+
+@dataclass
+class ClassificationLoss(StepLoss):
+    """Cross-entropy; ``labels`` are ids, shape (rows,), or after mixup probabilities, shape (rows, classes).
 
     Args:
         class_weights: factor of each class, shape (classes,); they should average to 1 over the training rows.
@@ -127,35 +141,23 @@ class ClassificationLoss:
         logit_offsets: added to the logits, shape (classes,), see :func:`logit_offsets`.
     """
 
-    def __init__(
-        self,
-        class_weights: np.ndarray | None = None,
-        label_smoothing: float = 0.0,
-        focal_gamma: float = 0.0,
-        logit_offsets: np.ndarray | None = None,
-    ) -> None:
-        self.class_weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
-        self.label_smoothing = label_smoothing
-        self.focal_gamma = focal_gamma
-        self.offsets = None if logit_offsets is None else torch.as_tensor(logit_offsets, dtype=torch.float32)
+    class_weights: np.ndarray | None = None
+    label_smoothing: float = 0.0
+    focal_gamma: float = 0.0
+    logit_offsets: np.ndarray | None = None
 
-    def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-        """Return the loss of a batch; ``labels`` are ids, shape (rows,), or after mixup probabilities, shape (rows, classes)."""
-        logits = outputs["logits"].float()
-        weights = None if self.class_weights is None else self.class_weights.to(logits.device)
-        if self.offsets is not None:
-            logits = logits + self.offsets.to(logits.device)
-        # Divided by the number of rows, not by the sum of their weights, which differs between batches.
-        if self.focal_gamma:
-            total = self._focal(logits, labels, weights)
-        else:
-            total = functional.cross_entropy(
-                logits, labels, weight=weights, label_smoothing=self.label_smoothing, reduction="sum"
-            )
-        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+    def count(self, labels: torch.Tensor) -> int:
+        """Return the rows, not the sum of their weights, which differs between batches."""
+        return len(labels)
 
-    def _focal(self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-        """Return the sum over the rows and, for smoothed or mixed targets, over their classes as in cross-entropy."""
+    def total(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        weights, offsets = _tensor(self.class_weights, logits), _tensor(self.logit_offsets, logits)
+        if offsets is not None:
+            logits = logits + offsets
+        if not self.focal_gamma:
+            smoothing = self.label_smoothing
+            return functional.cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing, reduction="sum")
+        # Over the rows and, for smoothed or mixed targets, over their classes as in cross-entropy.
         classes = logits.shape[1]
         wanted = labels if labels.ndim == 2 else functional.one_hot(labels, classes)
         wanted = wanted.float() * (1 - self.label_smoothing) + self.label_smoothing / classes
@@ -173,11 +175,8 @@ def logit_offsets(counts: np.ndarray, tau: float) -> np.ndarray:
     """Return ``tau * log(share of the class)``, to add to the logits in training only (arXiv 2007.07314).
 
     A frequent class then needs a larger logit than a rare one for the same loss; without the offsets, at prediction, the
-    model answers as if classes were equally frequent. A class without rows counts as having one.
-
-    Args:
-        counts: training rows of each class, shape (classes,).
-        tau: 1 minimises the balanced error; smaller values are a compromise.
+    model answers as if classes were equally frequent. A class without rows counts as having one. ``tau`` 1 minimises the
+    balanced error; smaller values are a compromise.
     """
     counts = np.maximum(counts, 1)
     return tau * np.log(counts / counts.sum())
@@ -195,12 +194,7 @@ def prior_logits(counts: np.ndarray, rows: int, weights: np.ndarray | None = Non
     """Return the log-odds of each class among the training rows, the initial bias of a multi-label head.
 
     A head with bias 0 starts with probability 0.5 for every class, and spends its first hundreds of steps unlearning that
-    at the expense of rare classes (arXiv 1708.02002, section 3.3).
-
-    Args:
-        counts: training rows of each class, shape (classes,).
-        rows: number of training rows.
-        weights: factor for the rows of each class, shape (classes,), as in the loss.
+    at the expense of rare classes (arXiv 1708.02002, section 3.3). ``weights`` are those of the loss.
     """
     odds = (counts + 1) / (rows - counts + 1)
     return np.log(odds if weights is None else odds * weights)

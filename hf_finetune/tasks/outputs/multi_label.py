@@ -8,14 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.special import expit
 
 from hf_finetune.tasks.outputs import ranking
 from hf_finetune.tasks.outputs.calibration import calibration
-from hf_finetune.tasks.outputs.class_counts import check_classes, check_classes_per_row, class_notes, class_table
+from hf_finetune.tasks.outputs.class_counts import check_several_classes_per_row
+from hf_finetune.tasks.outputs.classes import ClassOutput, ClassStatistics
 from hf_finetune.tasks.outputs.linear_models import one_vs_rest
-from hf_finetune.tasks.outputs.logits import LogitOutput, sigmoid, top_classes
-from hf_finetune.tasks.outputs.output import Answer, Bar, Floor, Section
+from hf_finetune.tasks.outputs.output import Floor, Section
 from hf_finetune.tasks.outputs.reading import are_flags, are_lists, encode_flags, encode_several, is_list, several_names
 
 if TYPE_CHECKING:
@@ -27,34 +27,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MultiLabelStatistics:
-    """The data of each row for the metrics; all of shape (rows, classes).
-
-    Args:
-        probabilities: independent probability of each class.
-        chosen: 0 and 1, the predicted classes.
-        labels: 0 and 1, the true classes.
-    """
-
-    probabilities: np.ndarray
-    chosen: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, rows: np.ndarray) -> MultiLabelStatistics:
-        return MultiLabelStatistics(self.probabilities[rows], self.chosen[rows], self.labels[rows])
-
-    @property
-    def size(self) -> int:
-        """Return the number of rows times classes."""
-        return self.labels.size
-
-    @cached_property
-    def class_rows(self) -> np.ndarray:
-        """Return the rows of each class, shape (classes,)."""
-        return self.labels.sum(axis=0)
+class MultiLabelStatistics(ClassStatistics):
+    """The data of each row for the metrics; ``chosen`` and ``labels`` are 0 and 1, shape (rows, classes)."""
 
     @cached_property
     def by_row(self) -> np.ndarray:
@@ -73,41 +47,25 @@ class MultiLabelStatistics:
         )  # fmt: skip
 
     @cached_property
-    def by_class(self) -> tuple[csr_matrix, csr_matrix, csr_matrix]:
-        """Return the true, the predicted and the correctly predicted rows of each class, each of shape (classes, rows)."""
-        parts = (self.labels, self.chosen, self.labels * self.chosen)
-        labels, chosen, both = (csr_matrix(part.T, dtype=float) for part in parts)
-        return labels, chosen, both
-
-    @cached_property
     def decisions(self) -> ranking.Ranked:
         """Return the ranking of the probabilities of all classes of all rows."""
         rows, classes = self.labels.shape
         own = np.repeat(np.arange(rows), classes)
         return ranking.rank_scores(self.probabilities.ravel(), self.labels.ravel() > 0, own, rows)
 
-    @cached_property
-    def ranked(self) -> list[ranking.Ranked]:
-        """Return the ranking of each class's probabilities; an empty list if a class has no rows, or all rows."""
-        if not (self.class_rows.all() and (self.class_rows < len(self)).all()):
-            return []
-        return [ranking.rank_scores(p, t > 0) for p, t in zip(self.probabilities.T, self.labels.T, strict=True)]
-
 
 @dataclass(frozen=True)
-class MultiLabel(LogitOutput):
+class MultiLabel(ClassOutput):
     """Several classes per row; raw outputs are logits, truth is 0 and 1, both of shape (rows, classes).
 
+    The label columns are one of lists or texts, or one of 0 and 1 per class.
+
     Args:
-        names: the classes.
         thresholds: probability from which each class is predicted; 0.5 if empty.
-        columns: the label columns: one of lists or texts, or one of 0 and 1 per class.
         delimiter: separator of the classes in a text.
     """
 
-    names: list[str]
     thresholds: list[float] = field(default_factory=list)
-    columns: list[str] = field(default_factory=list, kw_only=True)
     delimiter: str | None = field(default=None, kw_only=True)
 
     NAME: ClassVar[str] = "multi_label_classification"
@@ -119,12 +77,8 @@ class MultiLabel(LogitOutput):
     CLASS_MEANS: ClassVar[frozenset[str]] = frozenset({"f1_macro", "auroc"})
     SHARES: ClassVar[frozenset[str]] = frozenset(METRICS) - {"loss"}
     CARD_METRICS: ClassVar[tuple[str, ...]] = ("accuracy", "f1_macro", "f1_micro", "average_precision", "auroc")
-    HUB_METRICS: ClassVar[dict[str, str]] = {"accuracy": "accuracy", "f1_macro": "f1"}
     FLOOR: ClassVar[Floor] = Floor("majority", "f1_micro", "micro F1 of always answering the most frequent class")
-    HAS_CLASSES: ClassVar[bool] = True
     ONE_CLASS: ClassVar[bool] = False
-    SMALLEST_SCALE: ClassVar[float] = 1.0
-    LINEAR_MODEL: ClassVar[str] = "logistic regression"
     PIPELINE_OPTIONS: ClassVar[dict[str, Any]] = {"top_k": None}
     ONNX_CODE: ClassVar[str] = """\
 probabilities = 1 / (1 + np.exp(-logits))
@@ -156,11 +110,9 @@ for row in probabilities:
 
     @classmethod
     def restore(cls, names: list[str], tuned: dict[str, Any]) -> Self:
-        """Return the output of a saved model."""
         return cls(names, list(tuned.get("thresholds") or []))
 
     def read_from(self, columns: list[str], options: DataConfig) -> Self:
-        """Return the same output, whose labels are in these columns."""
         return replace(self, columns=columns, delimiter=options.label_delimiter)
 
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
@@ -170,11 +122,9 @@ for row in probabilities:
         return encode_several(split, self.columns[0], self.names, self.delimiter, split_name)
 
     def describe(self) -> str:
-        """Return the number of classes, in words."""
-        return f"{len(self.names)} classes, several a row"
+        return f"{super().describe()}, several a row"
 
     def spell(self, label: Any) -> str:
-        """Return the names of the classes of a row."""
         return ", ".join(name for name, has in zip(self.names, label, strict=True) if has) or "no class"
 
     def class_counts(self, truth: np.ndarray) -> np.ndarray:
@@ -186,18 +136,10 @@ for row in probabilities:
         rarity = np.where(truth > 0, truth.sum(axis=0), np.inf)
         return np.where(truth.any(axis=1), rarity.argmin(axis=1), -1)
 
-    def summary(self, splits: Splits) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-        """Return rows, classes, the smallest and the largest class of each split."""
-        return class_table(splits)
-
-    def notes(self, splits: Splits) -> list[str]:
-        """Return a note on classes without training rows."""
-        return class_notes(splits)
-
     def check(self, section: Any, splits: Splits) -> None:
         """Add rows by class, missing and rare classes, and the number of classes per row."""
-        check_classes(section, splits)
-        check_classes_per_row(section, splits)
+        super().check(section, splits)
+        check_several_classes_per_row(section, splits)
 
     # Training
 
@@ -216,11 +158,11 @@ for row in probabilities:
 
         return multi_label_loss(self.names, config, splits)
 
-    # Raw outputs
+    # Probabilities
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """Return the independent probability of each class, shape (rows, classes)."""
-        return sigmoid(raw.astype(np.float64))
+        return expit(raw.astype(np.float64))
 
     @property
     def cuts(self) -> np.ndarray:
@@ -230,7 +172,6 @@ for row in probabilities:
     # Scores
 
     def statistics(self, raw: np.ndarray, truth: np.ndarray) -> MultiLabelStatistics:
-        """Return probabilities, predictions and labels."""
         return MultiLabelStatistics(self.probabilities(raw), self.decide(raw), truth.astype(np.int64))
 
     def score(self, statistics: MultiLabelStatistics, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -243,7 +184,6 @@ for row in probabilities:
         total = weights.sum(axis=0)
         f1_samples, all_right, wrong, loss, hits, answered, present = statistics.by_row @ weights
         in_class, of_class, both = (matrix @ weights for matrix in statistics.by_class)
-        areas = [ranking.area_under_roc(ranked, weights, total) for ranked in statistics.ranked]
         return {
             "average_precision": ranking.average_precision(statistics.decisions, weights),
             "f1_micro": ranking.ratio(2 * hits, answered + present),
@@ -253,31 +193,14 @@ for row in probabilities:
             "recall_micro": ranking.ratio(hits, present),
             "accuracy": all_right / total,
             "hamming_loss": wrong / total,
-            "auroc": np.mean(areas, axis=0) if areas else np.full(len(total), np.nan),
+            "auroc": statistics.area_under_roc(weights, total),
             "loss": loss / total,
         }
-
-    def per_label(self, statistics: MultiLabelStatistics) -> dict[str, dict[str, float]]:
-        """Return ``precision``, ``recall``, ``f1``, ``support`` and ``threshold`` of each class."""
-        rows = np.ones(len(statistics))
-        in_class, of_class, both = (matrix @ rows for matrix in statistics.by_class)
-        figures = {
-            "precision": ranking.ratio(both, of_class),
-            "recall": ranking.ratio(both, in_class),
-            "f1": ranking.ratio(2 * both, in_class + of_class),
-            "support": in_class,
-            "threshold": self.cuts,
-        }
-        return {name: {key: float(f[i]) for key, f in figures.items()} for i, name in enumerate(self.names)}
 
     def row_losses(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """Return the mean binary cross-entropy of each row over the classes."""
         each = np.logaddexp(0, raw.astype(np.float64)) - truth * raw
         return each.mean(axis=1)
-
-    def wrong(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        """Return which rows have a wrong or a missing class."""
-        return (self.decide(raw) != truth).any(axis=1)
 
     def constant(self, truth: np.ndarray) -> np.ndarray:
         """Return logits that predict only the most frequent class."""
@@ -301,7 +224,6 @@ for row in probabilities:
         return replace(self, thresholds=tune_thresholds(self.probabilities(raw), truth, each=metric == "f1_macro"))
 
     def tuned(self) -> dict[str, Any]:
-        """Return the thresholds."""
         return {"thresholds": self.thresholds}
 
     def decide(self, raw: np.ndarray) -> np.ndarray:
@@ -316,17 +238,6 @@ for row in probabilities:
             "probability": [p[row].tolist() for p, row in zip(self.probabilities(raw), chosen, strict=True)],
         }
 
-    def top(self, raw: np.ndarray, count: int) -> dict[str, list[Any]]:
-        """Return the most probable classes of each row; ties are in class order."""
-        return top_classes(self.names, self.probabilities(raw), count)
-
-    def answer(self, raw: np.ndarray, most: int) -> Answer:
-        """Return the predicted and the most probable classes."""
-        values, chosen = self.probabilities(raw[None])[0], self.decide(raw[None])[0] > 0
-        order = np.argsort(-values, kind="stable")
-        bars = [Bar(self.names[i], float(values[i]), bool(chosen[i]), float(self.cuts[i])) for i in order[:most]]
-        return Answer(", ".join(self.names[i] for i in order if chosen[i]), bars, len(values) - len(bars))
-
     def truth(self, truth: np.ndarray) -> list[Any]:
         """Return lists of class names."""
         return [[self.names[i] for i in np.flatnonzero(row)] for row in truth]
@@ -340,10 +251,9 @@ for row in probabilities:
         return found
 
     def in_order(self, names: list[str], raw: np.ndarray, truth: np.ndarray) -> tuple[Self, np.ndarray, np.ndarray]:
-        """Return the same predictions with the classes in another order."""
-        order = [self.names.index(name) for name in names]
-        thresholds = [self.thresholds[i] for i in order] if self.thresholds else []
-        return replace(self, names=list(names), thresholds=thresholds), raw[:, order], truth[:, order]
+        cuts = dict(zip(self.names, self.cuts.tolist(), strict=True))
+        output, raw, truth = super().in_order(names, raw, truth)
+        return replace(output, thresholds=[cuts[name] for name in names]), raw, truth
 
 
 def tune_thresholds(probabilities: np.ndarray, labels: np.ndarray, *, each: bool = False) -> list[float]:

@@ -23,17 +23,11 @@ RawRows = np.ndarray | list[np.ndarray]  # of a batch: an array whose first axis
 
 @dataclass(frozen=True)
 class Floor:
-    """Names of the constant prediction that a model must beat, for ``metrics.json`` and the model card.
+    """Names of the constant prediction that a model must beat, for ``metrics.json`` and the model card."""
 
-    Args:
-        kind: ``majority`` (the most frequent class) or ``mean``.
-        metric: the metric in ``metrics.json``, as in ``majority_accuracy``.
-        words: its name in the model card.
-    """
-
-    kind: str
-    metric: str
-    words: str
+    kind: str  # ``majority`` (the most frequent class) or ``mean``
+    metric: str  # the metric in ``metrics.json``, as in ``majority_accuracy``
+    words: str  # its name in the model card
 
 
 @dataclass(frozen=True)
@@ -55,28 +49,8 @@ class Answer:
     more: int = 0
 
 
-class Statistics(Protocol):
-    """The data of each row for the metrics, computed once; derived data (such as rankings) may be cached on it."""
-
-    @property
-    def size(self) -> int:
-        """Return the numbers used per resample: the rows, times the labels if each row has several."""
-
-    @property
-    def class_rows(self) -> np.ndarray | None:
-        """Return the rows of each class, shape (classes,); None if there are no classes."""
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-
-    def __getitem__(self, rows: np.ndarray) -> Self:
-        """Return the statistics of some rows, by index."""
-
-
 class Output(RowOutput, Protocol):
     """A kind of label, with the labels of a data set or of a saved model. Instances are immutable.
-
-    What reading and splitting rows asks is in :class:`hf_finetune.data.outputs.RowOutput`.
 
     Raw outputs (``raw``) and encoded labels (``truth``) are arrays whose first axis is rows. If rows differ in length, they
     are object arrays of shape (rows,) with one array per row.
@@ -101,11 +75,7 @@ class Output(RowOutput, Protocol):
 
     @classmethod
     def read(cls, train: Dataset, columns: list[str], options: DataConfig) -> Self:
-        """Return the output of some training rows.
-
-        Raises:
-            UserError: the labels are not of this kind.
-        """
+        """Return the output of some training rows; a ``UserError`` if the labels are not of this kind."""
 
     @classmethod
     def restore(cls, names: list[str], tuned: dict[str, Any]) -> Self:
@@ -121,11 +91,7 @@ class Output(RowOutput, Protocol):
         """Return a table of all splits: header and rows."""
 
     def notes(self, splits: Splits) -> list[str]:
-        """Return notes on suspicious training labels, for the terminal and the model card.
-
-        Raises:
-            UserError: nothing can be learned from them.
-        """
+        """Return notes on suspicious training labels for terminal and card; a ``UserError`` if they teach nothing."""
 
     def check(self, section: Any, splits: Splits) -> None:
         """Add tables and findings on the labels to a section of ``hf-finetune check``."""
@@ -136,21 +102,13 @@ class Output(RowOutput, Protocol):
         """Return the settings for ``config.json`` before training, except the names."""
 
     def for_training(self, truth: np.ndarray) -> Self:
-        """Return the output to use while training on rows with these labels.
-
-        Raises:
-            UserError: nothing can be learned from them.
-        """
+        """Return the output to use while training on these labels; a ``UserError`` if they teach nothing."""
 
     def start(self, model: Any, config: Config, splits: Splits) -> None:
         """Initialise a fresh head."""
 
     def loss(self, config: Config, splits: Splits) -> Any:
-        """Return the Trainer's ``compute_loss_func``.
-
-        Raises:
-            UserError: an option that this kind of label does not support.
-        """
+        """Return the Trainer's ``compute_loss_func``; a ``UserError`` for an option that suits other labels."""
 
     def finish(self, model: Any) -> None:
         """Change a trained model so that its raw outputs suit users, for example in the units of the labels."""
@@ -175,17 +133,17 @@ class Output(RowOutput, Protocol):
     # Scores
 
     def statistics(self, raw: np.ndarray, truth: np.ndarray) -> Any:
-        """Return the :class:`Statistics` of these rows."""
+        """Return the data of each row for the metrics, computed once; derived data (such as rankings) may be cached on it.
+
+        It has a length, the number of rows, and gives the statistics of some rows by an array of indices. ``size`` is the
+        numbers used per resample: the rows, times the labels if each row has several. ``class_rows`` is the rows of each
+        class, shape (classes,); None if there are no classes.
+        """
 
     def score(self, statistics: Any, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Return all metrics of weighted rows; the only implementation of each metric.
+        """Return metric → values of shape (resamples,), NaN where undefined; the only implementation of each metric.
 
-        Args:
-            statistics: of the rows.
-            weights: shape (resamples, rows): ones for the metric, counts of drawn rows for an interval.
-
-        Returns:
-            metric → shape (resamples,); NaN where undefined.
+        ``weights`` have the shape (resamples, rows): ones for the metric, counts of drawn rows for an interval.
         """
 
     def per_label(self, statistics: Any) -> dict[str, dict[str, float]]:
@@ -207,21 +165,12 @@ class Output(RowOutput, Protocol):
         """Return name → section of ``evaluation.json`` for this kind of label."""
 
     def own_baseline(self, train: Dataset) -> tuple[str, Callable[[Dataset], np.ndarray]] | None:
-        """Return name and prediction function (rows → raw outputs) of a simple model of the training rows.
-
-        None if the baseline is a linear model on features of the input (:meth:`fit_linear`).
-        """
+        """Return name and prediction function (rows → raw outputs) of a simple model; None for :meth:`fit_linear`."""
 
     def fit_linear(self, features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
-        """Fit a linear model.
+        """Fit a linear model of the training rows, and return a function from features to raw outputs.
 
-        Args:
-            features: of the training rows, an array or sparse matrix of shape (rows, features).
-            truth: their labels.
-            strength: inverse of the regularisation.
-
-        Returns:
-            A function from features to raw outputs.
+        ``features`` is an array or sparse matrix of shape (rows, features), ``strength`` the inverse of the regularisation.
         """
 
     # Answers
@@ -239,7 +188,7 @@ class Output(RowOutput, Protocol):
         """Return the columns of a table of predictions, ``prediction`` among them."""
 
     def top(self, raw: np.ndarray, count: int) -> dict[str, list[Any]]:
-        """Return the columns ``top_labels`` and ``top_probabilities`` with the most probable classes of each row."""
+        """Return the columns ``top_labels`` and ``top_probabilities`` with the most probable classes, if there are classes."""
 
     def answer(self, raw: np.ndarray, most: int) -> Answer:
         """Return the prediction of one row for people; ``raw`` is of one row, ``most`` the number of bars."""

@@ -106,18 +106,6 @@ def rank_correlation(one: np.ndarray, other: np.ndarray, weights: np.ndarray, to
     return product / np.sqrt(np.maximum(spread * other_spread, 1e-12))
 
 
-def centred_products(one: np.ndarray, other: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Return a function from weights and their sums to the sum of products of two columns, each minus its mean."""
-    one, other = one - np.median(one), other - np.median(other)  # large offsets would cost precision
-    columns = np.stack([one, other, one * other])
-
-    def products(weights: np.ndarray, total: np.ndarray) -> np.ndarray:
-        first, second, both = columns @ weights
-        return both - first * second / total
-
-    return products
-
-
 def _sums(lines: np.ndarray, rows: np.ndarray, count: int, width: int) -> csr_matrix:
     """Return a matrix that adds rows into lines; lines ascend, and those from ``count`` on are dropped."""
     starts = np.searchsorted(lines, np.arange(count + 1))

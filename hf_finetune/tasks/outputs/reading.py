@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import math
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from hf_finetune.config.options import DataConfig
     from hf_finetune.tasks.outputs.output import Output
 
-_BINARY = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
+# True is equal to 1, and False to 0.
+_FLAGS: dict[Any, float] = {0: 0.0, 1: 1.0, "0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
 
 
 @dataclass(frozen=True)
@@ -89,20 +92,53 @@ def class_names(split: Dataset, column: str) -> list[str] | None:
 
 def are_lists(split: Dataset, column: str) -> bool:
     """Return whether every cell of a column is a list written as text: ``["a", "b"]``."""
-    if class_names(split, column) is not None or not is_plain(split.features[column]):
-        return False
-    values = [value for value in split.unique(column) if value is not None]
-    return all(isinstance(value, str) and value.strip()[:1] + value.strip()[-1:] == "[]" for value in values)
+    values = _plain_values(split, column)
+    return values is not None and all(isinstance(value, str) and _is_literal(value.strip()) for value in values)
 
 
-def classes_of_rows(split: Dataset, column: str, delimiter: str | None) -> list[list[str]]:
+def _plain_values(split: Dataset, column: str) -> list[Any] | None:
+    """Return the different values of a column, without missing ones; None for lists, objects and a ``ClassLabel``."""
+    if type(split.features[column]).__name__ != "Value":
+        return None
+    return [value for value in split.unique(column) if value is not None]
+
+
+def _is_literal(text: str) -> bool:
+    return text[:1] + text[-1:] == "[]"
+
+
+def _classes_of_rows(split: Dataset, column: str, delimiter: str | None) -> list[list[str]]:
     """Return the class names of every row; a row may have none.
 
     Raises:
         UserError: a row without a cell, or a text that is not a list.
     """
     named = class_names(split, column)
-    return [_classes(value, row, column, delimiter, named) for row, value in enumerate(split[column][:])]
+    found = []
+    for row, value in enumerate(split[column][:], 1):
+        values = _cells(value, delimiter, f"row {row}, column {column!r}")
+        names = [named[v] if named and isinstance(v, int) else spell(v, column) for v in values if v is not None]
+        found.append([name for name in names if name])
+    return found
+
+
+def _cells(value: Any, delimiter: str | None, where: str) -> list[Any]:
+    """Return the classes in the cell of a row; no code is run to read a list from text."""
+    if value is None:
+        fix = "give an empty list where no class applies, or drop the row."
+        raise UserError("the row has no labels", where=where, fix=fix)
+    if not isinstance(value, str):
+        return value if isinstance(value, list) else [value]
+    text = value.strip()
+    if delimiter:
+        return text.split(delimiter)
+    if not _is_literal(text):
+        return [text]
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError):
+            return list(read(text))
+    fix = 'write it as ["a", "b"], or give --label_delimiter.'
+    raise UserError(f"{text[:60]!r} is not a list of labels", where=where, fix=fix)
 
 
 def several_names(train: Dataset, column: str, delimiter: str | None) -> list[str]:
@@ -111,7 +147,7 @@ def several_names(train: Dataset, column: str, delimiter: str | None) -> list[st
     Raises:
         UserError: fewer than two classes.
     """
-    names = sorted({n for cell in classes_of_rows(train, column, delimiter) for n in cell}, key=natural_key)
+    names = sorted({n for cell in _classes_of_rows(train, column, delimiter) for n in cell}, key=natural_key)
     named = class_names(train, column)
     if len(named or names) < 2:
         raise UserError(
@@ -126,7 +162,7 @@ def encode_several(
     split: Dataset, column: str, names: list[str], delimiter: str | None, split_name: str
 ) -> list[list[float]]:
     """Return 0.0 or 1.0 for each class of every row."""
-    cells = classes_of_rows(split, column, delimiter)
+    cells = _classes_of_rows(split, column, delimiter)
     ids = {name: index for index, name in enumerate(names)}
     refuse_unknown({name for cell in cells for name in cell} - ids.keys(), split, column, split_name)
     rows = [[0.0] * len(ids) for _ in cells]
@@ -136,47 +172,18 @@ def encode_several(
     return rows
 
 
-def _classes(value: Any, row: int, column: str, delimiter: str | None, named: list[str] | None) -> list[str]:
-    where = f"row {row + 1}, column {column!r}"
-    if value is None:
-        raise UserError(
-            "the row has no labels", where=where, fix="give an empty list where no class applies, or drop the row."
-        )
-    if isinstance(value, str):
-        text = value.strip()
-        if delimiter:
-            value = text.split(delimiter)
-        elif text[:1] + text[-1:] == "[]":
-            value = _literal_list(text, where)
-        else:
-            value = [text]
-    values = value if isinstance(value, list) else [value]
-    names = [named[v] if named and isinstance(v, int) else spell(v, column) for v in values if v is not None]
-    return [name for name in names if name]
-
-
-def _literal_list(text: str, where: str) -> list[Any]:
-    """Return a list from its JSON or Python literal; no code is run."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        try:
-            found = ast.literal_eval(text)
-        except (ValueError, SyntaxError) as error:
-            raise UserError(
-                f"{text[:60]!r} is not a list of labels",
-                where=where,
-                fix='write it as ["a", "b"], or give --label_delimiter.',
-            ) from error
-    return list(found)
-
-
-# One column of 0 and 1 per class
+# Columns of 0 and 1, one per class, and columns of numbers
 
 
 def are_flags(split: Dataset, column: str) -> bool:
     """Return whether every value of a column is 0 or 1, false or true."""
-    return _as_flags(split, column) is not None
+    return is_plain(split.features[column]) and all(_flag(value) is not None for value in split.unique(column))
+
+
+def have_fractions(split: Dataset, column: str) -> bool:
+    """Return whether a column has only numbers, some of them with fractions."""
+    numbers = [number(value) for value in _plain_values(split, column) or []]
+    return None not in numbers and any(found is not None and not found.is_integer() for found in numbers)
 
 
 def encode_flags(split: Dataset, columns: list[str], split_name: str) -> list[list[float]]:
@@ -185,43 +192,8 @@ def encode_flags(split: Dataset, columns: list[str], split_name: str) -> list[li
     Raises:
         UserError: a value other than 0 and 1, or false and true.
     """
-    found = []
-    for column in columns:
-        flags = _as_flags(split, column)
-        if flags is None:
-            row, wrong = next((i, v) for i, v in enumerate(split[column][:], 1) if not _is_flag(v))
-            raise UserError(
-                f"row {row} holds {wrong!r}; a column of a class holds 0 or 1",
-                where=f"{split_name} split, column {column!r}",
-                fix="write 1 where the class applies and 0 where it does not.",
-            )
-        found.append([flags[value] for value in split[column][:]])
-    return [list(row) for row in zip(*found, strict=True)]
-
-
-def _as_flags(split: Dataset, column: str) -> dict[Any, float] | None:
-    """Return value → 0.0 or 1.0 for a column; None if a value is not a flag."""
-    if not is_plain(split.features[column]):
-        return None
-    values = split.unique(column)
-    found = {v: _BINARY[spell(v, column).lower()] for v in values if _is_flag(v)}
-    return found if len(found) == len(values) else None
-
-
-def _is_flag(value: Any) -> bool:
-    whole = isinstance(value, (bool, int, str)) or (isinstance(value, float) and value.is_integer())
-    return whole and spell(value, "").lower() in _BINARY
-
-
-# Numbers
-
-
-def have_fractions(split: Dataset, column: str) -> bool:
-    """Return whether a column has only numbers, some of them with fractions."""
-    if class_names(split, column) is not None or not is_plain(split.features[column]):
-        return False
-    numbers = [number(value) for value in split.unique(column) if value is not None]
-    return None not in numbers and any(found is not None and not found.is_integer() for found in numbers)
+    fix = "write 1 where the class applies and 0 where it does not."
+    return _encode(split, columns, split_name, _flag, "; a column of a class holds 0 or 1", fix)
 
 
 def encode_numbers(split: Dataset, columns: list[str], split_name: str) -> list[list[float]]:
@@ -230,19 +202,30 @@ def encode_numbers(split: Dataset, columns: list[str], split_name: str) -> list[
     Raises:
         UserError: a cell without a finite number.
     """
-    cells = [split[column][:] for column in columns]
+    fix = "fix the cell, drop the row with --on_bad_row skip, or name the column with --label_column."
+    return _encode(split, columns, split_name, number, ", which is not a finite number", fix)
+
+
+def _encode(
+    split: Dataset, columns: list[str], split_name: str, read: Callable[[Any], float | None], wrong: str, fix: str
+) -> list[list[float]]:
+    """Return the numbers of every row; refuse the first cell that ``read`` returns None for."""
     found = []
-    for column, values in zip(columns, cells, strict=True):
-        numbers = [number(value) for value in values]
-        if None in numbers:
-            row = numbers.index(None)
-            raise UserError(
-                f"row {row + 1} holds {values[row]!r}, which is not a finite number",
-                where=f"{split_name} split, column {column!r}",
-                fix="fix the cell, drop the row with --on_bad_row skip, or name the column with --label_column.",
-            )
-        found.append(numbers)
+    for column in columns:
+        cells = split[column][:]
+        values = [read(cell) for cell in cells]
+        if None in values:
+            row = values.index(None)
+            where = f"{split_name} split, column {column!r}"
+            raise UserError(f"row {row + 1} holds {cells[row]!r}{wrong}", where=where, fix=fix)
+        found.append(values)
     return [list(row) for row in zip(*found, strict=True)]
+
+
+def _flag(value: Any) -> float | None:
+    if isinstance(value, str):
+        value = spell(value, "").lower()
+    return _FLAGS.get(value) if isinstance(value, (int, float, str)) else None
 
 
 def number(value: Any) -> float | None:

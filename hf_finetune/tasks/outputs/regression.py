@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -44,7 +45,6 @@ class RegressionStatistics:
 
     @property
     def size(self) -> int:
-        """Return the number of rows times targets."""
         return self.labels.size
 
     @cached_property
@@ -53,16 +53,17 @@ class RegressionStatistics:
         return (self.values - self.labels).T
 
     @cached_property
-    def products(self) -> list[tuple[Any, Any, Any]]:
-        """Return the functions for centred products of labels, of values, and of both, per target."""
-        pairs = zip(self.values.T, self.labels.T, strict=True)
-        return [tuple(ranking.centred_products(*pair) for pair in ((t, t), (v, v), (v, t))) for v, t in pairs]  # type: ignore[misc]
+    def moments(self) -> np.ndarray:
+        """Return true and predicted numbers, their squares and their product; shape (targets, 5, rows)."""
+        # Large offsets would cost precision.
+        true, found = ((each - np.median(each, axis=0)).T for each in (self.labels, self.values))
+        return np.stack([true, found, true * true, found * found, true * found], axis=1)
 
     @cached_property
     def ranks(self) -> list[tuple[Any, Any]]:
-        """Return the rank functions of values and labels, per target."""
-        pairs = zip(self.values.T, self.labels.T, strict=True)
-        return [(ranking.mid_ranks(v), ranking.mid_ranks(t)) for v, t in pairs]
+        """Return the rank functions of true and predicted numbers, per target."""
+        pairs = zip(self.labels.T, self.values.T, strict=True)
+        return [(ranking.mid_ranks(true), ranking.mid_ranks(found)) for true, found in pairs]
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,12 @@ class Regression(LogitOutput):
     """Numbers; raw outputs and truth have the shape (rows, targets).
 
     Args:
-        names: of the targets.
         mean: of each target over the training rows, while training on standardised numbers.
         std: standard deviation of each target.
-        columns: the label columns.
     """
 
-    names: list[str]
     mean: list[float] = field(default_factory=list)
     std: list[float] = field(default_factory=list)
-    columns: list[str] = field(default_factory=list, kw_only=True)
 
     NAME: ClassVar[str] = "regression"
     METRICS: ClassVar[dict[str, bool]] = {
@@ -122,10 +119,6 @@ for row in logits:
         """Return the output of a saved model, with numbers in the units of the labels."""
         return cls(names)
 
-    def read_from(self, columns: list[str], options: DataConfig) -> Self:
-        """Return the same output, whose labels are in these columns."""
-        return replace(self, columns=columns)
-
     def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
         """Return the rows with a target that is not a finite number."""
         return [
@@ -143,7 +136,6 @@ for row in logits:
         return f"{len(self.names)} numbers (regression)" if len(self.names) > 1 else "a number (regression)"
 
     def spell(self, label: Any) -> str:
-        """Return the numbers of a row."""
         return ", ".join(f"{number:g}" for number in label)
 
     def class_counts(self, truth: np.ndarray) -> None:
@@ -164,7 +156,6 @@ for row in logits:
         return ("split", "rows", "target", "lowest", "median", "mean", "highest", "deviation"), rows
 
     def notes(self, splits: Splits) -> list[str]:
-        """Return nothing."""
         return []
 
     def check(self, section: Any, splits: Splits) -> None:
@@ -174,17 +165,11 @@ for row in logits:
         section.facts["targets"] = [dict(zip(columns, row, strict=True)) for row in rows]
         for target, column in zip(self.names, self.truth_of(splits.train).T, strict=True):
             if column.std() == 0:
-                section.add(
-                    "target-constant",
-                    "error",
-                    f"all training rows hold {column[0]:g}: there is nothing to learn",
-                    where=f"column {target!r}",
-                    fix="name another column with --label_column or --label_columns.",
-                )
+                error = _constant(target, column[0])
+                section.add("target-constant", "error", error.what, where=error.where, fix=error.fix)
             heights, edges = np.histogram(column, bins=min(20, max(2, len(np.unique(column)))))
-            bars = [
-                (f"{low:.3g} to {high:.3g}", int(n)) for n, low, high in zip(heights, edges, edges[1:], strict=False)
-            ]
+            names = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
+            bars = list(zip(names, heights.tolist(), strict=True))
             section.table(f"Training rows by {target}", ("value", "rows"), bars, bars=True)
 
     # Training
@@ -198,18 +183,14 @@ for row in logits:
         mean, std = truth.mean(axis=0).tolist(), truth.std(axis=0).tolist()
         for name, middle, spread in zip(self.names, mean, std, strict=True):
             if spread == 0:
-                raise UserError(
-                    f"all training rows hold {middle:g}: there is nothing to learn",
-                    where=f"column {name!r}",
-                    fix="name another column with --label_column or --label_columns.",
-                )
+                raise _constant(name, middle)
         return replace(self, mean=mean, std=std)
 
     def loss(self, config: Config, splits: Splits) -> Any:
         """Return the mean squared error of standardised numbers."""
-        from hf_finetune.tasks.outputs.losses import RegressionLoss, refuse_class_options
+        from hf_finetune.tasks.outputs.losses import RegressionLoss, refuse_options
 
-        refuse_class_options(config)
+        refuse_options(config, classes=False)
         return RegressionLoss(self.mean, self.std)
 
     def finish(self, model: Any) -> None:
@@ -231,7 +212,6 @@ for row in logits:
     # Scores
 
     def statistics(self, raw: np.ndarray, truth: np.ndarray) -> RegressionStatistics:
-        """Return predicted and true numbers."""
         return RegressionStatistics(self.values(raw), truth)
 
     def score(self, statistics: RegressionStatistics, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -280,15 +260,12 @@ for row in logits:
     # Answers
 
     def tune(self, raw: np.ndarray, truth: np.ndarray, metric: str | None) -> Self:
-        """Return the output itself: there is nothing to tune."""
         return self
 
     def tuned(self) -> dict[str, Any]:
-        """Return nothing."""
         return {}
 
     def decide(self, raw: np.ndarray) -> np.ndarray:
-        """Return the numbers, shape (rows, targets)."""
         return self.values(raw)
 
     def answers(self, raw: np.ndarray) -> dict[str, list[Any]]:
@@ -296,8 +273,8 @@ for row in logits:
         return {"prediction": self.truth(self.values(raw))}
 
     def top(self, raw: np.ndarray, count: int) -> dict[str, list[Any]]:
-        """Raise a ``UserError``: there are no classes."""
-        raise UserError("the model predicts numbers, not classes", where="--top_k", fix="leave it out.")
+        """Return nothing: there are no classes."""
+        return {}
 
     def answer(self, raw: np.ndarray, most: int) -> Answer:
         """Return the numbers, with names if there are several."""
@@ -315,11 +292,13 @@ for row in logits:
         numbers: np.ndarray = np.array(list(cells), dtype=np.float64) if len(self.names) == 1 else np.stack(cells)
         return numbers.reshape(len(cells), -1)
 
-    def in_order(self, names: list[str], raw: np.ndarray, truth: np.ndarray) -> tuple[Self, np.ndarray, np.ndarray]:
-        """Return the same predictions with the targets in another order."""
-        order = [self.names.index(name) for name in names]
-        mean, std = ([values[i] for i in order] if values else [] for values in (self.mean, self.std))
-        return replace(self, names=list(names), mean=mean, std=std), raw[:, order], truth[:, order]
+
+def _constant(target: str, value: float) -> UserError:
+    return UserError(
+        f"all training rows hold {value:g}: there is nothing to learn",
+        where=f"column {target!r}",
+        fix="name another column with --label_column or --label_columns.",
+    )
 
 
 def _by_target(statistics: RegressionStatistics, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -328,14 +307,15 @@ def _by_target(statistics: RegressionStatistics, weights: np.ndarray) -> dict[st
     total = weights.sum(axis=0)
     mse = np.square(statistics.errors) @ weights / total
     found: dict[str, list[np.ndarray]] = {"r2": [], "pearson": [], "spearman": []}
-    for error, products, (rank_value, rank_label) in zip(mse, statistics.products, statistics.ranks, strict=True):
-        (places, one_value), (true_places, one_label) = rank_value(weights), rank_label(weights)
-        spread, spread_of_values, both = (product(weights, total) for product in products)
+    for error, moments, ranks in zip(mse, statistics.moments @ weights, statistics.ranks, strict=True):
+        (true_places, one_label), (places, one_value) = (rank(weights) for rank in ranks)
+        true, values, true_squares, squares, products = moments
+        spread, value_spread = true_squares - true**2 / total, squares - values**2 / total
         spread = np.where(one_label | (spread <= 0), np.nan, spread)
-        flat = one_value | one_label
-        product = np.where(flat | (spread_of_values <= 0), np.nan, spread * spread_of_values)
+        value_spread = np.where(one_value | (value_spread <= 0), np.nan, value_spread)
+        correlation = ranking.rank_correlation(places, true_places, weights, total)
         found["r2"].append(1 - error * total / spread)
-        found["pearson"].append(both / np.sqrt(product))
-        found["spearman"].append(np.where(flat, np.nan, ranking.rank_correlation(places, true_places, weights, total)))
+        found["pearson"].append((products - true * values / total) / np.sqrt(spread * value_spread))
+        found["spearman"].append(np.where(one_label | one_value, np.nan, correlation))
     errors = {"rmse": np.sqrt(mse), "mae": np.abs(statistics.errors) @ weights / total, "mse": mse, "loss": mse}
     return errors | {name: np.stack(values) for name, values in found.items()}

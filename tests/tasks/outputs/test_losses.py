@@ -260,7 +260,7 @@ def test_several_classes_a_row_refuse_what_one_class_has(flag):
 def test_flags_reach_the_loss(capsys):
     loss, _ = from_flags(SINGLE, "--focal_gamma", "2", "--logit_adjustment", "1", "--label_smoothing_factor", "0.1")
     assert (loss.focal_gamma, loss.label_smoothing) == (2.0, 0.1)
-    assert loss.offsets.tolist() == pytest.approx([np.log(3 / 4), np.log(1 / 4)])
+    assert loss.logit_offsets.tolist() == pytest.approx([np.log(3 / 4), np.log(1 / 4)])
     said = capsys.readouterr().out
     assert "Focal loss with gamma 2." in said
     assert "Logit adjustment in training, tau 1: a -0.29, b -1.39." in said

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn import metrics as sklearn_metrics
 
 from hf_finetune.evaluation.metrics import floor_of, metrics_of
 from hf_finetune.tasks.outputs import MultiLabel
-from hf_finetune.tasks.outputs.logits import sigmoid
 from hf_finetune.tasks.outputs.multi_label import tune_thresholds
 
 NAMES = ["a", "b", "c"]
@@ -56,7 +56,7 @@ def test_tuning_gives_another_output():
 def test_a_rare_class_gets_a_lower_threshold():
     random = np.random.default_rng(0)
     labels = (random.random((2000, 2)) < [0.5, 0.02]).astype(float)
-    scores = sigmoid(3 * (labels - 0.5) + random.normal(size=labels.shape) + np.array([0, -2.5]))
+    scores = expit(3 * (labels - 0.5) + random.normal(size=labels.shape) + np.array([0, -2.5]))
     thresholds = tune_thresholds(scores, labels, each=True)
     for index, threshold in enumerate(thresholds):
         best = max(
@@ -70,7 +70,7 @@ def test_a_rare_class_gets_a_lower_threshold():
 def test_one_threshold_for_all_classes_gives_the_best_micro_f1():
     random = np.random.default_rng(0)
     labels = (random.random((2000, 3)) < [0.5, 0.1, 0.02]).astype(float)
-    scores = sigmoid(3 * (labels - 0.5) + random.normal(size=labels.shape) + np.array([0, -1, -2.5]))
+    scores = expit(3 * (labels - 0.5) + random.normal(size=labels.shape) + np.array([0, -1, -2.5]))
     thresholds = tune_thresholds(scores, labels)
     assert len(set(thresholds)) == 1
 

@@ -7,7 +7,6 @@ import pytest
 
 from hf_finetune.evaluation.metrics import floor_of, metrics_of
 from hf_finetune.tasks.outputs import SingleLabel
-from hf_finetune.tasks.outputs.logits import softmax
 from hf_finetune.tasks.outputs.single_label import confusion
 
 NAMES = ["a", "b", "c"]
@@ -71,7 +70,7 @@ def test_the_floor_is_the_share_of_the_most_frequent_class(labels, share):
 
 
 def test_probabilities_of_logits():
-    found = softmax(np.array([[0.0, np.log(3.0)], [1e4, 1e4], [-1e4, 1e4]]))
+    found = SingleLabel(["a", "b"], 5.0).probabilities(np.array([[0.0, np.log(3.0)], [1e4, 1e4], [-1e4, 1e4]]))
     np.testing.assert_allclose(found, [[0.25, 0.75], [0.5, 0.5], [0.0, 1.0]])
 
 
