@@ -36,6 +36,18 @@ def say_and_note(sentence: str, notes: list[str]) -> None:
     notes.append(sentence)
 
 
+def warn_and_note(sentence: str, notes: list[str]) -> None:
+    """Print a sentence as a warning, and append it to ``notes``."""
+    say(f"Warning: {sentence}")
+    notes.append(sentence)
+
+
+def first_few(items: Iterable[object], most: int = 5) -> str:
+    """Return the first items in one line: ``1, 2, 3, 4, 5, …``."""
+    shown = [str(item) for item in items]
+    return ", ".join(shown[:most]) + (", …" if len(shown) > most else "")
+
+
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table on the main process; columns of numbers are right-aligned."""
     if not is_main_process():

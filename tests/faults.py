@@ -55,8 +55,8 @@ FAULTS = [
     Fault(
         "label names in plain, not natural order",
         "data/rows/labels.py",
-        "names = sorted(found, key=natural_key)",
-        "names = sorted(found)",
+        "else sorted(found, key=natural_key)",
+        "else sorted(found)",
         "tests/data/rows tests/data/test_load.py",
     ),
     Fault(

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_finetune.config.options import DataConfig
-from hf_finetune.console import say, say_and_note
+from hf_finetune.console import say
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.outputs import RowOutput, RowOutputs, RowTask
 from hf_finetune.data.readers.sources import open_sources
 from hf_finetune.data.rows.bad_rows import missing, sound_rows, without
-from hf_finetune.data.rows.clean import clean_split, describe_labels
-from hf_finetune.data.rows.columns import Columns, find_columns
-from hf_finetune.data.rows.labels import unlabelled
+from hf_finetune.data.rows.columns import Columns, clean_split, describe_labels, find_columns
+from hf_finetune.data.rows.labels import drop_unlabelled
 from hf_finetune.data.rows.row_metadata import add_slices, read_groups
 from hf_finetune.data.splits.divide import divide
 from hf_finetune.data.splits.splits import SPLIT_SEED, Splits
@@ -60,9 +59,7 @@ def load_splits(config: DataConfig, task: RowTask, dataset: Any = None) -> Split
                 "the split has no rows", where=f"{origin}, {name} split", fix="give rows, or leave the split out."
             )
     columns = find_columns(raw["train"], rows, config)
-    for name in [n for n in ("validation", "test") if n in raw and unlabelled(raw[n], columns.labels[0])]:
-        del raw[name]
-        say_and_note(f"The {name} split has no labels and is not used.", notes)
+    drop_unlabelled(raw, columns.labels[0], notes)
     output, skipped = _leave_bad_rows_out(raw, rows, task.outputs, columns, config, notes)
     clean = {name: clean_split(split, name, rows, columns, output) for name, split in raw.items()}
     clean = {name: add_slices(split, raw[name], name, config.slice_column or []) for name, split in clean.items()}

@@ -22,8 +22,7 @@ import yaml
 
 from hf_finetune.config import Config, without_secrets
 from hf_finetune.console import is_main_process, is_terminal, logger, say
-from hf_finetune.data.rows.skipped import FILE as SKIPPED
-from hf_finetune.data.rows.skipped import write_skipped
+from hf_finetune.data.rows.bad_rows import SKIPPED, write_skipped
 from hf_finetune.errors import UserError
 from hf_finetune.files import write_json
 from hf_finetune.strategies import check_name

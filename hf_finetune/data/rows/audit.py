@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import pandas as pd
+from datasets import Dataset
 
-from hf_finetune.console import say, show_table
+from hf_finetune.console import first_few, show_table, warn_and_note
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.outputs import RowTask
+from hf_finetune.data.rows.bad_rows import find_unreadable, list_skipped, refuse_unreadable
 from hf_finetune.data.rows.duplicates import contradicting, crossing, find_duplicates, name_groups
 from hf_finetune.data.splits.splits import Splits
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from datasets import Dataset
 
 
 def audit(splits: Splits, task: RowTask, on_bad_image: str = "error") -> Splits:
@@ -30,13 +28,19 @@ def audit(splits: Splits, task: RowTask, on_bad_image: str = "error") -> Splits:
     rows = task.input.rows
     for name, split in splits.items():
         if not isinstance(split, Stream):  # the images of a stream are checked when they are read
-            kept = audit_files(split, rows, f"{name} split", on_bad_image, splits.notes, splits.skipped)
-            setattr(splits, name, kept)
+            setattr(splits, name, audit_files(split, rows, f"{name} split", on_bad_image, splits))
     if not isinstance(splits.train, Stream):
-        _compare_inputs(splits, rows)
+        duplicates = find_duplicates(splits, rows)
+        if is_constant(splits, duplicates):
+            raise UserError(
+                f"all {len(splits.train)} training rows have the same input: there is nothing to learn from",
+                where="train split",
+                fix="name the column of the input: --text_column for texts, --image_column for images.",
+            )
+        for note in duplicate_notes(splits, duplicates):
+            warn_and_note(note, splits.notes)
     for note in splits.output.notes(splits):
-        say(f"Warning: {note}")
-        splits.notes.append(note)
+        warn_and_note(note, splits.notes)
     show_table("Data", *splits.output.summary(splits))
     return splits
 
@@ -70,71 +74,34 @@ def duplicate_notes(splits: Splits, duplicates: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _compare_inputs(splits: Splits, rows: RowInput) -> None:
-    """Refuse equal training rows, and print which inputs are in two splits or have two labels."""
-    duplicates = find_duplicates(splits, rows)
-    if is_constant(splits, duplicates):
-        raise UserError(
-            f"all {len(splits.train)} training rows have the same input: there is nothing to learn from",
-            where="train split",
-            fix="name the column of the input: --text_column for texts, --image_column for images.",
-        )
-    for sentence in duplicate_notes(splits, duplicates):
-        say(f"Warning: {sentence}")
-        splits.notes.append(sentence)
-
-
 def audit_files(
-    split: Dataset,
-    rows: RowInput,
-    where: str,
-    on_bad_image: str = "error",
-    notes: list[str] | None = None,
-    skipped: list[dict[str, Any]] | None = None,
+    split: Dataset, rows: RowInput, where: str, on_bad_image: str = "error", splits: Splits | None = None
 ) -> Dataset:
-    """Return the rows whose files can be decoded, or all rows if inputs are not files.
-
-    Each process decodes its share, and all processes return the same rows.
+    """Return the rows whose files can be decoded, or all rows if inputs are not files. All processes return the same rows.
 
     Args:
         split: clean rows.
         rows: their kind of input.
         where: name of the rows, e.g. ``train split``.
         on_bad_image: ``"error"`` or ``"skip"``.
-        notes: a sentence on skipped images is added here.
-        skipped: ``{"split", "row", "id", "reason"}`` of each skipped image is added here; rows count from 1.
+        splits: gets a note on skipped images, and the list of them.
 
     Raises:
         UserError: an image cannot be read and must not be skipped, or no image can be read.
     """
-    if not rows.cell.stays_a_file:
-        return split
-    from accelerate import PartialState
-    from accelerate.utils import gather_object
-
-    state = PartialState()
-    mine = list(range(state.process_index, len(split), state.num_processes))
-    bad = sorted(gather_object(rows.unreadable(split, mine)))
+    bad = find_unreadable(split, rows) if rows.cell.stays_a_file else {}
     if not bad:
         return split
-    files = [(split[index][rows.cell.column] or {}).get("path") or f"row {split[index]['id']}" for index, _ in bad]
     if on_bad_image == "error":
-        raise UserError(
-            f"{len(bad)} of {len(split)} {rows.cell.called} cannot be read; the first: {files[0]} ({bad[0][1]})",
-            where=where,
-            fix="fix or remove them; training can drop them with --on_bad_image skip.",
-        )
-    gone = {index for index, _ in bad}
-    kept = [index for index in range(len(split)) if index not in gone]
+        refuse_unreadable(split, bad, rows, where)
+    kept = [row for row in range(len(split)) if row not in bad]
     if not kept:
         raise UserError(f"no {rows.cell.column} can be read", where=where, fix="check the files.")
+    skipped = list_skipped(split, where.removesuffix(" split"), bad)
     # Ids are relative paths, so the model card gets no absolute ones.
-    shown = ", ".join(split[index]["id"] for index, _ in bad[:5]) + (" …" if len(bad) > 5 else "")
+    shown = first_few(row["id"] for row in skipped)
     note = f"{len(bad)} unreadable {rows.cell.called} of the {where} are skipped: {shown}"
-    say(f"Warning: {note}")
-    if notes is not None:
-        notes.append(note)
-    if skipped is not None:
-        name, ids = where.removesuffix(" split"), split["id"][:]
-        skipped += [{"split": name, "row": row + 1, "id": ids[row], "reason": reason} for row, reason in bad]
+    warn_and_note(note, splits.notes if splits else [])
+    if splits:
+        splits.skipped += skipped
     return split.select(kept)

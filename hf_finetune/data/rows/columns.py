@@ -1,18 +1,21 @@
-"""Find the columns of inputs and labels by name and type, or as named by the user."""
+"""Find the columns of inputs and labels by name and type, or as named by the user, and bring a split to its clean form."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from datasets import ClassLabel, Dataset, Image
+
 from hf_finetune.config.options import DataConfig
+from hf_finetune.console import first_few
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from hf_finetune.data.inputs import RowInput
+    from hf_finetune.data.outputs import RowOutput
 
 TEXT_NAMES = (
     "text",
@@ -58,12 +61,8 @@ LABEL_NAMES = (
 class Columns:
     """The user's columns that are read.
 
-    Args:
-        inputs: the user's name of each input column → its standard name: ``text`` and ``text_pair``, or ``image``. Several
-            columns may be ``text``: they are joined in this order.
-        labels: label columns.
-        group: group column, or None.
-        time: time column, or None.
+    ``inputs`` is the user's name of each input column → its standard name: ``text`` and ``text_pair``, or ``image``. Several
+    columns may be ``text``: they are joined in this order.
     """
 
     inputs: dict[str, str]
@@ -78,11 +77,8 @@ def find_columns(split: Any, rows: RowInput, config: DataConfig) -> Columns:
     Raises:
         UserError: a named column is missing, or the choice is not clear.
     """
-    labels = (
-        [_require(split, name, "--label_columns") for name in config.label_columns]
-        if config.label_columns
-        else [find_label(split, config.label_column)]
-    )
+    labels = [_require(split, name, "--label_columns") for name in config.label_columns or []]
+    labels = labels or [find_label(split, config.label_column)]
     group = _require(split, config.group_column, "--group_column") if config.group_column else None
     time = _require(split, config.time_column, "--time_column") if config.time_column else None
     taken = tuple(name for name in (*labels, group, time) if name)
@@ -90,15 +86,11 @@ def find_columns(split: Any, rows: RowInput, config: DataConfig) -> Columns:
 
 
 def find_texts(
-    split: Dataset, config: DataConfig, taken: tuple[str, ...], trained: dict[str, list[str]] | None = None
+    split: Any, config: DataConfig, taken: tuple[str, ...], trained: dict[str, list[str]] | None = None
 ) -> dict[str, str]:
-    """Return the column of each text → its standard name, ``text`` or ``text_pair``.
+    """Return the column of each text, none of those in ``taken`` → its standard name, ``text`` or ``text_pair``.
 
-    Args:
-        split: the rows.
-        config: columns named by the user.
-        taken: columns with another purpose.
-        trained: standard name → columns that a model was trained on, the default for columns that the user did not name.
+    ``trained``, standard name → columns that a model was trained on, is the default for columns that the user did not name.
 
     Raises:
         UserError: a named column is missing, the choice is not clear, or a column is named twice.
@@ -119,7 +111,7 @@ def find_texts(
         pair = next((_require_trained(split, name, "--text_pair_column") for name in seconds), None)
     elif not inputs:
         found, other = find_pair(split, taken, pair) or (None, pair)
-        inputs, pair = {found or find_text(split, None, (*taken, pair or "")): "text"}, other
+        inputs, pair = {found or find_text(split, (*taken, pair or "")): "text"}, other
     if pair in inputs:
         raise UserError(
             f"{pair!r} is named as both texts of a pair",
@@ -129,58 +121,52 @@ def find_texts(
     return inputs | ({pair: "text_pair"} if pair else {})
 
 
-def find_pair(split: Dataset, taken: tuple[str, ...], second: str | None = None) -> tuple[str, str] | None:
+def find_pair(split: Any, taken: tuple[str, ...], second: str | None = None) -> tuple[str, str] | None:
     """Return the columns of a known pair; None if there is no or more than one pair, or a column named like a text.
 
     ``second`` restricts the search to pairs with this second column.
     """
-    strings = [name for name in split.column_names if is_string(split, name) and name not in (*taken, "id")]
+    strings = _strings(split, taken)
     pairs = [
         (one, other)
-        for one, other in ((_by_name(split, (a,), strings), _by_name(split, (b,), strings)) for a, b in PAIR_NAMES)
+        for one, other in ((_by_name(strings, [a]), _by_name(strings, [b])) for a, b in PAIR_NAMES)
         if one and other and second in (None, other)
     ]
     if len(pairs) != 1:
         return None
-    alone = _by_name(split, TEXT_NAMES, among=[name for name in strings if name not in pairs[0]])
+    alone = _by_name([name for name in strings if name not in pairs[0]], TEXT_NAMES)
     return None if alone and second is None else pairs[0]
 
 
-def find_label(split: Dataset, named: str | None) -> str:
-    """Return the label column."""
-    from datasets import ClassLabel
-
-    if named:
-        return _require(split, named, "--label_column")
-    by_name = _by_name(split, LABEL_NAMES)
-    typed = [name for name, feature in split.features.items() if isinstance(feature, ClassLabel)]
-    if by_name or len(typed) == 1:
-        return by_name or typed[0]
-    raise _not_found(split, "label", "--label_column")
-
-
-def find_text(split: Dataset, named: str | None, taken: tuple[str, ...] = ()) -> str:
+def find_text(split: Any, taken: tuple[str, ...]) -> str:
     """Return the text column, none of those in ``taken``."""
-    if named:
-        return _require(split, named, "--text_column")
-    strings = [name for name in split.column_names if is_string(split, name) and name not in (*taken, "id")]
-    by_name = _by_name(split, TEXT_NAMES, among=strings)
-    if by_name or len(strings) == 1:
-        return by_name or strings[0]
-    raise _not_found(split, "text", "--text_column")
+    strings = _strings(split, taken)
+    return _choose(split, "text", None, strings, _by_name(strings, TEXT_NAMES))
 
 
-def find_image(split: Dataset, named: str | None) -> str:
+def find_label(split: Any, named: str | None) -> str:
+    """Return the label column."""
+    typed = [name for name, feature in split.features.items() if isinstance(feature, ClassLabel)]
+    return _choose(split, "label", named, typed, _by_name(split.column_names, LABEL_NAMES))
+
+
+def find_image(split: Any, named: str | None) -> str:
     """Return the image column."""
-    from datasets import Image
-
-    if named:
-        return _require(split, named, "--image_column")
     typed = [name for name, feature in split.features.items() if isinstance(feature, Image)]
-    by_name = _by_name(split, IMAGE_NAMES, among=typed)
-    if by_name or len(typed) == 1:
-        return by_name or typed[0]
-    raise _not_found(split, "image", "--image_column")
+    return _choose(split, "image", named, typed, _by_name(typed, IMAGE_NAMES))
+
+
+def _choose(split: Any, what: str, named: str | None, fitting: list[str], usual: str | None) -> str:
+    """Return the column that the user named, the one with a usual name, or the only fitting one."""
+    if named:
+        return _require(split, named, f"--{what}_column")
+    if usual or len(fitting) == 1:
+        return usual or fitting[0]
+    raise UserError(
+        f"no column is clearly the {what}; the columns are {_list(split)}",
+        where="the training rows",
+        fix=f"name it with --{what}_column.",
+    )
 
 
 def is_string(split: Any, column: str) -> bool:
@@ -188,12 +174,16 @@ def is_string(split: Any, column: str) -> bool:
     return getattr(split.features[column], "dtype", "") in ("string", "large_string", "string_view")
 
 
-def _by_name(split: Dataset, candidates: tuple[str, ...], among: list[str] | None = None) -> str | None:
-    names = {name.strip().lower(): name for name in (split.column_names if among is None else among)}
-    return next((names[candidate] for candidate in candidates if candidate in names), None)
+def _strings(split: Any, taken: tuple[str, ...]) -> list[str]:
+    return [name for name in split.column_names if is_string(split, name) and name not in (*taken, "id")]
 
 
-def _require(split: Dataset, named: str, flag: str) -> str:
+def _by_name(columns: list[str], usual: Iterable[str]) -> str | None:
+    names = {name.strip().lower(): name for name in columns}
+    return next((names[name] for name in usual if name in names), None)
+
+
+def _require(split: Any, named: str, flag: str) -> str:
     if named in split.column_names:
         return named
     near = difflib.get_close_matches(named, split.column_names, n=1)
@@ -205,7 +195,7 @@ def _require(split: Dataset, named: str, flag: str) -> str:
     )
 
 
-def _require_trained(split: Dataset, name: str, flag: str) -> str:
+def _require_trained(split: Any, name: str, flag: str) -> str:
     if name in split.column_names:
         return name
     raise UserError(
@@ -215,13 +205,34 @@ def _require_trained(split: Dataset, name: str, flag: str) -> str:
     )
 
 
-def _not_found(split: Dataset, what: str, flag: str) -> UserError:
-    return UserError(
-        f"no column is clearly the {what}; the columns are {_list(split)}",
-        where="the training rows",
-        fix=f"name it with {flag}.",
-    )
-
-
-def _list(split: Dataset) -> str:
+def _list(split: Any) -> str:
     return ", ".join(map(repr, split.column_names))
+
+
+def clean_split(split: Dataset, name: str, rows: RowInput, columns: Columns, output: RowOutput) -> Dataset:
+    """Return the columns of the input, ``id`` and ``label`` of one split.
+
+    Raises:
+        UserError: a column is missing or of another type, or a row has no input or no label.
+    """
+    refuse_missing_columns(split.column_names, columns, f"{name} split")
+    ids = [str(i) for i in (split["id"][:] if "id" in split.column_names else range(len(split)))]
+    encoded = output.encode(split, name)
+    return rows.clean(split, columns.inputs, f"{name} split").add_column("id", ids).add_column("label", encoded)
+
+
+def refuse_missing_columns(found: list[str], columns: Columns, where: str) -> None:
+    """Refuse a split without a column that the training rows have."""
+    for wanted in (*columns.inputs, *columns.labels):
+        if wanted not in found:
+            raise UserError(
+                f"there is no column {wanted!r}, which the training rows have; found {', '.join(found)}",
+                where=where,
+                fix="give every split the same columns.",
+            )
+
+
+def describe_labels(columns: Columns, output: RowOutput) -> str:
+    """Return ``label column 'label' with 2 classes``."""
+    several = "s" if len(columns.labels) > 1 else ""
+    return f"label column{several} {first_few(map(repr, columns.labels))} with {output.describe()}"

@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
 
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.splits.splits import Splits
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-    from datasets import Dataset
 
 _CHUNK = 20_000  # rows in memory at once
 _NAMED = 4  # name all rows of groups up to this size
@@ -28,13 +27,7 @@ def find_duplicates(splits: Splits, rows: RowInput) -> pd.DataFrame:
         Columns ``group`` (one number per input), ``split``, ``row`` (index in the split) and ``label`` (one number per
         label), sorted by group and split.
     """
-    return same_key(splits, rows.row_keys(dict(splits.items())))
-
-
-def same_key(splits: Splits, keys: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Return the rows whose key occurs more than once, in the form of :func:`find_duplicates`."""
-    import pandas as pd
-
+    keys = rows.row_keys(dict(splits.items()))
     parts = [
         pd.DataFrame(
             {
@@ -46,10 +39,10 @@ def same_key(splits: Splits, keys: dict[str, np.ndarray]) -> pd.DataFrame:
         )
         for name, split in splits.items()
     ]
-    rows = pd.concat(parts, ignore_index=True)
-    rows = rows[rows.duplicated("key", keep=False)]
-    rows.insert(0, "group", pd.factorize(rows["key"])[0])
-    return rows.drop(columns="key").sort_values("group", kind="stable", ignore_index=True)
+    found = pd.concat(parts, ignore_index=True)
+    found = found[found.duplicated("key", keep=False)]
+    found.insert(0, "group", pd.factorize(found["key"])[0])
+    return found.drop(columns="key").sort_values("group", kind="stable", ignore_index=True)
 
 
 def crossing(rows: pd.DataFrame) -> pd.DataFrame:
@@ -71,14 +64,12 @@ def name_groups(splits: Splits, rows: pd.DataFrame, most: int) -> list[str]:
     few = whole["group"].map(sizes) <= _NAMED
     telling = whole.groupby(["group", "split", "label"]).cumcount() < 1
     chosen = whole[few | telling].groupby("group").head(2 * _NAMED)
-    words = []
-    for name, row in zip(chosen["split"], chosen["row"], strict=True):
-        cell = getattr(splits, name)[int(row)]
-        words.append(f"{name} {cell['id']} ({splits.output.spell(cell['label'])})")
-    return [
-        " = ".join(group) + (f" (of {sizes[number]} rows)" if len(group) < sizes[number] else "")
-        for number, group in _by_group(chosen["group"].to_numpy(), words)
-    ]
+    sentences = []
+    for number, group in chosen.groupby("group", sort=False):
+        cells = [(name, getattr(splits, name)[row]) for name, row in zip(group["split"], group["row"], strict=True)]
+        words = " = ".join(f"{name} {cell['id']} ({splits.output.spell(cell['label'])})" for name, cell in cells)
+        sentences.append(words + (f" (of {sizes[number]} rows)" if len(group) < sizes[number] else ""))
+    return sentences
 
 
 def label_codes(truth: np.ndarray) -> np.ndarray:
@@ -86,16 +77,10 @@ def label_codes(truth: np.ndarray) -> np.ndarray:
 
     ``truth`` has the shape (rows,) or (rows, labels), or is an array per row.
     """
-    if truth.dtype == object:
-        digests = (hashlib.blake2b(np.asarray(row).tobytes(), digest_size=8).digest() for row in truth)
-        return np.frombuffer(b"".join(digests), dtype=np.int64)
-    if truth.ndim == 1:
+    if truth.ndim == 1 and truth.dtype != object:
         return truth.astype(np.int64)
-    # A 64-bit sum with fixed odd weights, the same for every split.
-    bits = np.ascontiguousarray(truth, dtype=np.float64).view(np.int64)
-    weights = np.random.default_rng(0).integers(1, 2**62, size=truth.shape[1], dtype=np.int64) | 1
-    with np.errstate(over="ignore"):
-        return ((bits ^ (bits >> 29)) * weights).sum(axis=1)
+    digests = (hashlib.blake2b(np.asarray(row).tobytes(), digest_size=8).digest() for row in truth)
+    return np.frombuffer(b"".join(digests), dtype=np.int64)
 
 
 def tables(split: Dataset, columns: list[str], rows: int = _CHUNK) -> Iterator[pa.Table]:
@@ -103,8 +88,6 @@ def tables(split: Dataset, columns: list[str], rows: int = _CHUNK) -> Iterator[p
 
     Ascending selections are taken from slices of the underlying table: ``datasets`` takes seconds for a million texts.
     """
-    import pyarrow as pa
-
     whole = split.data.table.select(columns)
     if split._indices is None:
         yield from (whole.slice(start, rows) for start in range(0, len(split), rows))
@@ -121,13 +104,10 @@ def tables(split: Dataset, columns: list[str], rows: int = _CHUNK) -> Iterator[p
 
 def text_keys(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
     """Return split → hash of the text (and of the second text) of every row, uint64 of shape (rows,)."""
-    import pandas as pd
-
     columns = [name for name in ("text", "text_pair") if name in splits["train"].column_names]
 
     def keys(split: Dataset) -> np.ndarray:
-        parts = [pd.util.hash_pandas_object(t.to_pandas(), index=False).to_numpy() for t in tables(split, columns)]
-        return np.concatenate(parts)
+        return np.concatenate([pd.util.hash_pandas_object(t.to_pandas(), index=False) for t in tables(split, columns)])
 
     return {name: keys(split) for name, split in splits.items()}
 
@@ -135,31 +115,27 @@ def text_keys(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
 def image_keys(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
     """Return split → hash of every image's bytes. Files of unique size are not read; they get unique numbers."""
     sizes = {name: _sizes(split) for name, split in splits.items()}
-    every = np.concatenate(list(sizes.values()))
-    values, counts = np.unique(every, return_counts=True)
+    values, counts = np.unique(np.concatenate(list(sizes.values())), return_counts=True)
     shared = values[(counts > 1) & (values >= 0)]
     found, unread = {}, 0
     for name, split in splits.items():
         # Unique numbers are small; hashes have the highest bit set.
-        keys = np.arange(unread, unread + len(split), dtype=np.uint64)
+        found[name] = np.arange(unread, unread + len(split), dtype=np.uint64)
         unread += len(split)
         for row in np.flatnonzero(np.isin(sizes[name], shared)):
-            keys[row] = _hash(split[int(row)]["image"])
-        found[name] = keys
+            found[name][row] = _hash(split[int(row)]["image"])
     return found
 
 
 def _sizes(split: Dataset) -> np.ndarray:
     """Return the bytes of every image, -1 if missing."""
-    import pyarrow.compute as pc
-
-    parts = []
+    sizes: list[int] = []
     for table in tables(split, ["image"], 1000):
         cells = table["image"].combine_chunks()
         embedded = pc.binary_length(pc.struct_field(cells, "bytes")).to_pylist()
         paths = pc.struct_field(cells, "path").to_pylist()
-        parts += [_size(path) if size is None else size for size, path in zip(embedded, paths, strict=True)]
-    return np.array(parts, dtype=np.int64)
+        sizes += [_size(path) if size is None else size for size, path in zip(embedded, paths, strict=True)]
+    return np.array(sizes, dtype=np.int64)
 
 
 def _size(path: str | None) -> int:
@@ -169,10 +145,3 @@ def _size(path: str | None) -> int:
 def _hash(cell: dict[str, Any]) -> int:
     content = Path(cell["path"]).read_bytes() if cell.get("bytes") is None else cell["bytes"]
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") | 1 << 63
-
-
-def _by_group(groups: np.ndarray, words: list[str]) -> list[tuple[int, list[str]]]:
-    found: dict[int, list[str]] = {}
-    for group, word in zip(groups.tolist(), words, strict=True):
-        found.setdefault(group, []).append(word)
-    return list(found.items())

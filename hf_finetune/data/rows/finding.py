@@ -10,24 +10,15 @@ import numpy as np
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
-# Rows named per finding; the rest are counted.
-MOST_NAMED = 20
-
-# A fixed seed, so that the same command finds the same rows.
-DRAW_SEED = 42
+MOST_NAMED = 20  # rows named per finding; the rest are counted
+DRAW_SEED = 42  # fixed, so that the same command finds the same rows
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A finding.
+    """A finding: its short name, one sentence, split and column, ids of the first rows concerned, and what to do about it.
 
-    Args:
-        code: short name, stable between versions.
-        severity: ``error``: training would fail or be useless; ``warning``: metrics may mislead; ``info``: good to know.
-        message: one sentence.
-        where: split and column.
-        rows: ids of the first rows concerned.
-        fix: what to do about it.
+    With an ``error`` training would fail or be useless, with a ``warning`` metrics may mislead; an ``info`` is good to know.
     """
 
     code: str
@@ -50,21 +41,12 @@ class Table:
 
 @dataclass
 class Section:
-    """The results of a group of checks.
-
-    Args:
-        title: the heading.
-        key: its name in ``check.json``.
-        facts: figures for JSON.
-        sentences: what was checked, and what was not.
-        tables: figures for people.
-        findings: errors and suspicious facts.
-    """
+    """The results of a group of checks: ``key`` is its name in ``check.json``, ``facts`` are its figures there."""
 
     title: str
     key: str
     facts: dict[str, Any] = field(default_factory=dict)
-    sentences: list[str] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)  # what was checked, and what was not
     tables: list[Table] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
@@ -85,10 +67,9 @@ def draw(rows: int, most: int) -> np.ndarray:
     return np.sort(np.random.default_rng(DRAW_SEED).choice(rows, most, replace=False))
 
 
-def row_ids(split: Any, rows: Any, most: int = MOST_NAMED) -> list[str]:
+def row_ids(split: Any, rows: np.ndarray, most: int = MOST_NAMED) -> list[str]:
     """Return the ids of the first ``most`` of these rows."""
-    chosen = [int(row) for row in list(rows[:most])]
-    return split.select(chosen)["id"][:] if chosen else []
+    return split.select(rows[:most])["id"][:] if len(rows) else []
 
 
 def percent(part: float, whole: float) -> str:

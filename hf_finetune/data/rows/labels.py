@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hf_finetune.data.rows.bad_rows import refuse_rows
+from datasets import ClassLabel, Dataset
+
+from hf_finetune.console import say_and_note
+from hf_finetune.data.rows.bad_rows import is_missing, refuse_rows
 from hf_finetune.errors import UserError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 # A whole number that a spreadsheet wrote with a fraction. ``01`` and ``1.50`` are kept as names.
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
@@ -33,15 +33,10 @@ def label_names(split: Dataset, column: str) -> list[str]:
     Raises:
         UserError: a missing value, numbers that are not classes, or fewer than two classes.
     """
-    from datasets import ClassLabel
-
     feature = split.features[column]
     _refuse_missing(split, column, "train")
-    if isinstance(feature, ClassLabel):
-        names, found = list(feature.names), {feature.names[i] for i in split.unique(column) if i >= 0}
-    else:
-        found = set(spellings(split, column).values())
-        names = sorted(found, key=natural_key)
+    found = set(_spellings(split, column).values())
+    names = list(feature.names) if isinstance(feature, ClassLabel) else sorted(found, key=natural_key)
     if len(found) < 2:
         raise UserError(
             f"all training rows have the label {next(iter(found), '(none)')!r}; a classifier needs two classes or more",
@@ -66,7 +61,7 @@ def encode_labels(split: Dataset, column: str, names: list[str], split_name: str
     """
     _refuse_missing(split, column, split_name)
     ids = {name: index for index, name in enumerate(names)}
-    spelled = spellings(split, column)
+    spelled = _spellings(split, column)
     refuse_unknown({name for name in spelled.values() if name not in ids}, split, column, split_name)
     values: list[Any] = split[column][:]
     return [ids[spelled[value]] for value in values]
@@ -89,26 +84,19 @@ def refuse_unknown(unknown: set[str], split: Dataset, column: str, split_name: s
 
 
 def _names_in(cell: Any, split: Dataset, column: str) -> set[str]:
-    from datasets import ClassLabel
-
     feature = split.features[column]
     named = feature if isinstance(feature, ClassLabel) else getattr(feature, "feature", None)
     cells = cell if isinstance(cell, list) else [cell]
     return {named.names[c] if isinstance(named, ClassLabel) else spell(c, column) for c in cells}
 
 
-def spellings(split: Dataset, column: str) -> dict[Any, str]:
-    """Return value → class name for a column."""
-    from datasets import ClassLabel
-
+def _spellings(split: Dataset, column: str) -> dict[Any, str]:
+    """Return value → class name for a column without missing values; lists and objects in JSON of mixed types are refused."""
     feature = split.features[column]
-    if is_plain(feature):
-        values = [value for value in split.unique(column) if not _missing(value)]
-    else:  # JSON of mixed types: lists and objects are refused, other values are classes
-        return {value: spell(value, column) for value in split[column][:] if spell(value, column)}
-    if isinstance(feature, ClassLabel):
-        return {value: feature.names[value] for value in values if value >= 0}
-    return {value: spell(value, column) for value in values}
+    values = split.unique(column) if is_plain(feature) else split[column][:]
+    return {
+        value: feature.names[value] if isinstance(feature, ClassLabel) else spell(value, column) for value in values
+    }
 
 
 def is_plain(feature: Any) -> bool:
@@ -141,19 +129,18 @@ def unlabelled(split: Dataset, column: str) -> bool:
     """Return whether a split hides its labels (all -1 or missing), as the test splits of GLUE do."""
     if column not in split.column_names:
         return True
-    return all(_missing(value) or value == -1 for value in split[column][:])
+    missing = is_missing(split, column, blank=True)
+    return all(gone or value == -1 for gone, value in zip(missing, split[column][:], strict=True))
+
+
+def drop_unlabelled(splits: dict[str, Dataset], column: str, notes: list[str]) -> None:
+    """Remove the held-out splits that hide their labels."""
+    for name in [name for name, split in splits.items() if name != "train" and unlabelled(split, column)]:
+        del splits[name]
+        say_and_note(f"The {name} split has no labels and is not used.", notes)
 
 
 def _refuse_missing(split: Dataset, column: str, split_name: str) -> None:
-    from datasets import ClassLabel
-
-    named = isinstance(split.features[column], ClassLabel)
-    missing = [i + 1 for i, v in enumerate(split[column][:]) if _missing(v) or (named and v < 0)]
+    bad = is_missing(split, column, blank=True)
     where = f"{split_name} split, column {column!r}"
-    refuse_rows(missing, len(split), "label", where, "fill the labels in, or drop these rows with --on_bad_row skip.")
-
-
-def _missing(value: Any) -> bool:
-    return (
-        value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and value != value)
-    )
+    refuse_rows(bad, "label", where, "fill the labels in, or drop these rows with --on_bad_row skip.")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from datasets import Dataset
 
+from hf_finetune.data.rows.bad_rows import refuse_rows
 from hf_finetune.errors import UserError
 
-if TYPE_CHECKING:
-    from datasets import Dataset
+SLICE = "slice: "
 
 
 def read_groups(split: Dataset, split_name: str, column: str) -> list[str]:
@@ -19,17 +21,9 @@ def read_groups(split: Dataset, split_name: str, column: str) -> list[str]:
         UserError: the column is missing, or a row has no group.
     """
     cells = _cells(split, split_name, column, "--group_column")
-    missing = [row for row, cell in enumerate(cells) if cell is None or cell != cell or cell == ""]
-    if missing:
-        raise UserError(
-            f"{len(missing)} of {len(cells)} rows have no group (rows {', '.join(str(r + 1) for r in missing[:5])})",
-            where=f"{split_name} split, column {column!r}",
-            fix="fill the groups in, or drop these rows.",
-        )
+    missing = np.array([_is_empty(cell) for cell in cells], dtype=bool)
+    refuse_rows(missing, "group", f"{split_name} split, column {column!r}", "fill the groups in, or drop these rows.")
     return _as_text(split, column, cells)
-
-
-SLICE = "slice: "
 
 
 def add_slices(clean: Dataset, split: Dataset, split_name: str, columns: list[str]) -> Dataset:
@@ -40,9 +34,13 @@ def add_slices(clean: Dataset, split: Dataset, split_name: str, columns: list[st
     """
     for column in columns:
         cells = _cells(split, split_name, column, "--slice_column")
-        present = ["(none)" if cell is None or cell != cell or cell == "" else cell for cell in cells]
+        present = ["(none)" if _is_empty(cell) else cell for cell in cells]
         clean = clean.add_column(f"{SLICE}{column}", _as_text(split, column, present))
     return clean
+
+
+def _is_empty(cell: Any) -> bool:
+    return cell is None or cell != cell or cell == ""
 
 
 def _as_text(split: Dataset, column: str, cells: list[Any]) -> list[str]:
@@ -58,8 +56,6 @@ def read_times(split: Dataset, column: str) -> np.ndarray:
     Raises:
         UserError: a cell is neither a number nor a time; the message names the row.
     """
-    import pandas as pd
-
     cells = pd.Series(_cells(split, "train", column, "--time_column"))
     if cells.map(type).isin((bool, list, dict)).any():
         raise UserError(

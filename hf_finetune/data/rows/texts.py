@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import datasets
+import pyarrow as pa
+from accelerate import PartialState
+from datasets import Dataset, Features, Value
+from pyarrow import compute
 
-from hf_finetune.data.rows.bad_rows import refuse_rows
+from hf_finetune.data.rows.bad_rows import is_missing, refuse_rows
 from hf_finetune.data.rows.columns import is_string
 from hf_finetune.errors import UserError
-
-if TYPE_CHECKING:
-    import pyarrow
-    from datasets import Dataset
 
 
 def standard_texts(
@@ -18,30 +18,23 @@ def standard_texts(
 ) -> Dataset:
     """Return the columns ``text`` and, for pairs, ``text_pair`` of a split, as strings.
 
-    Args:
-        split: rows with the user's columns.
-        inputs: the user's name of each column → ``text`` or ``text_pair``. Several ``text`` columns are joined, one line
-            each: ``title: …``, ``body: …``; cells without text are left out.
-        where: name of the split in messages.
-        fix: advice for rows without a text.
+    Several ``text`` columns are joined, one line each: ``title: …``, ``body: …``; cells without text are left out. ``fix`` is
+    advice for rows without a text.
 
     Raises:
         UserError: a column is not text, or a row has no text.
     """
-    from datasets import Features, Value
-
     for own in inputs:
         refuse_other_types(split, own, where)
-    first = [own for own, standard in inputs.items() if standard == "text"]
-    second = [own for own, standard in inputs.items() if standard == "text_pair"]
     chosen = split.select_columns(list(inputs))
-    if len(first) > 1:
+    columns = _by_standard(inputs)
+    if len(columns["text"]) > 1:
         texts = _join(chosen, inputs)
     else:
         texts = chosen.rename_columns({own: standard for own, standard in inputs.items() if own != standard})
-    for standard, columns in (("text", first), ("text_pair", second)):
-        if columns:
-            _refuse_missing(texts, standard, columns, where, fix)
+    for standard, named in columns.items():
+        place = f"{where}, column{'s' if len(named) > 1 else ''} {', '.join(map(repr, named))}"
+        refuse_rows(is_missing(texts, standard, blank=False), "text", place, fix)
     if any(feature.dtype != "string" for feature in texts.features.values()):
         texts = texts.cast(Features(dict.fromkeys(texts.column_names, Value("string"))), keep_in_memory=True)
     return texts
@@ -49,55 +42,58 @@ def standard_texts(
 
 def describe_texts(inputs: dict[str, str]) -> str:
     """Return the columns in words: ``text column 'review'``, or ``pair of texts 'premise' and 'hypothesis'``."""
-    first = [own for own, standard in inputs.items() if standard == "text"]
-    second = [own for own, standard in inputs.items() if standard == "text_pair"]
-    one = (
-        f"texts of the columns {', '.join(map(repr, first))} in one" if len(first) > 1 else f"text column {first[0]!r}"
-    )
-    if not second:
-        return one
-    return f"pairs of texts: {', '.join(map(repr, first))} and {second[0]!r}"
+    columns = _by_standard(inputs)
+    first = ", ".join(map(repr, columns["text"]))
+    second = columns.get("text_pair")
+    if second:
+        return f"pairs of texts: {first} and {second[0]!r}"
+    return f"texts of the columns {first} in one" if len(columns["text"]) > 1 else f"text column {first}"
+
+
+def _by_standard(inputs: dict[str, str]) -> dict[str, list[str]]:
+    """Return standard name → the user's columns."""
+    return {
+        standard: [own for own, meant in inputs.items() if meant == standard]
+        for standard in dict.fromkeys(inputs.values())
+    }
 
 
 def in_users_cache(split: Dataset) -> bool:
     """Return whether ``datasets`` would write caches into its own folder, not beside the user's files."""
-    from datasets.config import HF_DATASETS_CACHE
+    cache = str(datasets.config.HF_DATASETS_CACHE)
+    return all(file["filename"].startswith(cache) for file in split.cache_files)
 
-    return all(file["filename"].startswith(str(HF_DATASETS_CACHE)) for file in split.cache_files)
 
-
-def join_texts(rows: pyarrow.Table, inputs: dict[str, str]) -> pyarrow.Table:
+def join_texts(rows: pa.Table, inputs: dict[str, str]) -> pa.Table:
     """Return the columns under their standard names; several ``text`` columns are joined with their names; null if empty."""
-    import pyarrow as pa
-    from pyarrow import compute
-
-    first = [own for own, standard in inputs.items() if standard == "text"]
-    if len(first) < 2:
+    columns = _by_standard(inputs)
+    if len(columns["text"]) < 2:
         return rows.select(list(inputs)).rename_columns(list(inputs.values()))
     parts = []
-    for name in first:
+    for name in columns["text"]:
         cell = rows[name].cast(pa.string())
         blank = compute.equal(compute.utf8_trim_whitespace(cell), "")
         cell = compute.if_else(blank, pa.scalar(None, pa.string()), cell)
         parts.append(compute.coalesce(compute.binary_join_element_wise(f"{name}: ", cell, "\n", ""), ""))
     # Not null_handling="skip", with which Arrow 26 drops rows that are all null.
     text = compute.utf8_slice_codeunits(compute.binary_join_element_wise(*parts, ""), 0, -1)
-    text = compute.if_else(compute.equal(text, ""), pa.scalar(None, pa.string()), text)
-    pairs = [rows[own].cast(pa.string()) for own, standard in inputs.items() if standard == "text_pair"]
-    return pa.table([text, *pairs], ["text", "text_pair"][: 1 + len(pairs)])
+    joined = {"text": compute.if_else(compute.equal(text, ""), pa.scalar(None, pa.string()), text)}
+    for own in columns.get("text_pair", []):
+        joined["text_pair"] = rows[own].cast(pa.string())
+    return pa.table(joined)
 
 
 def _join(split: Dataset, inputs: dict[str, str]) -> Dataset:
-    from accelerate import PartialState
-
-    options: dict[str, Any] = {
-        "batch_size": 10_000,
-        "keep_in_memory": not in_users_cache(split),
-        "desc": "Joining texts",
-        "fn_kwargs": {"inputs": inputs},
-    }
     with PartialState().main_process_first():
-        joined = split.with_format("arrow").map(join_texts, batched=True, remove_columns=split.column_names, **options)
+        joined = split.with_format("arrow").map(
+            join_texts,
+            batched=True,
+            batch_size=10_000,
+            remove_columns=split.column_names,
+            keep_in_memory=not in_users_cache(split),
+            fn_kwargs={"inputs": inputs},
+            desc="Joining texts",
+        )
     return joined.with_format(None)
 
 
@@ -109,9 +105,3 @@ def refuse_other_types(split: Dataset, column: str, where: str) -> None:
             where=f"{where}, column {column!r}",
             fix="name the text column with --text_column.",
         )
-
-
-def _refuse_missing(texts: Dataset, standard: str, columns: list[str], where: str, fix: str) -> None:
-    empty = [index + 1 for index, text in enumerate(texts[standard][:]) if text is None]
-    named = f"column{'s' if len(columns) > 1 else ''} {', '.join(map(repr, columns))}"
-    refuse_rows(empty, len(texts), "text", f"{where}, {named}", fix)

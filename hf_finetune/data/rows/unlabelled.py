@@ -6,42 +6,33 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+from datasets.table import InMemoryTable
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.readers.source import in_blocks
 from hf_finetune.data.readers.sources import open_unlabelled as open_rows
+from hf_finetune.data.rows.bad_rows import find_unreadable, refuse_rows, refuse_unreadable
 from hf_finetune.errors import UserError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset
-
-SHOWN = 5  # bad rows named in a message
 Fault = dict[str, Any]
 """A row that cannot be predicted: ``row`` (number from 1), ``id`` and ``reason``."""
 
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """A file of texts; a folder, archive or table of images; or one image.
+    """A file of texts; a folder, archive or table of images; or one image."""
 
-    Args:
-        rows: memory-mapped rows, with paths of images; nothing is decoded.
-        inputs: the user's name of each column → ``text`` and ``text_pair``, or ``image``.
-        input: their kind of input.
-        source: the user's path.
-        stamp: size and modification time of the file; None for a folder.
-    """
-
-    rows: Dataset
-    inputs: dict[str, str]
+    rows: Dataset  # memory-mapped, with paths of images; nothing is decoded
+    inputs: dict[str, str]  # the user's name of each column → its standard name
     input: RowInput
-    source: str
-    stamp: tuple[int, int] | None
+    source: str  # the user's path
+    stamp: tuple[int, int] | None  # size and modification time of the file; None for a folder
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,8 +43,7 @@ class Unlabelled:
             for start in range(first * size, len(self), size):
                 yield self.rows.select(range(start, min(start + size, len(self))))
             return
-        ids = [name for name in ("id",) if name in self.rows.column_names]
-        columns = list(dict.fromkeys([*self.inputs, *ids]))
+        columns = [name for name in self.rows.column_names if name in self.inputs or name == "id"]
         for number, table in enumerate(read_pieces(self.rows, columns, size, first), first):
             yield standard_rows(table, self.input, self.inputs, number * size)
 
@@ -75,13 +65,7 @@ class Unlabelled:
 def open_unlabelled(
     source: str, kind: RowInput, config: DataConfig, trained: dict[str, list[str]] | None = None
 ) -> Unlabelled:
-    """Open the rows to predict.
-
-    Args:
-        source: a path.
-        kind: their kind of input.
-        config: columns, encoding and delimiter named by the user.
-        trained: standard name → columns that the model was trained on.
+    """Open the rows to predict; ``trained`` is standard name → columns that the model was trained on.
 
     Raises:
         UserError: no file, no rows, no such column, or a file that is being written.
@@ -103,7 +87,6 @@ def read_pieces(rows: Dataset, columns: list[str], size: int, first: int = 0) ->
 
     Files are read, not memory-mapped, because mapped pages count as memory of the process.
     """
-    import pyarrow as pa
 
     def tables() -> Iterator[pa.Table]:
         skip = first * size
@@ -116,8 +99,6 @@ def read_pieces(rows: Dataset, columns: list[str], size: int, first: int = 0) ->
 
 
 def _batches(rows: Dataset) -> Iterator[pa.RecordBatch]:
-    import pyarrow as pa
-
     if not rows.cache_files:  # HF_DATASETS_IN_MEMORY_MAX_SIZE keeps them in memory
         yield from rows.data.table.to_batches()
     for file in rows.cache_files:
@@ -127,10 +108,6 @@ def _batches(rows: Dataset) -> Iterator[pa.RecordBatch]:
 
 def standard_rows(table: pa.Table, input: RowInput, inputs: dict[str, str], first: int = 0) -> Dataset:
     """Return ``id`` and the standard columns of rows; ids are the user's, or row numbers that start with ``first``."""
-    import pyarrow as pa
-    from datasets import Dataset
-    from datasets.table import InMemoryTable
-
     known = "id" in table.column_names
     ids = [str(i) for i in (table["id"].to_pylist() if known else range(first, first + len(table)))]
     columns = input.standard(table, inputs)
@@ -141,30 +118,29 @@ def standard_rows(table: pa.Table, input: RowInput, inputs: dict[str, str], firs
 def find_faults(
     given: Unlabelled, size: int, config: DataConfig, progress: Callable[[int], Any] = lambda rows: None
 ) -> list[Fault]:
-    """Return the rows without a text or with an unreadable image; each process decodes its share.
+    """Return the rows without a text or with an unreadable image, checking ``size`` rows at once.
 
-    Args:
-        given: the rows.
-        size: rows to check at once.
-        config: ``on_bad_row`` and ``on_bad_image`` say whether such rows are skipped.
-        progress: called with the number of rows of each piece.
+    ``progress`` is called with the number of rows of each piece.
 
     Raises:
         UserError: there are such rows and they must not be skipped, or there are no others.
     """
-    images = given.input.cell.stays_a_file
     faults: list[Fault] = []
     for number, piece in enumerate(given.pieces(size)):
-        found = _unreadable(piece, given.input) if images else _missing_texts(piece, given.inputs)
-        if found:
-            ids = piece["id"][:]
-            faults += [{"row": number * size + row + 1, "id": ids[row], "reason": reason} for row, reason in found]
+        found = _missing_texts(piece, given) | find_unreadable(piece, given.input)
+        ids = piece["id"][:] if found else []
+        faults += [{"row": number * size + row + 1, "id": ids[row], "reason": found[row]} for row in found]
         progress(len(piece))
-    faults = sorted(_of_all_processes(faults), key=lambda fault: fault["row"]) if images else faults
     if not faults:
         return []
-    if (config.on_bad_image if images else config.on_bad_row) == "error":
-        raise _bad_image(given, faults) if images else _bad_text(given, faults)
+    bad = {fault["row"] - 1: fault["reason"] for fault in faults}
+    if given.input.cell.stays_a_file:
+        if config.on_bad_image == "error":
+            refuse_unreadable(given.rows, bad, given.input, given.source)
+    elif config.on_bad_row == "error":
+        where = f"{given.source}, {faults[0]['reason'].removeprefix('no text in ')}"
+        fix = "fill the texts in, or leave these rows out with --on_bad_row skip."
+        refuse_rows(np.isin(np.arange(len(given)), list(bad)), "text", where, fix)
     if len(faults) == len(given):
         raise UserError(
             f"all {len(given)} rows would be left out; the first: {faults[0]['reason']}",
@@ -174,50 +150,13 @@ def find_faults(
     return faults
 
 
-def _missing_texts(piece: Dataset, inputs: dict[str, str]) -> list[tuple[int, str]]:
-    table = piece.data.table
-    found = []
-    for standard in dict.fromkeys(inputs.values()):
-        if table[standard].null_count:
-            reason = f"no text in column {_named(inputs, standard)}"
-            found += [(int(row), reason) for row in np.flatnonzero(table[standard].is_null().to_numpy())]
-    return sorted(dict(reversed(found)).items())
-
-
-def _unreadable(piece: Dataset, rows: RowInput) -> list[tuple[int, str]]:
-    from accelerate import PartialState
-
-    state = PartialState()
-    return rows.unreadable(piece, list(range(state.process_index, len(piece), state.num_processes)))
-
-
-def _of_all_processes(faults: list[Fault]) -> list[Fault]:
-    from accelerate.utils import gather_object
-
-    return gather_object(faults)
-
-
-def _named(inputs: dict[str, str], standard: str) -> str:
-    return " and ".join(repr(own) for own, meant in inputs.items() if meant == standard)
-
-
-def _bad_text(given: Unlabelled, faults: list[Fault]) -> UserError:
-    shown = ", ".join(str(fault["row"]) for fault in faults[:SHOWN]) + (", …" if len(faults) > SHOWN else "")
-    return UserError(
-        f"{len(faults)} of {len(given)} rows have no text (rows {shown})",
-        where=f"{given.source}, {faults[0]['reason'].removeprefix('no text in ')}",
-        fix="fill the texts in, or leave these rows out with --on_bad_row skip.",
-    )
-
-
-def _bad_image(given: Unlabelled, faults: list[Fault]) -> UserError:
-    first = faults[0]
-    path = (given.rows[first["row"] - 1][given.input.cell.column] or {}).get("path") or f"row {first['id']}"
-    return UserError(
-        f"{len(faults)} of {len(given)} images cannot be read; the first: {path} ({first['reason']})",
-        where=given.source,
-        fix="fix or remove them, or leave them out with --on_bad_image skip.",
-    )
+def _missing_texts(piece: Dataset, given: Unlabelled) -> dict[int, str]:
+    """Return row → reason of the rows without a text."""
+    found: dict[int, str] = {}
+    for standard, own in given.input.filled(given.inputs).items():
+        for row in np.flatnonzero(piece.data.table[standard].is_null()).tolist():
+            found.setdefault(row, f"no text in column {' and '.join(map(repr, own))}")
+    return dict(sorted(found.items()))
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -26,7 +26,7 @@ class Splits:
 
     ``output`` is the kind of label with its names (see :mod:`hf_finetune.tasks.outputs`). ``inputs`` is the user's name of
     each input column → its standard name (several may be ``text``, which are joined); ``label_columns`` are the user's
-    names. ``skipped`` lists the skipped rows (see :mod:`hf_finetune.data.rows.skipped`). ``split_table`` has the split of
+    names. ``skipped`` lists the skipped rows (see :mod:`hf_finetune.data.rows.bad_rows`). ``split_table`` has the split of
     every row (see :mod:`hf_finetune.data.splits.split_file`).
     """
 

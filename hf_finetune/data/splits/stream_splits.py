@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from datasets import Dataset, Features
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say, say_and_note
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.outputs import RowOutputs
 from hf_finetune.data.readers.source import Source
-from hf_finetune.data.rows.bad_rows import refuse_rows
-from hf_finetune.data.rows.clean import clean_split, describe_labels, refuse_missing_columns
-from hf_finetune.data.rows.columns import Columns, find_columns
-from hf_finetune.data.rows.labels import unlabelled
+from hf_finetune.data.rows.bad_rows import is_missing, refuse_rows
+from hf_finetune.data.rows.columns import Columns, clean_split, describe_labels, find_columns, refuse_missing_columns
+from hf_finetune.data.rows.labels import drop_unlabelled
+from hf_finetune.data.splits.folds import default_share, stratified_out
 from hf_finetune.data.splits.splits import SPLIT_SEED, Splits
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset
-
-# More different values than this cannot be labels.
-MOST_LABELS = 1_000_000
-# Held-out rows are drawn from the first REACH times as many rows, if these are representative.
-REACH = 20
+MOST_LABELS = 1_000_000  # more different values cannot be labels
+REACH = 20  # held-out rows are drawn from the first REACH times as many rows, if these are representative
 
 
 def stream_splits(
@@ -55,9 +50,14 @@ def stream_splits(
         _check_columns(source, columns, rows, f"{name} split")
     began = time.perf_counter()
     codes, distinct = count_labels(train, columns.labels)
-    _refuse_missing(train, codes, distinct, blanks=outputs.blank_is_missing(config))
-    output = outputs.find(_as_rows(distinct, codes, train), columns.labels, config)
-    cells = np.asarray(output.encode(_dataset(distinct, train), "train"))
+    for column in columns.labels:
+        missing = is_missing(distinct, column, blank=outputs.blank_is_missing(config))[codes]
+        where = f"{train.name}, column {column!r}"
+        refuse_rows(missing, "label", where, "fill the labels in, or remove these rows.")
+    # Frequent labels occur three times, so as not to look like ids.
+    some = np.repeat(np.arange(len(distinct)), np.minimum(np.bincount(codes), 3))
+    output = outputs.find(Dataset.from_dict(distinct[some], distinct.features), columns.labels, config)
+    cells = np.asarray(output.encode(distinct, "train"))
     say(
         f"{origin} as a stream: {len(codes):,} rows, {rows.describe(columns.inputs)}, {describe_labels(columns, output)}, "
         f"counted in {time.perf_counter() - began:.1f} s. Training rows are read anew every epoch and mixed "
@@ -70,9 +70,7 @@ def stream_splits(
         "test": config.max_predict_samples or rows.most_judging,
     }
     raw = {name: draw(sources[name], limit, name, notes) for name, limit in limits.items() if name in sources}
-    for name in [name for name, split in raw.items() if unlabelled(split, columns.labels[0])]:
-        del raw[name]
-        say_and_note(f"The {name} split has no labels and is not used.", notes)
+    drop_unlabelled(raw, columns.labels[0], notes)
     held_out = np.array([], dtype=np.int64)
     if "validation" not in raw and config.validation_split != 0:
         groups = np.unique(output.strata(cells), return_inverse=True)[1]
@@ -80,16 +78,8 @@ def stream_splits(
         raw["validation"] = pick(train, held_out)
     judging = {name: clean_split(split, name, rows, columns, output) for name, split in raw.items()}
     stream = Stream(train, rows, columns.inputs, codes, cells, held_out, config.on_bad_image)
-    return Splits(
-        stream,
-        judging.get("validation"),
-        judging.get("test"),
-        output,
-        origin,
-        notes,
-        columns.inputs,
-        label_columns=columns.labels,
-    )
+    both = (judging.get("validation"), judging.get("test"))
+    return Splits(stream, *both, output, origin, notes, columns.inputs, label_columns=columns.labels)
 
 
 def _refuse_flags(config: DataConfig) -> None:
@@ -112,7 +102,7 @@ def _refuse_flags(config: DataConfig) -> None:
             )
 
 
-def count_labels(source: Source, columns: list[str]) -> tuple[np.ndarray, list[dict[str, Any]]]:
+def count_labels(source: Source, columns: list[str]) -> tuple[np.ndarray, Dataset]:
     """Count the labels in one pass over the label columns.
 
     Returns:
@@ -129,11 +119,9 @@ def count_labels(source: Source, columns: list[str]) -> tuple[np.ndarray, list[d
         local, rows = _distinct_rows(table)
         numbers = np.empty(len(rows), dtype=np.int32)
         for index, row in enumerate(rows):
-            key = repr(list(row.values()))
-            if key not in known:
-                known[key] = len(distinct)
+            numbers[index] = known.setdefault(repr(list(row.values())), len(known))
+            if numbers[index] == len(distinct):
                 distinct.append(row)
-            numbers[index] = known[key]
         parts.append(numbers[local].astype(np.min_scalar_type(len(distinct))))
         if len(distinct) > MOST_LABELS:
             raise UserError(
@@ -143,15 +131,13 @@ def count_labels(source: Source, columns: list[str]) -> tuple[np.ndarray, list[d
             )
     if not parts:
         raise UserError("the split has no rows", where=source.name, fix="give rows.")
-    return np.concatenate(parts), distinct
+    features = Features({name: source.features[name] for name in columns})
+    return np.concatenate(parts), Dataset.from_list(distinct, features=features)
 
 
 def _distinct_rows(table: pa.Table) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Return the index of each row among the different rows of a table, and these rows."""
-    import pyarrow as pa
-
-    plain = table.num_columns == 1 and not pa.types.is_nested(table.schema.types[0])
-    if not plain:
+    if table.num_columns > 1 or pa.types.is_nested(table.schema.types[0]):
         keys: dict[str, int] = {}
         rows = table.to_pylist()
         local = np.array([keys.setdefault(repr(row), len(keys)) for row in rows])
@@ -159,35 +145,6 @@ def _distinct_rows(table: pa.Table) -> tuple[np.ndarray, list[dict[str, Any]]]:
     encoded = table.column(0).combine_chunks().dictionary_encode(null_encoding="encode")
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
     return encoded.indices.to_numpy(), [{table.column_names[0]: value} for value in encoded.dictionary.to_pylist()]
-
-
-def _refuse_missing(source: Source, codes: np.ndarray, distinct: list[dict[str, Any]], *, blanks: bool) -> None:
-    """Refuse rows without a label; with ``blanks``, an empty text is a missing label."""
-    from datasets import ClassLabel
-
-    for column in distinct[0]:
-        named = isinstance(source.features[column], ClassLabel)
-
-        def missing(value: Any, named: bool = named) -> bool:
-            blank = blanks and isinstance(value, str) and not value.strip()
-            return value is None or value != value or blank or (named and value < 0)
-
-        bad = [number for number, row in enumerate(distinct) if missing(row[column])]
-        rows = (np.flatnonzero(np.isin(codes, bad)) + 1).tolist() if bad else []
-        where = f"{source.name}, column {column!r}"
-        refuse_rows(rows, len(codes), "label", where, "fill the labels in, or remove these rows.")
-
-
-def _as_rows(distinct: list[dict[str, Any]], codes: np.ndarray, source: Source) -> Dataset:
-    """Return the different labels as a small data set; frequent ones occur three times, so as not to look like ids."""
-    counts = np.minimum(np.bincount(codes, minlength=len(distinct)), 3)
-    return _dataset([row for row, count in zip(distinct, counts, strict=True) for _ in range(count)], source)
-
-
-def _dataset(rows: list[dict[str, Any]], source: Source) -> Dataset:
-    from datasets import Dataset, Features
-
-    return Dataset.from_list(rows, features=Features({name: source.features[name] for name in rows[0]}))
 
 
 def _check_columns(source: Source, columns: Columns, rows: RowInput, where: str) -> None:
@@ -221,16 +178,16 @@ def draw(source: Source, limit: int, name: str, notes: list[str]) -> Dataset:
         say_and_note(
             f"{limit:,} of {count:,} rows were drawn from the {name} split ({flag} names another number).", notes
         )
-    return _with_ids(((-number, row) for _, number, row in sorted(drawn, key=lambda item: -item[1])), source)
+    return _with_ids({-number: row for _, number, row in sorted(drawn, key=lambda item: -item[1])}, source)
 
 
 def pick(source: Source, numbers: np.ndarray) -> Dataset:
     """Return the rows with these ascending indices; stop reading after the last one."""
-    rows: list[tuple[int, dict[str, Any]]] = []
+    rows: dict[int, dict[str, Any]] = {}
     first = 0
     for table in source.blocks(source.column_names, 1_000):
         here = numbers[(numbers >= first) & (numbers < first + len(table))]
-        rows += [(int(number), _row(table, int(number) - first)) for number in here]
+        rows |= {number: _row(table, number - first) for number in here.tolist()}
         first += len(table)
         if len(rows) == len(numbers):
             break
@@ -241,12 +198,9 @@ def _row(table: pa.Table, index: int) -> dict[str, Any]:
     return table.slice(index, 1).to_pylist()[0]
 
 
-def _with_ids(rows: Iterable[tuple[int, dict[str, Any]]], source: Source) -> Dataset:
-    from datasets import Dataset
-
-    numbers, found = zip(*rows, strict=True)
-    split = Dataset.from_list(list(found), features=source.features)
-    return split if "id" in split.column_names else split.add_column("id", [str(number) for number in numbers])
+def _with_ids(rows: dict[int, dict[str, Any]], source: Source) -> Dataset:
+    split = Dataset.from_list(list(rows.values()), features=source.features)
+    return split if "id" in split.column_names else split.add_column("id", [str(number) for number in rows])
 
 
 def choose_held_out(groups: np.ndarray, share: float | None, most: int, notes: list[str]) -> np.ndarray:
@@ -257,20 +211,15 @@ def choose_held_out(groups: np.ndarray, share: float | None, most: int, notes: l
     Raises:
         UserError: no class has two rows.
     """
-    if share is None:
-        share = 0.1 if len(groups) < 5000 else 0.05
+    share = default_share(len(groups)) if share is None else share
     rows = len(groups)
     wanted = min(share, most / rows) * rows
     reach = int(max(REACH * wanted, wanted / share))
     if reach < rows:
         here, whole = (np.bincount(part, minlength=groups.max() + 1) / len(part) for part in (groups[:reach], groups))
         groups = groups[:reach] if np.abs(here - whole).sum() / 2 < 0.1 else groups
-    share = wanted / len(groups)
-    random = np.random.default_rng(SPLIT_SEED)
-    out: list[int] = []
-    for alike in np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1]):
-        out += random.permutation(alike)[: max(0, min(max(1, round(share * len(alike))), len(alike) - 1))].tolist()
-    if not out:
+    out = np.flatnonzero(stratified_out(groups, wanted / len(groups), np.random.default_rng(SPLIT_SEED)))
+    if not len(out):
         raise UserError(
             "no class has two training rows: too few to hold a validation split out",
             where="the training rows",
@@ -281,7 +230,7 @@ def choose_held_out(groups: np.ndarray, share: float | None, most: int, notes: l
         f"(seed {SPLIT_SEED}).",
         notes,
     )
-    return np.sort(out)
+    return out
 
 
 def warn_of_runs(labels: np.ndarray, block: int, notes: list[str]) -> None:

@@ -9,7 +9,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.load import load_splits
-from hf_finetune.data.rows.skipped import record_skipped, write_skipped
+from hf_finetune.data.rows.bad_rows import list_skipped, write_skipped
 from hf_finetune.errors import UserError
 from hf_finetune.tasks import get_task
 
@@ -161,9 +161,12 @@ def test_images_without_label():
 
 
 def test_the_file_has_one_object_a_row(tmp_path):
-    skipped, notes = [], []
-    record_skipped(skipped, "test", [(3, "ä/3.png", "cannot be read"), (9, "9", "no image")], notes, "images")
-    assert notes == ["2 images of the test split are skipped (cannot be read, no image): 3, 9."]
+    rows = Dataset.from_dict({"id": ["a", "b", "ä/3.png", "d"]})
+    skipped = list_skipped(rows, "test", {2: "cannot be read", 0: "no image"})
+    assert skipped == [
+        {"split": "test", "row": 3, "id": "ä/3.png", "reason": "cannot be read"},
+        {"split": "test", "row": 1, "id": "a", "reason": "no image"},
+    ]
     write_skipped(skipped, tmp_path)
     lines = (tmp_path / "skipped.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == skipped
@@ -171,6 +174,5 @@ def test_the_file_has_one_object_a_row(tmp_path):
 
 
 def test_without_skipped_rows_there_is_no_file(tmp_path):
-    record_skipped(skipped := [], "test", [], notes := [])
-    write_skipped(skipped, tmp_path)
-    assert (list(tmp_path.iterdir()), notes) == ([], [])
+    write_skipped([], tmp_path)
+    assert list(tmp_path.iterdir()) == []

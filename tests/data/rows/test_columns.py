@@ -65,16 +65,16 @@ def test_two_unnamed_class_labels_are_not_guessed_between():
     ],
 )
 def test_the_text_column_is_found(columns, text):
-    assert find_text(table(**columns), None, ("label",)) == text
+    assert find_text(table(**columns), ("label",)) == text
 
 
 def test_the_label_is_never_taken_for_the_text():
-    error = refused(find_text, table(n="i", label="s"), None, ("label",))
+    error = refused(find_text, table(n="i", label="s"), ("label",))
     assert error.what == "no column is clearly the text; the columns are 'n', 'label'"
 
 
 def test_two_columns_of_text_are_not_guessed_between():
-    assert refused(find_text, table(a="s", b="s", label="i"), None, ("label",)).fix == "name it with --text_column."
+    assert refused(find_text, table(a="s", b="s", label="i"), ("label",)).fix == "name it with --text_column."
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_data_without_images_lists_its_columns():
 def test_a_named_column_wins():
     rows = table(text="s", other="s", label="i", grade="i", image="p", scan="p")
     assert find_label(rows, "grade") == "grade"
-    assert find_text(rows, "other", ("label",)) == "other"
+    assert find_texts(rows, DataConfig(text_column="other"), ("label",)) == {"other": "text"}
     assert find_image(rows, "scan") == "scan"
 
 
@@ -107,7 +107,7 @@ def test_a_named_column_wins():
     ("find", "flag"),
     [
         (find_label, "--label_column"),
-        (lambda rows, name: find_text(rows, name, ("label",)), "--text_column"),
+        (lambda rows, name: find_texts(rows, DataConfig(text_column=name), ("label",)), "--text_column"),
         (find_image, "--image_column"),
     ],
     ids=["label", "text", "image"],
