@@ -1,4 +1,4 @@
-"""Unusable rows: without text, without label, with an unusable label or an unreadable file. Refuse, or skip and list them."""
+"""Refuse unusable rows, or skip and list them: without text, without label, with an unreadable label or file."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def _names_in(cell: Any, split: Dataset, column: str) -> set[str]:
 
 
 def _spellings(split: Dataset, column: str) -> dict[Any, str]:
-    """Return value → class name for a column without missing values; lists and objects in JSON of mixed types are refused."""
+    """Return value → class name for a column without missing values; lists and objects are refused."""
     feature = split.features[column]
     values = split.unique(column) if is_plain(feature) else split[column][:]
     return {

@@ -18,8 +18,8 @@ def standard_texts(
 ) -> Dataset:
     """Return the columns ``text`` and, for pairs, ``text_pair`` of a split, as strings.
 
-    Several ``text`` columns are joined, one line each: ``title: …``, ``body: …``; cells without text are left out. ``fix`` is
-    advice for rows without a text.
+    Several ``text`` columns are joined, one line each: ``title: …``, ``body: …``; cells without text are left out.
+    ``fix`` is advice for rows without a text.
 
     Raises:
         UserError: a column is not text, or a row has no text.

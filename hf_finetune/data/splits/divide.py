@@ -4,38 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+from datasets import Dataset, concatenate_datasets
 
 from hf_finetune.config.options import DataConfig
-from hf_finetune.console import say, say_and_note
+from hf_finetune.console import first_few, say_and_note, warn_and_note
 from hf_finetune.data.outputs import RowOutput
 from hf_finetune.data.rows.columns import Columns
 from hf_finetune.data.rows.row_metadata import read_groups, read_times
-from hf_finetune.data.splits.folds import fold_of, groups_out, latest, stratified_out
+from hf_finetune.data.splits.folds import default_share, fold_of, groups_out, latest, stratified_out
 from hf_finetune.data.splits.split_file import UNUSED, read_split_file, split_table
 from hf_finetune.data.splits.splits import SPLIT_SEED
 from hf_finetune.errors import UserError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset
-
-NAMES = ("train", "validation", "test")
-
 
 @dataclass
-class Rows:
-    """The values by which training rows are split.
-
-    Args:
-        labels: encoded; the first axis is rows.
-        groups: group number of each row; None without a group column.
-        times: of each row; None without a time column.
-        columns: the user's names of these columns.
-        output: the kind of label.
-    """
+class _Rows:
+    """The values by which training rows are split: labels, and numbers of groups and times if there are such columns."""
 
     labels: np.ndarray
     groups: np.ndarray | None
@@ -76,27 +65,56 @@ def divide(
         belongs = read_split_file(Path(config.splits_file), given)
         say_and_note(f"The splits are those of {Path(config.splits_file).name}.", notes)
     else:
-        belongs = _decide(given, _rows(given["train"], raw["train"], columns, output), config, notes)
+        belongs = _decide(given, _values(given["train"], raw["train"], columns, output), config, notes)
     splits = _take(given, belongs)
     if columns.group:
         _tell_shared_groups(splits, columns.group, notes)
     return splits, split_table(given, belongs)
 
 
-def hold_out(rows: Rows, among: np.ndarray, share: float, what: str, notes: list[str]) -> np.ndarray:
-    """Return the indices of the rows to hold out, ascending, drawn with a fixed seed; print and note their number.
+def _values(train: Dataset, raw: Dataset, columns: Columns, output: RowOutput) -> _Rows:
+    groups = pd.factorize(np.asarray(train["group"][:], dtype=object))[0] if columns.group else None
+    times = read_times(raw, columns.time) if columns.time else None
+    return _Rows(output.truth_of(train), groups, times, columns, output)
 
-    Args:
-        rows: all training rows.
-        among: indices of the rows to choose from.
-        share: of these rows.
-        what: ``validation`` or ``test``.
-        notes: a sentence is added here.
+
+def _decide(given: dict[str, Dataset], rows: _Rows, config: DataConfig, notes: list[str]) -> dict[str, np.ndarray]:
+    """Return original split → new split of each row: test rows are held out first, then validation rows."""
+    belongs = {name: np.full(len(split), name, dtype="<U10") for name, split in given.items()}
+    train = belongs["train"]
+    if config.num_folds and config.fold:
+        if "test" in belongs:
+            say_and_note(
+                "The test split that was given is not used: a fold of the training rows takes its place.", notes
+            )
+            belongs["test"][:] = UNUSED
+        out = np.flatnonzero(fold_of(rows.output.strata(rows.labels), rows.groups, config.num_folds) == config.fold - 1)
+        how = _describe(rows, np.arange(len(train)), out)
+        say_and_note(
+            f"Fold {config.fold} of {config.num_folds} is the test split: {len(out)} of {len(train)} rows, {how}.",
+            notes,
+        )
+        train[out] = "test"
+    elif config.test_split and "test" in belongs:
+        say_and_note("A test split was given: --test_split is not used.", notes)
+    elif config.test_split:
+        _hold_out(rows, train, config.test_split, "test", notes)
+    share = config.validation_split
+    if share is None:
+        share = default_share(int((train == "train").sum()))
+    if share and "validation" not in belongs:
+        _hold_out(rows, train, share, "validation", notes)
+    return belongs
+
+
+def _hold_out(rows: _Rows, belongs: np.ndarray, share: float, what: str, notes: list[str]) -> None:
+    """Assign a share of the training rows to another split, drawn with a fixed seed; print and note their number.
 
     Raises:
         UserError: there are too few rows or groups.
     """
     random = np.random.default_rng(SPLIT_SEED)
+    among = np.flatnonzero(belongs == "train")
     classes = rows.output.strata(rows.labels[among])
     if rows.times is not None:
         out = latest(rows.times[among], share)
@@ -108,55 +126,21 @@ def hold_out(rows: Rows, among: np.ndarray, share: float, what: str, notes: list
     if not out.any():
         raise _too_few(rows, len(among), what)
     held = among[out]
-    how = _described(rows, among, held)
+    belongs[held] = what
     aim = " for testing" if what == "test" else ""
+    how = _describe(rows, among, held)
     say_and_note(
         f"No {what} split was given: {len(held)} of {len(among)} training rows are held out{aim}, {how}.", notes
     )
-    return held
 
 
-def _rows(train: Dataset, raw: Dataset, columns: Columns, output: RowOutput) -> Rows:
-    import pandas as pd
-
-    groups = pd.factorize(np.asarray(train["group"][:], dtype=object))[0] if columns.group else None
-    times = read_times(raw, columns.time) if columns.time else None
-    return Rows(output.truth_of(train), groups, times, columns, output)
-
-
-def _decide(given: dict[str, Dataset], rows: Rows, config: DataConfig, notes: list[str]) -> dict[str, np.ndarray]:
-    """Return original split → new split of each row: test rows are held out first, then validation rows."""
-    belongs = {name: np.full(len(split), name, dtype="<U10") for name, split in given.items()}
-    train = belongs["train"]
-    if config.num_folds and config.fold:
-        if "test" in belongs:
-            say_and_note(
-                "The test split that was given is not used: a fold of the training rows takes its place.", notes
-            )
-            belongs["test"][:] = UNUSED
-        out = np.flatnonzero(fold_of(rows.output.strata(rows.labels), rows.groups, config.num_folds) == config.fold - 1)
-        how = _described(rows, np.arange(len(train)), out)
-        say_and_note(
-            f"Fold {config.fold} of {config.num_folds} is the test split: {len(out)} of {len(train)} rows, {how}.",
-            notes,
-        )
-        train[out] = "test"
-    elif config.test_split and "test" in belongs:
-        say_and_note("A test split was given: --test_split is not used.", notes)
-    elif config.test_split:
-        train[hold_out(rows, np.arange(len(train)), config.test_split, "test", notes)] = "test"
-    among = np.flatnonzero(train == "train")
-    share = config.validation_split
-    if share is None:
-        share = 0.1 if len(among) < 5000 else 0.05
-    if share and "validation" not in belongs:
-        train[hold_out(rows, among, share, "validation", notes)] = "validation"
-    return belongs
-
-
-def _described(rows: Rows, among: np.ndarray, held: np.ndarray) -> str:
+def _describe(rows: _Rows, among: np.ndarray, held: np.ndarray) -> str:
+    """Return in words how the held-out rows were chosen among others."""
     if rows.times is not None:
-        return f"the latest by column {rows.columns.time!r}, from {_moment(rows.times[held].min())} on"
+        first: Any = rows.times[held].min()
+        moment = isinstance(first, np.datetime64)
+        shown = pd.Timestamp(first).isoformat().removesuffix("T00:00:00") if moment else f"{first:.15g}"
+        return f"the latest by column {rows.columns.time!r}, from {shown} on"
     if rows.groups is not None:
         some, all_ = (len(np.unique(rows.groups[part])) for part in (held, among))
         return (
@@ -166,40 +150,25 @@ def _described(rows: Rows, among: np.ndarray, held: np.ndarray) -> str:
     return f"stratified by label (seed {SPLIT_SEED})"
 
 
-def _moment(time: Any) -> str:
-    import pandas as pd
-
-    if isinstance(time, np.datetime64):
-        return pd.Timestamp(time).isoformat().removesuffix("T00:00:00")
-    return f"{time:.15g}"
-
-
-def _too_few(rows: Rows, number: int, what: str) -> UserError:
-    give_up = "--validation_split 0 to train without one" if what == "validation" else "leave --test_split out"
+def _too_few(rows: _Rows, number: int, what: str) -> UserError:
     if rows.times is not None:
-        why, where = f"all {number} training rows are of the same moment", f"column {rows.columns.time!r}"
+        why = f"all {number} training rows are of the same moment"
+        where, other = f"column {rows.columns.time!r}", "another column"
     elif rows.groups is not None:
         why = "every group of the training rows is needed there: without it a class, or all, would have no training row"
-        where = f"column {rows.columns.group!r}"
+        where, other = f"column {rows.columns.group!r}", "another column"
     else:
-        return UserError(
-            f"{number} training rows, one of each class, are too few to hold a {what} split out",
-            where="the training rows",
-            fix=f"give a {what} split, more rows, or {give_up}.",
-        )
-    return UserError(
-        f"{why}; no {what} split can be held out",
-        where=where,
-        fix=f"give a {what} split, another column, or {give_up}.",
-    )
+        why = f"{number} training rows, one of each class, are too few"
+        where, other = "the training rows", "more rows"
+    give_up = "--validation_split 0 to train without one" if what == "validation" else "leave --test_split out"
+    fix = f"give a {what} split, {other}, or {give_up}."
+    return UserError(f"{why}; no {what} split can be held out", where=where, fix=fix)
 
 
 def _take(given: dict[str, Dataset], belongs: dict[str, np.ndarray]) -> dict[str, Dataset]:
     """Return the rows of each split in their original order."""
-    from datasets import concatenate_datasets
-
     taken = {}
-    for name in NAMES:
+    for name in ("train", "validation", "test"):
         here = {source: belongs[source] == name for source in given}
         parts = [
             given[source] if mask.all() else given[source].select(np.flatnonzero(mask))
@@ -217,8 +186,8 @@ def _tell_shared_groups(splits: dict[str, Dataset], column: str, notes: list[str
     for name in ("validation", "test"):
         shared = sorted(train & set(splits[name]["group"][:])) if name in splits else []
         if shared:
-            shown = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
             what = "1 group" if len(shared) == 1 else f"{len(shared)} groups"
-            note = f"{what} of column {column!r} {'is' if len(shared) == 1 else 'are'} in the training and the {name} rows: {shown}."
-            say(f"Warning: {note}")
-            notes.append(note)
+            are = "is" if len(shared) == 1 else "are"
+            warn_and_note(
+                f"{what} of column {column!r} {are} in the training and the {name} rows: {first_few(shared)}.", notes
+            )

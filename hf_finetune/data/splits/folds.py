@@ -1,4 +1,8 @@
-"""Choose held-out rows and folds: stratified, by groups or by time; pure functions of arrays with a fixed seed."""
+"""Choose held-out rows and folds: stratified, by groups or by time; pure functions of arrays with a fixed seed.
+
+``classes`` are the stratum of each row, ``groups`` its group, and ``share`` is of the rows of each class. All arrays and
+masks have the shape (rows,).
+"""
 
 from __future__ import annotations
 
@@ -13,15 +17,7 @@ from hf_finetune.errors import UserError
 def fold_of(classes: Any, groups: Any, num_folds: int) -> np.ndarray:
     """Return the fold of every row, 0 to ``num_folds - 1``; folds have similar sizes and are stratified.
 
-    The same rows get the same folds in every run.
-
-    Args:
-        classes: stratum of each row, integers, shape (rows,).
-        groups: sortable group of each row; rows of a group share a fold. None for no groups.
-        num_folds: 2 or more.
-
-    Returns:
-        Fold numbers, shape (rows,).
+    Rows of a group share a fold; ``groups`` are sortable, or None. The same rows get the same folds in every run.
 
     Raises:
         UserError: there are fewer rows or groups than folds.
@@ -36,9 +32,8 @@ def fold_of(classes: Any, groups: Any, num_folds: int) -> np.ndarray:
             fix=f"give {units} or less." if units > 1 else "leave it out.",
         )
     if groups is not None:
-        return deal_groups(
-            classes, np.unique(groups, return_inverse=True)[1], np.full(num_folds, 1 / num_folds), random
-        )
+        numbers = np.unique(groups, return_inverse=True)[1]
+        return deal_groups(classes, numbers, np.full(num_folds, 1 / num_folds), random)
     # Deal shuffled classes in turn, without restarting for each class: so both classes and fold sizes are even.
     shuffled = random.permutation(len(classes))
     folds = np.empty(len(classes), dtype=np.int64)
@@ -52,14 +47,9 @@ def default_share(rows: int) -> float:
 
 
 def stratified_out(classes: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Return a mask that holds out the same share of every class, shape (rows,).
+    """Return a mask that holds out the same share of every class.
 
     Of a class with two rows or more, at least one is held out and at least one stays; a single row stays.
-
-    Args:
-        classes: stratum of each row, shape (rows,).
-        share: of the rows of each class.
-        random: draws the rows.
     """
     out = np.zeros(len(classes), dtype=bool)
     starts = np.unique(np.sort(classes), return_index=True)[1]
@@ -72,16 +62,10 @@ def stratified_out(classes: np.ndarray, share: float, random: np.random.Generato
 def groups_out(
     classes: np.ndarray, groups: np.ndarray, share: float, random: np.random.Generator, *, keep_classes: bool
 ) -> np.ndarray:
-    """Return a mask that holds out whole groups with about this share of every class, shape (rows,).
+    """Return a mask that holds out whole groups, numbered from 0, with about this share of every class.
 
-    At least one group stays, and at least one is held out if possible; otherwise the mask is all false.
-
-    Args:
-        classes: stratum of each row, shape (rows,).
-        groups: group number of each row, from 0, shape (rows,).
-        share: of the rows of each class.
-        random: orders groups of the same size.
-        keep_classes: whether rows of each class must stay.
+    At least one group stays, and with ``keep_classes`` rows of each class; at least one group is held out if possible,
+    otherwise the mask is all false.
     """
     stay = _groups_that_stay(classes if keep_classes else np.zeros_like(classes), groups)
     side = deal_groups(classes, groups, np.array([1 - share, share]), random, first_bin=stay)
@@ -115,20 +99,17 @@ def deal_groups(
     random: np.random.Generator,
     first_bin: list[int] | None = None,
 ) -> np.ndarray:
-    """Deal whole groups into bins so that each gets about its share of every class and of all rows.
+    """Return the bin of each row, dealing whole groups so that each bin gets about its share of every class and of all rows.
 
     Greedy, largest group first: each goes to the bin that lacks most rows of its classes, as in scikit-learn's
     ``StratifiedGroupKFold``, but for bins of any size and for many groups.
 
     Args:
-        classes: stratum of each row, shape (rows,).
-        groups: group number of each row, from 0, shape (rows,).
+        classes: stratum of each row.
+        groups: group number of each row, from 0.
         shares: share of each bin, summing to 1, shape (bins,).
         random: orders groups of the same size.
         first_bin: groups that must go into the first bin.
-
-    Returns:
-        Bin of each row, shape (rows,).
     """
     labels, classes = np.unique(classes, return_inverse=True)
     pairs, counts = np.unique(groups.astype(np.int64) * len(labels) + classes, return_counts=True)
@@ -155,14 +136,7 @@ def deal_groups(
 
 
 def latest(times: np.ndarray, share: float) -> np.ndarray:
-    """Return a mask of the latest rows, about this share, shape (rows,); rows of equal time stay together.
-
-    All values are false if all times are equal.
-
-    Args:
-        times: numbers that increase with time, shape (rows,).
-        share: of the rows.
-    """
+    """Return a mask of about this share of all rows, the latest; rows of equal time stay together. All false for one time."""
     moments, counts = np.unique(times, return_counts=True)
     if len(moments) < 2:
         return np.zeros(len(times), dtype=bool)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset
+import pyarrow as pa
+from datasets import Dataset
 
 # A fixed seed for held-out splits, so that runs with different training seeds are evaluated on the same rows.
 SPLIT_SEED = 42

@@ -9,19 +9,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
+from accelerate.utils import gather_object
 from torch.utils.data import IterableDataset, get_worker_info
 
-from hf_finetune.console import say
+from hf_finetune.console import first_few, say
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.readers.source import Source
 from hf_finetune.errors import UserError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 # From rows (``row``, ``epoch``, ``text`` or ``image``, ``label``) to model inputs.
 EncodeRows = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
@@ -30,23 +29,16 @@ Collate = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Row:
-    """A reference to a row in a block; its values are read only when it is encoded.
+    """A reference to a row in a block; its values are read only when it is encoded."""
 
-    A row without block was used before the run was resumed.
-    """
-
-    block: pa.Table | None
+    block: pa.Table | None  # None if the row was used before the run was resumed
     index: int
     number: int
     epoch: int
 
 
 class StreamError(UserError):
-    """A ``UserError`` while rows are read, perhaps in a worker, whose errors torch recreates from their text.
-
-    Args:
-        what: as in ``UserError``, or a text that contains the two lines of the error.
-    """
+    """A ``UserError`` while rows are read, perhaps in a worker: torch recreates it from a text with its two lines."""
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
         lines = None if fix else re.search(r"Error: error: (.*)\nfix: (.*)", what)
@@ -65,7 +57,7 @@ class Stream(IterableDataset[Row]):
         source: the rows.
         rows: their kind of input.
         inputs: the user's name of each input column → its standard name.
-        codes: index of each row's label in ``cells``, in the order of the source; shape (rows of the source,).
+        codes: index of each row's label in ``cells``, shape (rows of the source,).
         cells: the different labels, encoded; shape (labels,) or (labels, classes or targets).
         held_out: indices of the rows not to train on, ascending.
         on_bad_image: ``error``, or ``skip`` to leave unreadable images out of their batch.
@@ -105,14 +97,16 @@ class Stream(IterableDataset[Row]):
         """Return the labels of all rows."""
         if column != "label":
             raise KeyError(column)
-        return self.cells[np.delete(self.codes, self.held_out)]
+        return self.cells[self._kept_codes()]
+
+    def _kept_codes(self) -> np.ndarray:
+        return np.delete(self.codes, self.held_out)
 
     def class_counts(self) -> np.ndarray:
         """Return the rows per class, also for several classes per row; shape (highest class + 1,)."""
-        counts = np.bincount(np.delete(self.codes, self.held_out), minlength=len(self.cells))
-        if self.cells.ndim == 1:
-            return np.bincount(self.cells, weights=counts).astype(np.int64)
-        return (counts @ self.cells).astype(np.int64)
+        counts = np.bincount(self._kept_codes(), minlength=len(self.cells))
+        sums = counts @ self.cells if self.cells.ndim > 1 else np.bincount(self.cells, weights=counts)
+        return sums.astype(np.int64)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, on which the order depends."""
@@ -149,10 +143,11 @@ class Stream(IterableDataset[Row]):
     def _rows(self) -> Iterator[Row]:
         epoch = int(self.place[0])
         generator = torch.Generator().manual_seed(self.seed + epoch)
+        size = -(-self.block_rows // self.step_rows) * self.step_rows
         first = 0
-        for block in self.source.blocks(list(self.inputs), self._block_size()):
+        for block in self.source.blocks(list(self.inputs), size):
             block = self.input.standard(block, self.inputs)
-            _refuse_missing(block, first, self.source.name, self.input.filled(self.inputs))
+            self._refuse_missing(block, first)
             numbers = np.arange(first, first + len(block))
             kept = np.flatnonzero(~np.isin(numbers, self.held_out))
             for index in kept[self._order(block, kept, generator)]:
@@ -165,19 +160,24 @@ class Stream(IterableDataset[Row]):
                 fix="leave the data as they are while a run reads them.",
             )
 
-    def _block_size(self) -> int:
-        return -(-self.block_rows // self.step_rows) * self.step_rows
+    def _refuse_missing(self, block: pa.Table, first: int) -> None:
+        for standard, own in self.input.filled(self.inputs).items():
+            if block[standard].null_count:
+                row = first + int(block[standard].is_null().index(True).as_py())
+                raise UserError(
+                    f"row {row + 1:,} has no text",
+                    where=f"{self.source.name}, column {own[-1]!r}",
+                    fix="fill the texts in, or drop the rows without one.",
+                )
 
-    def _order(self, block: pa.Table, kept: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    def _order(self, block: pa.Table, kept: np.ndarray, generator: torch.Generator) -> Any:
         """Return a random order of the kept rows; rows of a step have similar lengths, if grouping by length."""
         from transformers.trainer_pt_utils import get_length_grouped_indices
 
         lengths = self.input.lengths(block) if self.by_length else None
         if lengths is None:
             return torch.randperm(len(kept), generator=generator).numpy()
-        return np.array(
-            get_length_grouped_indices(lengths[kept].tolist(), self.step_rows, generator=generator), dtype=int
-        )
+        return get_length_grouped_indices(lengths[kept].tolist(), self.step_rows, generator=generator)
 
     def collator(self, collate: Collate) -> Collate:
         """Return a function that makes batches; it encodes rows of the stream, but not other rows."""
@@ -223,7 +223,7 @@ class Stream(IterableDataset[Row]):
         left = [row for row in rows if row["row"] not in faults]
         if not left:
             raise StreamError(
-                f"no image of a whole batch can be read (rows {', '.join(str(n + 1) for n in sorted(faults)[:5])})",
+                f"no image of a whole batch can be read (rows {first_few(number + 1 for number in sorted(faults))})",
                 where=self.source.name,
                 fix="check the files.",
             )
@@ -231,19 +231,6 @@ class Stream(IterableDataset[Row]):
 
     def notes(self) -> list[str]:
         """Return notes for the model card after training: the number of skipped images."""
-        from accelerate.utils import gather_object
-
         bad = sorted(set(gather_object(torch.nonzero(self.unreadable).flatten().tolist())))
-        shown = ", ".join(str(number + 1) for number in bad[:5]) + (" …" if len(bad) > 5 else "")
+        shown = first_few(number + 1 for number in bad)
         return [f"{len(bad)} unreadable images of the train split were skipped: rows {shown}."] if bad else []
-
-
-def _refuse_missing(block: pa.Table, first: int, where: str, filled: dict[str, list[str]]) -> None:
-    for standard, own in filled.items():
-        if block[standard].null_count:
-            row = first + int(np.flatnonzero(block[standard].is_null().to_numpy())[0])
-            raise UserError(
-                f"row {row + 1:,} has no text",
-                where=f"{where}, column {own[-1]!r}",
-                fix="fill the texts in, or drop the rows without one.",
-            )

@@ -91,7 +91,7 @@ def test_what_is_held_out_is_said():
 def test_too_few_rows_are_refused_with_a_way_out(data):
     with pytest.raises(UserError) as caught:
         hold_out_validation(data, 0.1, [])
-    assert "are too few to hold a validation split out" in caught.value.what
+    assert "are too few; no validation split can be held out" in caught.value.what
     assert "--validation_split 0" in caught.value.fix
 
 
