@@ -8,13 +8,13 @@ zeros of the right shape. Everything else in the forward pass (masks, positions,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from hf_finetune.models import Stage, is_adapter, stage_lookup
 
@@ -29,50 +29,30 @@ class CannotCut(Exception):
 class _Reached(Exception):
     """Ends a forward pass at the boundary, and carries its output."""
 
-    def __init__(self, output: torch.Tensor) -> None:
-        super().__init__()
-        self.output = output
-
-
-@dataclass(frozen=True)
-class _Output:
-    """The output of a module as a pytree, with a shape (without rows) and dtype in place of each tensor."""
-
-    leaves: tuple[Any, ...]
-    tree: TreeSpec
-
 
 @dataclass(frozen=True)
 class _Shape:
+    """Shape (without rows) and dtype of a tensor."""
+
     size: tuple[int, ...]
     dtype: torch.dtype
 
 
 @dataclass
 class Cut:
-    """Where the frozen stages of a model end, and how to run the rest.
+    """Where the frozen stages of a model end, and how to run the rest."""
 
-    Args:
-        model: the model without the ``peft`` wrapper.
-        boundary: full name of the module whose output is cached.
-        shape: shape of that output without the rows, on the rows that it was found with.
-        dtype: dtype of that output.
-        per_token: whether its first dimension is the tokens of a text.
-        first_only: whether the rest of the model reads its first position only (a class token).
-        channels_last: whether it is an image in channels-last memory order.
-        pixels: shape and dtype of an input image; None for texts.
-        outputs: output of each module that a replay replaces.
-    """
-
-    model: nn.Module
-    boundary: str
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    per_token: bool = False
-    first_only: bool = False
-    channels_last: bool = False
-    pixels: _Shape | None = None
-    outputs: dict[str, _Output] = field(default_factory=dict)
+    model: nn.Module  # without the ``peft`` wrapper
+    boundary: str  # full name of the module whose output is cached
+    shape: tuple[int, ...]  # of that output without the rows, on the rows that it was found with
+    dtype: torch.dtype  # of that output
+    per_token: bool = False  # whether its first dimension is the tokens of a text
+    first_only: bool = False  # whether the rest of the model reads its first position only (a class token)
+    channels_last: bool = False  # whether it is an image in channels-last memory order
+    pixels: _Shape | None = None  # an input image; None for texts
+    outputs: dict[str, Any] = field(
+        default_factory=dict
+    )  # of modules that a replay replaces; shapes in place of tensors
 
     @property
     def cached_shape(self) -> tuple[int, ...]:
@@ -86,34 +66,28 @@ class Cut:
         """Whether one vector per token is cached."""
         return self.per_token and not self.first_only
 
-    def capture(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Run the frozen stages only; return their output, shape (rows, *shape) or (rows, tokens, width)."""
+    def compute(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Run the frozen stages only; return what is cached: (rows, *cached_shape), or (tokens of all rows, width)."""
 
         def stop(module: nn.Module, args: Any, output: Any) -> None:
             raise _Reached(_first_tensor(output, len(next(iter(batch.values())))))
 
-        hook = self.model.get_submodule(self.boundary).register_forward_hook(stop)
         try:
-            self.model(**batch)
+            with self.model.get_submodule(self.boundary).register_forward_hook(stop):
+                self.model(**batch)
+            raise CannotCut(f"{self.boundary} did not run")
         except _Reached as reached:
-            return reached.output
-        finally:
-            hook.remove()
-        raise CannotCut(f"{self.boundary} did not run")
-
-    def compact(self, output: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Return the part of an output that is cached: (rows, *cached_shape), or (tokens of all rows, width)."""
+            output: torch.Tensor = reached.args[0]
         if self.first_only:
             return output[:, 0]
         if self.tokens:
-            assert mask is not None
-            return output[mask.bool()]
+            return output[batch["attention_mask"].bool()]
         return output.permute(0, 2, 3, 1) if self.channels_last else output
 
-    def restore(self, cached: torch.Tensor, length: int) -> torch.Tensor:
-        """Return the boundary's output from what is cached: (rows, *shape); ``length`` is that of padded texts."""
+    def restore(self, cached: torch.Tensor, tokens: torch.Tensor | None) -> torch.Tensor:
+        """Return the boundary's output from what is cached, shape (rows, *shape); ``tokens`` are those of padded texts."""
         if self.first_only:
-            size = length if self.per_token else self.shape[0]
+            size = tokens.shape[1] if self.per_token and tokens is not None else self.shape[0]
             whole = cached.new_zeros(len(cached), size, *self.shape[1:], dtype=self.dtype)
             whole[:, 0] = cached
             return whole
@@ -148,32 +122,30 @@ class _Replay:
     def take(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Before a forward pass, take the activations out of its arguments."""
         cached = kwargs.pop(KEY, None)
-        if cached is None:
-            self.output = None
-            return args, kwargs
-        length = kwargs["input_ids"].shape[1] if self.cut.pixels is None else 0
-        self.output = self.cut.restore(cached, length)
-        if self.cut.pixels is not None:  # a required argument that nothing reads
+        self.output = None if cached is None else self.cut.restore(cached, kwargs.get("input_ids"))
+        if self.output is not None and self.cut.pixels is not None:  # a required argument that nothing reads
             kwargs[_PIXELS] = _blank(self.cut.pixels, self.output)
         return args, kwargs
 
     def stand_in(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-        output = self.cut.outputs[name]
-        shape = tuple(self.cut.shape)
+        """Return the forward method of a frozen module: from the cache if there are activations."""
         last = name == self.cut.boundary
 
         def forward_from_cache(*args: Any, **kwargs: Any) -> Any:
-            restored = self.output
+            restored, given = self.output, False
             if restored is None:
                 return forward(*args, **kwargs)
-            leaves, given = [], False
-            for leaf in output.leaves:
-                if isinstance(leaf, _Shape):
-                    fits = leaf.size == shape and not (last and given)
-                    given = given or fits
-                    leaf = restored if fits else _blank(leaf, restored)
-                leaves.append(leaf)
-            return tree_unflatten(leaves, output.tree)
+
+            def tensor_for(leaf: Any) -> Any:
+                nonlocal given
+                if not isinstance(leaf, _Shape):
+                    return leaf
+                if leaf.size != self.cut.shape or (last and given):
+                    return _blank(leaf, restored)
+                given = True
+                return restored
+
+            return tree_map(tensor_for, self.cut.outputs[name])
 
         return forward_from_cache
 
@@ -185,30 +157,33 @@ def frozen_depth(model: nn.Module, stages: list[Stage]) -> int:
 
 
 def find_cut(model: nn.Module, stages: list[Stage], depth: int, batches: list[dict[str, torch.Tensor]]) -> Cut:
-    """Cut a model after its first ``depth`` stages, and check that a replay gives the same logits.
+    """Cut a model, possibly wrapped by ``peft``, after its first ``depth`` stages; check that a replay gives the same logits.
 
-    Args:
-        model: the model on its device, possibly wrapped by ``peft``. Its training mode is restored.
-        stages: its stages.
-        depth: number of frozen stages.
-        batches: two batches of inputs without labels, with different numbers of rows and different lengths.
+    ``batches`` are two batches of inputs without labels, with different numbers of rows and different lengths.
 
     Raises:
         CannotCut: the rest of the model needs more than the output of the frozen stages.
     """
     base: Any = model.get_base_model() if is_adapter(model) else model
-    modes = {module: module.training for module in base.modules()}
-    for module in modes:
-        module.training = False
-    try:
+    with evaluating(base):
         cut = _locate(base, stages, depth, batches[0])
         cut.first_only = _reads_first_only(cut, batches[0])
         _check(cut, batches[1])
         _refuse_padding(cut, batches)
+    return cut
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Set evaluation mode, and restore the mode of every module afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    for module in modes:
+        module.training = False
+    try:
+        yield
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return cut
 
 
 def _locate(base: nn.Module, stages: list[Stage], depth: int, batch: dict[str, torch.Tensor]) -> Cut:
@@ -222,21 +197,25 @@ def _locate(base: nn.Module, stages: list[Stage], depth: int, batch: dict[str, t
     calls = calls[: usable[-1] + 1]
     boundary, output = calls[-1]
     tensor = _first_tensor(output, rows)
-    _refuse_dropout(base, {name for name, _ in calls} - set(frozen))
+    for name in {name for name, _ in calls} - set(frozen):
+        # Dropout of a stage that trains, before the boundary.
+        if any(getattr(module, "p", 0) for module in base.get_submodule(name).modules()):
+            raise CannotCut(f"there is dropout among the frozen stages ({name})")
     tokens = batch.get("attention_mask")
     per_token = tokens is not None and tensor.ndim == 3 and tensor.shape[1] == tokens.shape[1]
     if _PIXELS not in batch and not per_token:
         raise CannotCut("the output of the frozen stages is not one vector per token")
-    pixels = batch.get(_PIXELS)
     return Cut(
         base,
         boundary,
         tuple(tensor.shape[1:]),
         tensor.dtype,
         per_token=per_token,
-        channels_last=_in_channels_last(tensor),
-        pixels=None if pixels is None else _Shape(tuple(pixels.shape[1:]), pixels.dtype),
-        outputs={n: _describe(given) for n, given in calls if n not in late and _of_rows(given, rows)},
+        channels_last=tensor.ndim == 4
+        and tensor.is_contiguous(memory_format=torch.channels_last)
+        and not tensor.is_contiguous(),
+        pixels=_shape_of(batch.get(_PIXELS)),
+        outputs={n: tree_map(_shape_of, given) for n, given in calls if n not in late and _of_rows(given, rows)},
     )
 
 
@@ -246,34 +225,21 @@ def _calls(
     """Return (name, output) of each frozen or weightless module before the first that trains; and names called later."""
     calls: list[tuple[str, Any]] = []
     late: set[str] = set()
-    begun: list[str] = []
+    begun: list[bool] = []
 
     def note(name: str) -> Callable[..., None]:
         return lambda module, args, output: late.add(name) if begun else calls.append((name, output))
 
-    def begin(name: str) -> Callable[..., None]:
-        return lambda module, args: begun.append(name)
-
     empty = _outermost(tuple(n for n, m in base.named_modules() if n and next(m.parameters(), None) is None))
     free = [name for name in empty if not any(name == root or name.startswith(root + ".") for root in frozen)]
-    hooks = [base.get_submodule(name).register_forward_hook(note(name)) for name in (*frozen, *free)]
-    for name, module in base.named_modules():
-        if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
-            hooks.append(module.register_forward_pre_hook(begin(name)))
-    try:
-        with torch.no_grad():
-            base(**batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for name in (*frozen, *free):
+            hooks.enter_context(base.get_submodule(name).register_forward_hook(note(name)))
+        for module in base.modules():
+            if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
+                hooks.enter_context(module.register_forward_pre_hook(lambda module, args: begun.append(True)))
+        base(**batch)
     return calls, late
-
-
-def _refuse_dropout(base: nn.Module, names: set[str]) -> None:
-    """Refuse dropout of a stage that trains if it acts before the boundary."""
-    for name in names:
-        if any(getattr(module, "p", 0) for module in base.get_submodule(name).modules()):
-            raise CannotCut(f"there is dropout among the frozen stages ({name})")
 
 
 def _reads_first_only(cut: Cut, batch: dict[str, torch.Tensor]) -> bool:
@@ -289,13 +255,9 @@ def _reads_first_only(cut: Cut, batch: dict[str, torch.Tensor]) -> bool:
         leaf.append(leaves[index])
         return tree_unflatten(leaves, tree)
 
-    hook = cut.model.get_submodule(cut.boundary).register_forward_hook(detach)
-    try:
-        with torch.enable_grad():
-            logits = cut.model(**batch).logits.float()
-            (slope,) = torch.autograd.grad(logits.square().sum(), leaf[-1], allow_unused=True)
-    finally:
-        hook.remove()
+    with cut.model.get_submodule(cut.boundary).register_forward_hook(detach), torch.enable_grad():
+        logits = cut.model(**batch).logits.float()
+        (slope,) = torch.autograd.grad(logits.square().sum(), leaf[-1], allow_unused=True)
     if slope is None or not slope.any():
         raise CannotCut("the logits do not depend on the output of the frozen stages")
     return not slope[:, 1:].any()
@@ -303,12 +265,11 @@ def _reads_first_only(cut: Cut, batch: dict[str, torch.Tensor]) -> bool:
 
 def _check(cut: Cut, batch: dict[str, torch.Tensor]) -> None:
     """Compare the logits of a replay with the model's, on other rows and lengths than the cut was found with."""
-    mask = batch.get("attention_mask")
     with torch.no_grad():
         expected = cut.model(**batch).logits.float()
-        cached = cut.compact(cut.capture(batch), mask)
+        cached = cut.compute(batch)
         if cut.tokens:
-            cached = unflatten(cached, mask)
+            cached = unflatten(cached, batch["attention_mask"])
         rest = {key: value for key, value in batch.items() if key != _PIXELS}
         try:
             with cut.replaying():
@@ -329,17 +290,15 @@ def _refuse_padding(cut: Cut, batches: list[dict[str, torch.Tensor]]) -> None:
     batch = max(batches, key=lambda each: int((each["attention_mask"] == 0).sum(1).max()))
     row = int((batch["attention_mask"] == 0).sum(1).argmax())
     padded = {key: value[row : row + 1] for key, value in batch.items()}
-    mask = padded["attention_mask"][0].bool()
-    bare = {key: value[:, mask] for key, value in padded.items()}
+    bare = {key: value[:, padded["attention_mask"][0].bool()] for key, value in padded.items()}
     with torch.no_grad():
-        found, expected = (cut.compact(cut.capture(each), each["attention_mask"]).float() for each in (padded, bare))
+        found, expected = (cut.compute(each).float() for each in (padded, bare))
     if not _close(found, expected):
         raise CannotCut(f"the output of {cut.boundary} depends on the padding of a text")
 
 
-def unflatten(vectors: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+def unflatten(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Return the vectors of all tokens, (tokens of all rows, width), as a padded batch, (rows, tokens, width)."""
-    assert mask is not None
     whole = vectors.new_zeros(*mask.shape, vectors.shape[-1])
     whole[mask.bool()] = vectors
     return whole
@@ -364,24 +323,23 @@ def _outermost(names: tuple[str, ...]) -> list[str]:
     return found
 
 
+def _tensors(output: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+
+
 def _of_rows(output: Any, rows: int) -> bool:
-    tensors = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, torch.Tensor)]
+    """Return whether the output has one value per row: it has tensors, and the first dimension of all is the rows."""
+    tensors = _tensors(output)
     return bool(tensors) and all(each.ndim > 0 and len(each) == rows for each in tensors)
 
 
-def _describe(output: Any) -> _Output:
-    leaves, tree = tree_flatten(output)
-    plain = [_Shape(tuple(x.shape[1:]), x.dtype) if isinstance(x, torch.Tensor) else x for x in leaves]
-    return _Output(tuple(plain), tree)
-
-
 def _first_tensor(output: Any, rows: int) -> torch.Tensor:
-    return next(x for x in tree_flatten(output)[0] if isinstance(x, torch.Tensor) and len(x) == rows)
+    return next(each for each in _tensors(output) if len(each) == rows)
 
 
-def _in_channels_last(tensor: torch.Tensor) -> bool:
-    last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-    return last and not tensor.is_contiguous()
+def _shape_of(leaf: Any) -> Any:
+    """Return the shape of a tensor, and anything else unchanged."""
+    return _Shape(tuple(leaf.shape[1:]), leaf.dtype) if isinstance(leaf, torch.Tensor) else leaf
 
 
 def _blank(shape: _Shape, like: torch.Tensor) -> torch.Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
 from hf_finetune.activations.cut import Cut
-from hf_finetune.activations.rows import Collate
+from hf_finetune.activations.rows import Collate, lengths_of, load_batch, model_inputs
 from hf_finetune.activations.store import ActivationStore
 
 _AHEAD = 2  # batches that are loaded in advance
@@ -60,16 +61,16 @@ def _fill_share(
 
 def compute(cut: Cut, rows: Any, collate: Collate, groups: list[np.ndarray], batch_size: int) -> Iterator[torch.Tensor]:
     """Yield the cached tensor of each group of rows: (rows, *cached_shape), or (tokens of all rows, width)."""
-    orders = [np.argsort(_lengths(rows, group), kind="stable") for group in groups]  # little padding
+    lengths = lengths_of(rows)
+    orders = [np.argsort(lengths[group], kind="stable") for group in groups]  # little padding
     batches = _batches(rows, collate, [g[o] for g, o in zip(groups, orders, strict=True)], batch_size)
     device = next(cut.model.parameters()).device
     for group, order in zip(groups, orders, strict=True):
         parts: list[torch.Tensor] = []
         while len(parts) < len(group):
             batch = next(batches)
-            inputs = {key: value.to(device) for key, value in batch.items() if key != "labels"}
             with torch.no_grad():
-                kept = cut.compact(cut.capture(inputs), inputs.get("attention_mask")).cpu()
+                kept = cut.compute(model_inputs(batch, device)).cpu()
             parts += kept.split(batch["attention_mask"].sum(1).tolist()) if cut.tokens else list(kept)
         back = np.argsort(order)
         yield torch.cat([parts[i] for i in back]) if cut.tokens else torch.stack([parts[i] for i in back])
@@ -81,19 +82,9 @@ def _batches(
     """Yield batches of inputs, each from one group; the next ones are loaded while the model computes."""
     jobs = [group[start : start + batch_size] for group in groups for start in range(0, len(group), batch_size)]
     with ThreadPoolExecutor(max_workers=1) as pool:
-        ahead = [pool.submit(_load, rows, collate, job) for job in jobs[:_AHEAD]]
-        for number in range(len(jobs)):
-            if number + _AHEAD < len(jobs):
-                ahead.append(pool.submit(_load, rows, collate, jobs[number + _AHEAD]))
-            yield ahead.pop(0).result()
-
-
-def _load(rows: Any, collate: Collate, indices: np.ndarray) -> dict[str, torch.Tensor]:
-    at_once = getattr(rows, "__getitems__", None)
-    return collate(at_once(indices.tolist()) if at_once is not None else [rows[int(index)] for index in indices])
-
-
-def _lengths(rows: Any, indices: np.ndarray) -> np.ndarray:
-    if "length" in getattr(rows, "column_names", ()):
-        return np.asarray(rows["length"][:])[indices]
-    return np.zeros(len(indices))
+        ahead: deque[Future[dict[str, Any]]] = deque()
+        for job in jobs:
+            ahead.append(pool.submit(load_batch, rows, collate, job))
+            if len(ahead) > _AHEAD:
+                yield ahead.popleft().result()
+        yield from (batch.result() for batch in ahead)

@@ -41,17 +41,9 @@ _NOT_THE_BACKBONE = frozenset(
 )
 
 
-def name_store(prefix: str, rows: str, inputs: str, dtype: torch.dtype, precision: str) -> str:
-    """Return the name of a store, a hexadecimal hash.
-
-    Args:
-        prefix: :func:`hash_prefix` of the frozen stages.
-        rows: the hash of the split's rows.
-        inputs: describes the preprocessing and the random views.
-        dtype: dtype of the activations.
-        precision: precision of the computation, e.g. ``cpu bf16``.
-    """
-    parts = [_FORMAT, prefix, rows, inputs, str(dtype), precision, torch.__version__]
+def name_store(prefix: str, rows: str, views: str, dtype: torch.dtype, precision: str) -> str:
+    """Return the name of a store: a hash of its frozen stages, rows, random views, dtype and precision of computation."""
+    parts = [_FORMAT, prefix, rows, views, str(dtype), precision, torch.__version__]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -74,10 +66,7 @@ def hash_prefix(cut: Cut, stages: list[Stage], depth: int) -> str:
     for name in sorted(state):
         if name in own or name.startswith(modules):
             digest.update(name.encode())
-            digest.update(_bytes(state[name]))
+            tensor = state[name].detach().cpu().contiguous()
+            digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _bytes(tensor: torch.Tensor) -> bytes:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return f"{tuple(tensor.shape)} {tensor.dtype}".encode() + flat.view(torch.uint8).numpy().tobytes()

@@ -1,4 +1,4 @@
-"""Rows of a split with cached activations in place of the inputs of the frozen stages."""
+"""Batches of encoded rows, and rows with cached activations in place of the inputs of the frozen stages."""
 
 from __future__ import annotations
 
@@ -62,3 +62,21 @@ class ActivationDataset(torch.utils.data.Dataset):
 def pass_through(batch: Any) -> Any:
     """Return a batch unchanged: the collator of a dataset that returns whole batches."""
     return batch
+
+
+def load_batch(rows: Any, collate: Collate, indices: np.ndarray) -> dict[str, Any]:
+    """Return a batch of rows, read at once if the data set has ``__getitems__``, as torch's data loader does."""
+    at_once = getattr(rows, "__getitems__", None)
+    return collate(at_once(indices.tolist()) if at_once is not None else [rows[int(index)] for index in indices])
+
+
+def model_inputs(batch: dict[str, Any], device: torch.device) -> dict[str, torch.Tensor]:
+    """Return a batch without labels on a device."""
+    return {key: value.to(device) for key, value in batch.items() if key != "labels"}
+
+
+def lengths_of(rows: Any) -> np.ndarray:
+    """Return the number of tokens of each text, shape (rows,); ones for other inputs."""
+    if "length" in getattr(rows, "column_names", ()):
+        return np.asarray(rows["length"][:])
+    return np.ones(len(rows), dtype=np.int64)

@@ -7,8 +7,8 @@ the work without communication, and two runs that fill the same store at once ov
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,15 @@ from hf_finetune.files import write_json
 _FILES = 64
 _FEWEST, _MOST = 32, 4096
 _FILE_BYTES = 64 << 20
-_OPEN = 128  # open files of all stores together; systems allow a process a few hundred
+# NumPy has no bfloat16, so its bits are stored as integers.
+_NUMPY: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.int16}
 
 
 class ActivationStore:
-    """The activations of all rows of a split.
+    """The activations of all rows of a split, in float32, float16 or bfloat16.
 
-    Args:
-        folder: its folder, named by :func:`hf_finetune.activations.fingerprint.name_store`.
-        shape: shape of the activations of a row, or of a token.
-        dtype: float32, float16 or bfloat16.
-        lengths: number of tokens of each row, shape (rows,); ones if ``tokens`` is false.
-        tokens: whether a row has one vector per token.
+    ``shape`` is that of a row, or with ``tokens`` that of each of its tokens; ``lengths`` has the number of tokens of each
+    row, shape (rows,), and otherwise ones. The folder's name identifies the content (``fingerprint.name_store``).
     """
 
     def __init__(
@@ -45,8 +42,9 @@ class ActivationStore:
         self.offsets = np.concatenate([[0], np.cumsum(lengths)])
         self._item = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         self.bytes = int(self.offsets[-1]) * self._item
-        self.file_rows = _file_rows(len(lengths), self.bytes)
-        self._id = object()  # key of its open files
+        # Independent of the number of processes.
+        even = min(max(-(-len(lengths) // _FILES), _FEWEST), _MOST)
+        self.file_rows = max(1, min(even, int(_FILE_BYTES * len(lengths) / max(self.bytes, 1))))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -61,13 +59,18 @@ class ActivationStore:
         return np.arange(number * self.file_rows, min((number + 1) * self.file_rows, len(self)))
 
     def missing(self) -> list[int]:
-        """Return the numbers of the files that are missing or incomplete."""
-        return [number for number in range(self.files) if self._open(number, keep=False) is None]
+        """Return the numbers of the files that are missing, truncated, or of another shape or type."""
+        found = []
+        for number in range(self.files):
+            try:
+                self.open(number)
+            except (OSError, ValueError):
+                found.append(number)
+        return found
 
     def missing_bytes(self) -> int:
         """Return the total size of the missing files."""
-        ends = [(rows[0], rows[-1] + 1) for rows in map(self.rows_of, self.missing())]
-        return int(sum(self.offsets[end] - self.offsets[start] for start, end in ends)) * self._item
+        return sum(self._shape_of(number)[0] for number in self.missing()) * self._item
 
     def write(self, number: int, activations: torch.Tensor) -> None:
         """Write a file: activations of shape (rows, *shape), or (tokens of all rows, *shape).
@@ -79,12 +82,14 @@ class ActivationStore:
         expected = self._shape_of(number)
         if tuple(activations.shape) != expected:
             raise RuntimeError(f"activations have shape {tuple(activations.shape)}, expected {expected}")
+        kept = activations.to(self.dtype).cpu()
+        plain = kept.view(torch.int16) if self.dtype == torch.bfloat16 else kept
         path = self._path(number)
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with partial.open("wb") as file:
-                np.save(file, _as_numpy(activations.to(self.dtype).cpu()))
+                np.save(file, np.ascontiguousarray(plain.numpy()))
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -98,7 +103,7 @@ class ActivationStore:
         whole = out.reshape(-1).view(np.uint8).data
         for at, index in enumerate(indices):
             number, start = divmod(int(index), self.file_rows)
-            self._file(number).read(
+            _opened(self, number).read(
                 whole[ends[at] * self._item : ends[at + 1] * self._item],
                 int(self.offsets[index] - self.offsets[index - start]) * self._item,
             )
@@ -121,36 +126,22 @@ class ActivationStore:
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.npy"
 
-    def _file(self, number: int) -> _File:
-        found = _files.get((self._id, number)) or self._open(number)
-        if found is None:
-            raise RuntimeError(f"{self._path(number)} was removed")
-        return found
-
     def _shape_of(self, number: int) -> tuple[int, ...]:
         rows = self.rows_of(number)
         return (int(self.offsets[rows[-1] + 1] - self.offsets[rows[0]]), *self.shape)
 
-    def _open(self, number: int, *, keep: bool = True) -> _File | None:
-        try:
-            found = _File(self._path(number), self._shape_of(number), np.dtype(_NUMPY[self.dtype]))
-        except (OSError, ValueError):
-            return None  # missing, truncated, or of another shape or type
-        if keep:
-            with _lock:
-                while len(_files) >= _OPEN:
-                    del _files[next(iter(_files))]  # closed when the last thread has read it
-                _files[self._id, number] = found
-        return found
+    def open(self, number: int) -> _File:
+        """Open a file for reading.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it has another shape or type, or is truncated.
+        """
+        return _File(self._path(number), self._shape_of(number), np.dtype(_NUMPY[self.dtype]))
 
 
 class _File:
-    """An open NumPy file of known shape and type.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it has another shape or type, or is truncated.
-    """
+    """An open NumPy file of known shape and type."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.file = path.open("rb", buffering=0)
@@ -171,20 +162,10 @@ class _File:
             done += count
 
 
-_files: dict[tuple[object, int], _File] = {}
-_lock = threading.Lock()
-
-
-def _file_rows(rows: int, size: int) -> int:
-    """Return the rows per file, which do not depend on the number of processes."""
-    even = min(max(-(-rows // _FILES), _FEWEST), _MOST)
-    return max(1, min(even, int(_FILE_BYTES * rows / max(size, 1))))
-
-
-_NUMPY: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.int16}
-
-
-def _as_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """Return an array; NumPy has no bfloat16, so its bits are stored as integers."""
-    plain = tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor
-    return np.ascontiguousarray(plain.numpy())
+@lru_cache(maxsize=128)  # of all stores together; systems allow a process a few hundred open files
+def _opened(store: ActivationStore, number: int) -> _File:
+    """Return an open file; it is closed when it is dropped from the cache and the last thread has read it."""
+    try:
+        return store.open(number)
+    except (OSError, ValueError) as error:
+        raise RuntimeError(f"{store._path(number)} was removed or damaged ({error})") from error

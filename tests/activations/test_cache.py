@@ -11,8 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from hf_finetune.activations import store as store_module
-from hf_finetune.activations.cache import _make_room
 from hf_finetune.activations.cut import KEY
+from hf_finetune.activations.decision import make_room
 from hf_finetune.activations.rows import ActivationDataset, pass_through
 from hf_finetune.activations.store import ActivationStore
 
@@ -53,7 +53,7 @@ def ages(root) -> list[int]:
     ],
 )
 def test_only_the_least_recently_used_stores_are_deleted(needed, max_kb, keep, room, left, root):
-    assert _make_room(root, needed, max_kb / 1e6, {root / NAMES[age] for age in keep}) == room
+    assert make_room(root, needed, max_kb / 1e6, {root / NAMES[age] for age in keep}) == room
     assert ages(root) == left
     others = sorted(path.name for path in root.iterdir() if path.name not in NAMES.values())
     assert others == ["0123.trial-7", "f" * 31, "notes.txt", "photographs"]
@@ -62,10 +62,10 @@ def test_only_the_least_recently_used_stores_are_deleted(needed, max_kb, keep, r
 
 def test_without_a_limit_half_of_the_free_disk_may_be_used(root, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=9_000))
-    assert _make_room(root, 10**12, None, set()) == 4_500
-    assert _make_room(root, 100, 1.0, set()) == 9_000  # at most the free space
+    assert make_room(root, 10**12, None, set()) == 4_500
+    assert make_room(root, 100, 1.0, set()) == 9_000  # at most the free space
     assert ages(root) == [1, 2, 3, 4]
-    assert _make_room(root / "new" / "folder", 100, None, set()) == 4_500
+    assert make_room(root / "new" / "folder", 100, None, set()) == 4_500
 
 
 def test_the_time_of_use_is_recorded_if_permitted(tmp_path, monkeypatch):

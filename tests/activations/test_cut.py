@@ -86,7 +86,7 @@ def batches_of(name: str) -> tuple[list[dict[str, torch.Tensor]], dict[str, torc
 def kept_of(cut: Cut, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the batch with the cached activations."""
     with torch.no_grad():
-        kept = cut.compact(cut.capture(batch), batch.get("attention_mask"))
+        kept = cut.compute(batch)
     kept = unflatten(kept, batch["attention_mask"]) if cut.tokens else kept
     return {key: value for key, value in batch.items() if key != "pixel_values"} | {KEY: kept}
 
@@ -174,7 +174,7 @@ def test_the_model_is_restored_when_a_pass_fails(fresh):
         raise KeyError
     assert state_of(model) == before
     with pytest.raises(RuntimeError, match="indices"):
-        cut.capture(batch | {"input_ids": batch["input_ids"].float()})
+        cut.compute(batch | {"input_ids": batch["input_ids"].float()})
     assert state_of(model) == before
 
 
@@ -230,7 +230,7 @@ def test_padding_on_the_left_of_a_model_that_reads_the_last_token(tmp_path):
         model.eval()
         cut = find_cut(model, checkpoint.stages, depth, probes)
         with torch.no_grad():
-            kept = unflatten(cut.compact(cut.capture(short), short["attention_mask"]), long["attention_mask"])
+            kept = unflatten(cut.compute(short), long["attention_mask"])
             expected = model(**long).logits
             with cut.replaying():
                 assert_close(model(**long, **{KEY: kept}).logits, expected)

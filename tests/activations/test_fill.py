@@ -49,15 +49,13 @@ class Doubling:
         self.model = torch.nn.Linear(1, 1)
         self.batches: list[tuple[int, ...]] = []
 
-    def capture(self, batch):
+    def compute(self, batch):
         assert "labels" not in batch
         assert not torch.is_grad_enabled()
         ids = batch["input_ids"]
         self.batches.append(tuple(ids.shape))
-        return torch.stack([2.0 * ids, torch.arange(ids.shape[1]).expand(ids.shape).float()], -1)
-
-    def compact(self, output, mask):
-        return output[mask.bool()] if self.tokens else output[:, 0]
+        output = torch.stack([2.0 * ids, torch.arange(ids.shape[1]).expand(ids.shape).float()], -1)
+        return output[batch["attention_mask"].bool()] if self.tokens else output[:, 0]
 
 
 LENGTHS = np.random.default_rng(3).integers(1, 30, size=150)
@@ -115,10 +113,10 @@ def test_rows_written_before_a_failure_are_kept(tmp_path):
     def fail_later(batch):
         if 80 in batch["input_ids"]:
             raise ValueError("an image that cannot be read")
-        return Doubling().capture(batch)
+        return Doubling().compute(batch)
 
     cut = Doubling()
-    cut.capture = fail_later
+    cut.compute = fail_later
     with pytest.raises(ValueError, match="cannot be read"):
         fill(store, cut, rows, collate, 16)
     assert store.missing() == [2, 3, 4]

@@ -11,7 +11,7 @@ import torch
 from conftest import MAKERS
 from torch import nn
 
-from hf_finetune.activations.cache import Workload, _probes, _stores
+from hf_finetune.activations.cache import Workload, _stores, probes
 from hf_finetune.activations.cut import find_cut, frozen_depth
 from hf_finetune.activations.fingerprint import hash_prefix
 from hf_finetune.config.options import ModelConfig
@@ -51,7 +51,7 @@ def name_of(task, checkpoint, split, strategy: str = "freeze:1", half=None, view
     )
     depth = frozen_depth(checkpoint.model, checkpoint.stages)
     with torch.autocast("cpu", dtype=half) if half else torch.no_grad():
-        cut = find_cut(checkpoint.model, checkpoint.stages, depth, _probes(work))
+        cut = find_cut(checkpoint.model, checkpoint.stages, depth, probes(work.rows["train"], work.collate))
     prefix = hash_prefix(cut, checkpoint.stages, depth)
     return _stores(Path("root"), checkpoint.processor, work, cut, prefix, "train", 1)[0].folder.name
 
@@ -183,7 +183,7 @@ def test_every_weight_and_buffer_of_the_frozen_stages_changes_the_name(name, che
         None,
         8,
     )
-    cut = find_cut(checkpoint.model, checkpoint.stages, depth, _probes(work))
+    cut = find_cut(checkpoint.model, checkpoint.stages, depth, probes(work.rows["train"], work.collate))
     seen = {hash_prefix(cut, checkpoint.stages, depth)}
     tensors = [p.data for p in checkpoint.model.parameters() if not p.requires_grad]
     frozen = {id(m) for stage in checkpoint.stages[:depth] for m in map(cut.model.get_submodule, stage.modules)}

@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -216,7 +217,8 @@ def test_reading_does_not_fill_the_memory(width, tmp_path):
 
 
 def test_few_files_are_open_at_once_and_threads_do_not_interfere(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "_OPEN", 3)
+    opened = lru_cache(maxsize=3)(store_module._opened.__wrapped__)
+    monkeypatch.setattr(store_module, "_opened", opened)
     monkeypatch.setattr(store_module, "_FEWEST", 2)
     stores = [make(tmp_path / str(number)) for number in range(3)]
     values = content(stores[0])
@@ -233,7 +235,7 @@ def test_few_files_are_open_at_once_and_threads_do_not_interfere(tmp_path, monke
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(read, range(24)))
     assert torch.equal(expected, values)
-    assert len(store_module._files) <= 3
+    assert opened.cache_info().currsize == 3
 
 
 def test_a_store_can_be_pickled_for_spawned_processes(tmp_path):
