@@ -8,21 +8,23 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from hf_finetune.activations import Workload, cache_activations
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.duplicates import label_codes
+from hf_finetune.data.rows.finding import draw
 from hf_finetune.data.splits.stream import Stream
-from hf_finetune.evaluation.features import head_inputs
 from hf_finetune.evaluation.metrics import metrics_of
+from hf_finetune.evaluation.prediction.forward import predict_rows
+from hf_finetune.models import logit_layer
 from hf_finetune.models.precision import half_precision, precision
 from hf_finetune.tasks.outputs import Output
 from hf_finetune.tasks.task import Task
 
 MOST_ROWS = 20_000  # training rows to fit on
-_DRAW_SEED = 42
 
 
 @dataclass
@@ -39,16 +41,13 @@ def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Ba
 
     The model is the output's own baseline or a linear model on cheap features: those of the input, or those of the
     pretrained backbone (from the activation cache if possible). Validation rows choose the regularisation. All processes
-    take part.
-
-    Returns:
-        None if nothing can be learned: rows of a stream, one class, texts without words.
+    take part. None if nothing can be learned: rows of a stream, one class, texts without words.
     """
     if isinstance(splits.train, Stream):
         say("No baseline: the training rows are a stream.")
         return None
     output, labels = splits.output, splits.output.truth_of(splits.train)
-    rows = _drawn(len(labels))
+    rows = draw(len(labels), MOST_ROWS)
     if len(np.unique(label_codes(labels[rows]))) < 2:
         return None
     parts = {"train": splits.train.select(rows)} | {n: s for n, s in splits.items() if n in ("validation", judged)}
@@ -60,21 +59,18 @@ def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Ba
     if features is None:
         return None
     name = task.input.baseline_name.format(linear=output.LINEAR_MODEL) + some
-    held_out = "validation" if "validation" in parts else None
-    output, answer = _fitted(output, splits, labels[rows], features, held_out)
+    output, answer = _fitted(output, splits, labels[rows], features)
     return Baseline(name, output, answer(features[judged]))
-
-
-def _drawn(count: int) -> np.ndarray:
-    if count <= MOST_ROWS:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(_DRAW_SEED).choice(count, MOST_ROWS, replace=False))
 
 
 def _backbone_features(config: Config, task: Task, splits: Splits, parts: dict[str, Any]) -> dict[str, Any] | None:
     """Return the pretrained head's input features per part, shape (rows, features); None if it has no linear layer."""
     untouched = replace(config, model=replace(config.model, head_hidden_size=None))
     checkpoint = task.load_model(untouched, splits.output)
+    layer = logit_layer(checkpoint.model, len(splits.output.names))
+    if not isinstance(layer, nn.Linear):
+        say("No baseline: the head does not end in a linear layer.")
+        return None
     head = set(checkpoint.stages[-1].parameters)
     for name, parameter in checkpoint.model.named_parameters():
         parameter.requires_grad_(name in head)
@@ -82,14 +78,12 @@ def _backbone_features(config: Config, task: Task, splits: Splits, parts: dict[s
     half = half_precision(bf16=bool(asked.get("bf16")), fp16=bool(asked.get("fp16")))
     size = int(config.training["per_device_eval_batch_size"])
     rows = {name: task.input.encode(split, checkpoint.processor) for name, split in parts.items()}
-    work = Workload(
-        "the baseline", rows, task.input.collator(checkpoint.processor), task.input.fingerprint, 1, half, size
-    )
+    collate = task.input.collator(checkpoint.processor)
+    work = Workload("the baseline", rows, collate, task.input.fingerprint, 1, half, size)
     kept = cache_activations(config.cache, checkpoint, work)
-    found = {name: head_inputs(checkpoint.model, len(splits.output.names), kept, name, size) for name in parts}
-    if any(each is None for each in found.values()):
-        say("No baseline: the head does not end in a linear layer.")
-        return None
+    layer.register_forward_hook(lambda module, args, logits: args[0])  # the model then returns its inputs as logits
+    with kept.replaying():
+        found = {name: predict_rows(checkpoint.model, kept.rows[name], kept.collate, size) for name in parts}
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(found["train"])
@@ -97,19 +91,18 @@ def _backbone_features(config: Config, task: Task, splits: Splits, parts: dict[s
 
 
 def _fitted(
-    output: Output, splits: Splits, labels: np.ndarray, features: dict[str, Any], held_out: str | None
+    output: Output, splits: Splits, labels: np.ndarray, features: dict[str, Any]
 ) -> tuple[Output, Callable[[Any], np.ndarray]]:
     """Return the tuned output and the prediction function of the best regularisation strength."""
-    best: tuple[float, Output, Callable[[Any], np.ndarray]] | None = None
-    sparse = hasattr(features["train"], "tocsr")
-    for strength in (1.0, 10.0) if sparse else (1e-3, 1e-2, 1e-1):
+    strengths = (1.0, 10.0) if hasattr(features["train"], "tocsr") else (1e-3, 1e-2, 1e-1)
+    if "validation" not in features:
+        return output, output.fit_linear(features["train"], labels, strengths[0])
+    truth = output.truth_of(splits.validation)
+    candidates = []
+    for strength in strengths:
         answer = output.fit_linear(features["train"], labels, strength)
-        if held_out is None:
-            return output, answer
-        truth, raw = output.truth_of(getattr(splits, held_out)), answer(features[held_out])
+        raw = answer(features["validation"])
         tuned = output.tune(raw, truth, None)
-        loss = metrics_of(tuned, raw, truth)["loss"]
-        if best is None or loss < best[0]:
-            best = loss, tuned, answer
-    assert best is not None
-    return best[1], best[2]
+        candidates.append((metrics_of(tuned, raw, truth)["loss"], tuned, answer))
+    _, tuned, answer = min(candidates, key=lambda each: each[0])
+    return tuned, answer

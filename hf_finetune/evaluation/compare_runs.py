@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from math import ceil, log10
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.compare import mcnemar, verdict
-from hf_finetune.evaluation.intervals import difference, intervals
+from hf_finetune.evaluation.intervals import Difference, difference, intervals
 from hf_finetune.evaluation.metrics import score_rows
 from hf_finetune.evaluation.run_folder import Answers, read_answers
+
+_POWER = (1.96 + 0.84) / 1.96  # true difference in half-widths of the interval that is found with a power of 80 %
+_TOO_MANY = 10_000_000
 
 
 def compare_runs(folders: list[Path], metric: str | None = None) -> dict[str, Any]:
@@ -31,7 +34,7 @@ def compare_runs(folders: list[Path], metric: str | None = None) -> dict[str, An
     runs = [read_answers(folder) for folder in folders]
     first = runs[0]
     for other in runs[1:]:
-        _align(first, other)
+        align(first, other)
     metric = metric or first.metric
     known = first.output.METRICS
     if metric not in known:
@@ -44,6 +47,44 @@ def compare_runs(folders: list[Path], metric: str | None = None) -> dict[str, An
         "runs": [_alone(run, metric) for run in runs],
         "comparisons": [_compare(first, other, metric) for other in runs[1:]],
     }
+
+
+def align(first: Answers, other: Answers) -> None:
+    """Bring the labels of another run into the order of the first run.
+
+    Raises:
+        UserError: the rows, their labels or the kind of label differ.
+    """
+    what = _what_differs(first, other)
+    if not what:
+        other.output, other.raw, other.truth = other.output.in_order(first.output.names, other.raw, other.truth)
+        pairs = zip(other.truth, first.truth, strict=True)
+        wrong = [row for row, pair in enumerate(pairs) if not np.array_equal(*pair)]
+        if wrong:
+            what = f"{len(wrong)} rows have different labels in the two runs (the first is {first.ids[wrong[0]]})"
+    if what:
+        raise UserError(
+            what,
+            where=f"{first.folder} and {other.folder}",
+            fix="evaluate both on the same rows: hf-finetune evaluate RUN --test_file FILE, or train with --splits_file.",
+        )
+
+
+def _what_differs(first: Answers, other: Answers) -> str:
+    """Return how labels or rows of two runs differ; empty if they do not."""
+    if first.output.NAME != other.output.NAME or set(first.output.names) != set(other.output.names):
+        return "the runs have different labels"
+    if first.ids == other.ids:
+        # Ids may be row numbers, so texts are compared too, unless the runs read different columns of the same rows.
+        if first.columns != other.columns or first.texts == other.texts:
+            return ""
+        how = "the same ids with different texts"
+    elif sorted(first.ids) == sorted(other.ids):
+        how = "a different order"
+    else:
+        both = len(set(first.ids) & set(other.ids))
+        how = f"{len(first.ids)} and {len(other.ids)} rows, {both} ids in both"
+    return f"the runs were evaluated on different rows ({how})"
 
 
 def _alone(run: Answers, metric: str) -> dict[str, Any]:
@@ -62,39 +103,51 @@ def _compare(first: Answers, other: Answers, metric: str) -> dict[str, Any]:
         )
     found: dict[str, Any] = {"run": str(other.folder), "with": str(first.folder), "difference": asdict(gap)}
     if first.output.ONE_CLASS:
-        right = [~each.output.wrong(each.raw, first.truth) for each in (other, first)]
-        found["mcnemar"] = asdict(mcnemar(*right))
+        found["mcnemar"] = mcnemar(*(~each.output.wrong(each.raw, first.truth) for each in (other, first)))
     found["verdict"] = verdict(gap, other.folder.name, first.folder.name)
     return found
 
 
-def _how_rows_differ(first: Answers, other: Answers) -> str:
-    both = len(set(first.ids) & set(other.ids))
-    if len(first.ids) != len(other.ids) or both < len(first.ids):
-        return f"{len(first.ids)} and {len(other.ids)} rows, {both} ids in both"
-    return "a different order" if first.ids != other.ids else "the same ids with different texts"
+def mcnemar(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """Run McNemar's exact test (1947) on whether two models are right on the same independent rows, shape (rows,).
 
-
-def _align(first: Answers, other: Answers) -> None:
-    """Bring the labels of another run into the order of the first run.
-
-    Raises:
-        UserError: the rows, their labels or the kind of label differ.
+    Returns:
+        The numbers of rows on which ``both``, ``only_a``, ``only_b`` or ``neither`` is right; and ``p``, the two-sided
+        exact binomial p-value, 1 if the models never differ.
     """
-    where = f"{first.folder} and {other.folder}"
-    fix = "evaluate both on the same rows: hf-finetune evaluate RUN --test_file FILE, or train with --splits_file."
-    if first.output.NAME != other.output.NAME or set(first.output.names) != set(other.output.names):
-        raise UserError("the runs have different labels", where=where, fix=fix)
-    # Ids may be row numbers, so texts are compared too, unless the runs read different columns of the same rows.
-    other_texts = first.columns == other.columns and first.texts != other.texts
-    if first.ids != other.ids or other_texts:
-        what = _how_rows_differ(first, other)
-        raise UserError(f"the runs were evaluated on different rows ({what})", where=where, fix=fix)
-    other.output, other.raw, other.truth = other.output.in_order(first.output.names, other.raw, other.truth)
-    wrong = [row for row, pair in enumerate(zip(other.truth, first.truth, strict=True)) if not np.array_equal(*pair)]
-    if len(wrong):
-        raise UserError(
-            f"{len(wrong)} rows have different labels in the two runs (the first is {first.ids[wrong[0]]})",
-            where=where,
-            fix=fix,
+    from scipy.stats import binomtest
+
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return {"both": int((a & b).sum()), "only_a": only_a, "only_b": only_b, "neither": int((~a & ~b).sum()), "p": p}
+
+
+def verdict(found: Difference, a: str, b: str) -> str:
+    """Return in one or two sentences which of two named models is better, or that the rows do not show a difference."""
+    if found.low > 0 or found.high < 0:
+        better, worse = (a, b) if (found.value > 0) == found.greater_is_better else (b, a)
+        how = "higher" if found.greater_is_better else "lower"
+        low, high = sorted((abs(found.low), abs(found.high)))
+        return (
+            f"{better} is better than {worse}: its {found.metric} is {abs(found.value):.3g} {how} "
+            f"(95 % interval {low:.3g} to {high:.3g})."
         )
+    units = "groups of rows" if found.grouped else "rows"
+    interval = f"(95 % interval of the difference {found.low:+.3g} to {found.high:+.3g})"
+    apart = f"{found.units:,} {units} cannot tell {a} and {b} apart"
+    if abs(found.value) < 1e-9:
+        return f"{apart}: both have the same {found.metric} {interval}."
+    how = "higher" if found.value > 0 else "lower"
+    return (
+        f"{apart}: the {found.metric} of {a} is {abs(found.value):.3g} {how} than that of {b} {interval}. "
+        f"{_needed(found)} {units} would be needed to be sure of a difference of this size."
+    )
+
+
+def _needed(found: Difference) -> str:
+    """Return about how many rows show such a difference with a power of 80 %, as the width shrinks with their root."""
+    count = max(found.units + 1, found.units * (_POWER * (found.high - found.low) / 2 / abs(found.value)) ** 2)
+    if count > _TOO_MANY:
+        return f"More than {_TOO_MANY:,}"
+    step = 10 ** max(0, int(log10(count)) - 1)  # two digits
+    return f"About {ceil(count / step) * step:,}"

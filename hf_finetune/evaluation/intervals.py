@@ -18,6 +18,7 @@ import numpy as np
 
 from hf_finetune.tasks.outputs import Output
 
+RESAMPLES = 1000
 MANY_ROWS, FEWER = 50_000, 200  # above the first number of rows, the second number of resamples is enough
 
 _NO_WIDTH = 1e-12
@@ -27,54 +28,37 @@ _FEWEST_AT_ONCE = 8  # the weights of a row then fill a cache line
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of a metric between two models on the same rows: first minus second.
-
-    Args:
-        metric: the name of the metric.
-        greater_is_better: whether a positive difference means that the first model is better.
-        value: the difference on the rows themselves.
-        low: lower end of the 95 % interval.
-        high: upper end of the 95 % interval.
-        turns: share of resamples in which the difference is zero or has the other sign.
-        p: two-sided bootstrap p-value: twice ``turns``, at most 1 and never 0. The interval decides which model is better,
-            because it is widened for few rows.
-        units: number of rows, or of groups if ``grouped``.
-        grouped: whether whole groups were drawn.
-    """
+    """The difference of a metric between two models on the same rows: first minus second."""
 
     metric: str
-    greater_is_better: bool
-    value: float
-    low: float
+    greater_is_better: bool  # whether a positive difference means that the first model is better
+    value: float  # the difference on the rows themselves
+    low: float  # ends of the 95 % interval
     high: float
-    turns: float
+    turns: float  # share of resamples in which the difference is zero or has the other sign
+    # Two-sided bootstrap p-value: twice ``turns``, at most 1 and never 0. The interval decides which model is better,
+    # because it is widened for few rows.
     p: float
-    units: int
+    units: int  # number of rows, or of groups if ``grouped``: whether whole groups were drawn
     grouped: bool = False
 
 
 def intervals(
-    output: Output, statistics: Any, groups: np.ndarray | None = None, *, seed: int = 0, resamples: int = 1000
+    output: Output, statistics: Any, groups: np.ndarray | None = None, *, seed: int = 0
 ) -> dict[str, list[float]]:
-    """Return a 95 % interval of each metric of the output.
+    """Return a 95 % interval of each metric of the output: metric → [low, high].
 
-    Args:
-        output: the kind of label.
-        statistics: the statistics of the rows.
-        groups: group of each row, shape (rows,); rows of a group are not independent, and are drawn together.
-        seed: seed of the resamples.
-        resamples: number of resamples; at most 200 for more than 50,000 rows.
+    Rows of a group, given by ``groups`` of shape (rows,), are not independent, and are drawn together.
 
-    Returns:
-        metric → [low, high]. Resamples in which a metric is undefined (AUROC without a class) are ignored; a metric that is
-        undefined in more than half of them is left out. Empty for a single row or group. If all resamples are equal, for
-        example because no row is wrong, the bootstrap has no width: a share then has the exact binomial
-        (Clopper-Pearson) interval, and other metrics are left out.
+    Resamples in which a metric is undefined (AUROC without a class) are ignored; a metric that is undefined in more than
+    half of them is left out. Empty for a single row or group. If all resamples are equal, for example because no row is
+    wrong, the bootstrap has no width: a share then has the exact binomial (Clopper-Pearson) interval, and other metrics
+    are left out.
     """
     units = _units(len(statistics), groups)
     if units < 2:
         return {}
-    (drawn,) = _resampled(output, [statistics], groups, seed, resamples)
+    (drawn,) = _resampled(output, [statistics], groups, seed)
     found: dict[str, list[float]] = {}
     for name, (value,) in output.score(statistics, np.ones((1, len(statistics)))).items():
         values = _defined(drawn[name])
@@ -90,65 +74,36 @@ def intervals(
 
 
 def interval_of(
-    score: Callable[[np.ndarray], float],
-    rows: int,
-    groups: np.ndarray | None = None,
-    *,
-    seed: int = 0,
-    resamples: int = 200,
+    score: Callable[[np.ndarray], float], rows: int, groups: np.ndarray | None = None
 ) -> list[float] | None:
-    """Return the 95 % interval of a metric that is not built in, by the percentiles of the bootstrap.
+    """Return the 95 % interval [low, high] of a metric that is not built in, by the percentiles of the bootstrap.
 
-    Args:
-        score: computes the metric of some rows from their indices, which may repeat.
-        rows: number of rows.
-        groups: see :func:`intervals`.
-        seed: seed of the resamples.
-        resamples: number of resamples; fewer than for built-in metrics, because each is computed separately.
-
-    Returns:
-        [low, high]; None for a single row or group, or if all resamples are equal.
+    ``score`` computes the metric of some rows from their indices, which may repeat. Each resample is computed separately,
+    so there are fewer than for built-in metrics. None for a single row or group, or if all resamples are equal.
     """
     units = _units(rows, groups)
     if units < 2:
         return None
-    weights = _weights(rows, rows, groups, seed, resamples)
+    weights = _weights(rows, rows, groups, 0, FEWER)
     drawn = (np.repeat(np.arange(rows), each) for some in weights for each in some.astype(int))
     low, high = _middle(np.array([score(each) for each in drawn]), units)
     return [low, high] if high - low > _NO_WIDTH else None
 
 
 def difference(
-    output: Output,
-    a: Any,
-    b: Any,
-    groups: np.ndarray | None = None,
-    *,
-    metric: str,
-    seed: int = 0,
-    resamples: int = 1000,
+    output: Output, a: Any, b: Any, groups: np.ndarray | None = None, *, metric: str, seed: int = 0
 ) -> Difference | None:
-    """Return the difference of a metric between two models, with the interval of the paired bootstrap.
+    """Return the difference of a metric between the statistics of two models, with the interval of the paired bootstrap.
 
-    Args:
-        output: the kind of label.
-        a: statistics of the first model.
-        b: statistics of the second model on the same rows.
-        groups: see :func:`intervals`.
-        metric: the name of the metric.
-        seed: seed of the resamples, which are the same for both models.
-        resamples: see :func:`intervals`.
-
-    Returns:
-        None if the output does not have the metric, if it is undefined, or for a single row or group. If all resamples are
-        equal, the interval of a share reaches to both sides as far as the exact binomial bound of an event that was never
-        seen; for other metrics the result is None unless the difference is 0.
+    None if the output does not have the metric, if it is undefined, or for a single row or group. If all resamples are
+    equal, the interval of a share reaches to both sides as far as the exact binomial bound of an event that was never
+    seen; for other metrics the result is None unless the difference is 0.
     """
     units = _units(len(a), groups)
     if units < 2 or metric not in output.METRICS:
         return None
     whole = [output.score(each, np.ones((1, len(each))))[metric][0] for each in (a, b)]
-    a_drawn, b_drawn = _resampled(output, [a, b], groups, seed, resamples)
+    a_drawn, b_drawn = _resampled(output, [a, b], groups, seed)
     drawn, value = _defined(a_drawn[metric] - b_drawn[metric]), float(whole[0] - whole[1])
     if np.isnan(value) or not len(drawn):
         return None
@@ -160,31 +115,22 @@ def difference(
         unseen = _binomial(0.0, _independent(output, metric, a, units))[1] if shares else 0.0
         low, high = max(-1.0, value - unseen), min(1.0, value + unseen)
     turned = int((drawn * np.sign(value) <= 0).sum())
-    return Difference(
-        metric=metric,
-        greater_is_better=output.METRICS[metric],
-        value=value,
-        low=low,
-        high=high,
-        turns=turned / len(drawn),
-        p=min(1.0, 2 * (turned + 1) / (len(drawn) + 1)),
-        units=units,
-        grouped=groups is not None,
-    )
+    p = min(1.0, 2 * (turned + 1) / (len(drawn) + 1))
+    greater = output.METRICS[metric]
+    return Difference(metric, greater, value, low, high, turned / len(drawn), p, units, groups is not None)
 
 
 def _units(rows: int, groups: np.ndarray | None) -> int:
-    """Return the number of rows, or of groups."""
     return rows if groups is None else len(np.unique(groups))
 
 
 def _resampled(
-    output: Output, models: Sequence[Any], groups: np.ndarray | None, seed: int, resamples: int
+    output: Output, models: Sequence[Any], groups: np.ndarray | None, seed: int
 ) -> list[dict[str, np.ndarray]]:
     """Return for each model metric → values in the same resamples, shape (resamples,)."""
     rows, size = len(models[0]), models[0].size
     parts: list[list[dict[str, np.ndarray]]] = [[] for _ in models]
-    for weights in _weights(rows, size, groups, seed, resamples if rows <= MANY_ROWS else min(resamples, FEWER)):
+    for weights in _weights(rows, size, groups, seed, RESAMPLES if rows <= MANY_ROWS else FEWER):
         for found, statistics in zip(parts, models, strict=True):
             found.append(output.score(statistics, weights))
     return [{name: np.concatenate([part[name] for part in found]) for name in found[0]} for found in parts]
@@ -220,7 +166,6 @@ def _deviations(units: int) -> float:
 
 
 def _middle(values: np.ndarray, units: int) -> list[float]:
-    """Return the interval of the middle 95 % of the values."""
     from scipy.stats import norm
 
     tail = float(norm.cdf(-_deviations(units)))

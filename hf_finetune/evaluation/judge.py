@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from hf_finetune.data.rows.row_metadata import SLICE
 from hf_finetune.evaluation.baseline import Baseline
 from hf_finetune.evaluation.intervals import difference, interval_of, intervals
-from hf_finetune.evaluation.metrics import floor_of, score_rows
+from hf_finetune.evaluation.metrics import HubMetric, floor_of, metric_key, score_rows
 from hf_finetune.tasks.outputs import Output, Section
 from hf_finetune.tasks.task import Input
 
@@ -22,20 +21,12 @@ MOST_VALUES = 30  # of a slice column
 
 @dataclass
 class Judged:
-    """A split and the predictions on it.
+    """A split and the predictions on it."""
 
-    Args:
-        split: its rows, with ``id``, the input, and optionally ``group`` and ``slice: NAME``.
-        output: the output of the task.
-        raw: raw outputs, shape (rows, ...).
-        truth: the labels as numbers, shape (rows, ...).
-        input: the input of the task.
-    """
-
-    split: Any
+    split: Any  # its rows, with ``id``, the input, and optionally ``group`` and ``slice: NAME``
     output: Output
-    raw: np.ndarray
-    truth: np.ndarray
+    raw: np.ndarray  # shape (rows, ...)
+    truth: np.ndarray  # the labels as numbers, shape (rows, ...)
     input: Input
 
     @cached_property
@@ -48,39 +39,45 @@ class Judged:
         """The statistics from which metrics, intervals and comparisons are computed."""
         return self.output.statistics(self.raw, self.truth)
 
+    @cached_property
+    def floor(self) -> dict[str, float]:
+        """The metrics of a constant prediction."""
+        return floor_of(self.output, self.truth)
+
 
 def judge(
-    judged: Judged,
-    scores: dict[str, float],
-    metric: str,
-    baseline: Baseline | None,
-    extra: tuple[str, Callable[[np.ndarray], float]] | None = None,
+    judged: Judged, scores: dict[str, float], metric: str, baseline: Baseline | None, hub: HubMetric | None = None
 ) -> Section:
     """Return the part of ``evaluation.json`` that depends on the predictions.
 
     Args:
         judged: rows and predictions.
         scores: the metrics of the split.
-        metric: the headline metric.
+        metric: the headline metric, one of the output's.
         baseline: the baseline on the same rows.
-        extra: name of a Hub metric, and a function that computes it from row indices.
+        hub: another metric, which gets an interval.
     """
     output, raw, truth = judged.output, judged.raw, judged.truth
     bounds = intervals(output, judged.statistics, judged.groups)
-    if extra is not None:
-        between = interval_of(extra[1], len(truth), judged.groups)
-        bounds |= {} if between is None else {extra[0]: between}
-    simple = None if baseline is None else baseline.output.statistics(baseline.raw, truth)
-    compared = {} if baseline is None else score_rows(baseline.output, simple)
+    shown = set(output.METRICS)
+    if hub is not None:
+        key, decided = metric_key(hub.name), output.decide(raw)
+        between = interval_of(lambda rows: hub.compute(decided[rows], truth[rows])[key], len(truth), judged.groups)
+        bounds |= {} if between is None else {key: between}
+        shown.add(key)
+    floor = {"name": f"{output.FLOOR.kind}_{metric}", "value": judged.floor[metric]} if metric in judged.floor else None
+    headline = {"metric": metric, "value": scores[metric], "interval": bounds.get(metric), "floor": floor}
+    compared, headline["baseline"] = ({}, None) if baseline is None else _compare(judged, scores, metric, baseline)
+    headline["verdict"] = verdict(headline, greater=output.METRICS[metric])
     losses = output.row_losses(raw, truth)
     order = np.argsort(-losses, kind="stable")
-    found: Section = {
+    return {
         "rows": len(truth),
-        "headline": _headline(judged, scores, metric, bounds),
+        "headline": headline,
         "metrics": [
             {"name": name, "value": scores[name], "interval": bounds.get(name), "baseline": compared.get(name)}
             for name in scores
-            if name in output.METRICS or (extra is not None and name == extra[0])
+            if name in shown
         ],
         "per_label": output.per_label(judged.statistics),
         **output.sections(raw, truth),
@@ -88,46 +85,28 @@ def judge(
         "label_errors": _label_errors(judged),
         "slices": slices(judged),
     }
-    if baseline is not None and metric in compared:
-        found["headline"]["baseline"] = _compare_with_baseline(
-            judged, scores, metric, baseline, simple, compared[metric]
-        )
-    found["headline"]["verdict"] = verdict(found["headline"], greater=output.METRICS.get(metric, True))
-    return found
 
 
-def _headline(judged: Judged, scores: dict[str, float], metric: str, bounds: dict[str, list[float]]) -> Section:
-    always = floor_of(judged.output, judged.truth)
-    floor = {"name": f"{judged.output.FLOOR.kind}_{metric}", "value": always[metric]} if metric in always else None
-    return {
-        "metric": metric,
-        "value": scores[metric],
-        "interval": bounds.get(metric),
-        "floor": floor,
-        "baseline": None,
-    }
-
-
-def _compare_with_baseline(
-    judged: Judged, scores: dict[str, float], metric: str, baseline: Baseline, simple: Any, value: float
-) -> Section:
+def _compare(
+    judged: Judged, scores: dict[str, float], metric: str, baseline: Baseline
+) -> tuple[dict[str, float], Section | None]:
+    """Return the metrics of the baseline, and its part of the headline; None if the headline metric is not defined."""
+    simple = baseline.output.statistics(baseline.raw, judged.truth)
+    compared = score_rows(baseline.output, simple)
+    if metric not in compared:
+        return compared, None
     gap = difference(judged.output, judged.statistics, simple, judged.groups, metric=metric)
-    return {
+    return compared, {
         "name": baseline.name,
-        "value": value,
+        "value": compared[metric],
         "interval": intervals(baseline.output, simple, judged.groups).get(metric),
-        "difference": scores[metric] - value,
+        "difference": scores[metric] - compared[metric],
         "difference_interval": None if gap is None else [gap.low, gap.high],
     }
 
 
 def verdict(headline: Section, *, greater: bool) -> str:
-    """Return a sentence: whether the model is better than a constant prediction and than the baseline.
-
-    Args:
-        headline: has ``metric``, ``interval``, ``floor`` and ``baseline``.
-        greater: whether greater values are better.
-    """
+    """Return in words whether the model is better than the ``floor`` and the ``baseline`` of a headline."""
     sentences = []
     floor, interval = (headline["floor"] or {}).get("value"), headline["interval"]
     if floor is not None and interval is not None:
@@ -135,24 +114,24 @@ def verdict(headline: Section, *, greater: bool) -> str:
         if not beaten:
             sentences.append(f"It does not beat a constant prediction ({floor:.3f}) beyond the interval.")
     simple = headline["baseline"]
-    if simple is not None and simple["difference_interval"] is None:
+    if simple is None:
+        if floor is not None and not sentences:
+            sentences.append(f"It beats a constant prediction ({floor:.3f}).")
+    elif simple["difference_interval"] is None:
         sentences.append(f"There are too few rows to compare it with the baseline, {simple['name']}.")
-    elif simple is not None:
+    else:
         low, high = simple["difference_interval"]
-        by = f"{abs(simple['difference']):.3f} in {headline['metric']}"
-        gap = f"by {by}, 95 % interval of the difference {low:.3f} to {high:.3f}"
-        better, worse = (low > 0, high < 0) if greater else (high < 0, low > 0)
-        if better:
-            sentences.append(f"It beats the baseline, {simple['name']} ({gap}).")
-        elif worse:
-            sentences.append(f"It is worse than the baseline, {simple['name']} ({gap}).")
+        if low > 0 or high < 0:
+            how = "beats" if (low > 0) == greater else "is worse than"
+            sentences.append(
+                f"It {how} the baseline, {simple['name']} (by {abs(simple['difference']):.3f} in {headline['metric']}, "
+                f"95 % interval of the difference {low:.3f} to {high:.3f})."
+            )
         else:
             sentences.append(
                 f"It does not beat the baseline, {simple['name']}, beyond the interval "
                 f"(difference in {headline['metric']} {simple['difference']:.3f}, 95 % interval {low:.3f} to {high:.3f})."
             )
-    elif floor is not None and not sentences:
-        sentences.append(f"It beats a constant prediction ({floor:.3f}).")
     return " ".join(sentences)
 
 
@@ -203,11 +182,11 @@ def slices(judged: Judged) -> list[Section]:
 
 
 def _slice(judged: Judged, value: str, rows: np.ndarray) -> Section:
-    output, statistics = judged.output, judged.statistics[rows]
+    statistics = judged.statistics[rows]
     groups = None if judged.groups is None else judged.groups[rows]
     return {
         "value": value,
         "rows": len(rows),
-        "metrics": score_rows(output, statistics),
-        "intervals": intervals(output, statistics, groups),
+        "metrics": score_rows(judged.output, statistics),
+        "intervals": intervals(judged.output, statistics, groups),
     }

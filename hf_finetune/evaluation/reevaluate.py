@@ -14,9 +14,9 @@ from hf_finetune.data.rows.audit import audit_files
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.judge import Judged
 from hf_finetune.evaluation.prediction.labeller import load_labeller
-from hf_finetune.evaluation.results import Results, save_evaluation, score, show_results
-from hf_finetune.evaluation.run_folder import read_json
-from hf_finetune.files import public_name, write_json
+from hf_finetune.evaluation.results import Results, write_results
+from hf_finetune.evaluation.run_folder import read_evaluation
+from hf_finetune.files import public_name
 
 # Options that say which rows are read; they do not apply to new rows.
 _SOURCES: dict[str, Any] = {
@@ -43,7 +43,7 @@ def reevaluate(
         UserError: the run is not finished, or the model cannot read the rows.
     """
     began = time.perf_counter()
-    about = read_json(run, "evaluation.json")
+    about = read_evaluation(run)
     labeller = load_labeller(str(run), trust_remote_code=config.model.trust_remote_code)
     task = labeller.task
     if file or folder:
@@ -61,19 +61,16 @@ def reevaluate(
         raise UserError("the run has no held-out rows", where=str(run), fix="give labelled rows with --test_file.")
     size = int(config.training.get("per_device_eval_batch_size", 64))
     raw = labeller.predict(labeller.encode(split), size)
-    answers = Judged(split, labeller.output, raw, labeller.output.truth_of(split), task.input)
-    results = Results({name: score(answers, config.run.metric)}, name)
-    rows = {"rows": len(split), "counts": None}
-    told: dict[str, Any] = about | {
-        "source": public_name(source),
-        "data": {"splits": {name: rows}, "notes": [], "skipped": 0},
-    }
-    _make(output)
-    save_evaluation(output, results, answers, config.run.metric, None, told)
-    results.metrics["timing"] = {"evaluate_seconds": time.perf_counter() - began}
-    write_json(output / "metrics.json", results.metrics)
-    show_results(results)
-    return results
+    answers = {name: Judged(split, labeller.output, raw, labeller.output.truth_of(split), task.input)}
+    rows = {name: {"rows": len(split), "counts": None}}
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the folder cannot be created ({error})", where=f"--output_dir {output}", fix="choose another one."
+        ) from error
+    about |= {"source": public_name(source), "data": {"splits": rows, "notes": [], "skipped": 0}}
+    return write_results(output, answers, config.run.metric, about, {}, began)
 
 
 def _same_rows(config: Config, run: Path) -> Any:
@@ -82,12 +79,3 @@ def _same_rows(config: Config, run: Path) -> Any:
         return config.data
     divided: dict[str, Any] = dict.fromkeys(("validation_split", "test_split", "num_folds", "fold", "time_column"))
     return replace(config.data, **divided, splits_file=str(run))
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"the folder cannot be created ({error})", where=f"--output_dir {folder}", fix="choose another one."
-        ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,27 +16,21 @@ from hf_finetune.console import is_main_process, say, show_table
 from hf_finetune.data import Splits
 from hf_finetune.evaluation.baseline import Baseline, make_baseline
 from hf_finetune.evaluation.judge import Judged, judge
-from hf_finetune.evaluation.metrics import floor_of, hub_metric_value, load_hub_metric, metric_key, score_rows
+from hf_finetune.evaluation.metrics import HubMetric, hub_metric, score_rows
 from hf_finetune.evaluation.prediction.forward import predict_rows
 from hf_finetune.files import public_name, write_json
 from hf_finetune.models import Checkpoint, Stage, is_adapter, load_artifact, read_stages
-from hf_finetune.strategies import Plan
+from hf_finetune.strategies import Phase, Plan
 from hf_finetune.tasks.task import Task
 
 
 @dataclass
 class Results:
-    """The results of a run.
+    """The results of a run."""
 
-    Args:
-        metrics: the content of ``metrics.json``.
-        judged: the split in ``predictions.parquet``: ``test``, else ``validation``; empty without held-out rows.
-        details: the content of ``evaluation.json``.
-    """
-
-    metrics: dict[str, Any]
-    judged: str
-    details: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any]  # the content of ``metrics.json``
+    judged: str  # the split in ``predictions.parquet``: ``test``, else ``validation``; empty without held-out rows
+    details: dict[str, Any] = field(default_factory=dict)  # the content of ``evaluation.json``
 
 
 def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dict[str, float]) -> Results:
@@ -71,48 +64,66 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
         judged = answers["validation"]
         output = output.tune(judged.raw, judged.truth, config.run.metric)
         answers = {name: replace(each, output=output) for name, each in answers.items()}
-        update_config(folder, **output.tuned())
-    results = Results(
-        {name: score(each, config.run.metric) for name, each in answers.items()}, next(reversed(answers), "")
-    )
+        _update_config(folder, output.tuned())
+    baseline = make_baseline(config, task, splits, next(reversed(answers))) if answers else None
     about = describe_run(config, task, splits, plan, model)
-    if results.judged:
-        baseline = make_baseline(config, task, splits, results.judged)
-        if is_main_process():
-            save_evaluation(config.output_dir, results, answers[results.judged], config.run.metric, baseline, about)
-    elif is_main_process():
-        write_json(config.output_dir / "evaluation.json", about)
+    return write_results(config.output_dir, answers, config.run.metric, about, timing, began, baseline)
+
+
+def write_results(
+    folder: Path,
+    answers: dict[str, Judged],
+    metric: str | None,
+    about: dict[str, Any],
+    timing: dict[str, float],
+    began: float,
+    baseline: Baseline | None = None,
+) -> Results:
+    """Evaluate predictions; print the results, and write the three files.
+
+    Args:
+        folder: the folder of the files.
+        answers: split → the predictions on it; the last split is the one in ``predictions.parquet``.
+        metric: the value of ``--metric``.
+        about: other content of ``evaluation.json``: data, strategy, names.
+        timing: other times for ``metrics.json``.
+        began: the time of :func:`time.perf_counter` when the evaluation began.
+        baseline: the baseline on the rows of the last split.
+    """
+    hub = hub_metric(metric, next(iter(answers.values())).output) if answers else None
+    scores = {name: score(each, hub) for name, each in answers.items()}
+    results = Results(dict(scores), next(reversed(answers), ""), about)
+    if results.judged and is_main_process():
+        last = answers[results.judged]
+        _add_details(results, last, metric if metric in last.output.METRICS else None, baseline, hub)
+        _write_predictions(folder / "predictions.parquet", last)
     results.metrics["timing"] = timing | {"evaluate_seconds": time.perf_counter() - began}
     if is_main_process():
-        write_json(config.output_dir / "metrics.json", results.metrics)
-    show_results(results)
+        write_json(folder / "evaluation.json", results.details)
+        write_json(folder / "metrics.json", results.metrics)
+    _show(results)
     return results
 
 
-def save_evaluation(
-    folder: Path,
-    results: Results,
-    answers: Judged,
-    metric: str | None,
-    baseline: Baseline | None,
-    about: dict[str, Any],
-) -> None:
-    """Evaluate the predictions on a split; add to ``results``, and write ``evaluation.json`` and ``predictions.parquet``.
+def score(answers: Judged, hub: HubMetric | None = None) -> dict[str, float]:
+    """Return all metrics of a split, including the floor, the number of rows and a metric of the Hub."""
+    output = answers.output
+    metrics = score_rows(output, answers.statistics)
+    if hub is not None:
+        metrics |= hub.compute(output.decide(answers.raw), answers.truth)
+    floor = output.FLOOR
+    metrics[f"{floor.kind}_{floor.metric}"] = answers.floor[floor.metric]
+    return metrics | {"rows": float(len(answers.truth))}
 
-    Args:
-        folder: the folder of the two files.
-        results: gets intervals, baseline, calibration, and metrics of labels and slices.
-        answers: the predictions on the split.
-        metric: the value of ``--metric``.
-        baseline: the baseline on the same rows.
-        about: other content of the report: data, strategy, names.
-    """
+
+def _add_details(
+    results: Results, answers: Judged, metric: str | None, baseline: Baseline | None, hub: HubMetric | None
+) -> None:
+    """Add intervals, baseline, calibration, and metrics of labels and slices; ``metric`` is the built-in headline metric."""
     name, output = results.judged, answers.output
-    chosen = metric if metric in output.METRICS else next(iter(output.METRICS))
-    found = judge(answers, results.metrics[name], chosen, baseline, _hub_metric(answers, metric))
-    results.details = (
-        about | {"judged": name, "tuned": output.tuned(), "texts": answers.input.content_hash(answers.split)} | found
-    )
+    found = judge(answers, results.metrics[name], metric or next(iter(output.METRICS)), baseline, hub)
+    texts = answers.input.content_hash(answers.split)
+    results.details = results.details | {"judged": name, "tuned": output.tuned(), "texts": texts} | found
     results.metrics |= {
         f"{name}_intervals": {each["name"]: each["interval"] for each in found["metrics"] if each["interval"]},
         f"{name}_per_class": _flat(found["per_label"]),
@@ -124,17 +135,6 @@ def save_evaluation(
         results.metrics["baseline"] = {e["name"]: e["baseline"] for e in found["metrics"] if e["baseline"] is not None}
     if "calibration" in found:
         results.metrics["calibration"] = _calibration(found["calibration"])
-    write_json(folder / "evaluation.json", results.details)
-    write_predictions(folder / "predictions.parquet", answers)
-
-
-def _hub_metric(answers: Judged, name: str | None) -> tuple[str, Callable[[np.ndarray], float]] | None:
-    """Return the name of a Hub metric and a function that computes it from row indices; None for a built-in metric."""
-    if name is None or name in answers.output.METRICS:
-        return None
-    module, key = load_hub_metric(name, answers.output.METRICS), metric_key(name)
-    decided = answers.output.decide(answers.raw)
-    return key, lambda rows: hub_metric_value(module, name, decided[rows], answers.truth[rows])[key]
 
 
 def _flat(figures: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -144,13 +144,13 @@ def _flat(figures: dict[str, dict[str, float]]) -> dict[str, float]:
 def _calibration(found: dict[str, Any]) -> dict[str, float]:
     before, after = found["before"], found["after"]
     numbers = {"ece": before["ece"], "brier": before["brier"]}
-    if after is not None:
-        numbers |= {
-            "temperature": found["temperature"],
-            "ece_calibrated": after["ece"],
-            "brier_calibrated": after["brier"],
-        }
-    return numbers
+    if after is None:
+        return numbers
+    return numbers | {
+        "temperature": found["temperature"],
+        "ece_calibrated": after["ece"],
+        "brier_calibrated": after["brier"],
+    }
 
 
 def describe_run(config: Config, task: Task, splits: Splits, plan: Plan, model: Any) -> dict[str, Any]:
@@ -176,21 +176,22 @@ def describe_run(config: Config, task: Task, splits: Splits, plan: Plan, model: 
                 "epochs": phase.epochs,
                 "learning_rate": phase.learning_rate,
                 "head_learning_rate": phase.head_learning_rate,
-                "stages": [
-                    {
-                        "stage": stage.name,
-                        "parameters": size,
-                        "trainable": size if stage.name in phase.trains else adapters if phase.adapters else 0,
-                        "learning_rate": phase.rate(stages, index)
-                        if stage.name in phase.trains or phase.adapters
-                        else None,
-                    }
-                    for index, (stage, (size, adapters)) in enumerate(zip(stages, sizes, strict=True))
-                ],
+                "stages": _trained(phase, stages, sizes),
             }
             for phase in plan.phases
         ],
     }
+
+
+def _trained(phase: Phase, stages: list[Stage], sizes: list[tuple[int, int]]) -> list[dict[str, Any]]:
+    """Return the weights of each stage, and how many of them train at which rate."""
+    found = []
+    for index, (stage, (size, adapters)) in enumerate(zip(stages, sizes, strict=True)):
+        whole = stage.name in phase.trains
+        trainable = size if whole else adapters if phase.adapters else 0
+        rate = phase.rate(stages, index) if whole or phase.adapters else None
+        found.append({"stage": stage.name, "parameters": size, "trainable": trainable, "learning_rate": rate})
+    return found
 
 
 def _counted(splits: Splits, name: str) -> dict[str, Any]:
@@ -219,31 +220,14 @@ def _weights(model: Any, stage: Stage) -> tuple[int, int]:
     return sum(sizes.values()) - adapters, adapters
 
 
-def score(answers: Judged, extra: str | None = None) -> dict[str, float]:
-    """Return all metrics of a split, including the floor and the number of rows.
-
-    Args:
-        answers: the predictions on the split.
-        extra: an additional metric of the Hub.
-    """
-    output, raw, truth = answers.output, answers.raw, answers.truth
-    metrics = score_rows(output, answers.statistics)
-    if extra and extra not in output.METRICS:
-        module = load_hub_metric(extra, output.METRICS)
-        metrics |= hub_metric_value(module, extra, output.decide(raw), truth)
-    floor = output.FLOOR
-    metrics[f"{floor.kind}_{floor.metric}"] = floor_of(output, truth)[floor.metric]
-    return metrics | {"rows": float(len(truth))}
-
-
-def update_config(folder: Path, **values: Any) -> None:
+def _update_config(folder: Path, values: dict[str, Any]) -> None:
     """Add values to the saved model's ``config.json``, from which ``predict`` reads them."""
     if is_main_process():
         path = folder / "config.json"
         write_json(path, json.loads(path.read_text(encoding="utf-8")) | values)
 
 
-def write_predictions(path: Path, answers: Judged) -> None:
+def _write_predictions(path: Path, answers: Judged) -> None:
     """Write one row per example, in order: ``id``, ``label``, predictions, ``logits``, ``group``."""
     import pandas as pd
 
@@ -260,19 +244,19 @@ def _cell(row: np.ndarray) -> Any:
     return row if row.ndim == 1 else [_cell(part) for part in row]
 
 
-def show_results(results: Results) -> None:
+def _show(results: Results) -> None:
     """Print the metrics of the held-out splits, and the comparison with the baseline as a sentence."""
     names = [name for name in ("validation", "test") if name in results.metrics]
-    keys = [key for key in results.metrics[names[-1]] if key not in ("rows",)] if names else []
     bounds, simple = results.metrics.get(f"{results.judged}_intervals", {}), results.metrics.get("baseline", {})
     rows = [
         (
             key,
             *(_number(results.metrics[name].get(key)) for name in names),
-            " to ".join(map(_number, bounds[key])) if key in bounds else "",
+            " to ".join(map(_number, bounds.get(key, ()))),
             _number(simple.get(key)),
         )
-        for key in keys
+        for key in results.metrics.get(results.judged, ())
+        if key != "rows"
     ]
     show_table("Results", ("metric", *names, "95 % interval", "baseline"), rows)
     if "headline" in results.details:

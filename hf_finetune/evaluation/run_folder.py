@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,29 +17,17 @@ from hf_finetune.tasks.outputs import Output
 
 @dataclass
 class Answers:
-    """``predictions.parquet`` of a run, and the output that its raw outputs belong to.
-
-    Args:
-        folder: the run folder.
-        ids: ids of the rows.
-        output: the output with the run's thresholds and temperature.
-        raw: raw outputs, shape (rows, ...).
-        truth: the labels as numbers, shape (rows, ...).
-        groups: group of each row, if the run has a group column.
-        metric: the headline metric.
-        texts: a hash of the texts; None for images.
-        columns: standard name → names of the columns that were read.
-    """
+    """``predictions.parquet`` of a run, and the output that its raw outputs belong to."""
 
     folder: Path
     ids: list[str]
-    output: Output
-    raw: np.ndarray
-    truth: np.ndarray
-    groups: np.ndarray | None
-    metric: str
-    texts: str | None = None
-    columns: dict[str, list[str]] = field(default_factory=dict)
+    output: Output  # with the run's thresholds and temperature
+    raw: np.ndarray  # shape (rows, ...)
+    truth: np.ndarray  # the labels as numbers, shape (rows, ...)
+    groups: np.ndarray | None  # group of each row, if the run has a group column
+    metric: str  # the headline metric
+    texts: str | None  # a hash of the texts; None for images
+    columns: dict[str, list[str]]  # standard name → names of the columns that were read
 
     @cached_property
     def statistics(self) -> Any:
@@ -47,16 +35,16 @@ class Answers:
         return self.output.statistics(self.raw, self.truth)
 
 
-def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """Return the content of a JSON file of a run folder.
+def read_evaluation(folder: Path) -> dict[str, Any]:
+    """Return the content of ``evaluation.json``.
 
     Raises:
         UserError: the file does not exist.
     """
-    path = folder / name
+    path = folder / "evaluation.json"
     if not path.is_file():
         raise UserError(
-            f"there is no {name}: this is not a finished run",
+            "there is no evaluation.json: this is not a finished run",
             where=str(folder),
             fix="give the --output_dir of a finished run.",
         )
@@ -72,12 +60,13 @@ def read_answers(folder: Path) -> Answers:
     """
     import pandas as pd
 
-    about = read_json(folder, "evaluation.json")
-    if not (folder / "predictions.parquet").is_file():
+    about = read_evaluation(folder)
+    path = folder / "predictions.parquet"
+    if not path.is_file():
         raise UserError(
             "the run has no held-out rows", where=str(folder), fix="train it with --test_file or --test_split."
         )
-    rows = pd.read_parquet(folder / "predictions.parquet")
+    rows = pd.read_parquet(path)
     output = get_task(about["task"]).outputs.restore(about["problem"], about["labels"], about["tuned"])
     return Answers(
         folder,

@@ -10,19 +10,12 @@ import numpy as np
 from hf_finetune.console import show_table
 from hf_finetune.files import write_json
 
-FILE = "seeds.json"
-
 
 def summarise_seeds(folder: Path, metrics: dict[int, dict[str, dict[str, float]]]) -> dict[str, Any]:
-    """Write ``seeds.json``, and print a table.
+    """Write ``seeds.json`` from seed → the content of ``metrics.json``, print a table, and return the content.
 
-    Args:
-        folder: the folder that contains the run folders.
-        metrics: seed → the content of ``metrics.json``.
-
-    Returns:
-        ``seeds``; and for each held-out split and metric ``mean``, ``std`` (with n - 1; 0 for one run), ``min``, ``max``,
-        and ``values`` in the order of ``seeds``.
+    It has ``seeds``; and for each held-out split and metric ``mean``, ``std`` (with n - 1; 0 for one run), ``min``,
+    ``max``, and ``values`` in the order of ``seeds``.
     """
     found: dict[str, Any] = {"seeds": list(metrics)}
     for split in ("validation", "test"):
@@ -30,24 +23,15 @@ def summarise_seeds(folder: Path, metrics: dict[int, dict[str, dict[str, float]]
         if runs:
             names = [name for name in runs[0] if all(name in run for run in runs)]
             found[split] = {name: _spread([run[name] for run in runs]) for name in names}
-    write_json(folder / FILE, found)
+    write_json(folder / "seeds.json", found)
     split = "test" if "test" in found else "validation"
-    rows = [
-        (name, f"{s['mean']:.4f}", f"{s['std']:.4f}", f"{s['min']:.4f}", f"{s['max']:.4f}")
-        for name, s in found.get(split, {}).items()
-        if name != "rows"
-    ]
+    keys = ("mean", "std", "min", "max")
+    rows = [(name, *(f"{s[key]:.4f}" for key in keys)) for name, s in found.get(split, {}).items() if name != "rows"]
     title = f"{len(metrics)} seeds ({', '.join(map(str, metrics))}), {split} rows"
     show_table(title, ("metric", "mean", "standard deviation", "lowest", "highest"), rows)
     return found
 
 
 def _spread(values: list[float]) -> dict[str, Any]:
-    numbers = np.array(values)
-    return {
-        "mean": float(numbers.mean()),
-        "std": float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0,
-        "min": float(numbers.min()),
-        "max": float(numbers.max()),
-        "values": values,
-    }
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(np.mean(values)), "std": std, "min": min(values), "max": max(values), "values": values}

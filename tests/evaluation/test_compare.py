@@ -7,18 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hf_finetune.evaluation.compare import mcnemar, verdict
+from hf_finetune.evaluation.compare_runs import mcnemar, verdict
 from hf_finetune.evaluation.intervals import Difference
 
 
 def test_mcnemar_counts_the_rows_that_differ():
-    a = np.array([1] * 10 + [1] * 8 + [0] * 2 + [0] * 5)
-    b = np.array([1] * 10 + [0] * 8 + [1] * 2 + [0] * 5)
+    a = np.array([1] * 10 + [1] * 8 + [0] * 2 + [0] * 5, dtype=bool)
+    b = np.array([1] * 10 + [0] * 8 + [1] * 2 + [0] * 5, dtype=bool)
     found = mcnemar(a, b)
-    assert (found.both, found.only_a, found.only_b, found.neither) == (10, 8, 2, 5)
+    p = found.pop("p")
+    assert found == {"both": 10, "only_a": 8, "only_b": 2, "neither": 5}
     # Two or fewer, or eight or more, heads of ten: 2 × (1 + 10 + 45) / 1024.
-    assert found.p == pytest.approx(112 / 1024)
-    assert mcnemar(a, a).p == 1
+    assert p == pytest.approx(112 / 1024)
+    assert mcnemar(a, a)["p"] == 1
 
 
 EXAMPLE = Difference("accuracy", True, value=0.03, low=0.02, high=0.041, turns=0.0, p=0.002, units=1000)

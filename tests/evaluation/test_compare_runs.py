@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.compare_runs import _align
+from hf_finetune.evaluation.compare_runs import align
 from hf_finetune.evaluation.run_folder import Answers
 from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 
@@ -21,7 +21,7 @@ def answers(name, output, logits, labels, ids=("x", "y"), texts=None, columns=No
 def test_another_order_of_classes_is_brought_into_the_first():
     first = answers("a", SingleLabel(["cat", "dog", "eel"]), [[3, 2, 1], [1, 2, 3]], [0, 2])
     other = answers("b", SingleLabel(["eel", "cat", "dog"]), [[1, 3, 2], [3, 1, 2]], [1, 0])
-    _align(first, other)
+    align(first, other)
     assert other.raw.tolist() == first.raw.tolist()
     assert other.truth.tolist() == [0, 2]
     assert other.output.names == ["cat", "dog", "eel"]
@@ -30,7 +30,7 @@ def test_another_order_of_classes_is_brought_into_the_first():
 def test_thresholds_and_columns_come_along():
     first = answers("a", MultiLabel(["p", "q"], [0.1, 0.9]), [[1, 2], [3, 4]], [[1.0, 0.0], [0.0, 0.0]])
     other = answers("b", MultiLabel(["q", "p"], [0.8, 0.2]), [[2, 1], [4, 3]], [[0.0, 1.0], [0.0, 0.0]])
-    _align(first, other)
+    align(first, other)
     assert other.output.thresholds == [0.2, 0.8]
     assert other.truth.tolist() == first.truth.tolist()
 
@@ -40,10 +40,10 @@ def test_other_columns_of_the_same_rows_may_be_compared():
         answers(name, SingleLabel(["cat", "dog"]), [[1, 0]] * 2, [0, 1], texts=name, columns={"text": [name]})
         for name in ("title", "body")
     ]
-    _align(*both)
+    align(*both)
     both[1].columns = both[0].columns
     with pytest.raises(UserError) as caught:
-        _align(*both)
+        align(*both)
     assert "(the same ids with different texts)" in caught.value.what
 
 
@@ -63,6 +63,6 @@ def test_other_columns_of_the_same_rows_may_be_compared():
 def test_other_rows_are_refused(other, said):
     first = answers("a", SingleLabel(["cat", "dog"]), [[1, 0], [0, 1]], [0, 1])
     with pytest.raises(UserError) as caught:
-        _align(first, other)
+        align(first, other)
     assert said in caught.value.what
     assert caught.value.where == "a and b"

@@ -39,18 +39,20 @@ def test_accuracy_has_the_interval_of_a_binomial_share():
     assert found != intervals(TWO, answers(right, labels), labels, seed=1)
 
 
-def test_near_one_the_interval_reaches_further_down_than_up():
+def test_near_one_the_interval_reaches_further_down_than_up(monkeypatch):
+    monkeypatch.setattr(module, "RESAMPLES", 20_000)
     labels = np.arange(100) % 2
-    low, high = intervals(TWO, answers(np.arange(100) < 98, labels), labels, resamples=20_000)["accuracy"]
+    low, high = intervals(TWO, answers(np.arange(100) < 98, labels), labels)["accuracy"]
     # Wilson's score interval of 98 of 100 is 0.930 to 0.9945, a touch wider with Student's t; the percentiles end at 1.
     assert (low, high) == pytest.approx((0.928, 0.9946), abs=0.0015)
 
 
-def test_few_rows_have_wider_intervals_than_the_bare_percentiles():
+def test_few_rows_have_wider_intervals_than_the_bare_percentiles(monkeypatch):
+    monkeypatch.setattr(module, "RESAMPLES", 20_000)
     numbers = np.random.default_rng(0).normal(size=(10, 1))
     output = Regression(["x"])
-    low, high = intervals(output, numbers, np.zeros((10, 1)), resamples=20_000)["mae"]
-    (drawn,) = module._resampled(output, [output.statistics(numbers, np.zeros((10, 1)))], None, 0, 20_000)
+    low, high = intervals(output, numbers, np.zeros((10, 1)))["mae"]
+    (drawn,) = module._resampled(output, [output.statistics(numbers, np.zeros((10, 1)))], None, 0)
     # Student's t with 9 degrees of freedom and the variance of n - 1: 2.262 × √(10 / 9) deviations, not 1.96.
     assert (low, high) == pytest.approx(tuple(np.quantile(drawn["mae"], [0.00856, 0.99144])), abs=1e-3)
 
@@ -120,16 +122,17 @@ def test_other_labels_have_an_interval_around_every_metric(output):
 def test_chunks_of_resamples_change_nothing(monkeypatch):
     random = np.random.default_rng(0)
     raw, labels = random.normal(size=(50, 2)), random.integers(0, 2, 50)
-    whole = intervals(TWO, raw, labels, resamples=100)
+    monkeypatch.setattr(module, "RESAMPLES", 100)
+    whole = intervals(TWO, raw, labels)
     monkeypatch.setattr(module, "_WEIGHTS_AT_ONCE", 50 * 30)
-    chunks = intervals(TWO, raw, labels, resamples=100)
+    chunks = intervals(TWO, raw, labels)
     assert all(chunks[name] == pytest.approx(whole[name]) for name in whole)
 
 
 def test_many_rows_take_fewer_resamples(monkeypatch):
     monkeypatch.setattr(module, "MANY_ROWS", 49)
     labels = np.arange(50) % 2
-    drawn = module._resampled(TWO, [TWO.statistics(answers(labels > 0, labels), labels)], None, 0, 1000)
+    drawn = module._resampled(TWO, [TWO.statistics(answers(labels > 0, labels), labels)], None, 0)
     assert len(drawn[0]["accuracy"]) == 200
 
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.metrics import hub_metric_value, load_hub_metric, metric_function, metric_key, metrics_of
+from hf_finetune.evaluation.metrics import HubMetric, hub_metric, metric_function, metric_key, metrics_of
 from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 
 # Six rows of three classes; the predictions are 0 0 1 1 2 0.
@@ -80,7 +80,7 @@ def test_a_metric_in_a_local_folder_is_computed_beside_the_built_in_ones(tmp_pat
 def test_a_folder_without_a_metric_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError):
-        load_hub_metric(str(tmp_path / "empty"), {})
+        hub_metric(str(tmp_path / "empty"), THREE)
 
 
 class Averaged:
@@ -94,7 +94,7 @@ class Averaged:
 
 def test_a_metric_that_needs_an_average_gets_the_macro_average():
     predicted = PROBABILITIES.argmax(axis=1)
-    assert hub_metric_value(Averaged(), "f1", predicted, LABELS) == pytest.approx({"f1": 2 / 3})
+    assert HubMetric("f1", Averaged()).compute(predicted, LABELS) == pytest.approx({"f1": 2 / 3})
 
 
 def test_the_first_number_bears_the_name_of_the_metric():
@@ -102,7 +102,7 @@ def test_the_first_number_bears_the_name_of_the_metric():
         def compute(self, predictions, references):
             return {"table": [1, 2], "score": np.float32(0.5), "other": 2}
 
-    found = hub_metric_value(Several(), "owner/my-metric", np.array([0]), np.array([0]))
+    found = HubMetric("owner/my-metric", Several()).compute(np.array([0]), np.array([0]))
     assert found == {"score": 0.5, "other": 2.0, "my-metric": 0.5}
 
 
@@ -112,7 +112,7 @@ def test_a_metric_that_gives_no_number_is_refused():
             return {"confusion_matrix": np.eye(2)}
 
     with pytest.raises(UserError):
-        hub_metric_value(Table(), "confusion_matrix", np.array([0, 1]), np.array([0, 1]))
+        HubMetric("confusion_matrix", Table()).compute(np.array([0, 1]), np.array([0, 1]))
 
 
 def test_other_faults_of_a_metric_are_not_hidden():
@@ -121,7 +121,7 @@ def test_other_faults_of_a_metric_are_not_hidden():
             raise ValueError("something else")
 
     with pytest.raises(ValueError, match="something else"):
-        hub_metric_value(Broken(), "broken", np.array([0]), np.array([0]))
+        HubMetric("broken", Broken()).compute(np.array([0]), np.array([0]))
 
 
 @pytest.mark.parametrize(

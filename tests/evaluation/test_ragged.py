@@ -24,7 +24,7 @@ from hf_finetune.evaluation.intervals import difference, intervals
 from hf_finetune.evaluation.judge import Judged, judge
 from hf_finetune.evaluation.metrics import metric_function, metrics_of, score_rows
 from hf_finetune.evaluation.prediction.forward import predict_rows
-from hf_finetune.evaluation.results import Results, save_evaluation, score
+from hf_finetune.evaluation.results import score, write_results
 from hf_finetune.tasks.inputs import text
 from hf_finetune.tasks.outputs.output import Floor
 
@@ -259,8 +259,7 @@ def test_runs_are_written_read_back_and_compared(tmp_path, monkeypatch):
     for name, seed in (("a", 0), ("b", 1)):
         answers = judged(seed=seed, right=0.9 - 0.3 * seed)
         (tmp_path / name).mkdir()
-        results = Results({"test": score(answers)}, "test")
-        save_evaluation(tmp_path / name, results, answers, "f1", None, about)
+        results = write_results(tmp_path / name, {"test": answers}, "f1", about, {}, 0.0)
         assert results.metrics["test_intervals"]["f1"]
         again = run_folder.read_answers(tmp_path / name)
         assert all(np.array_equal(*pair) for pair in zip(again.raw, answers.raw, strict=True))

@@ -1,4 +1,4 @@
-"""Write tables of predictions as CSV, JSONL or Parquet in pieces, and join them without loading them into memory."""
+"""Tables of predictions as CSV, JSONL or Parquet, written in pieces and joined without loading them into memory."""
 
 from __future__ import annotations
 
@@ -6,14 +6,122 @@ import csv
 import json
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+from hf_finetune.console import say
+from hf_finetune.errors import UserError
+from hf_finetune.files import write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMATS = (".csv", ".jsonl", ".parquet")
+NOTE = "begun.json"
+_OWN = re.compile(r"begun\.(json|partial)|(whole|\d{6,})\.(csv|jsonl|parquet)(\.new)?")
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """The pieces of ``labelled.csv`` in ``labelled.csv.partial/``: ``000000.csv``, ``000001.csv`` and so on.
+
+    A killed process leaves complete pieces; the same command then continues after them.
+    """
+
+    output: Path  # the file with all predictions
+    faults: list[dict[str, Any]] | None = None  # the rows that are left out; None before :meth:`begin`
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the pieces."""
+        return self.output.with_name(f"{self.output.name}.partial")
+
+    def find(self, made_of: dict[str, Any]) -> Unfinished:
+        """Return the pieces that depend on the same values (name → value), if any; write and remove nothing."""
+        note = self._note()
+        return replace(self, faults=note["faults"] if note.get("made_of") == made_of else None)
+
+    def done(self) -> int:
+        """Return the number of finished pieces; 0 before :meth:`begin`."""
+        number = 0
+        while self.faults is not None and self._piece(number).exists():
+            number += 1
+        return number
+
+    def begin(self, made_of: dict[str, Any], faults: list[dict[str, Any]]) -> Unfinished:
+        """Create the folder; remove pieces that depend on anything else than ``made_of``, and print that.
+
+        Raises:
+            UserError: the folder cannot be written, or contains other files.
+        """
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._clear(made_of)
+            write_json(self.folder / NOTE, {"made_of": made_of, "faults": faults})
+        return replace(self, faults=faults)
+
+    def _clear(self, made_of: dict[str, Any]) -> None:
+        files = list(self.folder.iterdir())
+        others = [path.name for path in files if not _OWN.fullmatch(path.name)]
+        if others:
+            raise UserError(
+                f"the folder for unfinished predictions contains another file ({others[0]})",
+                where=str(self.folder),
+                fix="move the file, or choose another --output.",
+            )
+        before = self._note().get("made_of")
+        if before is not None:
+            changed = [name for name in made_of if before.get(name) != made_of[name]]
+            say(f"{self.folder} was started with other {' and '.join(changed)}: all rows are predicted again.")
+        for path in files:
+            path.unlink()
+
+    def write(self, number: int, table: pa.Table) -> None:
+        """Write a piece.
+
+        Raises:
+            UserError: it cannot be written; the earlier pieces are kept.
+        """
+        with self._writing():
+            write_piece(table, self._piece(number))
+
+    def finish(self, schema: pa.Schema, listed: Path | None = None) -> None:
+        """Join the pieces atomically into the output, write the rows that were left out to ``listed``, remove the folder.
+
+        Raises:
+            UserError: a file cannot be written; the pieces are kept.
+        """
+        whole = self.folder / f"whole{self.output.suffix}"
+        with self._writing():
+            join_pieces([self._piece(number) for number in range(self.done())], schema, whole)
+            if listed is not None:
+                lines = (json.dumps(fault, ensure_ascii=False) + "\n" for fault in self.faults or [])
+                listed.write_text("".join(lines), encoding="utf-8")
+            whole.replace(self.output)
+        shutil.rmtree(self.folder)
+
+    def _piece(self, number: int) -> Path:
+        return self.folder / f"{number:06}{self.output.suffix}"
+
+    def _note(self) -> dict[str, Any]:
+        path = self.folder / NOTE
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"the file cannot be written ({error})",
+                where=str(self.output),
+                fix="free disk space or make the folder writable, and repeat the command, which continues where it "
+                "stopped; or choose another --output.",
+            ) from error
 
 
 def write_piece(table: pa.Table, path: Path) -> None:
@@ -67,6 +175,5 @@ def _csv_cell(value: Any) -> Any:
 
 
 def _write_jsonl(table: pa.Table, file: IO[str]) -> None:
-    columns = table.to_pydict()
-    for row in zip(*columns.values(), strict=True):
-        file.write(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n")
+    for row in table.to_pylist():
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hf_finetune.activations.rows import lengths_of, load_batch, model_inputs
 from hf_finetune.tasks.outputs.logits import pool_chunks, predict_logits
 from hf_finetune.tasks.outputs.output import RawRows
 
@@ -44,29 +45,22 @@ def predict_rows(
 
     state = PartialState()
     model = model.to(state.device).eval()
-    order = _by_length(rows)[state.process_index :: state.num_processes]
+    order = np.argsort(lengths_of(rows), kind="stable")[state.process_index :: state.num_processes]
     found: list[tuple[np.ndarray, RawRows]] = []
     starts = range(0, len(order), batch_size)
     quiet = None if state.is_main_process and progress is None else True
     for start in tqdm(starts, desc="Predicting", disable=quiet, leave=False):
         indices = order[start : start + batch_size]
-        batch = collate(_take(rows, indices))
-        inputs = {key: value.to(state.device) for key, value in batch.items() if key != "labels"}
         with torch.inference_mode():
-            found.append((indices, predict(model, inputs)))
+            found.append((indices, predict(model, model_inputs(load_batch(rows, collate, indices), state.device))))
         if progress is not None:
             progress(len(indices) / len(order))
-    gathered = gather_object(found)
-    raw = scatter_rows(gathered, len(rows))
+    raw = scatter_rows(gather_object(found), len(rows))
     return pool(raw, np.asarray(rows["row"][:])) if "row" in getattr(rows, "column_names", ()) else raw
 
 
 def scatter_rows(parts: list[tuple[np.ndarray, RawRows]], count: int) -> np.ndarray:
-    """Put the values of rows in the order of their indices.
-
-    Args:
-        parts: (indices, values) of each batch; values are an array whose first axis is rows, or a list.
-        count: expected number of rows.
+    """Put the values of ``count`` rows in order; ``parts`` are the indices and values of each batch.
 
     Raises:
         RuntimeError: a row is missing, or occurs twice.
@@ -86,15 +80,3 @@ def scatter_rows(parts: list[tuple[np.ndarray, RawRows]], count: int) -> np.ndar
         for index, row in zip(own, rows, strict=True):
             result[index] = row
     return result
-
-
-def _take(rows: Any, indices: np.ndarray) -> Any:
-    """Return rows, all at once if the data set has ``__getitems__``, as torch's data loader does."""
-    at_once = getattr(rows, "__getitems__", None)
-    return at_once(indices.tolist()) if at_once is not None else [rows[int(index)] for index in indices]
-
-
-def _by_length(rows: Any) -> np.ndarray:
-    if "length" in getattr(rows, "column_names", ()):
-        return np.argsort(np.asarray(rows["length"][:]), kind="stable")
-    return np.arange(len(rows))

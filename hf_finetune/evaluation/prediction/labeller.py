@@ -76,13 +76,13 @@ def task_of(name: str, *, trust_remote_code: bool = False) -> tuple[Task, Any]:
     return task_of_model(settings), settings
 
 
-def load_labeller(name: str, *, trust_remote_code: bool = False) -> Labeller:
-    """Return the model of a run folder, model folder or Hub id.
+def load_labeller(name: str, *, trust_remote_code: bool = False, task: Task | None = None) -> Labeller:
+    """Return the model of a run folder, model folder or Hub id, whose ``task`` may be known already.
 
     Raises:
         UserError: there is no model, its task is not supported, or its tokenizer or image processor is missing.
     """
-    task, _ = task_of(name, trust_remote_code=trust_remote_code)
+    task = task or task_of(name, trust_remote_code=trust_remote_code)[0]
     folder = model_folder(name)
     model = load_artifact(folder, task.auto_class, trust_remote_code=trust_remote_code)
     processor = task.input.load_processor(folder, trust_remote_code=trust_remote_code)

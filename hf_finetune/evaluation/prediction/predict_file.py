@@ -16,13 +16,9 @@ from hf_finetune.console import is_main_process, say
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.rows.unlabelled import Fault, Unlabelled, find_faults, open_unlabelled
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.prediction.labeller import (
-    Labeller,
-    load_labeller,
-    task_of,
-    without_bars,
-)
-from hf_finetune.evaluation.prediction.unfinished import Unfinished, find_unfinished
+from hf_finetune.evaluation.prediction.answer_files import Unfinished
+from hf_finetune.evaluation.prediction.labeller import Labeller, load_labeller, task_of, without_bars
+from hf_finetune.tasks.outputs import Output
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,17 +33,11 @@ _MOST_ANSWERS = 1_000_000  # names in --top_k lists, per piece
 
 @dataclasses.dataclass(frozen=True)
 class Predicted:
-    """The result of a prediction.
+    """The result of a prediction."""
 
-    Args:
-        rows: number of written rows.
-        skipped: skipped rows, each with ``row`` (from 1), ``id`` and ``reason``.
-        skipped_file: the list of skipped rows, ``labelled.skipped.jsonl``; None if skipping was not requested.
-    """
-
-    rows: int
+    rows: int  # number of written rows
     skipped: list[Fault]
-    skipped_file: Path | None
+    skipped_file: Path | None  # the list of them, ``labelled.skipped.jsonl``; None if skipping was not requested
 
 
 def predict_file(
@@ -77,41 +67,41 @@ def predict_file(
     Raises:
         UserError: no model, no input, a bad row, ``top_k`` for a model of numbers, or an output that cannot be written.
     """
+    import pyarrow as pa
     import torch
     from accelerate import PartialState
 
     PartialState(cpu=not torch.accelerator.is_available())  # first: the first state decides about process groups
-    _refuse_output(output, Path(source))
+    if output.is_dir():
+        raise UserError("this is a folder, not a file", where=f"--output {output}", fix="name a file.")
+    if output.exists() and Path(source).exists() and output.samefile(source):
+        raise UserError("this is the input, which would be lost", where=f"--output {output}", fix="name another file.")
     task, settings = task_of(model, trust_remote_code=trust_remote_code)
     with without_bars():
         given = open_unlabelled(source, task.input.rows, columns, getattr(settings, "input_columns", None))
-        labeller = load_labeller(model, trust_remote_code=trust_remote_code)
+        labeller = load_labeller(model, trust_remote_code=trust_remote_code, task=task)
         if top_k and not labeller.output.HAS_CLASSES:
             raise UserError("the model predicts numbers, not classes", where="--top_k", fix="leave it out.")
         size = _piece_rows(labeller, top_k)
         flags = {"columns": dataclasses.asdict(columns), "batch_size": batch_size, "top_k": top_k, "piece": size}
         made_of = _made_of(labeller, given, flags)
-        unfinished = _of_main(lambda: find_unfinished(output, made_of))
+        unfinished = _of_main(partial(Unfinished(output).find, made_of))
         if unfinished.faults is None:
             with _bar("Checking", len(given)) as bar:
                 faults = find_faults(given, size, columns, bar.update)
             unfinished = _of_main(partial(unfinished.begin, made_of, faults))
-        _predict(labeller, given, unfinished, size, batch_size, top_k)
+        answers = partial(_answers, labeller.output, top_k)
+        # From the answer to example logits for which every class is predicted.
+        schema = pa.table({"id": ["0"], **answers(labeller.output.example())}).schema
+        _predict(labeller, given, unfinished, size, batch_size, answers, schema)
         if given.changed():
             say(f"Warning: {source} changed meanwhile; these are the answers for the file as it was when it was read.")
         skip = "skip" in (columns.on_bad_row, columns.on_bad_image)
         listed = output.with_suffix(SKIPPED) if skip else None
         if is_main_process():
-            unfinished.finish(_schema(labeller, top_k), listed)
+            unfinished.finish(schema, listed)
     skipped = unfinished.faults or []
     return Predicted(len(given) - len(skipped), skipped, listed)
-
-
-def _refuse_output(output: Path, source: Path) -> None:
-    if output.is_dir():
-        raise UserError("this is a folder, not a file", where=f"--output {output}", fix="name a file.")
-    if output.exists() and source.exists() and output.samefile(source):
-        raise UserError("this is the input, which would be lost", where=f"--output {output}", fix="name another file.")
 
 
 def _piece_rows(labeller: Labeller, top_k: int | None) -> int:
@@ -158,12 +148,24 @@ def _hash_model(labeller: Labeller) -> str:
     return digest.hexdigest()
 
 
+def _answers(output: Output, top_k: int | None, raw: Any) -> dict[str, list[Any]]:
+    return output.answers(raw) | (output.top(raw, top_k) if top_k else {})
+
+
 def _predict(
-    labeller: Labeller, given: Unlabelled, unfinished: Unfinished, size: int, batch_size: int, top_k: int | None
+    labeller: Labeller,
+    given: Unlabelled,
+    unfinished: Unfinished,
+    size: int,
+    batch_size: int,
+    answers: Callable[[Any], dict[str, list[Any]]],
+    schema: pa.Schema,
 ) -> None:
     """Predict and write the missing pieces of ``size`` rows each."""
+    import pyarrow as pa
+
     bad = {fault["row"] - 1 for fault in unfinished.faults or []}
-    schema, shortened = _schema(labeller, top_k), labeller.task.input.shortened()
+    shortened = labeller.task.input.shortened()
     first = _of_main(unfinished.done)
     done = min(first * size, len(given))
     if done:
@@ -177,35 +179,18 @@ def _predict(
             if kept:
                 with _refusing_changes(rows, labeller.task.input.rows, given.source):
                     inputs = labeller.encode(rows)
-                    raw = labeller.predict(inputs, batch_size, _share_of(bar, len(piece)))
+                    raw = labeller.predict(inputs, batch_size, partial(_advance, bar, len(piece)))
                 shortened.add(inputs)
-                columns = {"id": rows["id"][:]} | _answers(labeller, raw, top_k)
+                columns = {"id": rows["id"][:]} | answers(raw)
             if is_main_process():
-                unfinished.write(number, _table(columns, schema))
+                table = {field.name: pa.array(columns.get(field.name, []), field.type) for field in schema}
+                unfinished.write(number, pa.table(table))
             bar.n = begin + len(piece)
     shortened.say("given", labeller.processor)
 
 
-def _share_of(bar: Any, rows: int) -> Callable[[float], Any]:
-    return lambda share: bar.update(share * rows)
-
-
-def _answers(labeller: Labeller, raw: Any, top_k: int | None) -> dict[str, list[Any]]:
-    return labeller.output.answers(raw) | (labeller.output.top(raw, top_k) if top_k else {})
-
-
-def _schema(labeller: Labeller, top_k: int | None) -> pa.Schema:
-    """Return the output's columns, from the answer to example logits for which every class is predicted."""
-    import pyarrow as pa
-
-    answer = _answers(labeller, labeller.output.example(), top_k)
-    return pa.table({"id": ["0"], **answer}).schema
-
-
-def _table(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.table({field.name: pa.array(columns.get(field.name, []), field.type) for field in schema})
+def _advance(bar: Any, rows: int, share: float) -> None:
+    bar.update(share * rows)
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from conftest import make_texts
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.errors import UserError
+from hf_finetune.evaluation.prediction.answer_files import Unfinished
 from hf_finetune.evaluation.prediction.labeller import Labeller
 from hf_finetune.evaluation.prediction.predict_file import predict_file
-from hf_finetune.evaluation.prediction.unfinished import Unfinished
 from hf_finetune.tasks.inputs import image, text
 
 ROWS, PIECE = 100, 16
@@ -87,7 +87,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from hf_finetune.evaluation.prediction import predict_file as library
-from hf_finetune.evaluation.prediction.unfinished import Unfinished
+from hf_finetune.evaluation.prediction.answer_files import Unfinished
 from hf_finetune.config.options import DataConfig
 
 from hf_finetune.tasks.inputs import image, text
@@ -172,19 +172,19 @@ def test_a_folder_of_the_users_is_left_alone(bert, texts, tmp_path):
 
 
 def test_a_full_disk_loses_no_piece(bert, texts, whole, tmp_path, monkeypatch):
-    from hf_finetune.evaluation.prediction import unfinished
+    from hf_finetune.evaluation.prediction import answer_files
 
     def full(table, path):
         if path.stem == "000004":
             raise OSError(28, "No space left on device")
         write_piece(table, path)
 
-    write_piece = unfinished.write_piece
-    monkeypatch.setattr(unfinished, "write_piece", full)
+    write_piece = answer_files.write_piece
+    monkeypatch.setattr(answer_files, "write_piece", full)
     with pytest.raises(UserError, match="No space left on device") as caught:
         predict(bert, texts, tmp_path / "out.csv")
     assert "which continues where it stopped" in caught.value.fix
-    monkeypatch.setattr(unfinished, "write_piece", write_piece)
+    monkeypatch.setattr(answer_files, "write_piece", write_piece)
     predict(bert, texts, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_bytes() == (whole / "out.csv").read_bytes()
 
