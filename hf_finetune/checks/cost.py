@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 
+from hf_finetune.activations.cache import probes
 from hf_finetune.activations.cut import CannotCut, find_cut, frozen_depth
+from hf_finetune.activations.rows import Collate, lengths_of, load_batch
 from hf_finetune.config import Config
 from hf_finetune.data import Splits
-from hf_finetune.data.rows.finding import DRAW_SEED, Section, Table
+from hf_finetune.data.rows.finding import Section, draw
 from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint
 from hf_finetune.strategies import Phase, Plan, apply_phase, count_weights
@@ -34,95 +36,104 @@ def check_cost(
     section = Section("Cost", "cost")
     if plan.channels_last:  # as in training
         checkpoint.model.to(memory_format=torch.channels_last)
-    measured = [_phase_cost(config, task, splits, checkpoint, phase, half) for phase in plan.phases]
-    stages = checkpoint.stages
-    section.tables.append(_what_trains([stage.name for stage in stages], plan, measured))
-    section.tables.append(
-        Table(
-            "Time and memory",
-            ("phase", "epochs", "seconds an epoch", "reading", "computing", "minutes in all", "peak memory"),
-            [_time_row(phase, cost) for phase, cost in zip(plan.phases, measured, strict=True)],
-        )
+    batch_size = int(config.training.get("per_device_train_batch_size", 8))
+    measured = [_phase_cost(config, task, splits, checkpoint, phase, half, batch_size) for phase in plan.phases]
+    phases = [facts for facts, _ in measured]
+    _what_trains(section, phases)
+    times = ("seconds_per_epoch", "read_seconds", "step_seconds")
+    section.table(
+        "Time and memory",
+        ("phase", "epochs", "seconds an epoch", "reading", "computing", "minutes in all", "peak memory"),
+        [
+            (
+                each["phase"],
+                f"{each['epochs']:g}",
+                *(f"{each[key]:.3g}" for key in times),
+                f"{each['seconds_per_epoch'] * each['epochs'] / 60:.1f}",
+                _size(each["peak_memory_bytes"]),
+            )
+            for each in phases
+        ],
     )
-    disk = [_disk(splits, checkpoint, phase, cost) for phase, cost in zip(plan.phases, measured, strict=True)]
-    section.tables.append(
-        Table("Disk", ("phase", "checkpoints", "saved model", "activation cache"), [d[0] for d in disk])
+    section.table(
+        "Disk",
+        ("phase", "checkpoints", "saved model", "activation cache"),
+        [
+            (
+                each["phase"],
+                f"2 x {_size(each['checkpoint_bytes'])}",  # the newest and the best
+                _size(each["model_bytes"]),
+                "none" if each["activation_cache_bytes"] is None else _size(each["activation_cache_bytes"]),
+            )
+            for each in phases
+        ],
     )
-    section.facts["phases"] = [
-        {
-            "phase": phase.name,
-            "epochs": phase.epochs,
-            "stages": {
-                s.name: {"parameters": size, "train": train}
-                for s, size, train in zip(stages, cost["sizes"], cost["trains"], strict=True)
-            },
-            **{key: cost[key] for key in ("seconds_per_epoch", "read_seconds", "step_seconds", "peak_memory_bytes")},
-            **facts,
-        }
-        for phase, cost, (_, facts) in zip(plan.phases, measured, disk, strict=True)
-    ]
+    section.facts["phases"] = phases
+    cuda = PartialState().device.type == "cuda"
+    device = torch.cuda.get_device_name() if cuda else f"this processor with {torch.get_num_threads()} threads"
     section.sentences.append(
-        f"Measured on {_device_name()} over {measured[0]['steps']} steps of {_batch_size(config)} rows a phase, reading and "
+        f"Measured on {device} over {measured[0][1]} steps of {batch_size} rows a phase, reading and "
         "computing one after the other; evaluation is not counted. Where frozen stages are kept on disk, later epochs are "
         "quicker than the first."
     )
     return section
 
 
-def _what_trains(stages: list[str], plan: Plan, measured: list[dict[str, Any]]) -> Table:
-    columns = ("stage", "parameters", *(f"train in {phase.name}" for phase in plan.phases))
-    figures = [measured[0]["sizes"], *(cost["trains"] for cost in measured)]
-    rows: list[tuple[Any, ...]] = [
-        (name, *(f"{count:,}" for count in counts)) for name, *counts in zip(stages, *figures, strict=True)
-    ]
+def _what_trains(section: Section, phases: list[dict[str, Any]]) -> None:
+    stages = phases[0]["stages"]
+    figures = [[stage["parameters"] for stage in stages.values()]]
+    figures += [[stage["train"] for stage in phase["stages"].values()] for phase in phases]
+    rows = [(name, *(f"{count:,}" for count in counts)) for name, *counts in zip(stages, *figures, strict=True)]
     rows.append(("total", *(f"{sum(counts):,}" for counts in figures)))
-    return Table("What trains", columns, rows)
-
-
-def _batch_size(config: Config) -> int:
-    return int(config.training.get("per_device_train_batch_size", 8))
+    section.table("What trains", ("stage", "parameters", *(f"train in {phase['phase']}" for phase in phases)), rows)
 
 
 def _phase_cost(
-    config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, phase: Phase, half: torch.dtype | None
-) -> dict[str, Any]:
-    model = checkpoint.model.to(_device())
-    apply_phase(model, checkpoint.stages, phase)
-    sizes, trains = count_weights(model, checkpoint.stages)
+    config: Config,
+    task: Task,
+    splits: Splits,
+    checkpoint: Checkpoint,
+    phase: Phase,
+    half: torch.dtype | None,
+    batch_size: int,
+) -> tuple[dict[str, Any], int]:
+    """Return the facts of a phase, and the number of timed steps."""
+    from datasets import Dataset
+
+    model, stages = checkpoint.model.to(PartialState().device), checkpoint.stages
+    apply_phase(model, stages, phase)
+    sizes, trains = count_weights(model, stages)
     views = task.input.views(config.inputs, tunes_backbone=phase.adapters or len(phase.trains) > 1)
-    sample = _sample(splits.train, _POOL * _batch_size(config))
+    drawn = splits.train.select(draw(len(splits.train), _POOL * batch_size))
+    sample = Dataset.from_dict(drawn[:], features=drawn.features)  # in memory: encoding it leaves no cache files
     collate = task.input.collator(checkpoint.processor)
     began = time.perf_counter()
     rows = task.input.encode(sample, checkpoint.processor, views, "off")
     encoding = (time.perf_counter() - began) / len(sample)
     reset_peak_memory()
-    read, step, steps = _time_steps(model, rows, collate, _chosen_batches(rows, _batch_size(config)), half)
-    rows_seconds = len(splits.train) * (read + step)
+    read, step, steps = _time_steps(model, rows, collate, _chosen_batches(rows, batch_size), half)
+    count = len(splits.train)
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
     return {
-        "sizes": sizes,
-        "trains": trains,
-        "read_seconds": len(splits.train) * (read + encoding),
-        "step_seconds": len(splits.train) * step,
-        "seconds_per_epoch": rows_seconds + len(splits.train) * encoding,
-        "steps": steps,
+        "phase": phase.name,
+        "epochs": phase.epochs,
+        "stages": {
+            stage.name: {"parameters": size, "train": train}
+            for stage, size, train in zip(stages, sizes, trains, strict=True)
+        },
+        "seconds_per_epoch": count * (read + encoding + step),
+        "read_seconds": count * (read + encoding),
+        "step_seconds": count * step,
         "peak_memory_bytes": peak_memory(),
-        "cache_bytes": _cache_bytes(checkpoint, rows, collate, half, splits),
-    }
-
-
-def _sample(split: Any, most: int) -> Any:
-    """Return rows drawn from a split, in memory, so that encoding them leaves no cache files."""
-    from datasets import Dataset
-
-    chosen = np.random.default_rng(DRAW_SEED).permutation(len(split))[:most]
-    return Dataset.from_dict(split.select(np.sort(chosen))[:], features=split.features)
+        "checkpoint_bytes": weights + 8 * sum(trains),  # AdamW has two moments of each weight
+        "model_bytes": weights,
+        "activation_cache_bytes": _cache_bytes(checkpoint, rows, collate, half, splits),
+    }, steps
 
 
 def _chosen_batches(rows: Any, size: int) -> list[np.ndarray]:
     """Return batches as in training: texts of similar length together."""
-    order = np.arange(len(rows))
-    if "length" in getattr(rows, "column_names", ()):
-        order = np.argsort(np.asarray(rows["length"]), kind="stable")
+    order = np.argsort(lengths_of(rows), kind="stable")
     whole = max(1, len(order) // size)
     places = np.unique(((np.arange(_STEPS) + 0.5) / _STEPS * whole).astype(int))
     batches = [order[place * size : (place + 1) * size] for place in places]
@@ -130,10 +141,10 @@ def _chosen_batches(rows: Any, size: int) -> list[np.ndarray]:
 
 
 def _time_steps(
-    model: Any, rows: Any, collate: Any, batches: list[np.ndarray], half: torch.dtype | None
+    model: Any, rows: Any, collate: Collate, batches: list[np.ndarray], half: torch.dtype | None
 ) -> tuple[float, float, int]:
     """Return seconds per row for reading and for a training step, and the number of timed steps."""
-    device = _device()
+    device = PartialState().device
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=0.0, weight_decay=0.0)  # a full step that changes no weight
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
@@ -142,9 +153,9 @@ def _time_steps(
     begun = time.perf_counter()
     for number, indices in enumerate(batches):
         start = time.perf_counter()
-        batch = {k: v.to(device) for k, v in collate(rows.__getitems__(indices.tolist())).items()}
+        batch = {key: value.to(device) for key, value in load_batch(rows, collate, indices).items()}
         read = time.perf_counter()
-        with torch.autocast(device.type, dtype=half) if half is not None else nullcontext():
+        with torch.autocast(device.type, half, enabled=half is not None):
             loss = model(**batch).loss
         loss.backward()
         optimiser.step()
@@ -164,63 +175,21 @@ def _time_steps(
 
 
 def _cache_bytes(
-    checkpoint: Checkpoint, rows: Any, collate: Any, half: torch.dtype | None, splits: Splits
+    checkpoint: Checkpoint, rows: Any, collate: Collate, half: torch.dtype | None, splits: Splits
 ) -> int | None:
     """Return the bytes of cached activations of training and validation rows; None if they are not cached."""
-    model = checkpoint.model
-    depth = frozen_depth(model, checkpoint.stages)
-    if depth == 0 or len(rows) < 8:
+    depth = frozen_depth(checkpoint.model, checkpoint.stages)
+    if depth == 0 or len(rows) < 2:
         return None
-    places = np.linspace(0, len(rows) - 1, 8).astype(int)
-    batches = [collate(rows.__getitems__(part.tolist())) for part in (places[:5], places[5:])]
-    inputs = [{k: v.to(_device()) for k, v in batch.items() if k != "labels"} for batch in batches]
     try:
-        with torch.autocast(_device().type, dtype=half) if half is not None else nullcontext():
-            cut = find_cut(model, checkpoint.stages, depth, inputs)
+        with torch.autocast(PartialState().device.type, half, enabled=half is not None):
+            cut = find_cut(checkpoint.model, checkpoint.stages, depth, probes(rows, collate))
     except CannotCut:
         return None
-    one = math.prod(cut.cached_shape) * (torch.finfo(cut.dtype if half is None else half).bits // 8)
-    vectors = float(np.mean(np.asarray(rows["length"]))) if cut.tokens else 1.0
-    kept = len(splits.train) + (0 if splits.validation is None else len(splits.validation))
-    return int(one * vectors * kept)
+    one = math.prod(cut.cached_shape) * (cut.dtype if half is None else half).itemsize
+    vectors = float(np.mean(lengths_of(rows))) if cut.tokens else 1.0
+    return int(one * vectors * sum(len(split) for name, split in splits.items() if name != "test"))
 
 
-def _time_row(phase: Phase, cost: dict[str, Any]) -> tuple[Any, ...]:
-    seconds = cost["seconds_per_epoch"]
-    figures = (seconds, cost["read_seconds"], cost["step_seconds"])
-    minutes = f"{seconds * phase.epochs / 60:.1f}"
-    return (
-        phase.name,
-        f"{phase.epochs:g}",
-        *(f"{figure:.3g}" for figure in figures),
-        minutes,
-        size(cost["peak_memory_bytes"]),
-    )
-
-
-def _disk(
-    splits: Splits, checkpoint: Checkpoint, phase: Phase, cost: dict[str, Any]
-) -> tuple[tuple[str, ...], dict[str, int | None]]:
-    """Return disk space: two checkpoints (newest and best), each with the weights and AdamW's two moments."""
-    weights = sum(p.numel() * p.element_size() for p in checkpoint.model.parameters())
-    one = weights + 8 * sum(cost["trains"])
-    facts = {"checkpoint_bytes": one, "model_bytes": weights, "activation_cache_bytes": cost["cache_bytes"]}
-    cache = "none" if cost["cache_bytes"] is None else size(cost["cache_bytes"])
-    return (phase.name, f"2 x {size(one)}", size(weights), cache), facts
-
-
-def size(count: int) -> str:
-    """Return a number of bytes for people: ``1.2 GB``."""
+def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
-def _device() -> torch.device:
-    from accelerate import PartialState
-
-    return PartialState().device
-
-
-def _device_name() -> str:
-    if _device().type == "cuda":
-        return torch.cuda.get_device_name()
-    return f"this processor with {torch.get_num_threads()} threads"

@@ -16,7 +16,7 @@ from hf_finetune.data.rows.duplicates import (
     label_codes,
     name_groups,
 )
-from hf_finetune.data.rows.finding import DRAW_SEED, MOST_NAMED, Section, Severity, Table, percent
+from hf_finetune.data.rows.finding import DRAW_SEED, MOST_NAMED, Section, percent
 from hf_finetune.tasks.task import Inspection
 
 if TYPE_CHECKING:
@@ -38,13 +38,23 @@ def check_duplicates(splits: Splits, rows: RowInput, inspection: Inspection) -> 
             where="train split",
             fix="name the column of the input: --text_column for texts, --image_column for images.",
         )
+    leaked = crossing(exact)
     _within(section, splits, exact)
-    _across(section, splits, exact, "exact")
-    _conflicts(section, splits, exact, "exact")
+    _across(section, splits, leaked, "leak-exact", "are also")
+    _conflicts(section, splits, exact, "labels-conflict", "inputs")
     near = _near(section, splits, rows, inspection)
-    _across(section, splits, near, "near")
-    _conflicts(section, splits, near, "near")
-    _tabulate(section, splits, exact, near)
+    near_leaked = crossing(near)
+    _across(section, splits, near_leaked, "leak-near", "are nearly the same as")
+    _conflicts(section, splits, near, "labels-conflict-near", "pairs of near duplicates")
+    table = []
+    for name, split in splits.items():
+        repeated, *counts = (each[each["split"] == name] for each in (exact, near, leaked, near_leaked))
+        figures = (len(repeated) - repeated["group"].nunique(), *(each["row"].nunique() for each in counts))
+        keys = ("repeated", "near", "also_in_another_split", "near_another_split")
+        section.facts[name] = dict(zip(keys, figures, strict=True))
+        table.append((name, f"{len(split):,}", *(f"{count:,}" for count in figures)))
+    columns = ("split", "rows", "repeat another", "nearly repeat another", "also in another split", "nearly so")
+    section.table("", columns, table)
     return section
 
 
@@ -52,60 +62,49 @@ def _within(section: Section, splits: Splits, exact: pd.DataFrame) -> None:
     """Add rows that repeat an earlier row of their own split."""
     for name, split in splits.items():
         own = exact[exact["split"] == name]
-        own = own[own.duplicated("group", keep=False)]
         repeated = len(own) - own["group"].nunique()
-        if not repeated:
-            continue
-        severity: Severity = "warning" if repeated > _MANY * len(split) else "info"
-        section.add(
-            "duplicate-exact",
-            severity,
-            f"{repeated:,} rows ({percent(repeated, len(split))}) repeat another row of the split",
-            where=f"{name} split",
-            rows=name_groups(splits, own, MOST_NAMED),
-            fix="drop the copies, unless the rows really come that often.",
-        )
-
-
-def _across(section: Section, splits: Splits, rows: pd.DataFrame, how: str) -> None:
-    """Add held-out rows that are also in training or in the other held-out split."""
-    shared = crossing(rows)
-    words = {"exact": "are also", "near": "are nearly the same as"}[how]
-    for held, others in (("validation", ["train"]), ("test", ["train"]), ("test", ["validation"])):
-        for other in others:
-            groups = shared.loc[shared["split"] == other, "group"]
-            leaked = shared[(shared["split"] == held) & shared["group"].isin(groups)]
-            if not len(leaked):
-                continue
-            count, size = leaked["row"].nunique(), len(getattr(splits, held))
-            both = shared[shared["group"].isin(leaked["group"]) & shared["split"].isin([held, other])]
+        if repeated:
             section.add(
-                f"leak-{how}",
-                "warning",
-                f"{count:,} rows of the {held} split ({percent(count, size)}) {words} rows of the {other} split",
-                where=f"{held} split",
-                rows=name_groups(splits, both, MOST_NAMED),
-                fix=f"drop them from the {other} split: figures of the {held} split are too good with them.",
+                "duplicate-exact",
+                "warning" if repeated > _MANY * len(split) else "info",
+                f"{repeated:,} rows ({percent(repeated, len(split))}) repeat another row of the split",
+                where=f"{name} split",
+                rows=name_groups(splits, own[own.duplicated("group", keep=False)], MOST_NAMED),
+                fix="drop the copies, unless the rows really come that often.",
             )
 
 
-def _conflicts(section: Section, splits: Splits, rows: pd.DataFrame, how: str) -> None:
+def _across(section: Section, splits: Splits, shared: pd.DataFrame, code: str, words: str) -> None:
+    """Add held-out rows that are also in training or in the other held-out split."""
+    for held, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
+        groups = shared.loc[shared["split"] == other, "group"]
+        leaked = shared[(shared["split"] == held) & shared["group"].isin(groups)]
+        if not len(leaked):
+            continue
+        count, size = leaked["row"].nunique(), len(getattr(splits, held))
+        both = shared[shared["group"].isin(leaked["group"]) & shared["split"].isin([held, other])]
+        section.add(
+            code,
+            "warning",
+            f"{count:,} rows of the {held} split ({percent(count, size)}) {words} rows of the {other} split",
+            where=f"{held} split",
+            rows=name_groups(splits, both, MOST_NAMED),
+            fix=f"drop them from the {other} split: figures of the {held} split are too good with them.",
+        )
+
+
+def _conflicts(section: Section, splits: Splits, rows: pd.DataFrame, code: str, what: str) -> None:
     """Add inputs with more than one label."""
     clash = contradicting(splits, rows)
-    if not len(clash):
-        return
-    what, count = (
-        ("inputs occur", clash["group"].nunique()) if how == "exact" else ("pairs of near duplicates occur", 0)
-    )
-    count = count or len(clash) // 2
-    section.add(
-        "labels-conflict" if how == "exact" else "labels-conflict-near",
-        "warning",
-        f"{count:,} {what} with different labels",
-        where=" and ".join(sorted(clash["split"].unique(), key=["train", "validation", "test"].index)),
-        rows=name_groups(splits, clash, MOST_NAMED),
-        fix="decide which label is right; if both are, the rows have several labels.",
-    )
+    if len(clash):
+        section.add(
+            code,
+            "warning",
+            f"{clash['group'].nunique():,} {what} occur with different labels",
+            where=" and ".join(name for name, _ in splits.items() if name in set(clash["split"])),
+            rows=name_groups(splits, clash, MOST_NAMED),
+            fix="decide which label is right; if both are, the rows have several labels.",
+        )
 
 
 def _near(section: Section, splits: Splits, inputs: RowInput, inspection: Inspection) -> pd.DataFrame:
@@ -113,20 +112,11 @@ def _near(section: Section, splits: Splits, inputs: RowInput, inspection: Inspec
     import pandas as pd
 
     keys = inputs.row_keys(dict(splits.items()))
-    rows = pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "split": name,
-                    "row": np.arange(len(split)),
-                    "key": keys[name],
-                    "label": label_codes(splits.output.truth_of(split)),
-                }
-            )
-            for name, split in reversed(splits.items())  # held-out rows first: they are always compared
-        ],
-        ignore_index=True,
-    ).drop_duplicates("key", ignore_index=True)
+    parts = []
+    for name, split in reversed(splits.items()):  # held-out rows first: they are always compared
+        labels = label_codes(splits.output.truth_of(split))
+        parts.append(pd.DataFrame({"split": name, "row": np.arange(len(split)), "key": keys[name], "label": labels}))
+    rows = pd.concat(parts, ignore_index=True).drop_duplicates("key", ignore_index=True)
     rows = inspection.comparable(rows)
     if len(rows) > MOST_NEAR:
         section.sentences.append(f"Near duplicates are looked for among {MOST_NEAR:,} of {len(rows):,} different rows.")
@@ -140,23 +130,7 @@ def _near(section: Section, splits: Splits, inputs: RowInput, inspection: Inspec
 def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
     """Return at most ``MOST_NEAR`` rows to compare: held-out rows first (up to half), then training rows."""
     random = np.random.default_rng(DRAW_SEED)
-    held = np.flatnonzero(rows["split"] != "train")
+    held, train = (np.flatnonzero(mask) for mask in (rows["split"] != "train", rows["split"] == "train"))
     held = held if len(held) <= MOST_NEAR // 2 else random.choice(held, MOST_NEAR // 2, replace=False)
-    train = np.flatnonzero(rows["split"] == "train")
     train = random.choice(train, min(len(train), MOST_NEAR - len(held)), replace=False)
     return rows.iloc[np.concatenate([np.sort(held), np.sort(train)])].reset_index(drop=True)
-
-
-def _tabulate(section: Section, splits: Splits, exact: pd.DataFrame, near: pd.DataFrame) -> None:
-    """Add the table of counts by split."""
-    leaked, near_leaked = crossing(exact), crossing(near)
-    rows = []
-    for name, split in splits.items():
-        own = exact[exact["split"] == name]
-        repeated = len(own) - own["group"].nunique()
-        counts = [len(each.loc[each["split"] == name, "row"].unique()) for each in (near, leaked, near_leaked)]
-        rows.append((name, f"{len(split):,}", f"{repeated:,}", *(f"{count:,}" for count in counts)))
-        keys = ("repeated", "near", "also_in_another_split", "near_another_split")
-        section.facts[name] = dict(zip(keys, (int(repeated), *counts), strict=True))
-    columns = ("split", "rows", "repeat another", "nearly repeat another", "also in another split", "nearly so")
-    section.tables.append(Table("", columns, rows))

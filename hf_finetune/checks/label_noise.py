@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from hf_finetune.activations.cut import evaluating
 from hf_finetune.data import Splits
-from hf_finetune.data.rows.finding import DRAW_SEED, MOST_NAMED, Section, Severity, Table, percent
+from hf_finetune.data.rows.finding import DRAW_SEED, MOST_NAMED, Section, percent
 from hf_finetune.evaluation.prediction.forward import predict_rows
 from hf_finetune.models import Checkpoint
 from hf_finetune.tasks.outputs.confident_learning import find_label_errors
@@ -24,19 +25,12 @@ _SURE = 0.6  # if they are at least this share of the classifier's errors; other
 
 @dataclass(frozen=True)
 class Suspicion:
-    """Rows with a suspicious label, the most suspicious first.
+    """Rows with a suspicious label, the most suspicious first."""
 
-    Args:
-        rows: row numbers.
-        suggested: the more probable class.
-        margin: probability of the suggested class minus that of the given one.
-        accuracy: of the out-of-fold classifier, against the given labels.
-    """
-
-    rows: np.ndarray
-    suggested: np.ndarray
-    margin: np.ndarray
-    accuracy: float
+    rows: np.ndarray  # row numbers
+    suggested: np.ndarray  # the more probable class
+    margin: np.ndarray  # probability of the suggested class minus that of the given one
+    accuracy: float  # of the out-of-fold classifier, against the given labels
 
 
 def check_label_noise(
@@ -44,15 +38,17 @@ def check_label_noise(
 ) -> Section:
     """Return the section on mislabelled training rows; ``encode`` turns a split into model inputs."""
     section = Section("Label noise", "label_noise")
-    labels = splits.output.truth_of(splits.train) if splits.output.ONE_CLASS else np.zeros(0)
-    rows = _usable(section, splits, labels)
+    if not splits.output.ONE_CLASS:
+        section.sentences.append("Not looked for: rows have no single class.")
+        return section
+    labels = splits.output.truth_of(splits.train).astype(np.int64)
+    rows = _usable(section, splits.output.names, labels)
     if not len(rows):
         return section
-    split = splits.train.select(rows)
-    features = backbone_features(checkpoint, encode(split), collate, batch_size)
-    found = find_suspicious(features, labels[rows].astype(np.int64))
-    majority = np.bincount(labels[rows].astype(np.int64)).max() / len(rows)
-    section.facts |= {"rows": len(rows), "out_of_fold_accuracy": found.accuracy, "majority": float(majority)}
+    split, labels = splits.train.select(rows), labels[rows]
+    found = find_suspicious(backbone_features(checkpoint, encode(split), collate, batch_size), labels)
+    majority = float(np.bincount(labels).max() / len(rows))
+    section.facts |= {"rows": len(rows), "out_of_fold_accuracy": found.accuracy, "majority": majority}
     section.sentences.append(
         f"A linear classifier on the frozen backbone's features repeats {percent(found.accuracy, 1)} of the labels of "
         f"{len(rows):,} of {len(splits.train):,} training rows, none of which it was fitted on ({FOLDS} folds)."
@@ -66,20 +62,16 @@ def check_label_noise(
     return section
 
 
-def _usable(section: Section, splits: Splits, labels: np.ndarray) -> np.ndarray:
+def _usable(section: Section, names: list[str], labels: np.ndarray) -> np.ndarray:
     """Return the training rows to use: classes with a row per fold, at most ``MOST_ROWS``, drawn by class."""
-    none = np.zeros(0, dtype=np.int64)
-    if not splits.output.ONE_CLASS:
-        section.sentences.append("Not looked for: rows have no single class.")
-        return none
-    counts = np.bincount(labels.astype(np.int64), minlength=len(splits.output.names))
+    counts = np.bincount(labels, minlength=len(names))
     enough = counts >= FOLDS
-    rows = np.flatnonzero(enough[labels.astype(np.int64)])
+    rows = np.flatnonzero(enough[labels])
     if len(rows) < FEWEST_ROWS or enough.sum() < 2:
         section.sentences.append(
             f"Not looked for: {FEWEST_ROWS} training rows of two classes with {FOLDS} rows each are needed."
         )
-        return none
+        return rows[:0]
     small = int((counts > 0).sum() - enough.sum())
     if small:
         section.sentences.append(f"{small} classes with fewer than {FOLDS} training rows are left out.")
@@ -99,33 +91,23 @@ def backbone_features(checkpoint: Checkpoint, rows: Any, collate: Any, batch_siz
 
     The module of these stages that is called last gives it, so this works for any architecture.
     """
-    model = checkpoint.model
-    names = [name for stage in checkpoint.stages[:-1] for name in stage.modules]
     last: list[torch.Tensor] = []
-    hooks = [model.get_submodule(name).register_forward_hook(_keep_in(last)) for name in names]
-    training = model.training
-    try:
-        return predict_rows(model, rows, collate, batch_size, lambda share: None, predict=partial(_below_head, last))
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
 
-
-def _below_head(last: list[torch.Tensor], model: Any, inputs: dict[str, Any]) -> np.ndarray:
-    """Return the pooled output of the stages below the head for a batch, shape (rows, width)."""
-    model(**inputs)
-    features: np.ndarray = _pooled(last.pop(), inputs.get("attention_mask")).float().cpu().numpy()
-    return features
-
-
-def _keep_in(last: list[torch.Tensor]) -> Callable[..., None]:
-    def hook(module: Any, args: Any, output: Any) -> None:
+    def keep(module: Any, args: Any, output: Any) -> None:
         leaves = [leaf for leaf in torch.utils._pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
         if leaves and leaves[0].ndim >= 2:
             last[:] = leaves[:1]
 
-    return hook
+    def below_head(model: Any, inputs: dict[str, Any]) -> np.ndarray:
+        model(**inputs)
+        return _pooled(last.pop(), inputs.get("attention_mask")).float().cpu().numpy()
+
+    model = checkpoint.model
+    with evaluating(model), ExitStack() as hooks:
+        for stage in checkpoint.stages[:-1]:
+            for name in stage.modules:
+                hooks.enter_context(model.get_submodule(name).register_forward_hook(keep))
+        return predict_rows(model, rows, collate, batch_size, lambda share: None, predict=below_head)
 
 
 def _pooled(output: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -140,36 +122,24 @@ def _pooled(output: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
 def find_suspicious(features: np.ndarray, labels: np.ndarray) -> Suspicion:
     """Return suspicious labels by confident learning with out-of-fold logistic regression.
 
-    Args:
-        features: shape (rows, width).
-        labels: class ids, shape (rows,), at least one row of each class per fold.
+    ``features`` has the shape (rows, width), ``labels`` (rows,), with at least one row of each class per fold.
     """
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     classes, ids = np.unique(labels, return_inverse=True)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=DRAW_SEED)
-    model = _classifier(features, ids, next(folds.split(features, ids)))
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, tol=1e-3))
+    # Log-loss on one fold chooses the regularisation, because margins need calibrated probabilities.
+    one = [next(folds.split(features, ids))]
+    search = GridSearchCV(model, {"logisticregression__C": _STRENGTHS}, scoring="neg_log_loss", cv=one, refit=False)
+    model.set_params(**search.fit(features, ids).best_params_)
     probabilities = cross_val_predict(model, features, ids, cv=folds, method="predict_proba")
     rows, suggested, margin = find_label_errors(probabilities, ids)
     accuracy = float((probabilities.argmax(axis=1) == ids).mean())
     return Suspicion(rows, classes[suggested], margin, accuracy)
-
-
-def _classifier(features: np.ndarray, ids: np.ndarray, fold: tuple[np.ndarray, np.ndarray]) -> Any:
-    """Fit logistic regression with the regularisation that gives the best log-loss on one fold: margins need calibration."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import log_loss
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    seen, unseen = fold
-    models = [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=200, tol=1e-3)) for c in _STRENGTHS]
-    every = np.arange(ids.max() + 1)
-    losses = [
-        log_loss(ids[unseen], model.fit(features[seen], ids[seen]).predict_proba(features[unseen]), labels=every)
-        for model in models
-    ]
-    return models[int(np.argmin(losses))]
 
 
 def _report(section: Section, splits: Splits, found: Suspicion, split: Any) -> None:
@@ -186,12 +156,11 @@ def _report(section: Section, splits: Splits, found: Suspicion, split: Any) -> N
     ]
     columns = ("row", "given", "looks like", "margin")
     section.facts["most_suspicious"] = [dict(zip(("id", *columns[1:]), row, strict=True)) for row in rows]
-    section.tables.append(Table("Training rows that are most likely mislabelled", columns, rows))
-    many = max(_MANY * len(split), _SURE * (1 - found.accuracy) * len(split))
-    severity: Severity = "warning" if len(found.rows) > many else "info"
+    section.table("Training rows that are most likely mislabelled", columns, rows)
+    many = max(_MANY, _SURE * (1 - found.accuracy)) * len(split)
     section.add(
         "label-noise",
-        severity,
+        "warning" if len(found.rows) > many else "info",
         f"{len(found.rows):,} of {len(split):,} training rows ({percent(len(found.rows), len(split))}) look like another "
         "class than their label says",
         where="train split",

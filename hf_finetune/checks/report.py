@@ -25,13 +25,10 @@ def all_findings(sections: list[Section]) -> list[Finding]:
 
 def summarise(findings: list[Finding]) -> str:
     """Return ``1 error, 2 warnings and 1 remark.``"""
-    counts = Counter(finding.severity for finding in findings)
-    parts = [_count(counts["error"], "error"), _count(counts["warning"], "warning"), _count(counts["info"], "remark")]
-    return f"{parts[0]}, {parts[1]} and {parts[2]}."
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    found = Counter(finding.severity for finding in findings)
+    counts = zip((found[severity] for severity in SEVERITIES), ("error", "warning", "remark"), strict=True)
+    errors, warnings, remarks = (f"{number} {what}{'' if number == 1 else 's'}" for number, what in counts)
+    return f"{errors}, {warnings} and {remarks}."
 
 
 def show_report(sections: list[Section]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from datasets import Dataset
 
-from hf_finetune.checks.counts import check_columns, check_counts
+from hf_finetune.checks.run import check_columns, check_counts
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.splits.splits import Splits
 from hf_finetune.tasks.inputs import text

@@ -108,7 +108,7 @@ def test_of_many_rows_some_of_each_class_are_drawn(monkeypatch):
     splits = text_splits(["x"] * len(labels), labels.tolist())
     splits.output = SingleLabel(["a", "b", "c", "d"])
     section = label_noise.Section("", "")
-    drawn = label_noise._usable(section, splits, labels)
+    drawn = label_noise._usable(section, splits.output.names, labels)
     assert np.bincount(labels[drawn], minlength=4).tolist() == [90, 9, 5, 0]
     assert section.sentences == ["1 classes with fewer than 5 training rows are left out."]
 
