@@ -74,7 +74,7 @@ def _several_seeds(asked: str, config: Config, command: list[str], environment: 
     from hf_finetune.console import say
     from hf_finetune.evaluation.seeds import summarise_seeds
     from hf_finetune.training.resume import wants_resume
-    from hf_finetune.training.run import default_folder
+    from hf_finetune.training.run import with_output_dir
 
     seeds = _seeds(asked)
     if config.training.get("push_to_hub"):
@@ -83,8 +83,8 @@ def _several_seeds(asked: str, config: Config, command: list[str], environment: 
             where="--push_to_hub",
             fix="push the one you choose: hf-finetune push RUN.",
         )
-    folder = Path(str(config.training.get("output_dir", default_folder(config))))
-    resumes = wants_resume(config.training.get("resume_from_checkpoint"))
+    folder = with_output_dir(config).output_dir
+    resumes = wants_resume(config)
     metrics = {}
     for seed in seeds:
         run = folder / f"seed-{seed}"

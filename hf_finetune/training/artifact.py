@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 from hf_finetune.config import Config
@@ -24,10 +25,9 @@ def save_artifact(trainer: Any, checkpoint: Checkpoint, config: Config, output: 
     model = trainer.accelerator.unwrap_model(trainer.model)
     output.finish(model)
     if config.strategy.merge_adapter and is_adapter(model):
-        model = merge(model)
+        checkpoint.model = model = merge(model)
         if is_main_process():
             model.save_pretrained(partial)
-        checkpoint.model = model
     else:
         trainer.save_model(str(partial))
     if is_main_process():
@@ -38,7 +38,7 @@ def save_artifact(trainer: Any, checkpoint: Checkpoint, config: Config, output: 
     say(f"Saved {folder}")
 
 
-def _save_config_and_processor(model: Any, processor: Any, folder: Any) -> None:
+def _save_config_and_processor(model: Any, processor: Any, folder: Path) -> None:
     if is_adapter(model):
         # An adapter is saved without the configuration, which names the labels.
         model.get_base_model().config.save_pretrained(folder)

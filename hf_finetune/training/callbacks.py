@@ -16,9 +16,7 @@ from hf_finetune.data.splits.stream import Stream
 class SetEpoch(TrainerCallback):
     """Sets the epoch of the training rows, on which their random views depend."""
 
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Set the epoch; a resumed stream starts at the row where it stopped."""
         loader = kwargs["train_dataloader"]
         epoch = int((state.epoch or 0) + 1e-6)
@@ -37,21 +35,18 @@ class StopOnSignal(TrainerCallback):
         self.received = 0
         self._before: dict[int, Any] = {}
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Install the signal handlers, which only the main thread may do."""
         if threading.current_thread() is threading.main_thread():
             self._before = {n: signal.signal(n, self._receive) for n in (signal.SIGINT, signal.SIGTERM)}
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> TrainerControl:
+    def on_step_end(self, args: TrainingArguments, state: Any, control: TrainerControl, **_: Any) -> TrainerControl:
         """Stop all processes after the same step, whichever of them got the signal."""
-        received = self.received
         if args.world_size > 1:
-            flag = torch.tensor(received, device=args.device)
+            flag = torch.tensor(self.received, device=args.device)
             torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-            received = self.received = int(flag)
-        if received:
+            self.received = int(flag)
+        if self.received:
             control.should_save = True
             control.should_training_stop = True
             # Else the Trainer would load the best model, and delete the checkpoint that was just written.
@@ -59,9 +54,7 @@ class StopOnSignal(TrainerCallback):
             args.save_total_limit = None
         return control
 
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> TrainerControl:
+    def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> TrainerControl:
         """Skip the evaluation when the epoch was interrupted: half an epoch must not become the best one."""
         half = abs((state.epoch or 0) - round(state.epoch or 0)) > 1e-6
         if self.received and half:

@@ -7,14 +7,15 @@ rounding, gradients are those of a run with more memory.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import ExportableState
 
 from hf_finetune.console import say
@@ -22,20 +23,19 @@ from hf_finetune.errors import UserError
 
 Batch = dict[str, Any]
 Backward = Callable[[nn.Module, Batch], torch.Tensor]
-UNLIMITED = 1 << 30
 
 
 class FitInMemory(TrainerCallback, ExportableState):
     """Computes batches in parts, and halves the largest part whenever memory is full.
 
     One object serves all phases: later phases train more, and need no less memory. Checkpoints store the size of a
-    part, so a resumed run continues with it.
+    part, so a resumed phase continues with it.
 
     Args:
         at_once: rows of the largest part.
     """
 
-    def __init__(self, at_once: int = UNLIMITED) -> None:
+    def __init__(self, at_once: int = 1 << 30) -> None:
         self.at_once = at_once
         self._accumulated: list[Batch] = []
 
@@ -43,22 +43,12 @@ class FitInMemory(TrainerCallback, ExportableState):
         """Return what the Trainer writes into ``trainer_state.json``."""
         return {"args": {}, "attributes": {"at_once": self.at_once}}
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Restore the size of a part from the checkpoint of a resumed run."""
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        """Restore the size of a part from the checkpoint of a resumed phase."""
         stored: Any = state.stateful_callbacks or {}
         if type(self).__name__ in stored:
             self.at_once = stored[type(self).__name__]["attributes"]["at_once"]
         self._accumulated = []
-
-    def save(self, folder: Path) -> None:
-        """Write the size of a part into the folder of a finished phase."""
-        (folder / "rows_at_once.json").write_text(json.dumps(self.at_once))
-
-    def load(self, folder: Path) -> None:
-        """Read the size of a part that an earlier phase wrote, if any."""
-        path = folder / "rows_at_once.json"
-        if path.exists():
-            self.at_once = json.loads(path.read_text())
 
     def step(self, model: nn.Module, batch: Batch, backward: Backward, *, closes: bool) -> torch.Tensor:
         """Accumulate the gradients of a batch, in parts if memory requires it.
@@ -93,60 +83,41 @@ class FitInMemory(TrainerCallback, ExportableState):
 
     def _try(self, batches: list[Batch], model: nn.Module, backward: Backward) -> torch.Tensor | None:
         """Return the loss of the last batch; None, with smaller parts from now on, if memory was full in some process."""
-        loss: torch.Tensor | None = None
+        tried = min(max(len(batch["labels"]) for batch in batches), self.at_once)
+        fitting, loss = self.at_once, None
         try:
             for batch in batches:
                 loss = torch.stack([backward(model, part) for part in split_batch(batch, self.at_once)]).sum()
         except RuntimeError as error:
-            if not is_out_of_memory(error):
+            if not should_reduce_batch_size(error):
                 raise
-            loss = None
-        rows = max(_rows(batch) for batch in batches)
-        fitting = self.at_once if loss is not None else _half(min(rows, self.at_once))
-        agreed = _smallest_of_processes(fitting)
-        if agreed == self.at_once:
+            fitting = 0 if tried == 1 else (tried + 1) // 2
+        state = PartialState()
+        if state.num_processes > 1:
+            fitting = int(gather(torch.tensor([fitting], device=state.device)).min())
+        if fitting == self.at_once:
             return loss
-        self._shrink(agreed, rows)
-        return None
-
-    def _shrink(self, agreed: int, rows: int) -> None:
-        from accelerate.utils.memory import clear_device_cache
-
-        if agreed == 0:
+        if fitting == 0:
             raise UserError(
                 "a single row does not fit into memory",
                 where="--auto_find_batch_size",
                 fix="make the inputs smaller (--max_length, --image_size), or add --gradient_checkpointing.",
             )
         clear_device_cache(garbage_collection=True)
-        tried = min(rows, self.at_once)
-        self.at_once = agreed
-        say(f"Out of memory with {tried} rows at once: {agreed} from now on. A step still has the same number of rows.")
+        self.at_once = fitting
+        say(
+            f"Out of memory with {tried} rows at once: {fitting} from now on. A step still has the same number of rows."
+        )
+        return None
 
 
 def split_batch(batch: Batch, at_once: int) -> list[Batch]:
     """Split a batch into batches of at most ``at_once`` rows, in order."""
-    rows = _rows(batch)
+    rows = len(batch["labels"])
     if rows <= at_once:
         return [batch]
     cuts = range(0, rows, at_once)
     return [{name: tensor[start : start + at_once] for name, tensor in batch.items()} for start in cuts]
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether an error means that an accelerator's memory is full. (On a CPU the process is killed instead.)"""
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    return isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
-
-
-def _rows(batch: Batch) -> int:
-    return len(batch["labels"])
-
-
-def _half(rows: int) -> int:
-    """Return half of the rows, rounded up; 0 for a single row, which cannot be split."""
-    return 0 if rows == 1 else (rows + 1) // 2
 
 
 def _synchronize(model: nn.Module) -> None:
@@ -157,14 +128,3 @@ def _synchronize(model: nn.Module) -> None:
             parameter.grad /= torch.distributed.get_world_size()
     for buffer in model.buffers():
         torch.distributed.broadcast(buffer, 0)
-
-
-def _smallest_of_processes(number: int) -> int:
-    from accelerate import PartialState
-
-    state = PartialState()
-    if state.num_processes == 1:
-        return number
-    shared = torch.tensor(number, device=state.device)
-    torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MIN)
-    return int(shared)

@@ -8,32 +8,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from transformers import EarlyStoppingCallback
 
-from hf_finetune.activations import CachedRows, Workload, cache_activations
+from hf_finetune.activations import Workload, cache_activations
 from hf_finetune.config import Config
-from hf_finetune.config.options import InputConfig
-from hf_finetune.console import is_main_process
+from hf_finetune.console import is_main_process, say
 from hf_finetune.data import Splits
 from hf_finetune.data.splits.split_file import refuse_other_rows, write_split_file
 from hf_finetune.data.splits.stream import Stream
-from hf_finetune.errors import Interrupted, UserError
+from hf_finetune.errors import UserError
 from hf_finetune.evaluation.metrics import metric_function
 from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint, is_adapter, load_weights
 from hf_finetune.models.precision import half_precision
-from hf_finetune.strategies import Phase, Plan, apply_phase, show_phase
+from hf_finetune.strategies import Plan, apply_phase, show_phase
 from hf_finetune.tasks.task import Task
 from hf_finetune.training.arguments import is_sharded, training_arguments
 from hf_finetune.training.artifact import save_artifact
-from hf_finetune.training.callbacks import SetEpoch, StopOnSignal
 from hf_finetune.training.fit_in_memory import FitInMemory
-from hf_finetune.training.history import save_history
 from hf_finetune.training.progress import without_library_bars
-from hf_finetune.training.resume import find_resume, phase_folder, refuse_other_settings, wants_resume
-from hf_finetune.training.run import open_run
-from hf_finetune.training.sampling import sampling_classes
+from hf_finetune.training.resume import find_resume, refuse_other_settings, wants_resume
+from hf_finetune.training.run import open_run, save_history
 from hf_finetune.training.trainer import PhaseTrainer, evaluation_order
 
 
@@ -52,80 +48,94 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     """
     if isinstance(splits.train, Stream):  # one given in Python means --streaming
         config = replace(config, data=replace(config.data, streaming=True))
-    folder = config.output_dir / "checkpoints"
-    if wants_resume(config.training.get("resume_from_checkpoint")):
+    folders = [config.output_dir / "checkpoints" / f"{n}-{phase.name}" for n, phase in enumerate(plan.phases, 1)]
+    if wants_resume(config):
         refuse_other_settings(config)
         if splits.split_table is not None:
             refuse_other_rows(config.output_dir, splits.split_table)
-    start, resume = find_resume(folder, plan.phases, config.training.get("resume_from_checkpoint"))
-    keep = config.cache.image_cache
+    start, resume = find_resume(config, folders)
+    model, stages, processor = checkpoint.model, checkpoint.stages, checkpoint.processor
     output = splits.output.for_training(splits.output.truth_of(splits.train))
-    remember_inputs(checkpoint.model, splits.inputs)
-    output.start(checkpoint.model, config, splits)
-    validation = (
-        None if splits.validation is None else task.input.encode(splits.validation, checkpoint.processor, None, keep)
-    )
-    arguments = [
-        training_arguments(
-            config, phase, phase_folder(folder, number, phase), output.METRICS, validates=validation is not None
-        )
-        for number, phase in enumerate(plan.phases)
-    ]
+    _remember_inputs(model, splits.inputs)
+    output.start(model, config, splits)
+    keep = config.cache.image_cache
+    validation = None if splits.validation is None else task.input.encode(splits.validation, processor, None, keep)
     held_out = {} if validation is None else {"validation": validation}
-    collate = task.input.collator(checkpoint.processor)
+    every_arguments = [
+        training_arguments(config, phase, folder, output.METRICS, validates=validation is not None)
+        for phase, folder in zip(plan.phases, folders, strict=True)
+    ]
+    order = evaluation_order(validation, every_arguments[0].length_column_name)
     shared: dict[str, Any] = {
-        "compute_metrics": metric_function(
-            output, config.run.metric, evaluation_order(validation, arguments[0].length_column_name)
-        ),
+        "compute_metrics": metric_function(output, config.run.metric, order),
         "preprocess_logits_for_metrics": _logits_only,
         "compute_loss_func": output.loss(config, splits),
         "balance": sampling_classes(config, splits),
         "mix": _mixer(config, task, splits),
-        "stages": checkpoint.stages,
+        "stages": stages,
         "fit": FitInMemory() if config.training.get("auto_find_batch_size") else None,
+        "patience": config.run.early_stopping_patience,
     }
     open_run(config, splits.skipped)
     if splits.split_table is not None and is_main_process():
         write_split_file(config.output_dir, splits.split_table)
     if plan.channels_last:
-        checkpoint.model.to(memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)
     timing: dict[str, float] = {}
     reset_peak_memory()
-    for number, phase in enumerate(plan.phases):
-        if number < start:
-            continue
-        if number == start and number > 0:
-            finished = phase_folder(folder, number - 1, plan.phases[number - 1]) / "finished"
-            load_weights(checkpoint.model, finished)
-            if shared["fit"]:
-                shared["fit"].load(finished)
+    if start > 0:
+        load_weights(model, folders[start - 1] / "finished")
+    for number in range(start, len(plan.phases)):
+        phase, arguments = plan.phases[number], every_arguments[number]
         began = time.perf_counter()
-        apply_phase(checkpoint.model, checkpoint.stages, phase)
-        show_phase(checkpoint.model, checkpoint.stages, phase)
+        apply_phase(model, stages, phase)
+        show_phase(model, stages, phase)
         views = task.input.views(config.inputs, tunes_backbone=phase.adapters or len(phase.trains) > 1)
-        train_rows = task.input.encode(splits.train, checkpoint.processor, views, "off" if views is None else keep)
+        train_rows = task.input.encode(splits.train, processor, views, "off" if views is None else keep)
         if number == start:
             for name, split in {"training": train_rows, **held_out}.items():
                 shortened = task.input.shortened()
                 shortened.add(split)
-                shortened.say(name, checkpoint.processor)
-        rows = {"train": train_rows} | held_out
-        kept = cache_activations(
-            config.cache, checkpoint, _work(config, task, phase, arguments[number], rows, collate, views)
+                shortened.say(name, processor)
+        work = Workload(
+            f"phase {phase.name}",
+            {"train": train_rows} | held_out,
+            task.input.collator(processor),
+            task.input.fingerprint,
+            passes=phase.epochs,
+            half=half_precision(bf16=arguments.bf16, fp16=arguments.fp16),
+            batch_size=arguments.per_device_eval_batch_size,
+            views=None
+            if views is None
+            else f"{views.augmentation} {views.rotation_degrees} seed {torch.initial_seed()}",
+            obstacle=_obstacle(config, arguments),
         )
-        if task.input.decodes and views is None and kept.rows["train"] is train_rows:  # read more than once after all
-            kept.rows["train"] = task.input.encode(splits.train, checkpoint.processor, None, keep)
-        here = resume if number == start else None
+        kept = cache_activations(config.cache, checkpoint, work)
+        rows, collate = kept.rows["train"], kept.collate
+        if task.input.decodes and views is None and rows is train_rows:  # read more than once after all
+            rows = task.input.encode(splits.train, processor, None, keep)
+        if isinstance(rows, Stream):
+            rows.batched(arguments)
+            collate = rows.collator(collate)
         with kept.replaying():
-            trainer = _train_phase(config, phase, arguments[number], here, checkpoint.model, kept, shared)
+            trainer = PhaseTrainer(
+                model=model,
+                args=arguments,
+                phase=phase,
+                train_dataset=rows,
+                eval_dataset=kept.rows.get("validation"),
+                data_collator=collate,
+                **shared,
+            )
+            trainer.run(resume if number == start else None)
         save_history(config.output_dir, phase.name, trainer.state.log_history)
         timing[f"train_{phase.name.replace('-', '_')}_seconds"] = time.perf_counter() - began
         if number + 1 < len(plan.phases):
-            _finish_phase(trainer, phase_folder(folder, number, phase))
+            _finish_phase(trainer, folders[number])
     timing |= {
         "train_seconds": sum(timing.values()),
-        "trainable_parameters": float(sum(p.numel() for p in checkpoint.model.parameters() if p.requires_grad)),
-        "parameters": float(sum(p.numel() for p in checkpoint.model.parameters())),
+        "trainable_parameters": float(sum(p.numel() for p in model.parameters() if p.requires_grad)),
+        "parameters": float(sum(p.numel() for p in model.parameters())),
         "processes": float(trainer.args.world_size),
         "peak_memory_bytes": float(peak_memory()),
     }
@@ -135,7 +145,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     return timing
 
 
-def remember_inputs(model: Any, inputs: dict[str, str]) -> None:
+def _remember_inputs(model: Any, inputs: dict[str, str]) -> None:
     """Write the user's names of the input columns into the model's configuration, where ``predict`` finds them.
 
     Lists by standard name, since ``config.json`` is sorted by name and the order of columns that make one text counts:
@@ -143,32 +153,8 @@ def remember_inputs(model: Any, inputs: dict[str, str]) -> None:
     """
     base = model.get_base_model() if is_adapter(model) else model
     base.config.input_columns = {
-        standard: [own for own, name in inputs.items() if name == standard]
-        for standard in dict.fromkeys(inputs.values())
+        standard: [own for own, name in inputs.items() if name == standard] for standard in inputs.values()
     }
-
-
-def _work(
-    config: Config,
-    task: Task,
-    phase: Phase,
-    arguments: Any,
-    rows: dict[str, Any],
-    collate: Any,
-    views: InputConfig | None,
-) -> Workload:
-    """What the activation cache must know of a phase."""
-    return Workload(
-        f"phase {phase.name}",
-        rows,
-        collate,
-        task.input.fingerprint,
-        passes=phase.epochs,
-        half=half_precision(bf16=arguments.bf16, fp16=arguments.fp16),
-        batch_size=arguments.per_device_eval_batch_size,
-        views=None if views is None else f"{views.augmentation} {views.rotation_degrees} seed {torch.initial_seed()}",
-        obstacle=_obstacle(config, arguments),
-    )
 
 
 def _obstacle(config: Config, arguments: Any) -> str:
@@ -180,41 +166,30 @@ def _obstacle(config: Config, arguments: Any) -> str:
     return "rows are mixed" if config.inputs.mixup or config.inputs.cutmix else ""
 
 
-def _train_phase(
-    config: Config,
-    phase: Phase,
-    arguments: Any,
-    resume: str | None,
-    model: Any,
-    kept: CachedRows,
-    shared: dict[str, Any],
-) -> PhaseTrainer:
-    collate = kept.collate
-    if isinstance(kept.rows["train"], Stream):
-        kept.rows["train"].batched(arguments)
-        collate = kept.rows["train"].collator(collate)
-    stopper = StopOnSignal()
-    callbacks: list[Any] = [stopper, SetEpoch()]
-    if config.run.early_stopping_patience:
-        callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.run.early_stopping_patience))
-    trainer = PhaseTrainer(
-        model=model,
-        args=arguments,
-        callbacks=callbacks,
-        phase=phase,
-        train_dataset=kept.rows["train"],
-        eval_dataset=kept.rows.get("validation"),
-        data_collator=collate,
-        **shared,
+def sampling_classes(config: Config, splits: Splits) -> np.ndarray | None:
+    """Return the class of each training row for ``--balanced_sampling``, shape (rows,); None without the flag.
+
+    A row with several classes counts as its rarest one; rows without a class form a class.
+
+    Raises:
+        UserError: the rows are a stream.
+    """
+    if not config.run.balanced_sampling:
+        return None
+    if isinstance(splits.train, Stream):
+        raise UserError(
+            "the rows of a stream cannot be sampled",
+            where="--balanced_sampling",
+            fix="use --class_weights balanced, or train without --streaming.",
+        )
+    classes = np.unique(splits.output.strata(splits.output.truth_of(splits.train)), return_inverse=True)[1]
+    each = len(classes) / (classes.max() + 1)
+    counts = np.bincount(classes)
+    say(
+        f"Balanced sampling: each class gives {each:.0f} of the {len(classes)} rows of an epoch; classes have "
+        f"{counts.min()} to {counts.max()} training rows."
     )
-    try:
-        trainer.train(resume_from_checkpoint=resume)
-    finally:
-        stopper.restore()
-        trainer.progress.close()
-    if stopper.received:
-        raise Interrupted(stopper.received)
-    return trainer
+    return classes
 
 
 def _finish_phase(trainer: PhaseTrainer, folder: Path) -> None:
@@ -222,8 +197,6 @@ def _finish_phase(trainer: PhaseTrainer, folder: Path) -> None:
     trainer.save_model(str(folder / "partial"))
     if is_main_process():
         (folder / "partial" / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nothing reads
-        if trainer.fit:
-            trainer.fit.save(folder / "partial")
         shutil.rmtree(folder / "finished", ignore_errors=True)
         (folder / "partial").rename(folder / "finished")
         for path in folder.glob("checkpoint-*"):
@@ -242,8 +215,6 @@ def _mixer(config: Config, task: Task, splits: Splits) -> Any:
     mix = task.input.mixer(config.inputs, len(splits.output.names))
     if not splits.output.ONE_CLASS:
         raise UserError(
-            "labels that are not one class a row cannot be mixed",
-            where="--mixup, --cutmix",
-            fix="leave the flags out.",
+            "labels that are not one class a row cannot be mixed", where="--mixup, --cutmix", fix="leave the flags out."
         )
     return mix

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.errors import UserError
-from hf_finetune.strategies import Phase
 
 # With another value of these, the weights, optimiser state or steps of a checkpoint do not fit.
 _IDENTITY = (
@@ -28,13 +25,15 @@ _IDENTITY = (
 )
 
 
-def wants_resume(asked: Any) -> bool:
+def wants_resume(config: Config) -> bool:
     """Return whether ``--resume_from_checkpoint`` asks to resume."""
-    return asked not in (None, False) and str(asked).lower() != "false"
+    return str(config.training.get("resume_from_checkpoint")).lower() not in ("none", "false")
 
 
-def _is_path(asked: Any) -> bool:
-    return wants_resume(asked) and str(asked).lower() not in ("auto", "true")
+def _named_checkpoint(config: Config) -> Path | None:
+    """Return the checkpoint to resume from, if the user named one."""
+    asked = str(config.training.get("resume_from_checkpoint"))
+    return Path(asked) if wants_resume(config) and asked.lower() not in ("auto", "true") else None
 
 
 def refuse_other_run(config: Config) -> None:
@@ -43,17 +42,16 @@ def refuse_other_run(config: Config) -> None:
     Raises:
         UserError: it belongs to another run, or is not a checkpoint.
     """
-    asked = config.training.get("resume_from_checkpoint")
-    if not _is_path(asked):
+    path = _named_checkpoint(config)
+    if path is None:
         return
-    path, checkpoints = Path(str(asked)), config.output_dir / "checkpoints"
     where = f"--resume_from_checkpoint {path}"
     run = path.resolve().parent.parent.parent
     if not (path / "trainer_state.json").exists() or not (run / "config.yaml").exists():
         raise UserError(
             "this is not a checkpoint of a run", where=where, fix="give RUN/checkpoints/PHASE/checkpoint-N, or auto."
         )
-    if path.resolve().parent.parent != checkpoints.resolve():
+    if path.resolve().parent.parent != (config.output_dir / "checkpoints").resolve():
         found = _differences(run, config, tuple(config.to_flat()))
         differs = f"; its settings differ: {', '.join(found[:3])}{', …' if len(found) > 3 else ''}" if found else ""
         raise UserError(
@@ -93,33 +91,26 @@ def _differences(run: Path, config: Config, names: tuple[str, ...]) -> list[str]
     ]
 
 
-def phase_folder(folder: Path, number: int, phase: Phase) -> Path:
-    """Return the folder for the checkpoints of a phase: ``checkpoints/1-head``, ``checkpoints/2-full``."""
-    return folder / f"{number + 1}-{phase.name}"
-
-
-def find_resume(folder: Path, phases: list[Phase], asked: Any) -> tuple[int, str | None]:
+def find_resume(config: Config, folders: list[Path]) -> tuple[int, str | None]:
     """Return the index of the phase to resume, and its checkpoint; None starts the phase from its beginning.
 
     Args:
-        folder: the ``checkpoints`` folder of the run.
-        phases: the phases of the strategy.
-        asked: the value of ``--resume_from_checkpoint``: None, ``auto`` (or ``true``), or the path of a checkpoint.
+        config: its ``--resume_from_checkpoint`` is missing, ``auto`` (or ``true``), or the path of a checkpoint.
+        folders: those of the phases' checkpoints: ``checkpoints/1-head``, ``checkpoints/2-full``.
 
     Raises:
         UserError: the path is not a complete checkpoint of one of the phases.
     """
-    if not wants_resume(asked):
+    if not wants_resume(config):
         return 0, None
-    if _is_path(asked):
-        return _phase_of(Path(str(asked)), folder, phases)
-    for number in reversed(range(len(phases))):
-        here = phase_folder(folder, number, phases[number])
-        last = last_checkpoint(here)
-        if (here / "finished").is_dir():
-            say(f"Resuming after phase {phases[number].name!r}.")
+    path = _named_checkpoint(config)
+    if path is not None:
+        return _phase_of(path, folders), str(path)
+    for number, folder in reversed(list(enumerate(folders))):
+        if (folder / "finished").is_dir():
+            say(f"Resuming after phase {folder.name.partition('-')[2]!r}.")
             return number + 1, None
-        if last:
+        if last := last_checkpoint(folder):
             say(f"Resuming from {last}.")
             return number, last
     say("There is no checkpoint yet: starting from the beginning.")
@@ -132,21 +123,20 @@ def last_checkpoint(folder: Path) -> str | None:
     return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
-def _phase_of(path: Path, folder: Path, phases: list[Phase]) -> tuple[int, str]:
-    match = re.match(r"(\d+)-", path.resolve().parent.name)
-    number = int(match[1]) - 1 if match else -1
-    if not 0 <= number < len(phases) or (
-        path.resolve().parent.name != phase_folder(folder, number, phases[number]).name
-    ):
+def _phase_of(path: Path, folders: list[Path]) -> int:
+    where = f"--resume_from_checkpoint {path}"
+    names = [folder.name for folder in folders]
+    if path.resolve().parent.name not in names:
         raise UserError(
             "this is not a checkpoint of a run with this strategy",
-            where=f"--resume_from_checkpoint {path}",
+            where=where,
             fix="give the strategy that the run was started with, or auto.",
         )
-    if number > 0 and not (phase_folder(folder, number - 1, phases[number - 1]) / "finished").is_dir():
+    number = names.index(path.resolve().parent.name)
+    if number > 0 and not (folders[number - 1] / "finished").is_dir():
         raise UserError(
-            f"the weights that phase {phases[number].name!r} starts from are missing",
-            where=f"--resume_from_checkpoint {path}",
+            f"the weights that phase {names[number].partition('-')[2]!r} starts from are missing",
+            where=where,
             fix="use auto, which resumes from the last complete checkpoint.",
         )
-    return number, str(path)
+    return number

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import gc
+import json
 import logging
 import logging.handlers
 import os
@@ -18,7 +19,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import datasets
+import torch
+import transformers
 import yaml
+from accelerate import PartialState
 
 from hf_finetune.config import Config, without_secrets
 from hf_finetune.console import is_main_process, is_terminal, logger, say
@@ -76,17 +81,14 @@ def start_run(config: Config, dataset: Any = None) -> Config:
     Raises:
         UserError: there is no such strategy; or the folder contains another run or other files, or is a file.
     """
-    import datasets
-    import torch
-    import transformers
-    from accelerate import PartialState
-    from transformers import set_seed
-
     # First of all, because without `cpu` accelerate does not connect processes on a machine without GPUs.
     state = PartialState(cpu=not torch.accelerator.is_available())
     keep_freed_memory()
     pass_over_imports()
-    _keep_log()
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    # Messages are kept until the run folder exists, so that a refused run writes nothing.
+    logger.handlers = [logging.handlers.MemoryHandler(10_000, flushLevel=logging.CRITICAL + 1)]
     datasets.disable_progress_bars()
     if not is_terminal():  # bars would fill a redirected file
         transformers.utils.logging.disable_progress_bar()
@@ -96,30 +98,32 @@ def start_run(config: Config, dataset: Any = None) -> Config:
     check_name(config.strategy.strategy)
     _check_folder(config)
     refuse_other_run(config)
-    set_seed(int(config.training.get("seed", 42)))
+    transformers.set_seed(int(config.training.get("seed", 42)))
     state.wait_for_everyone()  # no process writes before all have checked the folder
     return config
 
 
 def open_run(config: Config, skipped: list[dict[str, Any]] | None = None) -> None:
     """Create the run folder; write ``config.yaml``, ``environment.json``, ``skipped.jsonl`` and the log so far."""
-    from accelerate import PartialState
-
     folder = config.output_dir
+    once = ("overwrite_output_dir", "resume_from_checkpoint")
+    settings = {key: value for key, value in config.to_flat().items() if key not in once}
     if is_main_process():
-        if config.run.overwrite_output_dir and not wants_resume(config.training.get("resume_from_checkpoint")):
+        if config.run.overwrite_output_dir and not wants_resume(config):
             for trace in (*TRACES, "train.log"):
                 path = folder / trace
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "config.yaml").write_text(_yaml(config), encoding="utf-8")
+            (folder / "config.yaml").write_text(
+                yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8"
+            )
             write_skipped(skipped or [], folder)
         except OSError as error:
             raise UserError(
                 f"the folder cannot be written ({error})", where=f"--output_dir {folder}", fix="choose another one."
             ) from error
-        write_json(folder / "environment.json", environment())
+        write_json(folder / "environment.json", _environment())
         file = logging.FileHandler(folder / "train.log", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         for handler in logger.handlers:  # messages from before the folder existed
@@ -131,11 +135,20 @@ def open_run(config: Config, skipped: list[dict[str, Any]] | None = None) -> Non
     say(f"Run folder: {folder}")
 
 
-def _keep_log() -> None:
-    """Buffer log messages until the run folder exists, so that a refused run writes nothing."""
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.handlers = [logging.handlers.MemoryHandler(10_000, flushLevel=logging.CRITICAL + 1)]
+def save_history(folder: Path, phase: str, entries: list[dict[str, Any]]) -> None:
+    """Append the entries of a phase to the history of the run, or replace those that are already there.
+
+    Args:
+        folder: the run folder.
+        phase: the name of the phase.
+        entries: the Trainer's ``log_history``; after resuming it includes the entries before the interruption.
+    """
+    if not is_main_process():
+        return
+    path = folder / "history.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    kept = [entry for entry in before if entry["phase"] != phase]
+    write_json(path, kept + [{"phase": phase} | entry for entry in entries])
 
 
 def _check_folder(config: Config) -> None:
@@ -143,7 +156,7 @@ def _check_folder(config: Config) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError("this is a file, not a folder", where=f"--output_dir {folder}", fix="give a folder.")
     found = [trace for trace in TRACES if (folder / trace).exists()]
-    if not found or wants_resume(config.training.get("resume_from_checkpoint")):
+    if not found or wants_resume(config):
         return
     if "config.yaml" not in found and "metrics.json" not in found:
         raise UserError(
@@ -165,8 +178,6 @@ def keep_freed_memory() -> None:
     On a CPU the page faults of allocating it again can take longer than the computation. Up to 2 GiB at the top of the
     heap is kept. ``HF_FINETUNE_KEEP_MEMORY=0`` turns this off; it does nothing with a GPU or another C library.
     """
-    import torch
-
     off = os.environ.get("HF_FINETUNE_KEEP_MEMORY") == "0"
     if off or torch.accelerator.is_available() or platform.libc_ver()[0] != "glibc":
         return
@@ -190,10 +201,8 @@ def pass_over_imports() -> None:
         atexit.register(gc.unfreeze)  # else libraries that count their objects at exit report leaks
 
 
-def environment() -> dict[str, Any]:
+def _environment() -> dict[str, Any]:
     """Return versions, hardware, git revision and command line, without secrets."""
-    import torch
-
     versions = {name: version for name in PACKAGES if (version := _version(name))}
     cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
@@ -207,29 +216,16 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _yaml(config: Config) -> str:
-    flat = {
-        key: value
-        for key, value in config.to_flat().items()
-        if key not in ("overwrite_output_dir", "resume_from_checkpoint")
-    }
-    return yaml.safe_dump(flat, sort_keys=False, allow_unicode=True)
-
-
 def with_output_dir(config: Config) -> Config:
-    """Return the configuration with the default run folder where it names none."""
+    """Return the configuration with a run folder: ``runs/<data>-<backbone>``, and ``-<strategy>`` if the user chose one."""
     if "output_dir" in config.training:
         return config
-    return replace(config, training={**config.training, "output_dir": str(default_folder(config))})
-
-
-def default_folder(config: Config) -> Path:
-    """Return ``runs/<data>-<backbone>``, with the strategy if the user chose one."""
     data = config.data.dataset_name or config.data.train_dir or config.data.train_file or "data"
     stem = Path(data).resolve().name if Path(data).exists() else data.replace("/", "-")
     backbone = Path(str(config.model.model_name_or_path)).name
     strategy = config.strategy.strategy.replace(":", "-")
-    return Path("runs") / "-".join([Path(stem).stem, backbone, *([strategy] if strategy != "auto" else [])])
+    name = "-".join([Path(stem).stem, backbone, *([strategy] if strategy != "auto" else [])])
+    return replace(config, training={**config.training, "output_dir": str(Path("runs") / name)})
 
 
 @cache  # each is a file to be read and parsed

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import PrinterCallback, ProgressCallback, Trainer
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 
 from hf_finetune.data.batching import BalancedSampler, LengthGroupedSampler, LongestFirstSampler
+from hf_finetune.errors import Interrupted
 from hf_finetune.models import Stage, is_adapter, load_weights
 from hf_finetune.strategies import Phase, parameter_groups
+from hf_finetune.training.callbacks import SetEpoch, StopOnSignal
 from hf_finetune.training.fit_in_memory import FitInMemory
 from hf_finetune.training.progress import Progress
 
@@ -21,36 +23,55 @@ class PhaseTrainer(Trainer):
     """A Trainer for one phase.
 
     Args:
+        args: the arguments of the phase.
         stages: the model's stages.
         phase: what trains, at which learning rates.
         mix: from a batch to one of mixed rows and label probabilities.
         fit: splits batches that do not fit into memory; with None they end the run.
         balance: class of each training row, for sampling all classes equally often; None samples rows as they are.
+        patience: evaluations without progress after which the phase ends; None trains all epochs.
     """
 
     def __init__(
         self,
-        *args: Any,
+        *,
+        args: TrainingArguments,
         stages: list[Stage],
         phase: Phase,
-        mix: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
-        fit: FitInMemory | None = None,
-        balance: np.ndarray | None = None,
+        mix: Callable[[dict[str, Any]], dict[str, Any]] | None,
+        fit: FitInMemory | None,
+        balance: np.ndarray | None,
+        patience: int | None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        self.stopper = StopOnSignal()
+        self.progress = Progress(phase.name, bar=not args.disable_tqdm)
+        callbacks: list[Any] = [self.stopper, SetEpoch(), self.progress, *([fit] if fit else [])]
+        if patience:
+            callbacks.append(EarlyStoppingCallback(early_stopping_patience=patience))
+        super().__init__(args=args, callbacks=callbacks, **kwargs)
         self.stages = stages
         self.phase = phase
         self.mix = mix
         self.fit = fit
         self.balance = balance
-        if fit is not None:
-            self.add_callback(fit)
         for chatty in (PrinterCallback, ProgressCallback):
             self.remove_callback(chatty)
-        self.progress = Progress(phase.name, bar=False if self.args.disable_tqdm else None)
-        self.add_callback(self.progress)
         self.model_accepts_loss_kwargs = False  # the loss is computed outside the model
+
+    def run(self, checkpoint: str | None) -> None:
+        """Train, from a checkpoint of the phase or from its beginning.
+
+        Raises:
+            Interrupted: a signal came; a checkpoint was written.
+        """
+        try:
+            self.train(resume_from_checkpoint=checkpoint)
+        finally:
+            self.stopper.restore()
+            self.progress.close()
+        if self.stopper.received:
+            raise Interrupted(self.stopper.received)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the learning rate of the head (the Trainer logs that of the first group) and the rows per second."""
@@ -75,33 +96,30 @@ class PhaseTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Load weights with ``from_pretrained``: the Trainer ignores those that were saved under older names."""
-        if self._is_plain():
-            load_weights(self.model, resume_from_checkpoint)
-        else:
+        if is_adapter(self.model) or self.is_fsdp_enabled or self.is_deepspeed_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            load_weights(self.model, resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
-        if self._is_plain():
-            load_weights(self.model, self.state.best_model_checkpoint)
-        else:
+        if is_adapter(self.model) or self.is_fsdp_enabled or self.is_deepspeed_enabled:
             super()._load_best_model()
-
-    def _is_plain(self) -> bool:
-        """Return whether checkpoints contain the whole model as ``save_pretrained`` writes it."""
-        return not (is_adapter(self.model) or self.is_fsdp_enabled or self.is_deepspeed_enabled)
+        else:
+            load_weights(self.model, self.state.best_model_checkpoint)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler | None:
         rows = self.train_dataset if train_dataset is None else train_dataset
-        column = self.args.length_column_name
-        grouped = self.args.train_sampling_strategy == "group_by_length" and column in getattr(rows, "column_names", ())
+        columns = getattr(rows, "column_names", ())
+        grouped = self.args.train_sampling_strategy == "group_by_length" and self.args.length_column_name in columns
+        lengths = rows[self.args.length_column_name][:] if grouped else None
         step_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         if self.balance is not None:
             # Each chunk of a long text is a row here.
-            balance = self.balance[rows["row"][:]] if "row" in getattr(rows, "column_names", ()) else self.balance
-            return BalancedSampler(balance, seed, rows[column][:] if grouped else None, step_rows)
-        if grouped:
-            return LengthGroupedSampler(rows[column][:], step_rows, seed)
+            balance = self.balance[rows["row"][:]] if "row" in columns else self.balance
+            return BalancedSampler(balance, seed, lengths, step_rows)
+        if lengths is not None:
+            return LengthGroupedSampler(lengths, step_rows, seed)
         return super()._get_train_sampler(train_dataset)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> torch.utils.data.Sampler | None:
@@ -114,8 +132,7 @@ class PhaseTrainer(Trainer):
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Train on one batch: with mixup or CutMix where they are on, and in parts if memory requires it."""
         if self.mix is not None:
-            inputs = self._prepare_inputs(inputs)
-            inputs = self.mix(inputs)
+            inputs = self.mix(self._prepare_inputs(inputs))
         if self.fit is None:
             return super().training_step(model, inputs, num_items_in_batch)
         whole = super().training_step

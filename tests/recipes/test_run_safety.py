@@ -123,14 +123,14 @@ def test_the_checkpoint_of_an_interruption_is_not_deleted(argv, tmp_path, monkey
 
 def test_a_checkpoint_that_was_half_written_is_passed_over(tmp_path):
     """A kill during saving leaves a folder without trainer_state.json, which is written last."""
-    from hf_finetune.strategies import Phase
+    from hf_finetune.config import parse
     from hf_finetune.training.resume import find_resume
 
     for name in ("checkpoint-5", "checkpoint-7"):
         (tmp_path / "1-full" / name).mkdir(parents=True)
     (tmp_path / "1-full" / "checkpoint-5" / "trainer_state.json").write_text("{}")
-    phase = Phase("full", frozenset({"head"}), 1e-3, 1e-3, 1.0, 1)
-    assert find_resume(tmp_path, [phase], "auto") == (0, str(tmp_path / "1-full" / "checkpoint-5"))
+    config = parse(["--model_name_or_path", "m", "--resume_from_checkpoint", "auto"])
+    assert find_resume(config, [tmp_path / "1-full"]) == (0, str(tmp_path / "1-full" / "checkpoint-5"))
 
 
 def test_a_model_with_remote_code_is_judged(checkpoints, text_files, tmp_path, argv):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hf_finetune.errors import UserError
-from hf_finetune.training.fit_in_memory import FitInMemory, is_out_of_memory, split_batch
+from hf_finetune.training.fit_in_memory import FitInMemory, split_batch
 
 
 @pytest.fixture
@@ -98,18 +98,12 @@ def test_other_errors_are_not_treated_as_out_of_memory(model):
 
     with pytest.raises(RuntimeError, match="shapes"):
         FitInMemory().step(model, batch_of(4), backward, closes=True)
-    assert is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 20 MiB"))
 
 
-def test_checkpoints_and_finished_phases_save_the_number_of_rows(tmp_path):
+def test_checkpoints_save_the_number_of_rows(tmp_path):
     from transformers import TrainerControl, TrainerState
 
-    found, resumed, following = FitInMemory(4), FitInMemory(), FitInMemory()
+    found, resumed = FitInMemory(4), FitInMemory()
     TrainerState(stateful_callbacks=[found, TrainerControl()]).save_to_json(tmp_path / "state.json")
     resumed.on_train_begin(None, TrainerState.load_from_json(tmp_path / "state.json"), TrainerControl())
     assert resumed.at_once == 4
-    following.load(tmp_path)  # no file of an earlier phase
-    assert following.at_once > 1_000_000
-    found.save(tmp_path)
-    following.load(tmp_path)
-    assert following.at_once == 4

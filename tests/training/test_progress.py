@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import time
 from types import SimpleNamespace
 
 import pytest
-from rich.console import Console
 from transformers import TrainerControl, TrainerState
 
 from hf_finetune.training.progress import Progress, format_seconds, without_library_bars
@@ -66,30 +64,38 @@ def test_throughput_excludes_evaluations():
     assert 80 / 0.05 < progress.rows_per_second < 80 / 0.01  # an epoch takes 0.01 s, its evaluation 0.05 s
 
 
-def test_a_terminal_also_gets_a_bar(monkeypatch):
-    screen = io.StringIO()
-    monkeypatch.setattr("sys.stdout", screen)
-    train(Progress("head", bar=True, console=Console(file=screen, force_terminal=True, width=100)))
-    shown = screen.getvalue()
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the output for a terminal
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def test_a_terminal_also_gets_a_bar(terminal, capsys):
+    train(Progress("head"))
+    shown = capsys.readouterr().out
     assert "━" in shown
     assert "\x1b[?25h" in shown  # the cursor is shown again
     assert shown.count("head, epoch 1/2: loss 0.5, accuracy 0.8") == 1
     assert shown.count("head, epoch 2/2: loss 0.25, accuracy 0.9") == 1
 
 
-def test_the_bar_is_removed_after_an_error():
-    screen = io.StringIO()
-    progress = Progress("head", bar=True, console=Console(file=screen, force_terminal=True, width=100))
+def test_the_bar_is_removed_after_an_error(terminal, capsys):
+    progress = Progress("head")
     state = TrainerState(epoch=0.0, global_step=0, max_steps=4, num_train_epochs=1)
     progress.on_train_begin(ARGS, state, CONTROL, train_dataloader=None)
     progress.close()
     progress.close()
-    assert screen.getvalue().endswith("\x1b[2K") or "\x1b[?25h" in screen.getvalue()
+    assert "\x1b[?25h" in capsys.readouterr().out
 
 
-def test_other_processes_print_nothing(capsys, monkeypatch):
+def test_no_bar_where_none_is_wanted(terminal, capsys):
+    train(Progress("head", bar=False))
+    assert "━" not in capsys.readouterr().out
+
+
+def test_other_processes_print_nothing(terminal, capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    progress = Progress("head", bar=True)
+    progress = Progress("head")
     train(progress)
     assert capsys.readouterr().out == ""
     assert progress.rows_per_second > 0

@@ -1,8 +1,9 @@
-"""What a process does once, before it trains."""
+"""What a process does once, before it trains, and what it writes into the run folder."""
 
 from __future__ import annotations
 
 import gc
+import json
 
 import pytest
 
@@ -32,3 +33,14 @@ def test_only_the_first_run_of_a_process_does_so(monkeypatch):
     run.pass_over_imports()
     run.pass_over_imports()
     assert frozen == [1]
+
+
+def test_phases_are_appended_and_a_repeated_one_is_replaced(tmp_path):
+    run.save_history(tmp_path, "head", [{"epoch": 1, "loss": 0.9}])
+    run.save_history(tmp_path, "full", [{"epoch": 1, "loss": 0.5}])
+    run.save_history(tmp_path, "full", [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.4}])
+    assert json.loads((tmp_path / "history.json").read_text()) == [
+        {"phase": "head", "epoch": 1, "loss": 0.9},
+        {"phase": "full", "epoch": 1, "loss": 0.5},
+        {"phase": "full", "epoch": 2, "loss": 0.4},
+    ]
