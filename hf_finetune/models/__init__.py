@@ -1,6 +1,6 @@
 """Checkpoints loaded with a new head, the stages of a model, and adapters."""
 
-from hf_finetune.models.adapters import add_lora, is_adapter, merge, plain_name, stage_lookup
+from hf_finetune.models.adapters import add_lora, is_adapter, plain_name, stage_lookup
 from hf_finetune.models.checkpoint import (
     Checkpoint,
     load_artifact,
@@ -26,7 +26,6 @@ __all__ = [
     "load_settings",
     "load_weights",
     "logit_layer",
-    "merge",
     "plain_name",
     "read_stages",
     "rescale_head",

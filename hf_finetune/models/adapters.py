@@ -32,13 +32,12 @@ def add_lora(checkpoint: Checkpoint, config: StrategyConfig) -> Checkpoint:
             where="--head_hidden_size",
             fix="add --merge_adapter, or remove --head_hidden_size.",
         )
-    head = _outermost(checkpoint.stages[-1], model)
     settings = LoraConfig(
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
         target_modules=lora_targets(model, checkpoint.stages, config.lora_target_modules),
-        modules_to_save=head,
+        modules_to_save=_outermost(checkpoint.stages[-1]),
     )
     # No task type: its PeftModel hides the argument `labels`, and the Trainer then reports no evaluation loss.
     checkpoint.model = get_peft_model(model, settings)
@@ -57,7 +56,7 @@ def add_lora(checkpoint: Checkpoint, config: StrategyConfig) -> Checkpoint:
 
 
 def _runs(model: nn.Module) -> bool:
-    """Return whether the forward pass works with wrapped convolutions; True where none is wrapped."""
+    """Return whether the forward pass works with wrapped convolutions, if any."""
     if not any(isinstance(getattr(module, "base_layer", None), nn.Conv2d) for module in model.modules()):
         return True
     try:
@@ -66,18 +65,15 @@ def _runs(model: nn.Module) -> bool:
     except AttributeError:
         return False
     except (RuntimeError, ValueError, AssertionError):
-        return True  # the model wants another image size, which has nothing to do with peft
+        pass  # the model wants another image size, which has nothing to do with peft
     return True
 
 
 def lora_targets(model: nn.Module, stages: list[Stage], wanted: list[str] | None) -> list[str]:
-    """Return the full names of the backbone layers that get LoRA.
+    """Return the full names of the backbone layers that get LoRA; the last stage, the head, gets none.
 
-    Args:
-        model: the model without adapters.
-        stages: its stages; the last one is the head, which gets none.
-        wanted: endings of names (``query value``), or one regular expression that matches full names. By default, and
-            for ``all-linear``: all linear layers, or, where there are none, all convolutions without groups.
+    ``wanted`` are endings of names (``query value``), or one regular expression that matches full names. By default, and
+    for ``all-linear``: all linear layers, or, where there are none, all convolutions without groups.
 
     Raises:
         UserError: nothing matches, or the regular expression is invalid.
@@ -89,34 +85,25 @@ def lora_targets(model: nn.Module, stages: list[Stage], wanted: list[str] | None
     if not wanted or wanted == ["all-linear"]:
         return linear or convolutions
     fitting = linear + convolutions
-    chosen = [name for name in fitting if any(_called(name, w) for w in wanted)]
-    wrong = [w for w in wanted if not any(_called(name, w) for name in fitting)]
-    if not chosen and len(wanted) == 1:
+    found = {ending: {name for name in fitting if f".{name}".endswith(f".{ending}")} for ending in wanted}
+    if len(wanted) == 1 and not found[wanted[0]]:
         try:
-            chosen = [name for name in fitting if re.fullmatch(wanted[0], name)]
+            found = {wanted[0]: {name for name in fitting if re.fullmatch(wanted[0], name)}}
         except re.error as error:
             raise UserError(
                 f"the regular expression is invalid ({error})",
                 where="--lora_target_modules",
                 fix="correct it, or give the names of layers.",
             ) from error
-    if not chosen or (wrong and len(wanted) > 1):
+    wrong = [ending for ending, names in found.items() if not names]
+    if wrong:
         endings = sorted({name.rpartition(".")[2] for name in fitting})
         raise UserError(
             f"no layer of the backbone is named {' or '.join(wrong)}; the names are {', '.join(endings[:20])}",
             where="--lora_target_modules",
             fix="use one of these names, or remove the flag.",
         )
-    return chosen
-
-
-def _called(name: str, wanted: str) -> bool:
-    return name == wanted or name.endswith("." + wanted)
-
-
-def merge(model: Any) -> Any:
-    """Return the ordinary model, with the LoRA matrices added to its weights."""
-    return model.merge_and_unload()
+    return [name for name in fitting if name in set().union(*found.values())]
 
 
 def is_adapter(model: Any) -> bool:
@@ -145,12 +132,11 @@ def stage_lookup(stages: list[Stage]) -> Callable[[str], int]:
     return lookup
 
 
-def _outermost(stage: Stage, model: nn.Module) -> list[str]:
+def _outermost(stage: Stage) -> list[str]:
     """Return the outermost modules of a stage that have weights."""
-    parameters = {name.rpartition(".")[0] for name in stage.parameters}
     found: list[str] = []
     for name in stage.modules:
-        inside = any(owner == name or owner.startswith(name + ".") for owner in parameters)
-        if inside and not any(name.startswith(outer + ".") for outer in found):
+        has_weights = any(parameter.startswith(name + ".") for parameter in stage.parameters)
+        if has_weights and not any(name.startswith(outer + ".") for outer in found):
             found.append(name)
     return found

@@ -34,38 +34,22 @@ _UNREADABLE = (
 
 @dataclass
 class Checkpoint:
-    """A model that is ready to be fine-tuned: in float32, with a head for the labels.
+    """A model that is ready to be fine-tuned: in float32, with a head for the labels."""
 
-    Args:
-        model: the classifier, or the ``peft`` model around it.
-        processor: the checkpoint's tokenizer or image processor.
-        stages: the model's stages, read before adapters are added.
-        name: the checkpoint as the user named it.
-        fresh: names of the parameters that are newly initialised.
-    """
-
-    model: Any
-    processor: Any
-    stages: list[Stage]
-    name: str
-    fresh: list[str] = field(default_factory=list)
+    model: Any  # the classifier, or the ``peft`` model around it
+    processor: Any  # the checkpoint's tokenizer or image processor
+    stages: list[Stage]  # read before adapters are added
+    name: str  # as the user gave it
+    fresh: list[str] = field(default_factory=list)  # parameters that are newly initialised
 
 
 def load_checkpoint(
-    config: ModelConfig,
-    auto_class: str,
-    labels: list[str],
-    processor: Any,
-    output: dict[str, Any] | None = None,
+    config: ModelConfig, auto_class: str, labels: list[str], processor: Any, output: dict[str, Any] | None = None
 ) -> Checkpoint:
-    """Load a checkpoint's weights under a classification head for ``labels``.
+    """Load a checkpoint's weights under a classification head for ``labels``, in the order of their ids.
 
-    Args:
-        config: names the checkpoint.
-        auto_class: the class of transformers that has the head, such as ``AutoModelForImageClassification``.
-        labels: label names in the order of their ids.
-        processor: the tokenizer or image processor.
-        output: what the configuration says of the kind of label: ``problem_type``.
+    ``auto_class`` is the class of transformers that has the head, such as ``AutoModelForImageClassification``. ``output``
+    is what the configuration says of the kind of label: ``problem_type``.
 
     Raises:
         UserError: the checkpoint does not exist, has no weights, or has no model for the task.
@@ -74,30 +58,29 @@ def load_checkpoint(
 
     name = str(config.model_name_or_path)
     settings = load_settings(config)
-    own_labels = dict(getattr(settings, "id2label", {}) or {})
-    output = output or {}
-    if any(getattr(settings, name, None) not in (None, value) for name, value in output.items()):
-        own_labels = {}  # its head is for another kind of label
-    _set_labels(settings, labels, output)
+    own_labels = _set_labels(settings, labels, output or {})
     refuse_without_weights(name)
     factory: Any = getattr(transformers, auto_class)
-    options = {"revision": config.model_revision, "trust_remote_code": config.trust_remote_code}
+    options: dict[str, Any] = {"ignore_mismatched_sizes": True, "output_loading_info": True}
     if config.head_hidden_size:
-        settings, factory = _with_mlp_head(settings, factory, config.head_hidden_size)
-        options = {"revision": config.model_revision}
+        settings, factory = _with_mlp_head(settings, factory, config.head_hidden_size, name)
+    else:
+        options["trust_remote_code"] = config.trust_remote_code
     try:
         with _quietly():
+            # Half-precision checkpoints train in float32 with autocast: fp16 gradients cannot be unscaled.
             model, info = factory.from_pretrained(
-                # Half-precision checkpoints train in float32 with autocast: fp16 gradients cannot be unscaled.
-                name,
-                config=settings,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **options,
+                name, config=settings, dtype=torch.float32, revision=config.model_revision, **options
             )
     except (*_UNREADABLE, RuntimeError) as error:
-        raise _explain(error, name, auto_class, settings) from error
+        refuse_code(error, name)
+        if "Unrecognized configuration class" in str(error):
+            raise _wrong_kind(settings, auto_class, name) from error
+        raise UserError(
+            f"the checkpoint cannot be loaded ({first_line(error)})",
+            where=f"--model_name_or_path {name}",
+            fix="check that the folder or repository has a complete transformers or timm checkpoint.",
+        ) from error
     model.config.architectures = [type(model).__name__]  # else this names the class of the pretraining
     stages = read_stages(model)
     fresh = _renew_head(model, stages, info, own_labels, labels)
@@ -133,16 +116,9 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     name = str(config.model_name_or_path)
-    folder = Path(name)
-    if folder.is_dir() and not (folder / "config.json").exists():
-        raise UserError(
-            f"the folder has no config.json; it contains {', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing'}",
-            where=f"--model_name_or_path {name}",
-            fix="give a folder that save_pretrained wrote.",
-        )
-    refuse_broken_settings(folder)
+    refuse_broken_settings(name)
     try:
-        factory = _mlp_head_class(folder, 0) or AutoConfig
+        factory = _mlp_head_class(name, 0) or AutoConfig
         settings = factory.from_pretrained(
             name, revision=config.model_revision, trust_remote_code=config.trust_remote_code
         )
@@ -180,7 +156,10 @@ def load_preprocessing(auto_class: str, kind: str, name: str, fix: str, **option
         ) from error
 
 
-def _set_labels(settings: PreTrainedConfig, labels: list[str], output: dict[str, Any]) -> None:
+def _set_labels(settings: PreTrainedConfig, labels: list[str], output: dict[str, Any]) -> list[str]:
+    """Set the labels and their kind; return the labels of the checkpoint's head, none if they are of another kind."""
+    same_kind = all(getattr(settings, name, None) in (None, value) for name, value in output.items())
+    own = list((getattr(settings, "id2label", None) or {}).values()) if same_kind else []
     settings.num_labels = len(labels)
     settings.id2label = dict(enumerate(labels))
     settings.label2id = {label: index for index, label in enumerate(labels)}
@@ -188,16 +167,18 @@ def _set_labels(settings: PreTrainedConfig, labels: list[str], output: dict[str,
         setattr(settings, name, value)
     if hasattr(settings, "thresholds"):  # those of the run that made the checkpoint
         del settings.thresholds
+    return own
 
 
-def _with_mlp_head(settings: PreTrainedConfig, factory: Any, hidden_size: int) -> tuple[PreTrainedConfig, Any]:
+def _with_mlp_head(
+    settings: PreTrainedConfig, factory: Any, hidden_size: int, name: str
+) -> tuple[PreTrainedConfig, Any]:
     """Return the configuration and the class of the same model with an MLP head."""
-    known = factory._model_mapping
     base_name = getattr(settings, "mlp_head_on", None)
     if base_name is None:
-        if type(settings) not in known:
-            raise _wrong_kind(settings, factory.__name__, "")
-        base = known[type(settings)]
+        if type(settings) not in factory._model_mapping:
+            raise _wrong_kind(settings, factory.__name__, name)
+        base = factory._model_mapping[type(settings)]
         base_name = base[0].__name__ if isinstance(base, tuple) else base.__name__
     config_class, model_class = mlp_head.classes_on(base_name)
     values = settings.to_dict() | {"id2label": settings.id2label, "label2id": settings.label2id}
@@ -216,21 +197,20 @@ def _with_mlp_head(settings: PreTrainedConfig, factory: Any, hidden_size: int) -
 
 
 def _renew_head(
-    model: PreTrainedModel, stages: list[Stage], info: dict[str, Any], own: dict[int, str], labels: list[str]
+    model: PreTrainedModel, stages: list[Stage], info: dict[str, Any], own: list[str], labels: list[str]
 ) -> list[str]:
     """Reinitialise a head that was trained for other labels; print and return the names of all new weights."""
     # Entries of mismatched_keys are names, or tuples that begin with them.
     mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
     fresh = set(info["missing_keys"]) | mismatched
     head = stages[-1]
-    inherited = [name for name in head.parameters if name not in fresh]
     backbone = {name for stage in stages[:-1] for name in stage.parameters} & fresh
-    if not fresh & set(head.parameters) and list(own.values()) != labels:
+    if not fresh & set(head.parameters) and own != labels:
         for name in head.modules:
             module = model.get_submodule(name)
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
-        fresh |= set(inherited)
+        fresh |= set(head.parameters)
     if fresh:
         resized = f" (another size in the checkpoint: {', '.join(sorted(mismatched))})" if mismatched else ""
         say(f"New head for {len(labels)} labels: {', '.join(sorted(fresh & set(head.parameters)))}{resized}.")
@@ -257,21 +237,10 @@ def _fix_batch_norm_momentum(model: nn.Module) -> None:
         say(f"BatchNorm: the momentum of {len(wrong)} layers is set to 0.1; the model class had TensorFlow's value.")
 
 
-def _explain(error: Exception, name: str, auto_class: str, settings: PreTrainedConfig) -> UserError:
-    refuse_code(error, name)
-    if "Unrecognized configuration class" in str(error):
-        return _wrong_kind(settings, auto_class, name)
-    return UserError(
-        f"the checkpoint cannot be loaded ({first_line(error)})",
-        where=f"--model_name_or_path {name}",
-        fix="check that the folder or repository has a complete transformers or timm checkpoint.",
-    )
-
-
 def _wrong_kind(settings: PreTrainedConfig, auto_class: str, name: str) -> UserError:
     return UserError(
         f"a {settings.model_type!r} checkpoint cannot be used with {auto_class}",
-        where=f"--model_name_or_path {name}".strip(),
+        where=f"--model_name_or_path {name}",
         fix="choose a checkpoint of a type that transformers has in this class, or use the recipe of another task.",
     )
 
@@ -290,29 +259,21 @@ def mlp_head_code(base_name: str) -> str:
 
 
 def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: bool = False) -> PreTrainedModel:
-    """Load a fine-tuned model in float32 and evaluation mode; an adapter is put on its base checkpoint.
-
-    Args:
-        folder: a model folder or a Hub id.
-        auto_class: the class of transformers that loads it.
-        trust_remote_code: whether to run Python code that comes with the model.
+    """Load a fine-tuned model, from a folder or the Hub, in float32 and evaluation mode; an adapter on its base checkpoint.
 
     Raises:
         UserError: the model does not exist, or ``auto_class`` cannot load it.
     """
     import transformers
 
-    folder = Path(folder) if Path(folder).is_dir() else str(folder)
-    if isinstance(folder, Path) and (folder / "adapter_config.json").exists():
-        return _load_adapter(folder, auto_class)
-    factory: Any = getattr(transformers, auto_class)
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if Path(folder, "adapter_config.json").exists():
+        return _load_adapter(Path(folder), auto_class)
     own = _mlp_head_class(folder, 1)
-    if own is not None:
-        factory, options = own, {}
+    factory: Any = own or getattr(transformers, auto_class)
+    options = {} if own else {"trust_remote_code": trust_remote_code}
     try:
         with _quietly():
-            model = factory.from_pretrained(folder, dtype=torch.float32, **options)
+            model = factory.from_pretrained(str(folder), dtype=torch.float32, **options)
     except _UNREADABLE as error:
         raise UserError(
             f"the model cannot be loaded ({first_line(error)})",

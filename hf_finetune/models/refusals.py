@@ -19,33 +19,35 @@ def refuse_without_weights(name: str) -> None:
         )
 
 
-def refuse_broken_settings(folder: Path) -> None:
-    """Raise a ``UserError`` if ``tokenizer.json`` or a configuration file is not a JSON object."""
-    tokenizer = folder / "tokenizer.json"
-    start = _start(tokenizer) if tokenizer.is_file() else b"{"
-    if not start.startswith(b"{"):
+def refuse_broken_settings(name: str) -> None:
+    """Raise a ``UserError`` if a local folder has no ``config.json``, or if a JSON file of settings is not an object."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return
+    if not (folder / "config.json").exists():
+        files = sorted(path.name for path in folder.iterdir())[:8]
         raise UserError(
-            f"expected a JSON object, found {start[:20]!r}", where=str(tokenizer), fix="download or copy it again."
+            f"the folder has no config.json; it contains {', '.join(files) or 'nothing'}",
+            where=f"--model_name_or_path {name}",
+            fix="give a folder that save_pretrained wrote.",
         )
-    for file in sorted(folder.glob("*config.json")) if folder.is_dir() else []:
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"the file is not valid JSON ({first_line(error)})", where=str(file), fix="download or copy it again."
-            ) from error
-        if not isinstance(content, dict):
-            raise UserError(
-                f"expected a JSON object, found a {type(content).__name__}",
-                where=str(file),
-                fix="download or copy it again.",
-            )
+    for file in [folder / "tokenizer.json", *sorted(folder.glob("*config.json"))]:
+        wrong = _fault(file) if file.is_file() else ""
+        if wrong:
+            raise UserError(wrong, where=str(file), fix="download or copy it again.")
 
 
-def _start(file: Path) -> bytes:
-    """Return the first bytes of a file without leading spaces; the whole file may be large."""
-    with file.open("rb") as content:
-        return content.read(200).lstrip()
+def _fault(file: Path) -> str:
+    """Return why a file is not a JSON object; of ``tokenizer.json``, which may be large, only the start is read."""
+    if file.name == "tokenizer.json":
+        with file.open("rb") as opened:
+            start = opened.read(200).lstrip()
+        return "" if start.startswith(b"{") else f"expected a JSON object, found {start[:20]!r}"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return f"the file is not valid JSON ({first_line(error)})"
+    return "" if isinstance(content, dict) else f"expected a JSON object, found a {type(content).__name__}"
 
 
 def refuse_code(error: Exception, name: str) -> None:

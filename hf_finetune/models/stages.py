@@ -9,28 +9,23 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from hf_finetune.errors import UserError
 
-Assign = Callable[[str], int | None]
+Assign = Callable[[str], int]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a model's forward pass.
+    """One step of a model's forward pass; modules and parameters have their full names."""
 
-    Args:
-        name: ``embeddings`` or ``stem``, ``block1`` (``stage1``, ``layer1``), …, ``head``.
-        modules: full names of all modules whose parts all belong to the stage, containers included.
-        parameters: full names of its parameters.
-    """
-
-    name: str
-    modules: tuple[str, ...]
+    name: str  # ``embeddings`` or ``stem``, ``block1`` (``stage1``, ``layer1``), …, ``head``
+    modules: tuple[str, ...]  # all whose parts all belong to the stage, containers included
     parameters: tuple[str, ...]
 
     def count(self, model: nn.Module) -> int:
@@ -48,10 +43,8 @@ def read_stages(model: nn.Module) -> list[Stage]:
     assign, names = _timm_assignment(model) if hasattr(model, "timm_model") else _transformers_assignment(model)
     parameters: dict[int, list[str]] = defaultdict(list)
     for name, _ in model.named_parameters():
-        parameters[_nearest(assign, name)].append(name)
-    modules: dict[int, list[str]] = defaultdict(list)
-    for index, name in _whole_modules(model, assign):
-        modules[index].append(name)
+        parameters[assign(name)].append(name)
+    modules = _whole_modules(model, assign)
     used = [i for i in range(len(names)) if parameters[i] or modules[i]]
     return [Stage(names[i], tuple(modules[i]), tuple(parameters[i])) for i in used]
 
@@ -67,10 +60,9 @@ def find_stage(stages: list[Stage], wanted: str) -> int:
     if name in names:
         return names.index(name)
     numbered = re.fullmatch(r"(?:layer|stage|block)s?(\d+)", name)
-    if numbered:
-        ends = [i for i, n in enumerate(names) if re.fullmatch(r"[a-z]+" + numbered.group(1), n)]
-        if ends:
-            return ends[0]
+    for index, own in enumerate(names):
+        if numbered and re.fullmatch(r"[a-z]+" + numbered.group(1), own):
+            return index
     raise UserError(
         f"there is no stage {wanted!r}; the stages are {', '.join(names)}",
         where="--strategy",
@@ -85,29 +77,27 @@ def trunk_depth(stages: list[Stage], blocks: int) -> int:
         UserError: the model has fewer blocks.
     """
     first = 0 if re.search(r"\d$", stages[0].name) else 1
-    if not 0 <= blocks <= len(stages) - 1 - first:
+    most = len(stages) - 1 - first
+    if not 0 <= blocks <= most:
         raise UserError(
-            f"the backbone has {len(stages) - 1 - first} blocks, not {blocks}",
-            where="--strategy",
-            fix=f"give a depth of 0 to {len(stages) - 1 - first}.",
+            f"the backbone has {most} blocks, not {blocks}", where="--strategy", fix=f"give a depth of 0 to {most}."
         )
     return first + blocks
 
 
-def _nearest(assign: Assign, name: str) -> int:
-    index = assign(name)
-    return 0 if index is None else index
-
-
-def _whole_modules(model: nn.Module, assign: Assign) -> Iterable[tuple[int, str]]:
-    """Yield the modules whose leaves all belong to one stage; containers too, as attention reads its ``training`` flag."""
+def _whole_modules(model: nn.Module, assign: Assign) -> dict[int, list[str]]:
+    """Return the modules whose leaves all belong to one stage; containers too, as attention reads its ``training`` flag."""
     inside: dict[str, set[int]] = defaultdict(set)
     for name, module in model.named_modules():
         if next(module.children(), None) is None and name:
             parts = name.split(".")
             for end in range(1, len(parts) + 1):
-                inside[".".join(parts[:end])].add(_nearest(assign, name))
-    return [(next(iter(found)), name) for name, found in inside.items() if len(found) == 1]
+                inside[".".join(parts[:end])].add(assign(name))
+    whole: dict[int, list[str]] = defaultdict(list)
+    for name, stages in inside.items():
+        if len(stages) == 1:
+            whole[stages.pop()].append(name)
+    return whole
 
 
 def _timm_assignment(model: nn.Module) -> tuple[Assign, list[str]]:
@@ -115,48 +105,37 @@ def _timm_assignment(model: nn.Module) -> tuple[Assign, list[str]]:
     from timm.models._manipulate import group_with_matcher
 
     backbone = model.timm_model
-    heads = _timm_heads(backbone)
     if not hasattr(backbone, "group_matcher"):
         return _transformers_assignment(model)
-    names = [n for n, _ in (*backbone.named_parameters(), *backbone.named_modules(), *backbone.named_buffers()) if n]
+    classifier = backbone.get_classifier()
+    heads = tuple(n for n, m in backbone.named_modules() if any(m is h for h in _listed(classifier)))
+    names = {n for n, _ in (*backbone.named_parameters(), *backbone.named_modules(), *backbone.named_buffers()) if n}
     trunk = [name for name in names if not _under(name, heads)]
     matcher = backbone.group_matcher(coarse=True)
-    if isinstance(matcher, dict):
-        trunk = [name for name in trunk if _matched(name, matcher)]
+    if isinstance(matcher, dict):  # a group is a pattern, or a list of tuples that begin with one; or None
+        specs = [spec for group in matcher.values() if group for spec in _listed(group)]
+        patterns = [spec if isinstance(spec, str) else spec[0] for spec in specs]
+        trunk = [name for name in trunk if any(re.match(pattern, name) for pattern in patterns)]
     groups = group_with_matcher([(name, None) for name in trunk], matcher, reverse=True)
     order = sorted({groups[name] for name, _ in backbone.named_parameters() if name in groups})
     rank = {group: index for index, group in enumerate(order)}
     last = len(order) - 1
-    leaf_names = set(names)
 
-    def assign(name: str) -> int | None:
+    def assign(name: str) -> int:
         local = name.removeprefix("timm_model.")
         if _under(local, heads):
             return last + 1
         if local in groups:
             return rank.get(groups[local], 0)
-        return last if local in leaf_names else None
+        return last if local in names else 0
 
     stem = [name for name, _ in backbone.named_parameters() if groups.get(name) == order[0]]
     blocks = [next(n for n, _ in backbone.named_parameters() if groups.get(n) == group) for group in order[1:]]
     return assign, [_first_name(stem), *(_block_name(n, i + 1) for i, n in enumerate(blocks)), "head"]
 
 
-def _timm_heads(backbone: nn.Module) -> tuple[str, ...]:
-    named = {id(module): name for name, module in backbone.named_modules()}
-    classifier = backbone.get_classifier()
-    heads = classifier if isinstance(classifier, (tuple, list)) else [classifier]
-    return tuple(named[id(head)] for head in heads)
-
-
-def _matched(name: str, matcher: dict) -> bool:
-    patterns = [
-        p
-        for spec in matcher.values()
-        if spec
-        for p in ([s[0] for s in spec] if isinstance(spec, (list, tuple)) else [spec])
-    ]
-    return any(re.match(pattern, name) for pattern in patterns)
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) else [value]
 
 
 def _transformers_assignment(model: nn.Module) -> tuple[Assign, list[str]]:
@@ -173,13 +152,13 @@ def _transformers_assignment(model: nn.Module) -> tuple[Assign, list[str]]:
     after_tables = {name for name in norms if name.rpartition(".")[0] in holders - {""}}
     last = len(blocks)
 
-    def assign(name: str) -> int | None:
+    def assign(name: str) -> int:
         if not _under(name, (base_name,)):
             return last + 1
         local = name.removeprefix(base_name).removeprefix(".")
         if _under(local, (trunk,)):
             index = local.removeprefix(trunk + ".").split(".")[0]
-            return blocks.index(index) + 1 if index in blocks else None
+            return blocks.index(index) + 1 if index in blocks else 0
         if _is_pooler(base, local):
             return last + 1
         owner = local if local in order else local.rpartition(".")[0]
@@ -189,11 +168,8 @@ def _transformers_assignment(model: nn.Module) -> tuple[Assign, list[str]]:
         return last
 
     first = [name for name, _ in base.named_parameters() if assign(f"{base_name}.{name}") == 0]
-    return assign, [
-        _first_name(first),
-        *(_block_name(f"{trunk.rpartition('.')[2]}.{i}", i + 1) for i in range(last)),
-        "head",
-    ]
+    container = trunk.rpartition(".")[2]
+    return assign, [_first_name(first), *(_block_name(f"{container}.{i}", i + 1) for i in range(last)), "head"]
 
 
 def _backbone_name(model: nn.Module) -> str:
@@ -217,7 +193,7 @@ def _find_trunk(base: nn.Module) -> str:
             where="--model_name_or_path",
             fix="choose another checkpoint, or report this one as an issue.",
         )
-    return max(outermost, key=lambda name: outermost[name])
+    return max(outermost, key=outermost.__getitem__)
 
 
 def _is_pooler(base: nn.Module, local: str) -> bool:

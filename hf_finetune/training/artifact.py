@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say
-from hf_finetune.models import Checkpoint, is_adapter, merge
+from hf_finetune.models import Checkpoint, is_adapter
 from hf_finetune.models.checkpoint import save_mlp_head_code
 from hf_finetune.tasks.outputs import Output
 
@@ -25,7 +25,7 @@ def save_artifact(trainer: Any, checkpoint: Checkpoint, config: Config, output: 
     model = trainer.accelerator.unwrap_model(trainer.model)
     output.finish(model)
     if config.strategy.merge_adapter and is_adapter(model):
-        checkpoint.model = model = merge(model)
+        checkpoint.model = model = model.merge_and_unload()
         if is_main_process():
             model.save_pretrained(partial)
     else:

@@ -10,7 +10,7 @@ from torch import nn
 
 from hf_finetune.config.options import ModelConfig, StrategyConfig
 from hf_finetune.errors import UserError
-from hf_finetune.models.adapters import add_lora, is_adapter, lora_targets, merge, plain_name
+from hf_finetune.models.adapters import add_lora, is_adapter, lora_targets, plain_name
 from hf_finetune.models.checkpoint import Checkpoint, load_artifact, load_checkpoint
 from hf_finetune.tasks import image_classification, text_classification
 
@@ -223,7 +223,7 @@ def test_merging_gives_an_ordinary_model_with_the_same_logits(name, fresh):
                 parameter.normal_(std=0.1)
         want = model(**inputs_of(plain)).logits
         assert not torch.allclose(want, plain.eval()(**inputs_of(plain)).logits)
-        merged = merge(model)
+        merged = model.merge_and_unload()
         torch.testing.assert_close(merged(**inputs_of(plain)).logits, want, rtol=1e-3, atol=1e-5)
     assert set(merged.state_dict()) == set(plain.state_dict())
     assert type(merged) is type(plain)
@@ -258,7 +258,7 @@ def test_an_mlp_head_requires_a_merged_adapter(fresh):
     checkpoint = add_lora(fresh("vit", 7), StrategyConfig(merge_adapter=True))
     trains = {plain_name(n) for n, p in checkpoint.model.named_parameters() if p.requires_grad and "lora_" not in n}
     assert trains == set(checkpoint.stages[-1].parameters)
-    assert merge(checkpoint.model).classifier[0].out_features == 7
+    assert checkpoint.model.merge_and_unload().classifier[0].out_features == 7
 
 
 def test_an_adapter_that_could_not_be_loaded_is_refused_before_training(fresh):

@@ -144,16 +144,16 @@ def test_a_merged_adapter_is_a_whole_model_with_the_same_logits(hub, runs, tmp_p
 
 
 def test_a_merge_that_changes_the_answers_is_not_pushed(hub, runs, monkeypatch):
-    from hf_finetune import models
+    from peft.tuners.lora import LoraModel
 
-    merge = models.merge
+    merge = LoraModel.merge_and_unload
 
-    def wrong(model):
-        merged = merge(model)
+    def wrong(adapter):
+        merged = merge(adapter)
         merged.classifier.bias.data[0] += 0.01
         return merged
 
-    monkeypatch.setattr(models, "merge", wrong)
+    monkeypatch.setattr(LoraModel, "merge_and_unload", wrong)
     error = refused(runs("lora"), "--merged")
     assert re.match(r"the merged model's logits differ from the adapter's by \d", error.what)
     assert hub.repos == {}

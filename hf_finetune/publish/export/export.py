@@ -14,7 +14,7 @@ from hf_finetune.data.splits.splits import spaced
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.labeller import Labeller, load_labeller
 from hf_finetune.files import write_json
-from hf_finetune.models import is_adapter, merge
+from hf_finetune.models import is_adapter
 from hf_finetune.publish.card import markdown_table
 from hf_finetune.publish.export.comparison import (
     Comparison,
@@ -77,7 +77,7 @@ def export_run(
     labeller = load_labeller(str(run), trust_remote_code=config.model.trust_remote_code)
     judged = read_judged(run, config, labeller.task)
     if is_adapter(labeller.model):
-        labeller = replace(labeller, model=merge(labeller.model))
+        labeller = replace(labeller, model=labeller.model.merge_and_unload())
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

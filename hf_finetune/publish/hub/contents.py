@@ -149,7 +149,7 @@ def merged_model(run: Path) -> Iterator[Path]:
     import torch
 
     from hf_finetune.evaluation.prediction.labeller import load_labeller
-    from hf_finetune.models import load_artifact, merge
+    from hf_finetune.models import load_artifact
 
     adapter = run / "model"
     if not (adapter / "adapter_config.json").exists():
@@ -168,7 +168,7 @@ def merged_model(run: Path) -> Iterator[Path]:
         for path in adapter.iterdir():
             if not path.name.startswith("adapter_") and path.suffix != ".safetensors":
                 shutil.copy2(path, folder)
-        merge(labeller.model).save_pretrained(folder)
+        labeller.model.merge_and_unload().save_pretrained(folder)
         difference = float((wanted - logits(load_artifact(folder, labeller.task.auto_class))).abs().max())
         if not difference <= MERGE_TOLERANCE * max(1.0, float(wanted.abs().max())):
             raise UserError(
