@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
-
-if TYPE_CHECKING:
-    import numpy as np
+from PIL import Image
 
 # The smallest share of an image in a random crop. Training on ImageNet uses 0.08, which often loses the object; that
 # hurts fine-tuning on small data sets.
@@ -22,19 +21,12 @@ SMALLEST_CROP = 0.5
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a processor does to images, as measured from its output.
+    """What a processor does to images, as measured from its output; ``mean`` and ``std`` are for pixels from 0 to 1."""
 
-    Args:
-        size: (height, width) of its output.
-        mean: mean of each channel, for pixel values from 0 to 1.
-        std: standard deviation of each channel, for pixel values from 0 to 1.
-        interpolation: the Pillow code of its interpolation.
-    """
-
-    size: tuple[int, int]
-    mean: tuple[float, ...]
+    size: tuple[int, int]  # (height, width) of its output
+    mean: tuple[float, ...]  # of each channel
     std: tuple[float, ...]
-    interpolation: int
+    interpolation: int  # Pillow's code
 
     @property
     def source_edge(self) -> int:
@@ -47,7 +39,6 @@ def measure_preprocessing(processor: Any) -> Preprocessing:
 
     Processors write size, crop and scale in a dozen ways; an overlooked crop would train a 224-pixel model at 256.
     """
-    from PIL import Image
 
     def output(colour: int) -> torch.Tensor:
         image = Image.new("RGB", (320, 320), (colour, colour, colour))
@@ -84,7 +75,6 @@ def quantise(values: torch.Tensor, pixels: Preprocessing) -> np.ndarray:
 def is_reversible(processor: Any, pixels: Preprocessing) -> bool:
     """Return whether the output of the processor can be stored as uint8: it resizes on uint8, and pads with a colour."""
     import numpy as np
-    from PIL import Image
 
     for height, width in ((300, 400), (90, 70)):
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -104,34 +94,25 @@ def training_transform(
 
     ``light`` is a resized crop and a horizontal flip; ``randaug`` adds RandAugment (arXiv 1909.13719).
     """
-    from torchvision.transforms import InterpolationMode, v2
+    from torchvision.transforms import v2
 
-    modes = {0: "NEAREST", 1: "LANCZOS", 2: "BILINEAR", 3: "BICUBIC"}
-    interpolation = InterpolationMode[modes.get(pixels.interpolation, "BICUBIC")]
-    if interpolation is InterpolationMode.LANCZOS:
-        interpolation = InterpolationMode.BICUBIC  # tensors cannot be resized with LANCZOS
-    steps: list[torch.nn.Module] = [OnImage(rotation(degrees))] if degrees else []
+    modes = Image.Resampling.NEAREST, Image.Resampling.BILINEAR  # tensors are resized with these or BICUBIC only
+    interpolation = pixels.interpolation if pixels.interpolation in modes else Image.Resampling.BICUBIC
+    steps: list[torch.nn.Module] = [_on_image(rotation(degrees))] if degrees else []
     steps += [
-        v2.RandomResizedCrop(pixels.size, (SMALLEST_CROP, 1.0), interpolation=interpolation, antialias=True),
+        v2.RandomResizedCrop(pixels.size, (SMALLEST_CROP, 1.0), interpolation=int(interpolation), antialias=True),
         v2.RandomHorizontalFlip(),
     ]
     if augmentation == "randaug":
-        steps.append(OnImage(v2.RandAugment(num_ops=2, magnitude=9)))
+        steps.append(_on_image(v2.RandAugment(num_ops=2, magnitude=9)))
     return v2.Compose(steps)
 
 
-class OnImage(torch.nn.Module):
-    """Applies a transform to a Pillow image between tensors, because Pillow rotates several times as fast on a CPU."""
+def _on_image(transform: torch.nn.Module) -> torch.nn.Module:
+    """Return a transform of tensors through a Pillow image, because Pillow rotates several times as fast on a CPU."""
+    from torchvision.transforms import v2
 
-    def __init__(self, transform: torch.nn.Module) -> None:
-        super().__init__()
-        self.transform = transform
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Transform a uint8 tensor of shape (3, height, width)."""
-        from torchvision.transforms.v2 import functional
-
-        return functional.pil_to_tensor(self.transform(functional.to_pil_image(pixels)))
+    return v2.Compose([v2.ToPILImage(), transform, v2.PILToTensor()])
 
 
 def rotation(degrees: float) -> torch.nn.Module:

@@ -6,39 +6,32 @@ import io
 import struct
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from datasets import Dataset
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from PIL import Image
-
-Cell = dict[str, Any] | str
-"""An image as ``datasets`` stores it (``{"bytes", "path"}``), or a path."""
+Cell = dict[str, Any] | str | None
+"""An image as ``datasets`` stores it (``{"bytes", "path"}``), or a path; None if a row has no image."""
 
 # Read on opening, these would run a program (EPS, WMF), open a second file inside the first (IPTC), or are not images
 # but names that Pillow knows (the rest).
 REFUSED_FORMATS = frozenset({"EPS", "WMF", "IPTC", "MPEG", "BUFR", "GRIB", "HDF5"})
+NO_IMAGE = "no image"
+# All that Pillow's decoders raise on broken files; the last is an image beyond ``2 × Image.MAX_IMAGE_PIXELS``.
+DECODE_FAULTS: tuple[type[Exception], ...] = (
+    OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError,
+    AttributeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
 _TRANSPOSE = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation → Pillow's Image.Transpose
-_TAG_BITS = 258  # BitsPerSample of TIFF
 
 # Pillow warns of broken EXIF data, odd TIFF tags and large images, once a file. What matters is an error and named by
 # the audit. The rule is global because the threads that decode share the list of rules.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL(\.|$)")
 warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"PIL(\.|$)")
-
-
-NO_IMAGE = "no image"
-
-
-def decode_faults() -> tuple[type[Exception], ...]:
-    """All that Pillow's decoders raise on broken files; the last is an image beyond ``2 × Image.MAX_IMAGE_PIXELS``."""
-    from PIL import Image
-
-    plain = (OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError)
-    return (*plain, AttributeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 def open_image(cell: Cell) -> Image.Image:
@@ -52,7 +45,7 @@ def open_image(cell: Cell) -> Image.Image:
     - Broken EXIF data and L*a*b* colours are read; ``load_image`` raises.
 
     Raises:
-        One of :func:`decode_faults`: the file is broken, of an unknown kind, or declares more than 179 million pixels.
+        One of ``DECODE_FAULTS``: the file is broken, of an unknown kind, or declares more than 179 million pixels.
     """
     with _opened(cell) as image:
         image.load()
@@ -65,17 +58,14 @@ def open_reduced(cell: Cell, edge: int) -> Image.Image:
     A JPEG is decoded near that size at once, which spares most of the work on a large photograph.
 
     Raises:
-        One of :func:`decode_faults`, as :func:`open_image`.
+        One of ``DECODE_FAULTS``, as :func:`open_image`.
     """
-    from PIL import Image
-
     with _opened(cell) as image:
-        shape = image.size
-        size = _reduce(shape, edge)
+        shape, size = image.size, _reduce(image.size, edge)
         image.draft("RGB", size)
         image.load()
-        rgb, orientation = _to_rgb(image), _orientation(image)
-    upright = _upright(rgb, orientation)
+        orientation = _orientation(image)
+        upright = _upright(_to_rgb(image), orientation)
     if size == shape:
         return upright
     return upright.resize(size[::-1] if orientation >= 5 else size, Image.Resampling.BICUBIC, reducing_gap=2.0)
@@ -86,13 +76,13 @@ def reduced_size(cell: Cell, edge: int) -> tuple[int, int] | None:
     try:
         with _opened(cell) as image:
             return _reduce(image.size, edge)
-    except decode_faults():
+    except DECODE_FAULTS:
         return None
 
 
-def decode_fault(cell: Cell | None) -> str | None:
+def decode_fault(cell: Cell) -> str | None:
     """Why an image cannot be used for training, in a few words; None if it can. Decoded at low resolution."""
-    if cell is None or is_empty(cell):
+    if _is_empty(cell):
         return NO_IMAGE
     try:
         with _opened(cell) as image:
@@ -100,20 +90,17 @@ def decode_fault(cell: Cell | None) -> str | None:
             image.load()
             if image.mode not in ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK"):  # these convert always
                 _to_rgb(image)
-    except decode_faults() as error:
+    except DECODE_FAULTS as error:
         return describe_fault(error)
     return None
 
 
-def is_empty(cell: Cell | None) -> bool:
-    """Whether a row has no image."""
+def _is_empty(cell: Cell) -> bool:
     return cell is None or (isinstance(cell, dict) and cell.get("bytes") is None and cell.get("path") is None)
 
 
 def describe_fault(error: Exception) -> str:
     """What Pillow says of a file, in one line that is the same in every run."""
-    from PIL import Image, UnidentifiedImageError
-
     if isinstance(error, UnidentifiedImageError):  # its own words hold the path, or the address of a buffer
         return "cannot identify image file: empty, or no format that Pillow reads"
     if isinstance(error, Image.DecompressionBombError):
@@ -125,40 +112,27 @@ def describe_fault(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the file of an image is.
+    """What the file of an image is; for a broken one the facts of its header, or zero."""
 
-    Args:
-        width, height: pixels, before turning.
-        mode: Pillow's name of the kind of pixel, e.g. ``RGB``, ``I;16``, ``CMYK``, ``P``.
-        format: e.g. ``JPEG``.
-        frames: of an animation or a document of several pages; 1 otherwise.
-        bits: a channel, in the file.
-        has_alpha: some pixels may be transparent.
-        exif_orientation: 1 to 8; 1 is upright, and where nothing is said.
-        error: why the image cannot be used; None if it can. The other facts are those of the header, or zero.
-    """
-
-    width: int = 0
+    width: int = 0  # before turning
     height: int = 0
-    mode: str = ""
-    format: str = ""
-    frames: int = 0
-    bits: int = 0
-    has_alpha: bool = False
-    exif_orientation: int = 1
-    error: str | None = None
+    mode: str = ""  # Pillow's name of the kind of pixel, e.g. ``RGB``, ``I;16``, ``CMYK``, ``P``
+    format: str = ""  # e.g. ``JPEG``
+    frames: int = 0  # of an animation or a document of several pages; 1 otherwise
+    bits: int = 0  # a channel, in the file
+    has_alpha: bool = False  # some pixels may be transparent
+    exif_orientation: int = 1  # 1 to 8; 1 is upright, and where nothing is said
+    error: str | None = None  # why the image cannot be used; None if it can
 
 
-def image_facts(cell: Cell | None, decode: bool = True) -> ImageFacts:
+def image_facts(cell: Cell, decode: bool = True) -> ImageFacts:
     """What an image is, from its header; raises nothing for a broken one.
 
-    Args:
-        cell: the image.
-        decode: also decode it at low resolution, which finds truncated files (``error``).
+    With ``decode`` it is also decoded at low resolution, which finds truncated files (``error``).
     """
-    fault = decode_fault(cell) if decode else None
-    if cell is None or is_empty(cell):
+    if _is_empty(cell):
         return ImageFacts(error=NO_IMAGE)
+    fault = decode_fault(cell) if decode else None
     try:
         with _opened(cell) as image:
             return ImageFacts(
@@ -171,25 +145,20 @@ def image_facts(cell: Cell | None, decode: bool = True) -> ImageFacts:
                 exif_orientation=_orientation(image),
                 error=fault,
             )
-    except decode_faults() as error:
+    except DECODE_FAULTS as error:
         return ImageFacts(error=fault or describe_fault(error))
 
 
 def _opened(cell: Cell) -> Image.Image:
     """The header of an image; its pixels are decoded on ``load()``."""
-    from PIL import Image
-
-    image = Image.open(_source(cell))
+    source: Any = cell
+    if isinstance(cell, dict):
+        source = io.BytesIO(cell["bytes"]) if cell.get("bytes") is not None else cell["path"]
+    image = Image.open(source)
     if image.format in REFUSED_FORMATS:
         image.close()
         raise OSError(f"files of the format {image.format} are not read")
     return image
-
-
-def _source(cell: Cell) -> Any:
-    if not isinstance(cell, dict):
-        return cell
-    return io.BytesIO(cell["bytes"]) if cell.get("bytes") is not None else cell["path"]
 
 
 def _reduce(size: tuple[int, int], edge: int) -> tuple[int, int]:
@@ -199,33 +168,23 @@ def _reduce(size: tuple[int, int], edge: int) -> tuple[int, int]:
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 where there is none or it cannot be read."""
-    from PIL import ExifTags
-
     try:
         found = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except decode_faults():  # only the EXIF data are broken; the pixels are fine
+    except DECODE_FAULTS:  # only the EXIF data are broken; the pixels are fine
         return 1
     return found if isinstance(found, int) and found in _TRANSPOSE else 1
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    from PIL import Image
-
-    if orientation not in _TRANSPOSE:
-        return image
-    return image.transpose(Image.Transpose(_TRANSPOSE[orientation]))
+    return image.transpose(Image.Transpose(_TRANSPOSE[orientation])) if orientation in _TRANSPOSE else image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     """A loaded image in RGB. Pillow's JPEG decoder has put Adobe's inverted CMYK right."""
-    from PIL import Image
-
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         grey = _grey_levels(image)
         return (image if grey is None else Image.fromarray(grey)).convert("RGB")
     if image.mode == "LAB":
-        from PIL import ImageCms
-
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")  # type: ignore[return-value]
     image.info.pop("transparency", None)  # it would be dropped, with a warning each time
@@ -266,7 +225,7 @@ def _scaled_by_decoder(image: Image.Image) -> bool:
 
 def _sample_bits(image: Any) -> int | None:
     """Bits of a channel as a TIFF file names them; None in other formats."""
-    bits = image.tag_v2.get(_TAG_BITS) if hasattr(image, "tag_v2") else None
+    bits = image.tag_v2.get(ExifTags.Base.BitsPerSample) if hasattr(image, "tag_v2") else None
     return int(bits[0]) if bits else None
 
 
@@ -284,27 +243,18 @@ def _bits(image: Any) -> int:
 def _frames(image: Image.Image) -> int:
     try:
         return int(getattr(image, "n_frames", 1))
-    except decode_faults():  # a later frame is broken: the first, which is used, may be whole
+    except DECODE_FAULTS:  # a later frame is broken: the first, which is used, may be whole
         return 1
 
 
 def unreadable_images(split: Dataset, indices: list[int]) -> list[tuple[int, str]]:
-    """Those of the rows that cannot be decoded, with what Pillow says. Decoding runs in threads, at low resolution.
-
-    Raises nothing for a broken image: that is its answer.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    def reason(index: int) -> str | None:
-        return decode_fault(split[index]["image"])
-
+    """Those of the rows that cannot be decoded, with what Pillow says. Decoding runs in threads, at low resolution."""
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return [(i, fault) for i, fault in zip(indices, pool.map(reason, indices), strict=True) if fault]
+        faults = pool.map(lambda index: decode_fault(split[index]["image"]), indices)
+        return [(index, fault) for index, fault in zip(indices, faults, strict=True) if fault]
 
 
 def image_endings() -> frozenset[str]:
     """The endings, in small letters and with their dots, of the formats that are read."""
-    from PIL import Image
-
     kinds = Image.registered_extensions().items()
     return frozenset(ending for ending, kind in kinds if kind in Image.OPEN and kind not in REFUSED_FORMATS)

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import mmap
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import psutil
+from datasets import Dataset
 
 from hf_finetune.console import say
 from hf_finetune.data.images.decode import reduced_size
 from hf_finetune.errors import first_line
 from hf_finetune.files import cache_dir
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-# Shares of the free memory and disk that ``auto`` uses.
-MEMORY_SHARE = 1 / 4
-DISK_SHARE = 1 / 2
+SHARES = {"ram": 1 / 4, "disk": 1 / 2}  # of the free memory and disk, which ``auto`` uses
 _EMPTY, _KEPT, _TURNED = 0, 1, 2
 
 
@@ -52,16 +50,15 @@ class PixelStore:
         state = self._filled[row]
         if state == _EMPTY:
             return None
-        shape = tuple(int(side) for side in self.shapes[row])
-        return self._slot(row).reshape(_turned(shape) if state == _TURNED else shape)
+        height, width, channels = self.shapes[row]
+        return self._slot(row).reshape((width, height, channels) if state == _TURNED else (height, width, channels))
 
     def put(self, row: int, pixels: np.ndarray) -> None:
         """Store the pixels of a row if they have the expected shape, or that shape rotated by 90 degrees."""
-        shape = tuple(int(side) for side in self.shapes[row])
-        if not pixels.size or pixels.shape not in (shape, _turned(shape)):
-            return
-        self._slot(row)[:] = pixels.reshape(-1)
-        self._filled[row] = _KEPT if pixels.shape == shape else _TURNED
+        height, width, channels = self.shapes[row]
+        if pixels.size and pixels.shape in ((height, width, channels), (width, height, channels)):
+            self._slot(row)[:] = pixels.reshape(-1)
+            self._filled[row] = _KEPT if pixels.shape == (height, width, channels) else _TURNED
 
     def _slot(self, row: int) -> np.ndarray:
         return self._pixels[self._starts[row] : self._starts[row + 1]]
@@ -117,8 +114,7 @@ def choose_place(asked: str, need: int) -> tuple[str | None, str]:
     """
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     free = {"ram": available_memory() // processes, "disk": free_disk() // processes}
-    shares = {"ram": MEMORY_SHARE, "disk": DISK_SHARE} if asked == "auto" else {asked: 1.0}
-    for place, share in shares.items():
+    for place, share in (SHARES if asked == "auto" else {asked: 1.0}).items():
         if need <= free[place] * share:
             return place, ""
     return None, f"free: {_size(free['ram'])} of memory, {_size(free['disk'])} of disk"
@@ -126,14 +122,9 @@ def choose_place(asked: str, need: int) -> tuple[str | None, str]:
 
 def available_memory() -> int:
     """Return the bytes that are available without swapping, within the limit of a container."""
-    import psutil
-
     available = int(psutil.virtual_memory().available)
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        files = [Path("/sys/fs/cgroup", name) for name in (limit, used)]
+    for names in ("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"):
+        files = [Path("/sys/fs/cgroup", name) for name in names]
         values = [file.read_text().strip() for file in files if file.exists()]
         if len(values) == 2 and all(value.isdigit() for value in values):
             available = min(available, max(0, int(values[0]) - int(values[1])))
@@ -142,8 +133,6 @@ def available_memory() -> int:
 
 def free_disk() -> int:
     """Return the free bytes on the disk of the cache."""
-    import shutil
-
     folder = cache_dir()
     return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
@@ -190,23 +179,14 @@ def _unnamed_file(size: int, place: str) -> int:
         descriptor, name = tempfile.mkstemp(dir=folder)
         Path(name).unlink()
     try:
-        _reserve(descriptor, size, place)
+        if place == "disk" and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)  # at once: writing to a full disk later would kill the process
+        else:
+            os.ftruncate(descriptor, size)
     except OSError:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _reserve(descriptor: int, size: int, place: str) -> None:
-    """Reserve disk space at once, because writing to a full disk later would kill the process; memory grows by page."""
-    if place == "disk" and hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.ftruncate(descriptor, size)
-
-
-def _turned(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[1], shape[0], shape[2])
 
 
 def _size(count: int) -> str:

@@ -16,9 +16,9 @@ from PIL import Image
 from transformers.image_utils import load_image
 
 from hf_finetune.data.images.decode import (
+    DECODE_FAULTS,
     REFUSED_FORMATS,
     decode_fault,
-    decode_faults,
     image_facts,
     open_image,
     open_reduced,
@@ -310,7 +310,7 @@ def test_what_cannot_be_decoded_is_said(data, fault):
     cell = {"bytes": data, "path": None}
     assert fault in decode_fault(cell)
     assert fault in image_facts(cell).error
-    with pytest.raises(decode_faults()):
+    with pytest.raises(DECODE_FAULTS):
         open_image(cell)
 
 
@@ -334,7 +334,7 @@ def test_damaged_files_raise_only_what_is_expected(mode, kind):
         fault = decode_fault(cell)
         try:
             assert open_image(cell).mode == "RGB"
-        except decode_faults():
+        except DECODE_FAULTS:
             assert fault is not None
         image_facts(cell)
 

@@ -12,7 +12,7 @@ import numpy as np
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say
 from hf_finetune.data import Splits
-from hf_finetune.data.images.decode import ImageFacts, decode_faults, describe_fault, image_facts, open_reduced
+from hf_finetune.data.images.decode import DECODE_FAULTS, ImageFacts, describe_fault, image_facts, open_reduced
 from hf_finetune.data.rows.candidates import candidates, pair_codes, pairs_of
 from hf_finetune.data.rows.columns import IMAGE_NAMES
 from hf_finetune.data.rows.finding import Section, Severity, Table, draw, percent, row_ids
@@ -106,7 +106,7 @@ def _look(cell: Any) -> tuple[ImageFacts, int, np.ndarray]:
         return facts, 0, nothing
     try:
         grey = open_reduced(cell, 4 * _SIDE).convert("L")
-    except decode_faults() as error:
+    except DECODE_FAULTS as error:
         return replace(facts, error=describe_fault(error)), 0, nothing
     # 64 bits: whether each of 8 × 8 cells is darker than its right neighbour (dHash, Krawetz 2013).
     cells = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), dtype=np.int16)

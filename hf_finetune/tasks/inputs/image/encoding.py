@@ -27,7 +27,7 @@ from hf_finetune.data.images.augment import (
     rotation,
     training_transform,
 )
-from hf_finetune.data.images.decode import decode_faults, open_image, open_reduced, unreadable_images
+from hf_finetune.data.images.decode import DECODE_FAULTS, open_image, open_reduced, unreadable_images
 from hf_finetune.data.images.image_cache import PixelStore, open_store, read_through, source_store
 from hf_finetune.data.splits.stream import Stream
 
@@ -141,7 +141,7 @@ def _encode_rows(stream: Stream, images: Images, rows: list[dict[str, Any]]) -> 
     batch.set_epoch(rows[0]["epoch"])
     try:
         items = batch.__getitems__(list(batch.split))
-    except decode_faults():
+    except DECODE_FAULTS:
         faults = dict(unreadable_images(batch.split, list(batch.split)))
         if not faults:
             raise

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_finetune.data.images.decode import decode_faults, image_facts, open_image
+from hf_finetune.data.images.decode import DECODE_FAULTS, image_facts, open_image
 from hf_finetune.tasks.inputs.image.facts import input_facts
 
 LOOKED_AT = 1_000  # image headers that are read to find unusual images
@@ -36,7 +36,7 @@ def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> d
     image = open_image(cell)
     try:
         same = np.array_equal(np.asarray(load_image(str(file))), np.asarray(image))
-    except decode_faults():
+    except DECODE_FAULTS:
         same = False
     if not same:
         file.unlink()
