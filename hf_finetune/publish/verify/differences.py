@@ -45,14 +45,8 @@ _NAMES = {
 }
 
 
-def tolerance_of(measured: np.ndarray, sample: dict[str, Any], answer: dict[str, Any]) -> float:
-    """Return the largest allowed difference of two logits: what other batches and padding cause in float32.
-
-    Args:
-        measured: logits of shape (rows, labels).
-        sample: has the ``task`` and ``settings``, which say what the logits are, and the ``device`` of the run.
-        answer: has the ``device`` of the fresh process.
-    """
+def _tolerance(measured: np.ndarray, sample: dict[str, Any], answer: dict[str, Any]) -> float:
+    """Return the largest allowed difference of two logits: what other batches and padding cause in float32."""
     if not measured.size:
         return 0.0
     problem = sample["settings"].get("config.json", {}).get("problem_type")
@@ -63,21 +57,22 @@ def tolerance_of(measured: np.ndarray, sample: dict[str, Any], answer: dict[str,
 
 
 def find_differences(
-    sample: dict[str, Any], model: dict[str, Any], answer: dict[str, Any], measured: np.ndarray, tolerance: float
-) -> tuple[list[str], float]:
-    """Return what differs, the likely cause first, and the largest difference of two logits.
+    sample: dict[str, Any], model: dict[str, Any], answer: dict[str, Any], measured: np.ndarray
+) -> tuple[list[str], float, float]:
+    """Return what differs, the likely cause first, the largest difference of two logits, and the tolerance.
 
     Args:
         sample: what the run saved in ``verify/``.
         model: the facts of the files in ``model/`` now.
         answer: the answer of the fresh process.
         measured: logits of the sample, shape (rows, labels).
-        tolerance: the largest allowed difference of two logits.
     """
+    tolerance = _tolerance(measured, sample, answer)
     weights = _weights(sample["weights"], model["weights"])
     causes = _settings(sample["settings"], model["settings"])
     if answer["failed"]:
-        return [*causes, _short(f"it cannot be loaded ({answer['failed']})", 300), *weights], float("nan")
+        causes += [_short(f"it cannot be loaded ({answer['failed']})", 300), *weights]
+        return causes, float("nan"), tolerance
     causes += _labels(sample["labels"], answer["labels"])
     causes += _changed(sample["processor"], answer["processor"])
     causes += _loading(answer["missing"], answer["unexpected"])
@@ -92,17 +87,15 @@ def find_differences(
             of = f" or those of its base checkpoint {sample['base']}" if sample["base"] else ""
             causes.append(f"the same inputs give other logits: its weights{of} are not those that were evaluated")
         causes.append(f"logits differ by up to {largest:.2g}; {tolerance:.2g} is allowed")
-    return causes, largest
+    return causes, largest, tolerance
 
 
 def _largest(sample: dict[str, Any], answer: dict[str, Any], measured: np.ndarray) -> float:
     """Return the largest difference between logits of the same row and label; infinite if a label is missing."""
     if not measured.size:
         return 0.0
-    labels = sample["labels"]
-    found = np.array([[row.get(label, np.nan) for label in labels] for row in answer["logits"]], dtype=np.float64)
-    difference = np.abs(found - measured)
-    return float(np.nan_to_num(difference, nan=np.inf).max())
+    found = [[row.get(label, np.nan) for label in sample["labels"]] for row in answer["logits"]]
+    return float(np.nan_to_num(np.abs(np.array(found) - measured), nan=np.inf).max())
 
 
 def _settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -111,18 +104,13 @@ def _settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     for name in sorted(before.keys() | now.keys()):
         if name not in now or name not in before:
             causes.append(f"{name} is {'missing' if name in before else 'new'}")
-            continue
-        old, new = before[name], now[name]
-        if UNREADABLE in new:
-            causes.append(f"{name} is {new[UNREADABLE]}")
-            continue
-        changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-        # timm's preprocessing: the comparison of processors reports it more clearly.
-        causes += [
-            f"{name}: {key} {_value(old.get(key))} → {_value(new.get(key))}"
-            for key in changed
-            if key != "pretrained_cfg"
-        ]
+        elif UNREADABLE in now[name]:
+            causes.append(f"{name} is {now[name][UNREADABLE]}")
+        else:
+            old, new = before[name], now[name]
+            # timm's preprocessing: the comparison of processors reports it more clearly.
+            keys = sorted((old.keys() | new.keys()) - {"pretrained_cfg"})
+            causes += [f"{name}: {_change(key, old, new)}" for key in keys if old.get(key) != new.get(key)]
     return causes
 
 
@@ -136,7 +124,7 @@ def _labels(before: list[str], now: list[str]) -> list[str]:
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return the changed settings of the preprocessing."""
     keys = [key for key in [*before, *(now.keys() - before.keys())] if before.get(key) != now.get(key)]
-    return [f"{_NAMES.get(key, key)}: {key} {_value(before.get(key))} → {_value(now.get(key))}" for key in keys]
+    return [f"{_NAMES.get(key, key)}: {_change(key, before, now)}" for key in keys]
 
 
 def _loading(missing: list[str], unexpected: list[str]) -> list[str]:
@@ -158,12 +146,9 @@ def _inputs(rows: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
     for row, found in zip(rows, now, strict=True):
         for key, old in row["facts"].items():
             new = found.get(key)
-            if key in ("mean", "std", "pixels") and new is not None and len(new) == len(old):
-                same = bool(np.allclose(old, new, rtol=0, atol=PIXEL_TOLERANCE))
-            else:
-                same = old == new
-            if not same:
-                return [f"row {row['row']} becomes another input: {key} {_value(old)} → {_value(new)}"]
+            rounded = key in ("mean", "std", "pixels") and new is not None and len(new) == len(old)
+            if not (np.allclose(old, new, rtol=0, atol=PIXEL_TOLERANCE) if rounded else old == new):
+                return [f"row {row['row']} becomes another input: {_change(key, row['facts'], found)}"]
     return []
 
 
@@ -171,21 +156,23 @@ def _weights(before: dict[str, str], now: dict[str, str]) -> list[str]:
     """Return the tensors whose type, shape or content changed since the run."""
     if before == now:
         return []
-    types = {_type(weight) for weight in before.values()}, {_type(weight) for weight in now.values()}
-    if types[0] != types[1] and now:
-        return [f"weights are saved as {_some(sorted(types[1]))}; the run saved {_some(sorted(types[0]))}"]
-    gone, new = sorted(before.keys() - now.keys()), sorted(now.keys() - before.keys())
-    changed = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
-    named = {"removed": gone, "added": new, "changed": changed}
-    return [f"weights {what} since the run: {_some(names)}" for what, names in named.items() if names]
-
-
-def _type(weight: str) -> str:
-    return weight.partition(" ")[0]
+    saved, found = (sorted({weight.partition(" ")[0] for weight in each.values()}) for each in (before, now))
+    if saved != found and now:
+        return [f"weights are saved as {_some(found)}; the run saved {_some(saved)}"]
+    named = {
+        "removed": before.keys() - now.keys(),
+        "added": now.keys() - before.keys(),
+        "changed": {name for name in before.keys() & now.keys() if before[name] != now[name]},
+    }
+    return [f"weights {what} since the run: {_some(sorted(names))}" for what, names in named.items() if names]
 
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _change(key: str, before: dict[str, Any], now: dict[str, Any]) -> str:
+    return f"{key} {_value(before.get(key))} → {_value(now.get(key))}"
 
 
 def _value(value: Any) -> str:

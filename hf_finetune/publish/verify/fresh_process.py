@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib import util
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,15 +27,12 @@ def answer(job: dict[str, Any], reports: list[dict[str, Any]]) -> dict[str, Any]
     """Load a saved model, and run it on some inputs.
 
     Args:
-        job: ``model`` (folder), ``task``, ``auto_class``, ``inputs`` (as for ``pipeline()``), ``call`` (keywords of a call of
-            the pipeline), ``processor`` (the keyword of ``pipeline()`` for the preprocessing), ``facts`` (the file that
-            :func:`load_facts` loads), ``trust_remote_code``; optionally ``dtype`` to load the weights in, and ``device``.
+        job: what ``verify.job`` returns; after an error for lack of memory also the ``device``.
         reports: receives the loading reports of transformers.
 
     Returns:
         ``failed``: the error, or None. Without an error also ``labels`` in the order of the logits, ``logits`` of each input
-        by label, ``inputs`` and ``processor`` (from ``facts``), ``missing`` and ``unexpected`` weights, and the
-        ``device``.
+        by label, ``inputs`` and ``processor`` (from ``facts``), ``missing`` and ``unexpected`` weights, and the ``device``.
     """
     reports.clear()
     try:
@@ -43,7 +40,7 @@ def answer(job: dict[str, Any], reports: list[dict[str, Any]]) -> dict[str, Any]
         labels = classify.model.config.id2label
         call = job["call"]
         options = {"function_to_apply": "none", "top_k": len(labels), **call}
-        facts = load_facts(job["facts"])
+        facts = _load_facts(job["facts"])
         return {
             "failed": None,
             "labels": [labels[index] for index in range(len(labels))],
@@ -107,13 +104,10 @@ def _watch_loading(reports: list[dict[str, Any]]) -> None:
     PreTrainedModel.from_pretrained = classmethod(reporting)
 
 
-def load_facts(path: str) -> ModuleType:
+def _load_facts(path: str) -> ModuleType:
     """Return the module that describes a row and its processor as the model gets them; it does not import this package."""
-    spec = util.spec_from_file_location("facts", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = ModuleType("facts")
+    SourceFileLoader("facts", path).exec_module(module)
     return module
 
 

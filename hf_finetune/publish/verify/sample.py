@@ -6,7 +6,6 @@ The rows are the user's data, so they are never pushed.
 from __future__ import annotations
 
 import json
-import mmap
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ import numpy as np
 
 from hf_finetune.errors import UserError
 from hf_finetune.files import write_json
-from hf_finetune.models import Checkpoint
 from hf_finetune.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ MOST_BYTES = 64_000_000  # of all images of a sample
 _IDLE = frozenset({"id2label", "label2id", "transformers_version", "_name_or_path", "base_model_name_or_path"})
 
 
-def keep_sample(folder: Path, task: Task, rows: Dataset | None, labels: list[str], checkpoint: Checkpoint) -> None:
+def keep_sample(folder: Path, task: Task, rows: Dataset | None, labels: list[str], processor: Any) -> None:
     """Write ``verify/``: a sample of evaluated rows, the model's inputs for them, and facts about ``model/``.
 
     Args:
@@ -41,22 +39,19 @@ def keep_sample(folder: Path, task: Task, rows: Dataset | None, labels: list[str
         task: the task.
         rows: the evaluated split, in the order of ``predictions.parquet``; None if no rows were held out.
         labels: label names in the order of the logits.
-        checkpoint: has the ``processor`` that training used.
+        processor: the one that training used.
     """
-    import torch
+    from accelerate import PartialState
 
     part = folder / f"{FOLDER}.partial"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
-    kept, left_out = (
-        ([], {}) if rows is None else _choose(part, task, rows, _strata(folder, rows), checkpoint.processor)
-    )
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    kept, left_out = ([], {}) if rows is None else _choose(part, task, rows, _strata(folder, rows), processor)
     sample = {
         "task": task.name,
-        "device": accelerator.type if accelerator else "cpu",
+        "device": PartialState().device.type,
         "labels": labels,
-        "processor": task.input.facts.processor_facts(checkpoint.processor),
+        "processor": task.input.facts.processor_facts(processor),
         **model_facts(folder / "model"),
         "left_out": left_out,
         "rows": kept,
@@ -76,20 +71,16 @@ def read_sample(folder: Path) -> dict[str, Any]:
     try:
         sample = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(
-            "the sample of evaluated rows is missing or cannot be read",
-            where=str(path),
-            fix="give the folder of a finished run.",
-        ) from error
+        what = "the sample of evaluated rows is missing or cannot be read"
+        raise UserError(what, where=str(path), fix="give the folder of a finished run.") from error
     return dict(sample)
 
 
 def model_facts(folder: Path) -> dict[str, Any]:
-    """Read facts from the files of a model, without loading it.
+    """Return facts from the files of a model, without loading it.
 
-    Returns:
-        ``settings``: those in ``config.json`` and, for adapters, ``adapter_config.json``; ``base``: the base checkpoint of
-        an adapter; ``weights``: type, shape and checksum of each tensor.
+    ``settings`` are those in ``config.json`` and, for adapters, ``adapter_config.json``; ``base`` is the base checkpoint of
+    an adapter; ``weights`` are type, shape and checksum of each tensor.
     """
     settings = {name: _read_json(folder / name) for name in ("config.json", "adapter_config.json")}
     base = settings["adapter_config.json"].get("base_model_name_or_path")
@@ -109,22 +100,18 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _tensors(path: Path) -> dict[str, str]:
     """Return type, shape and checksum of each tensor of a safetensors file, which may be truncated."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = 8 + int.from_bytes(content[:8], "little")
-        try:
-            header = json.loads(content[8:start])
-        except ValueError:
-            return {path.name: "no safetensors header"}
-        view = memoryview(content)
-        try:
-            return {
-                name: f"{tensor['dtype']} {tensor['shape']} {zlib.crc32(view[start + first : start + last]):08x}"
-                for name, tensor in header.items()
-                if name != "__metadata__"
-                for first, last in [tensor["data_offsets"]]
-            }
-        finally:
-            view.release()
+    try:
+        content = np.memmap(path, mode="r")
+        start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+        header = json.loads(content[8:start].tobytes())
+    except ValueError:
+        return {path.name: "no safetensors header"}
+    return {
+        name: f"{tensor['dtype']} {tensor['shape']} {zlib.crc32(content[start + first : start + last]):08x}"
+        for name, tensor in header.items()
+        if name != "__metadata__"
+        for first, last in [tensor["data_offsets"]]
+    }
 
 
 def _choose(

@@ -23,38 +23,29 @@ from hf_finetune.models import Checkpoint
 from hf_finetune.models.checkpoint import mlp_head_code
 from hf_finetune.models.mlp_head import MODULE_NAME
 from hf_finetune.publish.verify import fresh_process
-from hf_finetune.publish.verify.differences import find_differences, tolerance_of
+from hf_finetune.publish.verify.differences import find_differences
 from hf_finetune.publish.verify.sample import FOLDER, keep_sample, model_facts, read_sample
 from hf_finetune.tasks import get_task
 from hf_finetune.tasks.task import Task
 
 SWITCH = "HF_FINETUNE_VERIFY"
-# Variables that launchers set; with them the fresh process would wait for other processes.
-_LAUNCHED = frozenset({"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "CROSS_RANK", "CROSS_SIZE"})
-_LAUNCHERS = (
-    "ACCELERATE_", "FSDP_", "DEEPSPEED_", "DS_", "MEGATRON_LM_", "PARALLELISM_CONFIG_", "TORCHELASTIC_", "LOCAL_", "GROUP_",
-    "ROLE_", "OMPI_", "PMI_", "PMIX_", "MPI_",
+# Beginnings of variables that launchers set, with which the fresh process would wait for other processes; and tokens.
+_NOT_PASSED_ON = (
+    "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "CROSS_RANK", "CROSS_SIZE", "LOCAL_", "GROUP_", "ROLE_",
+    "ACCELERATE_", "FSDP_", "DEEPSPEED_", "DS_", "MEGATRON_LM_", "PARALLELISM_CONFIG_", "TORCHELASTIC_", "OMPI_", "PMI_",
+    "PMIX_", "MPI_", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN",
 )  # fmt: skip
-_TOKENS = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"})
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The content of ``verify.json``.
-
-    Args:
-        rows: number of rows that were compared.
-        largest_difference: largest difference between two logits of the same row and label.
-        tolerance: the largest difference that is allowed.
-        seconds: how long it took.
-        left_out: reason → number of rows that a pipeline cannot repeat.
-    """
+    """The content of ``verify.json``; docs/outputs.md describes it."""
 
     rows: int
     largest_difference: float
     tolerance: float
     seconds: float
-    left_out: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)  # reason → rows that a pipeline cannot repeat
 
 
 def verify(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint) -> None:
@@ -71,13 +62,13 @@ def verify(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint) -
     if is_main_process():
         try:
             rows = splits.test if splits.test is not None else splits.validation
-            keep_sample(config.output_dir, task, rows, splits.output.names, checkpoint)
+            keep_sample(config.output_dir, task, rows, splits.output.names, checkpoint.processor)
             verify_before_use(config.output_dir, trust_remote_code=config.model.trust_remote_code)
         except UserError as error:
-            failure = (error.what, error.where, error.fix)
+            failure = vars(error)
     [failure] = broadcast_object_list([failure])
     if failure:
-        raise UserError(failure[0], where=failure[1], fix=failure[2])
+        raise UserError(**failure)
 
 
 def verify_before_use(folder: Path, *, trust_remote_code: bool = False) -> None:
@@ -95,15 +86,12 @@ def verify_before_use(folder: Path, *, trust_remote_code: bool = False) -> None:
 def verify_run(folder: Path, *, trust_remote_code: bool = False) -> Verification:
     """Compare the logits of a fresh process with ``predictions.parquet``; write ``verify.json`` and print the result.
 
-    Args:
-        folder: the run folder.
-        trust_remote_code: whether to run Python code of the model; an MLP head of this package does not need it.
+    An MLP head of this package does not need ``trust_remote_code``.
 
     Raises:
         UserError: the model does not load, or gives other logits; or the run has nothing to compare with.
     """
     began = time.perf_counter()
-    folder = Path(folder)
     (folder / "verify.json").unlink(missing_ok=True)
     sample = read_sample(folder)
     [answer] = ask([job(folder, sample, trust_remote_code=trust_remote_code)])
@@ -135,15 +123,12 @@ def job(folder: Path, sample: dict[str, Any], *, trust_remote_code: bool = False
     model = folder / "model"
     if not model.is_dir():
         raise UserError("there is no saved model", where=str(model), fix="give the folder of a finished run.")
-    own = _has_only_our_code(model)
-    if not own and not trust_remote_code and _code_names(model):
-        raise UserError(
-            "the model contains Python code, which does not run without your consent",
-            where=str(model),
-            fix="read the code, and add --trust_remote_code if you trust it.",
-        )
+    code = _code_names(model)
+    own = bool(code) and _is_our_code(model, code)
+    if code and not own and not trust_remote_code:
+        what = "the model contains Python code, which does not run without your consent"
+        raise UserError(what, where=str(model), fix="read the code, and add --trust_remote_code if you trust it.")
     task = get_task(sample["task"])
-    inputs = [task.input.pipeline_input(row["input"], folder / FOLDER) for row in sample["rows"]]
     halves = any(weight.startswith(("F16", "BF16")) for weight in sample["weights"].values())
     return {
         "model": str(model),
@@ -152,7 +137,7 @@ def job(folder: Path, sample: dict[str, Any], *, trust_remote_code: bool = False
         "call": task.input.call_options,
         "processor": task.input.processor_name,
         "facts": task.input.facts.__file__,
-        "inputs": inputs,
+        "inputs": [task.input.pipeline_input(row["input"], folder / FOLDER) for row in sample["rows"]],
         "trust_remote_code": own or trust_remote_code,
         # As in the evaluation; by default a pipeline computes in the dtype of the file.
         **({"dtype": "float32"} if halves else {}),
@@ -197,9 +182,8 @@ def judge(folder: Path, sample: dict[str, Any], answer: dict[str, Any]) -> tuple
     Raises:
         UserError: the answer differs from the evaluation; the message says how.
     """
-    measured = _measured(folder, sample)
-    tolerance = tolerance_of(measured, sample, answer)
-    causes, largest = find_differences(sample, model_facts(folder / "model"), answer, measured, tolerance)
+    facts = model_facts(folder / "model")
+    causes, largest, tolerance = find_differences(sample, facts, answer, _measured(folder, sample))
     if causes:
         raise UserError(
             f"the saved model differs from the one that was evaluated: {'; '.join(causes[:5])}",
@@ -222,22 +206,15 @@ def _measured(folder: Path, sample: dict[str, Any]) -> np.ndarray:
         logits = pd.read_parquet(path, columns=["logits"])["logits"]
         return np.stack(list(logits.iloc[rows])).astype(np.float64).reshape(len(rows), len(labels))
     except (OSError, ValueError, IndexError, KeyError) as error:
-        raise UserError(
-            "the file lacks the logits of the rows in verify/",
-            where=str(path),
-            fix="restore the file as the run wrote it.",
-        ) from error
+        what = "the file lacks the logits of the rows in verify/"
+        raise UserError(what, where=str(path), fix="restore the file as the run wrote it.") from error
 
 
 def _environment(scratch: str) -> dict[str, str]:
     """Return an environment for a single process without network and token, with as many threads as this one."""
     import torch
 
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in _LAUNCHED | _TOKENS and not name.startswith(_LAUNCHERS)
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
     # Threads that spin on busy cores tripled the time of single rows.
     kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return kept | {
@@ -265,11 +242,10 @@ def _code_names(model: Path) -> list[str]:
     return [str(name) for name in found]
 
 
-def _has_only_our_code(model: Path) -> bool:
-    """Return whether the only code of the model is the MLP head of this package, unchanged."""
+def _is_our_code(model: Path, names: list[str]) -> bool:
+    """Return whether these classes are those of the MLP head of this package, unchanged."""
     path = model / f"{MODULE_NAME}.py"
-    names = _code_names(model)
-    if not names or not path.is_file() or not all(name.startswith(f"{MODULE_NAME}.") for name in names):
+    if not path.is_file() or not all(name.startswith(f"{MODULE_NAME}.") for name in names):
         return False
     base_name = json.loads((model / "config.json").read_text(encoding="utf-8")).get("mlp_head_on", "")
     return str(base_name).isidentifier() and path.read_text(encoding="utf-8") == mlp_head_code(str(base_name))
