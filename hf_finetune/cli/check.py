@@ -26,11 +26,7 @@ _USAGE = (
 
 
 def main(argv: list[str]) -> None:
-    """Check, print, and write ``check.html`` and ``check.json`` into the output folder.
-
-    Raises:
-        UserError: there are errors (with ``--strict``, or warnings), after the report was written; or nothing could be read.
-    """
+    """Check, print, and write ``check.html`` and ``check.json`` into the output folder."""
     name, rest = take_task("check", with_underscores(argv), CheckOptions, _USAGE)
     parser = VerbParser("hf-finetune check", add_help=False)
     add_options(parser, options_of(CheckOptions))
@@ -45,22 +41,18 @@ def main(argv: list[str]) -> None:
     from hf_finetune.training.run import with_output_dir
 
     if config.data.streaming:
-        raise UserError(
-            "a check compares all rows with each other, and a stream reads one after the other",
-            where="--streaming",
-            fix="leave it out, and check a part of the rows with --max_train_samples.",
-        )
+        what = "a check compares all rows with each other, and a stream reads one after the other"
+        fix = "leave it out, and check a part of the rows with --max_train_samples."
+        raise UserError(what, where="--streaming", fix=fix)
     config = with_output_dir(config)
-    half = _prepare(config)
-    task = get_task(name)
+    half, task = _prepare(config), get_task(name)
     splits = load_splits(config.data, task)
-    title = f"Check of {splits.source} for {name}"
     sections, inspection = check_data(config, task, splits)
     try:
         sections += check_model(config, task, inspection, half)
     finally:  # what was found is kept although the checkpoint cannot be loaded
         show_report(sections)
-        write_report(config.output_dir, title, sections)
+        write_report(config.output_dir, f"Check of {splits.source} for {name}", sections)
         say(f"Report: {config.output_dir / HTML}")
     _refuse(all_findings(sections), strict=own.strict)
 
@@ -88,25 +80,12 @@ def _prepare(config: Config) -> torch.dtype | None:
 
 
 def _refuse(findings: list[Finding], *, strict: bool) -> None:
-    """Refuse data with errors, and with ``--strict`` data with warnings.
-
-    Raises:
-        UserError: there is something to fix.
-    """
-    wrong = [
-        finding for finding in findings if finding.severity == "error" or (strict and finding.severity == "warning")
-    ]
-    if not wrong:
-        return
-    first = wrong[0]
-    rows = f" (first: {first.rows[0]})" if first.rows else ""
-    kinds = (
-        ("error", "errors")
-        if first.severity == "error" and all(f.severity == "error" for f in wrong)
-        else ("thing", "things")
-    )
-    raise UserError(
-        f"the check found {len(wrong)} {kinds[len(wrong) != 1]} to fix; the first: {first.code}: {first.message}{rows}",
-        where=first.where,
-        fix=first.fix or "see the report.",
-    )
+    """Refuse data with errors, and with ``--strict`` data with warnings."""
+    wrong = [f for f in findings if f.severity == "error" or (strict and f.severity == "warning")]
+    if wrong:
+        first = wrong[0]
+        rows = f" (first: {first.rows[0]})" if first.rows else ""
+        kind = "error" if all(f.severity == "error" for f in wrong) else "thing"
+        count = f"{len(wrong)} {kind}{'s' if len(wrong) > 1 else ''}"
+        what = f"the check found {count} to fix; the first: {first.code}: {first.message}{rows}"
+        raise UserError(what, where=first.where, fix=first.fix or "see the report.")

@@ -9,11 +9,7 @@ from hf_finetune.errors import UserError
 
 
 def main(argv: list[str]) -> None:
-    """Compare all runs with the first, print the result, and write it as JSON to ``--output``.
-
-    Raises:
-        UserError: there are fewer than two runs, a folder is not a run, or the runs were evaluated on different rows.
-    """
+    """Compare all runs with the first, print the result, and write it as JSON to ``--output``."""
     parser = VerbParser("hf-finetune compare", __doc__)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders; all are compared with the first")
     parser.add_argument("--metric", help="a built-in metric (default: the one of the first run's headline)")
@@ -41,9 +37,8 @@ def main(argv: list[str]) -> None:
         try:
             write_json(Path(known.output), found)
         except OSError as error:
-            raise UserError(
-                f"the file cannot be written ({error})", where=f"--output {known.output}", fix="choose another file."
-            ) from error
+            what = f"the file cannot be written ({error})"
+            raise UserError(what, where=f"--output {known.output}", fix="choose another file.") from error
 
 
 def _span(interval: list[float] | None) -> str:

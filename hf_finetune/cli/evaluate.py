@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hf_finetune.cli.status import VerbParser
 from hf_finetune.config import EvaluateOptions, add_options, find_options, options_of
@@ -12,18 +11,12 @@ from hf_finetune.errors import UserError
 
 
 def main(argv: list[str]) -> None:
-    """Evaluate, and write the results to a new folder.
-
-    Raises:
-        UserError: the folder is not a run, or the model cannot read the rows.
-    """
+    """Evaluate, and write the results to a new folder."""
     parser = VerbParser("hf-finetune evaluate", __doc__)
     parser.add_argument("run", metavar="RUN", help="run folder")
-    add_options(
-        parser.add_mutually_exclusive_group(), find_options("test_file", "test_dir", default="the run's own rows")
-    )
-    add_options(parser, options_of(EvaluateOptions), bare=True)
-    add_options(parser, find_options("slice_column"), bare=True)
+    sources = find_options("test_file", "test_dir", default="the run's own rows")
+    add_options(parser.add_mutually_exclusive_group(), sources)
+    add_options(parser, [*options_of(EvaluateOptions), *find_options("slice_column")], bare=True)
     add_options(parser, find_options("text_column", "label_column", default="what the run read"), bare=True)
     known = parser.parse_args(argv)
     run = Path(known.run)
@@ -38,14 +31,10 @@ def main(argv: list[str]) -> None:
     flags = [f"--{name}={getattr(known, name)}" for name in ("text_column", "label_column") if getattr(known, name)]
     flags += ["--slice_column", *known.slice_column] if known.slice_column else []
     config = parse(["--config", str(run / "config.yaml"), *flags], program="hf-finetune evaluate")
-    config = replace(config, data=replace(config.data, **_replaced(known.text_column, known.label_column)))
+    # A column that is named here takes the place of the run's own columns.
+    replaced = {"text_columns": known.text_column, "label_columns": known.label_column}
+    config = replace(config, data=replace(config.data, **{key: None for key, column in replaced.items() if column}))
     source = known.test_file or known.test_dir
     output = Path(known.output_dir or run / "evaluations" / (Path(source).stem if source else "again"))
     reevaluate(run, config, output, file=known.test_file, folder=known.test_dir)
     say(f"Report: {write_report(output)}")
-
-
-def _replaced(text_column: str | None, label_column: str | None) -> dict[str, Any]:
-    """The run's own columns that one named here takes the place of."""
-    texts = {"text_columns": None} if text_column else {}
-    return texts | ({"label_columns": None} if label_column else {})

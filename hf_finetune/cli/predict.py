@@ -14,21 +14,18 @@ from hf_finetune.evaluation.prediction.answer_files import FORMATS
 
 
 def main(argv: list[str]) -> None:
-    """Predict, and write ``id``, ``prediction`` and ``probability`` of every row in the order of the input.
-
-    Raises:
-        UserError: there is no model or input, a row is unusable, or the format of the output is unknown.
-    """
+    """Predict, and write ``id``, ``prediction`` and ``probability`` of every row in the order of the input."""
     known = _parser().parse_args(argv)
     output = Path(known.output)
-    _refuse_less_than_one("--batch_size", known.batch_size, "rows at once")
-    _refuse_less_than_one("--top_k", known.top_k, "classes a row")
+    for flag, value, what in (
+        ("--batch_size", known.batch_size, "rows at once"),
+        ("--top_k", known.top_k, "classes a row"),
+    ):
+        if value is not None and value < 1:
+            raise UserError(f"{value} {what} are too few", where=flag, fix="give 1 or more.")
     if output.suffix not in FORMATS:
-        raise UserError(
-            f"files ending in {output.suffix!r} are not written",
-            where="--output",
-            fix=f"use one of {', '.join(FORMATS)}.",
-        )
+        what = f"files ending in {output.suffix!r} are not written"
+        raise UserError(what, where="--output", fix=f"use one of {', '.join(FORMATS)}.")
 
     from hf_finetune.console import is_main_process, say
     from hf_finetune.evaluation.prediction.predict_file import predict_file
@@ -55,20 +52,11 @@ def main(argv: list[str]) -> None:
 def _parser() -> VerbParser:
     parser = VerbParser("hf-finetune predict", __doc__)
     parser.add_argument("model", metavar="RUN_OR_MODEL", help="run folder, model folder or Hub id")
-    parser.add_argument(
-        "input",
-        metavar="INPUT",
-        help="CSV, TSV, JSON, JSONL, Parquet or Arrow file of texts or of paths of images; folder or archive of "
-        "images; one image",
-    )
+    files = "CSV, TSV, JSON, JSONL, Parquet or Arrow file of texts or of paths of images"
+    parser.add_argument("input", metavar="INPUT", help=f"{files}; folder or archive of images; one image")
     add_options(parser, options_of(PredictOptions), bare=True)
     columns = ("text_column", "text_columns", "text_pair_column", "image_column")
     add_options(parser, find_options(*columns, default="what the model was trained on"), bare=True)
     reading = ("image_root", "encoding", "delimiter", "on_bad_row", "on_bad_image")
     add_options(parser, find_options(*reading, "trust_remote_code"), bare=True)
     return parser
-
-
-def _refuse_less_than_one(flag: str, value: int | None, what: str) -> None:
-    if value is not None and value < 1:
-        raise UserError(f"{value} {what} are too few", where=flag, fix="give 1 or more.")

@@ -10,11 +10,7 @@ from hf_finetune.config import PushOptions, add_options, find_options, options_o
 
 
 def main(argv: list[str]) -> None:
-    """Push a run. Flags have the same meaning as in ``train``.
-
-    Raises:
-        UserError: see :func:`hf_finetune.publish.hub.push.push_folder`.
-    """
+    """Push a run. Flags have the same meaning as in ``train``."""
     parser = build_parser()
     known = parser.parse_args(argv)
     if known.hub_model_id is None:
@@ -34,6 +30,5 @@ def build_parser() -> VerbParser:
     parser = VerbParser("hf-finetune push", __doc__)
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder, which contains model/")
     taken = ("hub_model_id", "hub_private_repo", "hub_revision", "create_pr", "hub_token")
-    add_options(parser, find_options(*taken), bare=True)
-    add_options(parser, options_of(PushOptions), bare=True)
+    add_options(parser, [*find_options(*taken), *options_of(PushOptions)], bare=True)
     return parser

@@ -8,11 +8,7 @@ from hf_finetune.cli.status import VerbParser
 
 
 def main(argv: list[str]) -> None:
-    """Write the report, and print where it is.
-
-    Raises:
-        UserError: the folder is not a run or lacks files, or the page cannot be written.
-    """
+    """Write the report, and print where it is."""
     parser = VerbParser("hf-finetune report", __doc__)
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument("--output", help="HTML file (default: report.html in the run folder)")

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 
 from hf_finetune.cli.status import VerbParser
 from hf_finetune.config import add_options, find_options
 
 
 def main(argv: list[str]) -> None:
-    """Load the model, and serve the page until Ctrl-C.
-
-    Raises:
-        UserError: there is no model, the port is in use, or Gradio is not installed.
-    """
+    """Load the model, and serve the page until Ctrl-C."""
     parser = VerbParser("hf-finetune serve", __doc__)
     parser.add_argument("model", metavar="RUN_OR_MODEL", help="run folder, model folder or Hub id")
     parser.add_argument("--host", default="127.0.0.1", help="address of the page (default: only this machine)")
     parser.add_argument("--port", type=int, default=7860, help="port of the page (default: 7860)")
     add_options(parser, find_options("trust_remote_code"), bare=True)
     known = parser.parse_args(argv)
-
-    from pathlib import Path
 
     from hf_finetune.console import say
     from hf_finetune.evaluation.prediction.labeller import load_labeller

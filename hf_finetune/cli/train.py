@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -21,11 +20,7 @@ _USAGE = "usage: hf-finetune train TASK [--accelerate_config NAME|PATH [--num_pr
 
 
 def main(argv: list[str]) -> None:
-    """Parse the task and the flags of this command; everything else is the recipe's.
-
-    Raises:
-        UserError: an unknown task, a wrong flag, or an unknown accelerate configuration.
-    """
+    """Parse the task and the flags of this command; everything else is the recipe's."""
     task, rest = take_task("train", with_underscores(argv), TrainOptions, _USAGE)
     parser = VerbParser("hf-finetune train", add_help=False)
     add_options(parser, [*options_of(TrainOptions), *find_options("hub_token")])
@@ -34,42 +29,31 @@ def main(argv: list[str]) -> None:
     config = parse(rest, program=f"hf-finetune train {task}", own=TrainOptions, reads=TASKS[task])
     recipe = recipe_path(task)
     if own.num_processes and not own.accelerate_config:
-        raise UserError(
-            "several processes need an accelerate configuration",
-            where="--num_processes",
-            fix="add --accelerate_config cpu, multi_gpu or the path of another.",
-        )
-    command = _command(own, recipe)
+        what = "several processes need an accelerate configuration"
+        fix = "add --accelerate_config cpu, multi_gpu or the path of another."
+        raise UserError(what, where="--num_processes", fix=fix)
+    command = [sys.executable]
+    if own.accelerate_config is not None:
+        command += ["-m", "accelerate.commands.accelerate_cli", "launch", "--quiet"]
+        command += ["--config_file", str(accelerate_config_path(own.accelerate_config))]
+        command += ["--num_processes", str(own.num_processes)] if own.num_processes else []
+    command += [str(recipe), *rest]
     # A command line is seen by everyone, and launchers print theirs.
     environment = os.environ | ({"HF_TOKEN": own.hub_token} if own.hub_token else {})
     if own.seeds is not None:
-        _several_seeds(own.seeds, config, [*(command or [sys.executable, str(recipe)]), *rest], environment)
-    elif command is None:
+        _several_seeds(own.seeds, config, command, environment)
+    elif own.accelerate_config is None:
         load_recipe(recipe)([*rest, *(["--hub_token", own.hub_token] if own.hub_token else [])])
     else:
         # This process becomes the launcher, so that signals reach it and its status is ours.
-        os.execve(sys.executable, [*command, *rest], environment)
-
-
-def _command(own: argparse.Namespace, recipe: Path) -> list[str] | None:
-    """What starts the recipe through ``accelerate launch``; None where that was not asked for."""
-    if own.accelerate_config is None:
-        return None
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--quiet"]
-    command += ["--config_file", str(accelerate_config_path(own.accelerate_config))]
-    command += ["--num_processes", str(own.num_processes)] if own.num_processes else []
-    return [*command, str(recipe)]
+        os.execve(sys.executable, command, environment)
 
 
 def _several_seeds(asked: str, config: Config, command: list[str], environment: dict[str, str]) -> None:
     """Train once for each seed, into ``seed-N`` under the output folder, and say how far the results spread.
 
     Every seed has a process of its own, so that it does what it would do alone. With ``--resume_from_checkpoint auto`` the
-    seeds that are done stay as they are.
-
-    Raises:
-        UserError: no list of seeds, or flags that do not go with several.
-        SystemExit: a run ended with another status than 0, which becomes that of all.
+    seeds that are done stay as they are. The status of a run that fails becomes that of all.
     """
     from hf_finetune.console import say
     from hf_finetune.evaluation.seeds import summarise_seeds
@@ -78,11 +62,8 @@ def _several_seeds(asked: str, config: Config, command: list[str], environment: 
 
     seeds = _seeds(asked)
     if config.training.get("push_to_hub"):
-        raise UserError(
-            "several seeds make several models",
-            where="--push_to_hub",
-            fix="push the one you choose: hf-finetune push RUN.",
-        )
+        fix = "push the one you choose: hf-finetune push RUN."
+        raise UserError("several seeds make several models", where="--push_to_hub", fix=fix)
     folder = with_output_dir(config).output_dir
     resumes = wants_resume(config)
     metrics = {}
@@ -91,8 +72,7 @@ def _several_seeds(asked: str, config: Config, command: list[str], environment: 
         if not (resumes and (run / "metrics.json").exists()):
             say(f"Seed {seed}: {run}")
             argv = [*command, "--seed", str(seed), "--output_dir", str(run)]
-            status = subprocess.run(argv, env=environment, check=False).returncode
-            if status:
+            if status := subprocess.run(argv, env=environment, check=False).returncode:
                 raise SystemExit(status)
         metrics[seed] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     summarise_seeds(folder, metrics)
@@ -101,7 +81,6 @@ def _several_seeds(asked: str, config: Config, command: list[str], environment: 
 def _seeds(asked: str) -> list[int]:
     words = [word.strip() for word in asked.split(",")]
     if not all(word.isdecimal() for word in words) or len(set(words)) < len(words):
-        raise UserError(
-            f"{asked!r} is not a list of different whole numbers", where="--seeds", fix="give numbers such as 0,1,2."
-        )
+        what = f"{asked!r} is not a list of different whole numbers"
+        raise UserError(what, where="--seeds", fix="give numbers such as 0,1,2.")
     return [int(word) for word in words]

@@ -9,11 +9,7 @@ from hf_finetune.config import add_options, find_options
 
 
 def main(argv: list[str]) -> None:
-    """Verify, print the result, and write it to ``verify.json`` in the run folder.
-
-    Raises:
-        UserError: the saved model gives other logits, or the run is not finished.
-    """
+    """Verify, print the result, and write it to ``verify.json`` in the run folder."""
     parser = VerbParser("hf-finetune verify", __doc__)
     parser.add_argument("run", metavar="RUN", help="run folder")
     add_options(parser, find_options("trust_remote_code"), bare=True)
