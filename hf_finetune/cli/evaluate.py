@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hf_finetune.cli.status import VerbParser
 from hf_finetune.config import EvaluateOptions, add_options, find_options, options_of
@@ -32,8 +33,9 @@ def main(argv: list[str]) -> None:
     flags += ["--slice_column", *known.slice_column] if known.slice_column else []
     config = parse(["--config", str(run / "config.yaml"), *flags], program="hf-finetune evaluate")
     # A column that is named here takes the place of the run's own columns.
-    replaced = {"text_columns": known.text_column, "label_columns": known.label_column}
-    config = replace(config, data=replace(config.data, **{key: None for key, column in replaced.items() if column}))
+    named = {"text_columns": known.text_column, "label_columns": known.label_column}
+    replaced: dict[str, Any] = {columns: None for columns, column in named.items() if column}
+    config = replace(config, data=replace(config.data, **replaced))
     source = known.test_file or known.test_dir
     output = Path(known.output_dir or run / "evaluations" / (Path(source).stem if source else "again"))
     reevaluate(run, config, output, file=known.test_file, folder=known.test_dir)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from hf_finetune.cli.status import VerbParser
 from hf_finetune.cli.task_flags import take_task

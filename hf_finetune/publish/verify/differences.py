@@ -145,7 +145,7 @@ def _inputs(rows: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
     """Return the first row whose model input differs from that of the run."""
     for row, found in zip(rows, now, strict=True):
         for key, old in row["facts"].items():
-            new = found.get(key)
+            new: Any = found.get(key)
             rounded = key in ("mean", "std", "pixels") and new is not None and len(new) == len(old)
             if not (np.allclose(old, new, rtol=0, atol=PIXEL_TOLERANCE) if rounded else old == new):
                 return [f"row {row['row']} becomes another input: {_change(key, row['facts'], found)}"]

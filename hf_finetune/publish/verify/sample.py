@@ -107,7 +107,7 @@ def _tensors(path: Path) -> dict[str, str]:
     except ValueError:
         return {path.name: "no safetensors header"}
     return {
-        name: f"{tensor['dtype']} {tensor['shape']} {zlib.crc32(content[start + first : start + last]):08x}"
+        name: f"{tensor['dtype']} {tensor['shape']} {zlib.crc32(content[start + first : start + last].data):08x}"
         for name, tensor in header.items()
         if name != "__metadata__"
         for first, last in [tensor["data_offsets"]]
