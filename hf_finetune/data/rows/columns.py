@@ -18,43 +18,16 @@ if TYPE_CHECKING:
     from hf_finetune.data.outputs import RowOutput
 
 TEXT_NAMES = (
-    "text",
-    "sentence",
-    "content",
-    "review",
-    "tweet",
-    "message",
-    "document",
-    "body",
-    "comment",
-    "utterance",
-    "query",
-)
-# Names of first and second texts in data sets of the Hub.
-PAIR_NAMES = (
-    ("sentence1", "sentence2"),
-    ("premise", "hypothesis"),
-    ("question1", "question2"),
-    ("question", "sentence"),
-    ("text1", "text2"),
-    ("text_a", "text_b"),
-    ("query", "passage"),
-)
+    "text", "sentence", "content", "review", "tweet", "message", "document", "body", "comment", "utterance", "query",
+)  # fmt: skip
+PAIR_NAMES = (  # of first and second texts in data sets of the Hub
+    ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"),
+    ("text1", "text2"), ("text_a", "text_b"), ("query", "passage"),
+)  # fmt: skip
 IMAGE_NAMES = ("image", "img", "picture", "photo")
 LABEL_NAMES = (
-    "label",
-    "labels",
-    "target",
-    "class",
-    "category",
-    "sentiment",
-    "emotion",
-    "intent",
-    "fine_label",
-    "y",
-    "score",
-    "cls",
-)
+    "label", "labels", "target", "class", "category", "sentiment", "emotion", "intent", "fine_label", "y", "score", "cls",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Find rows with exactly the same input by 64-bit hashes, in bounded memory."""
+"""Find rows with the same input by 64-bit hashes, in bounded memory, and pairs of similar rows among those with equal keys."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from datasets import Dataset
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.splits.splits import Splits
 
-_CHUNK = 20_000  # rows in memory at once
+_CHUNK = 20_000  # rows or pairs in memory at once
 _NAMED = 4  # name all rows of groups up to this size
 
 
@@ -145,3 +145,35 @@ def _size(path: str | None) -> int:
 def _hash(cell: dict[str, Any]) -> int:
     content = Path(cell["path"]).read_bytes() if cell.get("bytes") is None else cell["bytes"]
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") | 1 << 63
+
+
+def similar_pairs(
+    bands: Iterable[np.ndarray],
+    neighbours: int,
+    similar: Callable[[np.ndarray], np.ndarray],
+    then: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the pairs of rows with the same key in a band that are similar, shape (pairs, 2), the smaller row first.
+
+    Time and memory are linear in the rows for any data: in a crowded bucket, sorted by ``then``, a row is compared only with its
+    next neighbours.
+
+    Args:
+        bands: keys of all rows, each of shape (rows,).
+        neighbours: number of next rows to compare a row with.
+        similar: function from pairs to a mask, shape (pairs,).
+        then: shape (rows,).
+    """
+    codes = [np.empty(0, dtype=np.int64)]
+    rows = 1
+    for keys in bands:
+        rows = max(len(keys), 1)
+        order = np.argsort(keys, kind="stable") if then is None else np.lexsort((then, keys))
+        ordered = keys[order]
+        for step in range(1, neighbours + 1):
+            places = np.flatnonzero(ordered[:-step] == ordered[step:])
+            for start in range(0, len(places), _CHUNK):
+                part = places[start : start + _CHUNK]
+                pairs = np.sort(np.stack([order[part], order[part + step]], axis=1), axis=1)
+                codes.append(pairs[similar(pairs)] @ [rows, 1])  # a pair as one number, which is sorted fast
+    return np.stack(np.divmod(np.unique(np.concatenate(codes)), rows), axis=1)

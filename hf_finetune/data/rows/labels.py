@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Iterable
 from typing import Any
 
 from datasets import ClassLabel, Dataset
@@ -62,32 +63,28 @@ def encode_labels(split: Dataset, column: str, names: list[str], split_name: str
     _refuse_missing(split, column, split_name)
     ids = {name: index for index, name in enumerate(names)}
     spelled = _spellings(split, column)
-    refuse_unknown({name for name in spelled.values() if name not in ids}, split, column, split_name)
-    values: list[Any] = split[column][:]
-    return [ids[spelled[value]] for value in values]
+    labels = [spelled[value] for value in split[column][:]]
+    refuse_unknown(([label] for label in labels), ids, column, split_name)
+    return [ids[label] for label in labels]
 
 
-def refuse_unknown(unknown: set[str], split: Dataset, column: str, split_name: str) -> None:
-    """Refuse labels of a split that are not in the training rows."""
+def refuse_unknown(rows: Iterable[list[str]], known: Container[str], column: str, split_name: str) -> None:
+    """Refuse a split with classes that the training rows do not have; ``rows`` are the names of each row's classes."""
+    unknown: dict[str, int] = {}
+    for row, names in enumerate(rows, 1):
+        for name in names:
+            if name not in known:
+                unknown.setdefault(name, row)
     if not unknown:
         return
-    cells = split[column][:]
-    row = next(i for i, cell in enumerate(cells) if not unknown.isdisjoint(_names_in(cell, split, column)))
     several = len(unknown) > 1
     listed = ", ".join(map(repr, sorted(unknown, key=natural_key)[:5]))
     raise UserError(
         f"the label{'s' if several else ''} {listed} "
-        f"{'do' if several else 'does'} not occur in the training rows (first in row {row + 1})",
+        f"{'do' if several else 'does'} not occur in the training rows (first in row {min(unknown.values())})",
         where=f"{split_name} split, column {column!r}",
         fix="fix the spelling, move rows of that class into the training split, or drop them.",
     )
-
-
-def _names_in(cell: Any, split: Dataset, column: str) -> set[str]:
-    feature = split.features[column]
-    named = feature if isinstance(feature, ClassLabel) else getattr(feature, "feature", None)
-    cells = cell if isinstance(cell, list) else [cell]
-    return {named.names[c] if isinstance(named, ClassLabel) else spell(c, column) for c in cells}
 
 
 def _spellings(split: Dataset, column: str) -> dict[Any, str]:

@@ -84,22 +84,14 @@ def stream_splits(
 
 def _refuse_flags(config: DataConfig) -> None:
     """Refuse options that need all rows in memory."""
-    asked = {
-        "--group_column": config.group_column,
-        "--time_column": config.time_column,
-        "--slice_column": config.slice_column,
-        "--test_split": config.test_split,
-        "--num_folds": config.num_folds,
-        "--splits_file": config.splits_file,
-        "--on_bad_row": config.on_bad_row == "skip",
-    }
-    for flag, value in asked.items():
-        if value:
-            raise UserError(
-                "this needs all rows at once, and a stream reads one after the other",
-                where=flag,
-                fix="leave it out, or train without --streaming.",
-            )
+    unfit = ("group_column", "time_column", "slice_column", "test_split", "num_folds", "splits_file")
+    asked = [flag for flag in unfit if getattr(config, flag)] + ["on_bad_row"] * (config.on_bad_row == "skip")
+    if asked:
+        raise UserError(
+            "this needs all rows at once, and a stream reads one after the other",
+            where=f"--{asked[0]}",
+            fix="leave it out, or train without --streaming.",
+        )
 
 
 def count_labels(source: Source, columns: list[str]) -> tuple[np.ndarray, Dataset]:

@@ -164,7 +164,7 @@ def encode_several(
     """Return 0.0 or 1.0 for each class of every row."""
     cells = _classes_of_rows(split, column, delimiter)
     ids = {name: index for index, name in enumerate(names)}
-    refuse_unknown({name for cell in cells for name in cell} - ids.keys(), split, column, split_name)
+    refuse_unknown(cells, ids, column, split_name)
     rows = [[0.0] * len(ids) for _ in cells]
     for row, cell in zip(rows, cells, strict=True):
         for name in cell:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hf_finetune.data.rows import candidates
+from hf_finetune.data.rows import duplicates
 from hf_finetune.tasks.inputs.image.checks import near_images
 from hf_finetune.tasks.inputs.text import near
 
@@ -55,7 +55,7 @@ def test_similarity_is_the_share_of_word_triples_that_both_have():
 
 
 def test_a_crowded_bucket_is_compared_with_next_neighbours_only(monkeypatch):
-    monkeypatch.setattr(candidates, "CHUNK", 64)
+    monkeypatch.setattr(duplicates, "_CHUNK", 64)
     pairs = near.near_texts(pa.array(["the same words in every row"] * 500))
     assert 499 <= len(pairs) <= 500 * 8
     assert set(pairs.ravel().tolist()) == set(range(500))

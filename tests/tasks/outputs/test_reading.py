@@ -96,6 +96,12 @@ def test_what_is_wrong_in_another_split_is_named_with_its_row():
     assert (error.what, error.where) == ("row 2 holds 2; a column of a class holds 0 or 1", "test split, column 'b'")
 
 
+def test_an_unknown_class_between_delimiters_is_named():
+    output, _ = problem("tags", config=DataConfig(label_delimiter=";"), tags=["a;b", "a"])
+    with pytest.raises(UserError, match=r"the label 'c' does not occur in the training rows \(first in row 2\)"):
+        output.encode(Dataset.from_dict({"tags": ["a;b", "b;c"]}), "test")
+
+
 def test_options_that_do_not_fit_are_refused():
     config = DataConfig(problem_type=SINGLE, label_delimiter=",")
     assert refused(lambda: problem(config=config, label=["a", "b"])).where == "--label_delimiter"

@@ -13,8 +13,8 @@ from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say
 from hf_finetune.data import Splits
 from hf_finetune.data.images.decode import DECODE_FAULTS, ImageFacts, describe_fault, image_facts, open_reduced
-from hf_finetune.data.rows.candidates import candidates, pair_codes, pairs_of
 from hf_finetune.data.rows.columns import IMAGE_NAMES
+from hf_finetune.data.rows.duplicates import similar_pairs
 from hf_finetune.data.rows.finding import Section, Severity, Table, draw, percent, row_ids
 
 if TYPE_CHECKING:
@@ -119,17 +119,19 @@ def near_images(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
 
     Equal parts of the hashes give candidates. Pairs are row numbers of shape (pairs, 2), the smaller first.
     """
-    found = []
     small = thumbnails.reshape(len(thumbnails), -1)
-    for band in range(MOST_DISTANCE + 1):  # hashes that differ in 3 bits agree in at least one quarter
-        keys = (hashes >> np.uint64(16 * band)) & np.uint64(0xFFFF)
-        for pairs in candidates(keys, _NEIGHBOURS, hashes):
-            left, right = pairs.T
-            pairs = pairs[np.bitwise_count(hashes[left] ^ hashes[right]) <= MOST_DISTANCE]
-            a, b = (small[rows].astype(np.int16) for rows in pairs.T)
-            contrast = np.minimum(a.std(axis=1), b.std(axis=1))
-            found.append(pair_codes(pairs[np.abs(a - b).mean(axis=1) <= 1 + 0.1 * contrast], len(hashes)))
-    return pairs_of(found, len(hashes))
+
+    def similar(pairs: np.ndarray) -> np.ndarray:
+        left, right = pairs.T
+        close = np.bitwise_count(hashes[left] ^ hashes[right]) <= MOST_DISTANCE
+        a, b = (small[rows[close]].astype(np.int16) for rows in (left, right))
+        contrast = np.minimum(a.std(axis=1), b.std(axis=1))
+        close[close] = np.abs(a - b).mean(axis=1) <= 1 + 0.1 * contrast
+        return close
+
+    # Hashes that differ in 3 bits agree in at least one quarter.
+    quarters = ((hashes >> np.uint64(16 * band)) & np.uint64(0xFFFF) for band in range(MOST_DISTANCE + 1))
+    return similar_pairs(quarters, _NEIGHBOURS, similar, hashes)
 
 
 def _section(splits: Splits, looks: dict[str, Looks], on_bad_image: str) -> Section:

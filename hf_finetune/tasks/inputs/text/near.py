@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_finetune.data.rows.candidates import candidates, pair_codes, pairs_of
+from hf_finetune.data.rows.duplicates import similar_pairs
 
 PERMUTATIONS, BANDS = 64, 16  # pairs that share 0.7 of their shingles meet in a band with probability 0.988
 SIMILAR = 0.7  # Jaccard similarity of the word 3-shingles of two texts
@@ -29,15 +29,14 @@ def near_texts(texts: Any) -> np.ndarray:
     first.
     """
     signatures, filled = minhash(texts)
-    found = []
-    width = PERMUTATIONS // BANDS
-    for band in range(BANDS):
-        keys = _mix(signatures[:, band * width : (band + 1) * width].astype(np.uint64))
-        for pairs in candidates(np.where(filled, keys, 0), _NEIGHBOURS):
-            pairs = pairs[filled[pairs[:, 0]]]
-            same = (signatures[pairs[:, 0]] == signatures[pairs[:, 1]]).mean(axis=1)
-            found.append(pair_codes(pairs[same >= SIMILAR - 0.1], len(texts)))  # its standard error is 0.06
-    pairs = pairs_of(found, len(texts))
+    bands = np.split(signatures.astype(np.uint64), BANDS, axis=1)
+
+    def similar(pairs: np.ndarray) -> np.ndarray:
+        left, right = pairs.T
+        same = (signatures[left] == signatures[right]).mean(axis=1)
+        return filled[left] & (same >= SIMILAR - 0.1)  # its standard error is 0.06
+
+    pairs = similar_pairs((np.where(filled, _mix(band), 0) for band in bands), _NEIGHBOURS, similar)
     exact = pairs[:_MOST_EXACT]
     return np.concatenate([exact[jaccard(texts, exact) >= SIMILAR], pairs[_MOST_EXACT:]])
 
