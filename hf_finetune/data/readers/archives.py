@@ -42,18 +42,15 @@ _FAULTS = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zli
 
 
 def is_archive(path: str | Path) -> bool:
-    """Whether a path ends like an archive that is read."""
+    """Return whether a path ends like an archive that is read."""
     return str(path).lower().endswith(ENDINGS)
 
 
 def unpack(archive: Path, endings: frozenset[str]) -> Path:
-    """Return the folder of an archive's files and tables, in the cache; unpacked if it is not there yet.
+    """Return the folder in the cache with an archive's files of these endings, its tables and its labels.
 
-    Its name says which file, of which size and of which time it comes from. Several processes may ask at once.
-
-    Args:
-        archive: the file.
-        endings: of the files that are wanted besides tables and labels.
+    It is unpacked if it is not there yet; the folder's name says which file, of which size and of which time it comes from.
+    Several processes may ask at once.
 
     Raises:
         UserError: no such file, no such archive, a member that leads out of it, or more than the bounds allow.
@@ -88,20 +85,17 @@ def refuse_missing(archive: Path) -> None:
 
 
 def _unpack_into(archive: Path, folder: Path, packed: int, endings: frozenset[str]) -> int:
-    """Unpack, and count the files."""
+    """Unpack, and return the number of files."""
     free = int(shutil.disk_usage(folder).free * DISK_SHARE)
     target = _Target(archive, folder, max(ALWAYS_ALLOWED, MAX_RATIO * packed), free, endings)
     with _reading(archive):
-        if archive.name.lower().endswith(".zip"):
-            _unpack_zip(archive, target)
-        else:
-            _unpack_tar(archive, target)
+        (_unpack_zip if archive.suffix.lower() == ".zip" else _unpack_tar)(target)
     return target.files
 
 
 @contextmanager
 def _reading(archive: Path) -> Iterator[None]:
-    """Say to the user what the readers of archives say of a broken one."""
+    """Turn the errors of a broken archive into a ``UserError``."""
     try:
         yield
     except (*_FAULTS, zipfile.BadZipFile, tarfile.TarError) as error:
@@ -126,11 +120,7 @@ class _Target:
     files: int = 0
 
     def place(self, name: str) -> Path | None:
-        """Where a member goes; None if it is passed over. Counts it.
-
-        Raises:
-            UserError: it leads out of the folder, or there are too many.
-        """
+        """Count a member, and return where it goes; None if it is passed over."""
         self.members += 1
         if self.members > MAX_MEMBERS:
             raise self.refused(f"it has more than {MAX_MEMBERS:,} members")
@@ -155,7 +145,6 @@ class _Target:
         self.files += 1
 
     def check_stream(self, count: int) -> None:
-        """Refuse an archive that expands beyond what one of its size may hold."""
         if count > self.bytes_allowed:
             raise self.refused(f"it unpacks to more than {self.bytes_allowed:,} bytes, which its size does not warrant")
 
@@ -176,8 +165,8 @@ def safe_parts(name: str) -> list[str] | None:
     return None if ".." in parts else parts
 
 
-def _unpack_zip(archive: Path, target: _Target) -> None:
-    with zipfile.ZipFile(archive) as content:
+def _unpack_zip(target: _Target) -> None:
+    with zipfile.ZipFile(target.archive) as content:
         for member in content.infolist():
             path = target.place(_zip_name(member))
             kind = stat.S_IFMT(member.external_attr >> 16)
@@ -192,7 +181,7 @@ def _unpack_zip(archive: Path, target: _Target) -> None:
 
 
 def _zip_name(member: zipfile.ZipInfo) -> str:
-    """A member's name; older tools write UTF-8 without saying so, and ``zipfile`` takes it for an old DOS alphabet."""
+    """Return a member's name; older tools write UTF-8 without saying so, and ``zipfile`` takes it for an old DOS alphabet."""
     if member.flag_bits & 0x800:
         return member.filename
     try:
@@ -204,10 +193,10 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
 Link = tuple[Path, Path, str]  # where a link is, the file that it means, and its name in the archive
 
 
-def _unpack_tar(archive: Path, target: _Target) -> None:
-    """Files are written as the stream comes; links become copies of files of the same archive, at the end."""
+def _unpack_tar(target: _Target) -> None:
+    """Write files as the stream comes; links become copies of files of the same archive, at the end."""
     links: list[Link] = []
-    with _open_stream(archive) as stream, _open_tar(stream, target) as content:
+    with _open_tar(target) as content:
         for member, path in _tar_files(content, target, links):
             tarfile.data_filter(member, str(target.folder))
             target.write(path, content.extractfile(member))
@@ -217,7 +206,7 @@ def _unpack_tar(archive: Path, target: _Target) -> None:
 
 
 def _tar_files(content: Any, target: _Target, links: list[Link]) -> Iterator[tuple[tarfile.TarInfo, Path]]:
-    """The files of a tar that are not passed over; ``links`` gets its links."""
+    """Yield the files of a tar that are not passed over; ``links`` gets its links."""
     while (member := content.next()) is not None:
         content.members = []  # of a million, each would be kept
         path = target.place(member.name)
@@ -231,7 +220,7 @@ def _tar_files(content: Any, target: _Target, links: list[Link]) -> Iterator[tup
 
 
 def _resolved(links: list[Link], target: _Target, exists: Callable[[Path], bool]) -> Iterator[tuple[Path, Path]]:
-    """Each link with its file, which is there by then: a link may lead to a link."""
+    """Yield each link with its file, which is there by then: a link may lead to a link."""
     while links:
         ready = [link for link in links if exists(link[1])]
         if not ready:
@@ -241,7 +230,7 @@ def _resolved(links: list[Link], target: _Target, exists: Callable[[Path], bool]
 
 
 def _link_source(member: tarfile.TarInfo, target: _Target) -> Path:
-    """The unpacked file that a link means. A hard link names it from the top, a symbolic one from its own folder."""
+    """Return the unpacked file that a link means. A hard link names it from the top, a symbolic one from its own folder."""
     start = PurePosixPath() if member.islnk() else PurePosixPath(member.name).parent
     path = os.path.normpath(start / member.linkname)
     parts = None if member.linkname.startswith(("/", "\\")) else safe_parts(path)
@@ -250,8 +239,17 @@ def _link_source(member: tarfile.TarInfo, target: _Target) -> Path:
     return target.folder.joinpath(*parts)
 
 
-def _open_tar(stream: IO[bytes], target: _Target) -> Any:
-    return tarfile.open(fileobj=_Bounded(stream, target.check_stream), mode="r:")  # type: ignore[call-overload]
+@contextmanager
+def _open_tar(target: _Target) -> Iterator[tarfile.TarFile]:
+    opened: dict[str, Callable[..., Any]] = {
+        **dict.fromkeys((".gz", ".tgz"), gzip.open),
+        **dict.fromkeys((".bz2", ".tbz2"), bz2.open),
+        **dict.fromkeys((".xz", ".txz"), lzma.open),
+    }
+    with opened.get(target.archive.suffix.lower(), open)(target.archive, "rb") as stream:
+        bounded: Any = _Bounded(stream, target.check_stream)
+        with tarfile.open(fileobj=bounded, mode="r:") as content:
+            yield content
 
 
 def tar_members(archive: Path, endings: frozenset[str]) -> dict[str, File]:
@@ -265,7 +263,7 @@ def tar_members(archive: Path, endings: frozenset[str]) -> dict[str, File]:
     target = _Target(archive, Path(), size + _LONGEST_HEADER, size, endings)
     found: dict[Path, File] = {}
     links: list[Link] = []
-    with _reading(archive), archive.open("rb") as stream, _open_tar(stream, target) as content:
+    with _reading(archive), _open_tar(target) as content:
         for member, path in _tar_files(content, target, links):
             if member.issparse():
                 raise target.refused(f"the member {member.name!r} is a sparse file, not a plain one")
@@ -277,39 +275,19 @@ def tar_members(archive: Path, endings: frozenset[str]) -> dict[str, File]:
     return {path.as_posix(): file for path, file in found.items()}
 
 
-def _open_stream(archive: Path) -> IO[bytes]:
-    name = archive.name.lower()
-    if name.endswith((".gz", ".tgz")):
-        return gzip.open(archive)  # type: ignore[return-value]
-    if name.endswith((".bz2", ".tbz2")):
-        return bz2.open(archive)
-    return lzma.open(archive) if name.endswith((".xz", ".txz")) else archive.open("rb")
-
-
 class _Bounded:
-    """A stream that is read in small pieces and only so far: a header may claim any length."""
+    """A stream that is read in small pieces and only up to a bound, which ``check`` refuses to pass."""
 
     def __init__(self, stream: IO[bytes], check: Callable[[int], None]) -> None:
         self.stream, self.check = stream, check
         self.tell = stream.tell
 
     def read(self, count: int = -1) -> bytes:
-        """As files do.
-
-        Raises:
-            UserError: beyond the bound.
-            ValueError: more than a header may have at once.
-        """
         if not 0 <= count <= _LONGEST_HEADER:
             raise ValueError(f"a header claims {count:,} bytes")
         self.check(self.stream.tell() + count)
         return self.stream.read(count)
 
     def seek(self, place: int, whence: int = 0) -> int:
-        """As files do; from the start only.
-
-        Raises:
-            UserError: beyond the bound.
-        """
         self.check(place)
         return self.stream.seek(place, whence)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hf_finetune.console import say
 from hf_finetune.data.readers.dialect import NAMES, Dialect, allow_long_cells, find_dialect, parse_delimiter
 from hf_finetune.data.readers.encoding import find_encoding
-from hf_finetune.data.readers.source import Source
+from hf_finetune.data.readers.source import Source, refuse_other_columns
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,16 +48,6 @@ def open_delimited(files: list[Path], name: str, encoding: str | None = None, de
     schema = pa.schema([(column, pa.string()) for column in columns])
     how = [(table.codec, table.dialect.delimiter, table.dialect.quoting) for table in tables]
     return Source(name, lambda: schema, partial(_blocks, tables), files, how)
-
-
-def refuse_other_columns(found: list[str], expected: list[str], file: Path, first: Path) -> None:
-    """Refuse a file whose columns are not those of the first."""
-    if found != expected:
-        raise UserError(
-            f"the file has other columns than {first}",
-            where=str(file),
-            fix="give files with the same columns in the same order.",
-        )
 
 
 @dataclass(frozen=True)

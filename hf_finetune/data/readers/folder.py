@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_finetune.data.readers.cell import Cell, Values
+from hf_finetune.data.readers.cell import Cell
+from hf_finetune.data.readers.paths import is_below
 from hf_finetune.data.readers.source import File, Source
 from hf_finetune.data.readers.split_names import STANDARD, find_splits
 from hf_finetune.data.rows.labels import natural_key
@@ -45,9 +45,10 @@ def open_classes(
         UserError: no such folder, no class folder with such a file in it, a link that leads out of the folder, or a text
             that cannot be read.
     """
-    from datasets import ClassLabel, Features, Value
-
-    by_class = files_by_class(root, cell.endings(), within)
+    if not root.is_dir():
+        raise UserError("the folder does not exist", where=str(root), fix="check the path.")
+    found = {folder.name: files_below(folder, cell.endings(), within or root) for folder in folders_in(root)}
+    by_class = {name: found[name] for name in sorted(found, key=natural_key) if found[name]}
     if not by_class:
         raise UserError(
             f"no {cell.called} in class folders were found",
@@ -59,30 +60,7 @@ def open_classes(
     if mixed:
         order = np.random.default_rng(SPLIT_SEED).permutation(len(files))
         files, labels = [files[row] for row in order], labels[order]
-    values, how = cell.open_files([File(path) for path in files], root, encoding)
-    label = ClassLabel(names=list(by_class))
-    schema = Features({"id": Value("string"), cell.column: cell.feature(), "label": label}).arrow_schema
-    read = partial(_tables, root, files, labels, values, schema)
-    kept_on_disk = None if cell.stays_a_file else [root]
-    return Source(str(root), lambda: schema, read, kept_on_disk, [how, list(by_class), mixed])
-
-
-def _tables(
-    root: Path, files: list[Path], labels: np.ndarray, values: Values, schema: pa.Schema, columns: list[str], size: int
-) -> Iterator[pa.Table]:
-    import pyarrow as pa
-
-    for start in range(0, len(files), size):
-        some = files[start : start + size]
-        found = {}
-        for name in columns:
-            if name == "id":
-                found[name] = pa.array([path.relative_to(root).as_posix() for path in some], pa.string())
-            elif name == "label":
-                found[name] = pa.array(labels[start : start + size])
-            else:
-                found[name] = values([File(path) for path in some])
-        yield pa.table(found).cast(pa.schema([schema.field(name) for name in columns]))
+    return _source(root, files, cell, encoding, list(by_class), labels)
 
 
 def open_files(root: Path, cell: Cell) -> Dataset:
@@ -91,28 +69,54 @@ def open_files(root: Path, cell: Cell) -> Dataset:
     Raises:
         UserError: nothing there, no such files, or a link that leads out of the folder.
     """
-    from datasets import Dataset, Features, Value
-
-    if not root.is_dir() and not root.is_file():
+    if root.is_file():
+        return _source(root.parent, [root], cell).keep()
+    if not root.is_dir():
         raise UserError("there is no such file or folder", where=str(root), fix="check the path.")
-    files = files_below(root, cell.endings()) if root.is_dir() else [root]
+    files = files_below(root, cell.endings())
     if not files:
         raise UserError(f"the folder holds no {cell.called}", where=str(root), fix=f"name a folder of {cell.called}.")
-    top = root if root.is_dir() else root.parent
-    values, _ = cell.open_files([File(file) for file in files], top, None)
-    ids = [file.relative_to(top).as_posix() for file in files]
-    cells = values([File(file) for file in files]).to_pylist()
-    return Dataset.from_dict(
-        {"id": ids, cell.column: cells}, features=Features({"id": Value("string"), cell.column: cell.feature()})
+    return _source(root, files, cell).keep()
+
+
+def _source(
+    root: Path,
+    files: list[Path],
+    cell: Cell,
+    encoding: str | None = None,
+    classes: list[str] | None = None,
+    labels: np.ndarray | None = None,
+) -> Source:
+    """Return files as rows: their path below the folder, their cell and, where there are classes, their label."""
+    from datasets import ClassLabel, Features, Value
+
+    values, how = cell.open_files([File(path) for path in files], root, encoding)
+    features = {"id": Value("string"), cell.column: cell.feature()} | (
+        {"label": ClassLabel(names=classes)} if classes else {}
     )
+    schema = Features(features).arrow_schema
+
+    def read(columns: list[str], size: int) -> Iterator[pa.Table]:
+        import pyarrow as pa
+
+        for start in range(0, len(files), size):
+            some = files[start : start + size]
+            found: dict[str, Any] = {}
+            if "id" in columns:
+                found["id"] = [path.relative_to(root).as_posix() for path in some]
+            if "label" in columns and labels is not None:
+                found["label"] = labels[start : start + size]
+            if cell.column in columns:
+                found[cell.column] = values([File(path) for path in some])
+            yield pa.table({name: found[name] for name in columns}).cast(
+                pa.schema([schema.field(name) for name in columns])
+            )
+
+    return Source(str(root), lambda: schema, read, None if cell.stays_a_file else [root], [how, classes])
 
 
 def split_folders(root: Path, endings: frozenset[str]) -> dict[str, Path]:
-    """Return the split folders of a folder; empty where the classes stand at its top.
-
-    Args:
-        root: the folder.
-        endings: of the files that are rows, in small letters and with their dots.
+    """Return the split folders of a folder, which hold files of these endings; empty where the classes stand at its top.
 
     Raises:
         UserError: two folders mean the same split.
@@ -122,61 +126,38 @@ def split_folders(root: Path, endings: frozenset[str]) -> dict[str, Path]:
         path.name for path in folders_in(root) if any(has_files(inner, endings, root) for inner in folders_in(path))
     ]
     has_train = any(STANDARD.get(name.lower()) == "train" for name in holding)
-    found = find_splits(holding, str(root)) if has_train else {}
-    return {split: root / name for split, name in found.items()}
-
-
-def files_by_class(root: Path, endings: frozenset[str], within: Path | None = None) -> dict[str, list[Path]]:
-    """The files of each class that has some, at any depth below its folder; classes and files in natural order.
-
-    Args:
-        root: the folder of the classes.
-        endings: of the files that are rows.
-        within: the folder that symbolic links may not lead out of (default: ``root``).
-
-    Raises:
-        UserError: no such folder, or a link that leads out.
-    """
-    if not root.is_dir():
-        raise UserError("the folder does not exist", where=str(root), fix="check the path.")
-    files = {folder.name: files_below(folder, endings, within or root) for folder in folders_in(root)}
-    return {name: files[name] for name in sorted(files, key=natural_key) if files[name]}
+    return {split: root / name for split, name in find_splits(holding, str(root)).items()} if has_train else {}
 
 
 def files_below(folder: Path, endings: frozenset[str], within: Path | None = None) -> list[Path]:
-    """All files below a folder, in natural order; hidden files and folders are passed over.
-
-    Args:
-        folder: where to look.
-        endings: of the files that are rows.
-        within: the folder that symbolic links may not lead out of (default: ``folder``).
+    """Return all files of these endings below a folder, in natural order; hidden files and folders are passed over.
 
     Raises:
-        UserError: a symbolic link leads out.
+        UserError: a symbolic link leads out of ``within`` (default: the folder).
     """
     files = _walk(folder, os.path.realpath(within or folder), endings)
     return sorted(files, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
 
 
 def has_files(folder: Path, endings: frozenset[str], within: Path | None = None) -> bool:
-    """Whether such a file stands anywhere below a folder; stops at the first."""
+    """Return whether such a file stands anywhere below a folder; stops at the first."""
     return next(_walk(folder, os.path.realpath(within or folder), endings), None) is not None
 
 
 def folders_in(root: Path) -> list[Path]:
-    """The sub-folders of a folder but the hidden ones; none where there is no such folder."""
+    """Return the sub-folders of a folder but the hidden ones; none where there is no such folder."""
     if not root.is_dir():
         return []
     return [path for path in (root / entry.name for entry in _entries(root)) if path.is_dir()]
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is the system's and not the user's."""
+    """Return whether a file or folder of this name is the system's and not the user's."""
     return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
 
 def _walk(folder: Path, root: str, endings: frozenset[str]) -> Iterator[Path]:
-    """Files with one of these endings below a folder. Each folder is entered once, however many links lead to it."""
+    """Yield files with one of these endings below a folder. Each folder is entered once, however many links lead to it."""
     _check_link(folder, root)
     folders, links, entered = [folder], deque[Path](), set()
     while folders or links:
@@ -213,8 +194,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def _check_link(path: Path, root: str) -> None:
     """Refuse what leads out of the folder that was named: a data set should not pull in other files of the machine."""
-    real = os.path.realpath(path)
-    if real != root and not real.startswith(root.rstrip(os.sep) + os.sep):
+    if not is_below(os.path.realpath(path), root):
         raise UserError(
             f"the symbolic link leads out of the folder {root}",
             where=str(path),

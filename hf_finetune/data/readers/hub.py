@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_finetune.config.options import DataConfig
-from hf_finetune.data.readers.source import Source
+from hf_finetune.data.readers.source import Source, refuse_other_columns
 from hf_finetune.data.readers.split_names import find_splits
 from hf_finetune.errors import UserError, first_line
 
@@ -45,14 +44,22 @@ def open_saved(folder: Path, notes: list[str]) -> dict[str, Source]:
 
 
 def open_columnar(files: list[Path], name: str) -> Source:
-    """Return the rows of Parquet or Arrow files.
+    """Return the rows of Parquet files, or of Arrow files.
 
     Raises:
-        UserError: they cannot be read.
+        UserError: they cannot be read, or have other columns than the first.
     """
-    builder = {".parquet": "parquet", ".arrow": "arrow"}[files[0].suffix.lower()]
-    options = {"path": builder, "data_files": list(map(str, files)), "split": "train"}
-    return _Opened(name, partial(_load, options), builder == "parquet").source()
+    builder = files[0].suffix.lower().removeprefix(".")
+
+    def opened(files: list[Path], name: str) -> Source:
+        options = {"path": builder, "data_files": list(map(str, files)), "split": "train"}
+        return _source(name, partial(_load, options), by_columns=builder == "parquet")
+
+    others = [opened([file], str(file)) for file in files[1:]]
+    source = opened(files, name)
+    for other, file in zip(others, files[1:], strict=True):
+        refuse_other_columns(other.column_names, source.column_names, file, files[0])
+    return source
 
 
 def open_hub(name: str, config: DataConfig, notes: list[str], *, streaming: bool) -> dict[str, Source]:
@@ -79,62 +86,53 @@ def open_hub(name: str, config: DataConfig, notes: list[str], *, streaming: bool
         ) from error
     by_columns = hasattr(builder.config, "columns")
     return {
-        split: _Opened(f"{split} split, {name}", partial(_load, options | {"split": own}), by_columns).source()
+        split: _source(f"{split} split, {name}", partial(_load, options | {"split": own}), by_columns)
         for split, own in find_splits(found, name, notes).items()
     }
 
 
 def as_source(dataset: Any, name: str) -> Source:
     """Return the rows of one ``Dataset`` or ``IterableDataset``."""
-    return _Opened(name, lambda streaming, columns: dataset, by_columns=False).source()
+    return _source(name, lambda streaming, columns: dataset, by_columns=False)
 
 
-def _load(options: dict[str, Any], streaming: bool, columns: list[str] | None) -> Any:
+def _load(options: dict[str, Any], streaming: bool, columns: tuple[str, ...]) -> Any:
     from datasets import load_dataset
 
-    return load_dataset(streaming=streaming, **options, **({"columns": columns} if columns else {}))
+    return load_dataset(streaming=streaming, **options, **({"columns": list(columns)} if columns else {}))
 
 
-@dataclass
-class _Opened:
-    """Rows that ``datasets`` reads.
+def _source(name: str, load: Callable[[bool, tuple[str, ...]], Any], by_columns: bool) -> Source:
+    """Return rows that ``datasets`` reads.
 
     Args:
         name: of the split in messages.
-        load: loads the rows, as a stream or not, with these columns alone or with all.
+        load: loads the rows, as a stream or not, with these columns alone or (if there are none) with all.
         by_columns: whether the format can be read by columns.
     """
 
-    name: str
-    load: Callable[[bool, list[str] | None], Any]
-    by_columns: bool
-    narrowed: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    @cache
+    def stream(*columns: str) -> Any:
+        return _prepared(load(True, columns), name)
 
-    def source(self) -> Source:
-        return Source(self.name, lambda: self.stream.features.arrow_schema, self.read, kept=self.kept)
+    def schema() -> pa.Schema:
+        with _reading(name):
+            return stream().features.arrow_schema
 
-    @cached_property
-    def stream(self) -> Any:
-        with _reading(self.name):
-            return _prepared(self.load(True, None), self.name)
-
-    def read(self, columns: list[str], size: int) -> Iterator[pa.Table]:
-        with _reading(self.name):
-            rows = self.stream
-            if self.by_columns and columns != rows.column_names:
-                key = tuple(columns)
-                if key not in self.narrowed:
-                    self.narrowed[key] = _prepared(self.load(True, columns), self.name)
-                rows = self.narrowed[key]
+    def read(columns: list[str], size: int) -> Iterator[pa.Table]:
+        with _reading(name):
+            rows = stream(*columns) if by_columns and columns != stream().column_names else stream()
             yield from (table.select(columns) for table in rows.select_columns(columns).with_format("arrow").iter(size))
 
-    def kept(self) -> Any:
-        with _reading(self.name):
-            return _prepared(self.load(False, None), self.name)
+    def kept() -> Any:
+        with _reading(name):
+            return _prepared(load(False, ()), name)
+
+    return Source(name, schema, read, kept=kept)
 
 
 def _prepared(rows: Any, where: str) -> Any:
-    """The rows with their features known, images not decoded, and the names of a WebDataset's samples as ids."""
+    """Return rows with their features known, images not decoded, and the names of a WebDataset's samples as ids."""
     from datasets import Image
 
     if rows.features is None:  # of JSON, and of CSV at the Hub, they are read off the first rows
@@ -152,7 +150,7 @@ def _prepared(rows: Any, where: str) -> Any:
 
 @contextmanager
 def _reading(where: str) -> Iterator[None]:
-    """Say to the user what readers of files say of a broken one."""
+    """Turn the errors of files that cannot be read into a ``UserError``."""
     from datasets.exceptions import DatasetGenerationError
 
     try:

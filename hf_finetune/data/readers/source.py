@@ -183,3 +183,13 @@ def in_blocks(tables: Iterable[pa.Table], size: int, limit: int | None = None) -
             break
     if count:
         yield pa.concat_tables(held)
+
+
+def refuse_other_columns(found: list[str], expected: list[str], file: Path, first: Path) -> None:
+    """Refuse a file whose columns are not those of the first."""
+    if found != expected:
+        raise UserError(
+            f"the file has other columns than {first}",
+            where=str(file),
+            fix="give files with the same columns in the same order.",
+        )

@@ -14,18 +14,25 @@ from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say
 from hf_finetune.data.readers.archives import is_archive, unpack
 from hf_finetune.data.readers.cell import Cell
-from hf_finetune.data.readers.delimited import open_delimited, refuse_other_columns
+from hf_finetune.data.readers.delimited import open_delimited
 from hf_finetune.data.readers.folder import folders_in, has_files, is_hidden, open_classes, open_files, split_folders
 from hf_finetune.data.readers.hub import open_columnar, open_hub, open_object, open_saved
 from hf_finetune.data.readers.json_rows import open_json
 from hf_finetune.data.readers.source import Source
-from hf_finetune.data.readers.split_names import STANDARD, find_splits
+from hf_finetune.data.readers.split_names import SPLIT_NAMES, STANDARD, find_splits
 from hf_finetune.data.readers.table_of_paths import with_files
-from hf_finetune.data.readers.webdataset import is_webdataset, members_of, open_webdataset
+from hf_finetune.data.readers.webdataset import is_webdataset, open_webdataset
 from hf_finetune.data.rows.columns import LABEL_NAMES
 from hf_finetune.errors import UserError
 
-TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow")
+TABLES: dict[str, Callable[..., Source]] = {
+    ".csv": open_delimited,
+    ".tsv": open_delimited,
+    ".json": open_json,
+    ".jsonl": open_json,
+    ".parquet": open_columnar,
+    ".arrow": open_columnar,
+}
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 MOST_FILES = 100_000  # that one name may mean
 
@@ -38,16 +45,11 @@ def open_sources(config: DataConfig, cell: Cell, dataset: Any, notes: list[str])
     """
     if dataset is not None:
         return open_object(dataset, "the given data set", notes), "the given data set"
-    if config.train_file:
-        files = {"train": config.train_file, "validation": config.validation_file, "test": config.test_file}
-        return {split: open_file(file, cell, config) for split, file in files.items() if file}, Path(
-            config.train_file
-        ).name
-    if config.train_dir:
-        folders = {"train": config.train_dir, "validation": config.validation_dir, "test": config.test_dir}
-        return {split: _open_dir(place, cell, config) for split, place in folders.items() if place}, Path(
-            config.train_dir
-        ).name
+    for kind, opener in (("file", open_file), ("dir", _open_dir)):
+        given = {split: getattr(config, f"{split}_{kind}") for split in SPLIT_NAMES}
+        if given["train"]:
+            splits = {split: opener(name, cell, config) for split, name in given.items() if name}
+            return splits, Path(given["train"]).name
     if config.dataset_name:
         name = config.dataset_name
         folder = Path(name)
@@ -82,18 +84,11 @@ def open_tables(files: list[Path], name: str, encoding: str | None = None, delim
                 f"the file has another format than {files[0]}", where=str(file), fix="give files of one format."
             )
     try:
-        if openers[0] is open_columnar:
-            sources = [open_columnar([file], str(file)) for file in files[1:]]
-            source = open_columnar(files, name)
-            for other, file in zip(sources, files[1:], strict=True):
-                refuse_other_columns(other.column_names, source.column_names, file, files[0])
-            return source
-        options = (encoding, delimiter) if openers[0] is open_delimited else (encoding,)
-        return openers[0](files, name, *options)
+        if openers[0] is open_delimited:
+            return open_delimited(files, name, encoding, delimiter)
+        return open_json(files, name, encoding) if openers[0] is open_json else open_columnar(files, name)
     except OSError as error:
-        raise UserError(
-            f"the file cannot be read ({error})", where=str(files[0]), fix="check the file's rights."
-        ) from error
+        raise _unreadable(files[0], error) from error
 
 
 def read_file(file: str | Path, encoding: str | None = None, delimiter: str | None = None) -> Any:
@@ -101,13 +96,15 @@ def read_file(file: str | Path, encoding: str | None = None, delimiter: str | No
     try:
         return open_tables([Path(file)], str(file), encoding, delimiter).keep()
     except OSError as error:
-        raise UserError(
-            f"the file cannot be read ({error})", where=str(file), fix="check the file's rights."
-        ) from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: str | Path, error: OSError) -> UserError:
+    return UserError(f"the file cannot be read ({error})", where=str(file), fix="check the file's rights.")
 
 
 def _opener(file: Path) -> Callable[..., Source]:
-    """What opens a file, which is there and not empty."""
+    """Return what opens a file, which is there and not empty."""
     if not file.is_file():
         raise UserError("the file does not exist", where=str(file), fix="check the path.")
     ending = file.suffix.lower()
@@ -119,9 +116,7 @@ def _opener(file: Path) -> Callable[..., Source]:
         )
     if file.stat().st_size == 0:
         raise UserError("the file is empty", where=str(file), fix="give a file with a row or more.")
-    if ending in (".csv", ".tsv"):
-        return open_delimited
-    return open_json if ending in (".json", ".jsonl") else open_columnar
+    return TABLES[ending]
 
 
 def open_file(name: str, cell: Cell, config: DataConfig) -> Source:
@@ -133,21 +128,22 @@ def open_file(name: str, cell: Cell, config: DataConfig) -> Source:
     paths = expand(name)
     if all(is_archive(path) for path in paths):
         return _open_shards(paths, cell, config)
-    where = name if len(paths) == 1 else f"{name} ({len(paths)} files)"
+    return _open_table(paths, name if len(paths) == 1 else f"{name} ({len(paths)} files)", cell, config)
+
+
+def _open_table(paths: list[Path], where: str, cell: Cell, config: DataConfig) -> Source:
     source = open_tables(paths, where, config.encoding, config.delimiter)
-    return _with_files(source, paths[0], cell, config) if cell.stays_a_file else source
-
-
-def _with_files(source: Source, table: Path, cell: Cell, config: DataConfig) -> Source:
+    if not cell.stays_a_file:
+        return source
     named = getattr(config, f"{cell.column}_root")
-    root = Path(named) if named else table.parent
+    root = Path(named) if named else paths[0].parent
     if not root.is_dir():
         raise UserError("the folder does not exist", where=f"--{cell.column}_root {root}", fix="check the path.")
-    return with_files(source, root, cell, config, str(table), getattr(config, f"{cell.column}_column"))
+    return with_files(source, root, cell, config, str(paths[0]), getattr(config, f"{cell.column}_column"))
 
 
 def _open_dir(name: str, cell: Cell, config: DataConfig) -> Source:
-    """One split: a folder of classes or with metadata, an archive of one, or shards."""
+    """Return one split: a folder of classes or with metadata, an archive of one, or shards."""
     return _open_shards(expand(name), cell, config) if is_archive(name) else _open_split(Path(name), cell, config)
 
 
@@ -157,12 +153,11 @@ def open_unlabelled(source: Path, cell: Cell, config: DataConfig) -> Any:
     Raises:
         UserError: nothing there, no such files, or paths that lead out.
     """
-    if source.suffix.lower() not in TABLES or (cell.stays_a_file and not source.is_file()):
-        if not cell.stays_a_file:
-            return read_file(source, config.encoding, config.delimiter)
-        return open_files(unpack(source, cell.endings()) if is_archive(source) else source, cell)
-    rows = open_tables([source], str(source), config.encoding, config.delimiter)
-    return (_with_files(rows, source, cell, config) if cell.stays_a_file else rows).keep()
+    if not cell.stays_a_file:
+        return read_file(source, config.encoding, config.delimiter)
+    if source.suffix.lower() in TABLES and source.is_file():
+        return _open_table([source], str(source), cell, config).keep()
+    return open_files(unpack(source, cell.endings()) if is_archive(source) else source, cell)
 
 
 def expand(name: str) -> list[Path]:
@@ -205,32 +200,32 @@ def _choices(inner: str, name: str) -> list[str]:
 
 
 def _open_folder(folder: Path, cell: Cell, config: DataConfig, notes: list[str]) -> dict[str, Source]:
-    """A saved data set, a table a split, archives, files by class, or what is laid out like a repository of the Hub."""
+    """Open a saved data set, a table a split, archives, files by class, or the layout of a repository of the Hub."""
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
         return open_saved(folder, notes)
     tables = _split_tables(folder, cell, config)
     if tables:
         return tables
     endings = cell.endings()
-    by_class = any(has_files(inner, endings, folder) for inner in folders_in(folder))
+    if _metadata_of(folder) or any(has_files(inner, endings, folder) for inner in folders_in(folder)):
+        return _open_layout(folder, cell, config)
     archives = [path for path in sorted(folder.iterdir()) if is_archive(path) and not is_hidden(path.name)]
-    if archives and not metadata_of(folder) and not by_class:
+    if archives:
         return _open_archives([path for path in archives if path.is_file()], cell, config)
-    if not by_class and not metadata_of(folder):
-        if any(path.suffix.lower() in TABLES for path in folder.rglob("*")):
-            return open_hub(str(folder), config, notes, streaming=config.streaming)
-        if not cell.stays_a_file and not has_files(folder, endings, folder):
-            raise UserError(
-                "no train.csv (or .tsv, .json, .jsonl, .parquet, .arrow), no saved data set, no archives and no "
-                f"{cell.called} by class were found",
-                where=str(folder),
-                fix="name the files with --train_file, --validation_file and --test_file.",
-            )
+    if any(path.suffix.lower() in TABLES for path in folder.rglob("*")):
+        return open_hub(str(folder), config, notes, streaming=config.streaming)
+    if not cell.stays_a_file and not has_files(folder, endings, folder):
+        raise UserError(
+            "no train.csv (or .tsv, .json, .jsonl, .parquet, .arrow), no saved data set, no archives and no "
+            f"{cell.called} by class were found",
+            where=str(folder),
+            fix="name the files with --train_file, --validation_file and --test_file.",
+        )
     return _open_layout(folder, cell, config)
 
 
 def _split_tables(folder: Path, cell: Cell, config: DataConfig) -> dict[str, Source]:
-    """The tables of a folder that are called like splits; none where none is called like the training split."""
+    """Open the tables of a folder that are called like splits; none where none is called like the training split."""
     tables: dict[str, list[Path]] = {}
     for path in _named_tables(folder):
         tables.setdefault(path.stem, []).append(path)
@@ -252,7 +247,7 @@ def _named_tables(folder: Path) -> list[Path]:
     return [path for path in paths if path.suffix.lower() in TABLES and path.stem.lower() in STANDARD]
 
 
-def metadata_of(folder: Path) -> Path | None:
+def _metadata_of(folder: Path) -> Path | None:
     """Return the table that describes the files of a folder, as ``imagefolder`` of ``datasets`` has it."""
     return next((folder / name for name in METADATA_NAMES if (folder / name).is_file()), None)
 
@@ -260,33 +255,30 @@ def metadata_of(folder: Path) -> Path | None:
 def _open_archives(archives: list[Path], cell: Cell, config: DataConfig) -> dict[str, Source]:
     """One archive may hold splits; of several, each belongs to the split that its name says, and otherwise to training."""
     if len(archives) == 1:
-        if is_webdataset(members_of(archives[0], cell), cell):
-            return {"train": open_webdataset(archives, cell, config.encoding, archives[0].name)}
+        if is_webdataset(archives[0], cell):
+            return {"train": open_webdataset(archives, cell, config.encoding)}
         folder = _top(unpack(archives[0], cell.endings()))
         return _split_tables(folder, cell, config) or _open_layout(folder, cell, config, str(archives[0]))
     named: dict[str, list[Path]] = {}
     for archive in archives:
-        named.setdefault(_split_of(archive.name), []).append(archive)
+        words = re.split(r"[^a-z]+", archive.name.lower())
+        split = next((STANDARD[word] for word in STANDARD if word in words), "train")
+        named.setdefault(split, []).append(archive)
     return {split: _open_shards(files, cell, config) for split, files in named.items()}
 
 
 def _open_shards(archives: list[Path], cell: Cell, config: DataConfig) -> Source:
-    if len(archives) == 1 and not is_webdataset(members_of(archives[0], cell), cell):
-        return _open_split(_top(unpack(archives[0], cell.endings())), cell, config, str(archives[0]))
-    name = archives[0].name if len(archives) == 1 else f"{archives[0].name} ({len(archives)} files)"
-    return open_webdataset(archives, cell, config.encoding, name)
-
-
-def _split_of(name: str) -> str:
-    words = re.split(r"[^a-z]+", name.lower())
-    return next((STANDARD[word] for word in STANDARD if word in words), "train")
+    """Open shards as one split, or one archive that holds a folder."""
+    if len(archives) > 1 or is_webdataset(archives[0], cell):
+        return open_webdataset(archives, cell, config.encoding)
+    return _open_split(_top(unpack(archives[0], cell.endings())), cell, config, str(archives[0]))
 
 
 def _top(folder: Path) -> Path:
-    """Where the classes or splits of an unpacked folder stand: most tools pack the folder itself as well."""
+    """Return where the classes or splits of an unpacked folder stand: most tools pack the folder itself as well."""
     while True:
         inner = list(folder.iterdir())
-        if len(inner) != 1 or not (folders_in(inner[0]) or metadata_of(inner[0]) or _named_tables(inner[0])):
+        if len(inner) != 1 or not (folders_in(inner[0]) or _metadata_of(inner[0]) or _named_tables(inner[0])):
             return folder
         if inner[0].name.lower() in STANDARD:
             return folder
@@ -294,18 +286,15 @@ def _top(folder: Path) -> Path:
 
 
 def _open_layout(folder: Path, cell: Cell, config: DataConfig, where: str = "") -> dict[str, Source]:
-    """Splits by metadata, by folder, or one split."""
+    """Open splits by metadata, by folder, or one split."""
     table = _described(folder, cell, config)
     if table is not None:
         return _by_first_folder(table)
-    described = [path.name for path in folders_in(folder) if path.name.lower() in STANDARD and metadata_of(path)]
-    names = find_splits(described, where or str(folder))
-    splits = {split: folder / name for split, name in names.items()}
-    splits = splits if "train" in splits else split_folders(folder, cell.endings())
-    return {
-        split: _open_split(path, cell, config, where, within=folder)
-        for split, path in (splits or {"train": folder}).items()
-    }
+    described = [path.name for path in folders_in(folder) if path.name.lower() in STANDARD and _metadata_of(path)]
+    splits = {split: folder / name for split, name in find_splits(described, where or str(folder)).items()}
+    if "train" not in splits:
+        splits = split_folders(folder, cell.endings()) or {"train": folder}
+    return {split: _open_split(path, cell, config, where, within=folder) for split, path in splits.items()}
 
 
 def _open_split(folder: Path, cell: Cell, config: DataConfig, where: str = "", within: Path | None = None) -> Source:
@@ -315,14 +304,12 @@ def _open_split(folder: Path, cell: Cell, config: DataConfig, where: str = "", w
     try:
         return open_classes(folder, cell, config.encoding, within, mixed=config.streaming)
     except UserError as error:
-        if not where:
-            raise
-        raise UserError(error.what, where=where, fix=error.fix) from error  # by the archive's name, not the cache's
+        raise UserError(error.what, where=where or error.where, fix=error.fix) from error  # the archive, not the cache
 
 
 def _described(folder: Path, cell: Cell, config: DataConfig) -> Source | None:
-    """The rows of the folder's metadata with their files; None without metadata, or where only the folders are labels."""
-    file = metadata_of(folder) if cell.stays_a_file else None
+    """Open a folder by its metadata; None without metadata, or where only the folders are labels."""
+    file = _metadata_of(folder) if cell.stays_a_file else None
     if file is None:
         return None
     rows = open_tables([file], str(file))
@@ -332,13 +319,12 @@ def _described(folder: Path, cell: Cell, config: DataConfig) -> Source | None:
         say(f"{file.name} has no column of labels: the folders are the classes.")
         return None
     named = getattr(config, f"{cell.column}_column") or ("file_name" if "file_name" in names else None)
-    return with_files(
-        rows, folder, cell, replace(config, **dict[str, Any]({f"{cell.column}_root": None})), str(file), named
-    )
+    rootless = replace(config, **dict[str, Any]({f"{cell.column}_root": None}))
+    return with_files(rows, folder, cell, rootless, str(file), named)
 
 
 def _by_first_folder(rows: Source) -> dict[str, Source]:
-    """Rows by the split that their paths start with; all are for training where some start otherwise."""
+    """Divide rows by the split that their paths start with; all are for training where some start otherwise."""
     import numpy as np
 
     found: list[str] = []

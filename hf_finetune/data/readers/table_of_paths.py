@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.readers.cell import Cell
 from hf_finetune.data.readers.hub import as_source
-from hf_finetune.data.readers.paths import OUTSIDE, Finder
+from hf_finetune.data.readers.paths import OUTSIDE, find_files
 from hf_finetune.data.readers.source import BLOCK, Source
 from hf_finetune.data.rows.columns import LABEL_NAMES, is_string
 from hf_finetune.errors import UserError
@@ -49,31 +49,25 @@ def with_files(
     skip = getattr(config, f"on_bad_{cell.column}") == "skip"
     asked = bool(getattr(config, f"{cell.column}_root"))
     table = _Table(rows, column, cell, root, f"{where}, column {column!r}", skip, asked)
-    holds_content = not is_string(rows, column)
-    if holds_content and not config.streaming and not _some_are_files(rows.keep(), column):
-        return Source(rows.name, table.schema, table.read, kept=partial(_cast, rows, column, cell))
-    if not holds_content:
+    kept = None
+    if is_string(rows, column):
         table.check()
-    finder = Finder(root, lists=not config.streaming)
-    return Source(rows.name, table.schema, partial(table.read, finder=finder), announce=rows.announce)
+    elif not config.streaming and not _some_are_files(rows.keep(), column):
+        kept = partial(_cast, rows, column, cell)
+    return Source(rows.name, table.schema, table.read, announce=rows.announce, kept=kept)
 
 
 @dataclass(frozen=True)
 class _Table:
-    """A table with a column of paths, or of cells that may name a file instead of holding the content.
-
-    Args:
-        skip: files that are missing are left to be skipped.
-        asked: the folder was named.
-    """
+    """A table with a column of paths, or of cells that may name a file instead of holding the content."""
 
     rows: Source
     column: str
     cell: Cell
     root: Path
     where: str
-    skip: bool
-    asked: bool
+    skip: bool  # files that are missing are left to be skipped
+    asked: bool  # the folder was named
 
     def schema(self) -> pa.Schema:
         from datasets import Features, Value
@@ -84,83 +78,80 @@ class _Table:
 
     def check(self) -> None:
         """Refuse paths that lead out, and files that are missing, in one pass over the paths."""
-        finder = Finder(self.root)
-        outside, missing = _Faults(), _Faults()
+        faults = _Faults()
         for table in self.rows.blocks([self.column], BLOCK):
-            _, paths = _cells(table, self.column)
-            found = finder.find(paths)
-            outside.add(paths, [path == OUTSIDE for path in found])
-            missing.add(paths, [path is None for path in found])
-        self.refuse(outside, missing)
+            self._find(table, faults)
+        self._refuse(faults)
 
-    def refuse(self, outside: _Faults, missing: _Faults) -> None:
-        root_flag, bad_flag = f"--{self.cell.column}_root", f"--on_bad_{self.cell.column}"
-        if outside.count:
-            if "://" in (outside.path or ""):
-                raise UserError(
-                    f"row {outside.row} names {outside.path!r}; {self.cell.called} are read from files, not from the network",
-                    where=self.where,
-                    fix=f"download the {self.cell.called}, and write their paths.",
-                )
-            raise UserError(
-                f"{outside.count} of {outside.rows} paths lead out of the folder {self.root}; the first, in row "
-                f"{outside.row}: {outside.path!r}",
-                where=self.where,
-                fix=f"write paths below that folder, or name {'another' if self.asked else f'the folder of all {self.cell.called}'} "
-                f"with {root_flag}.",
-            )
-        if missing.count and not self.skip:
-            what = f"there is no file {str(self.root / missing.path)!r}" if missing.path else "it has no path"
-            raise UserError(
-                f"{missing.count} of {missing.rows} {self.cell.called} are missing; the first, in row {missing.row}: {what}",
-                where=self.where,
-                fix=f"fix the paths, name the folder that they start from with {root_flag}, or drop the rows with {bad_flag} skip.",
-            )
-
-    def read(self, columns: list[str], size: int, finder: Finder | None = None) -> Iterator[pa.Table]:
+    def read(self, columns: list[str], size: int) -> Iterator[pa.Table]:
         import pyarrow as pa
 
-        finder = finder or Finder(self.root, lists=False)
         known = self.rows.column_names
-        own = [name for name in known if name in columns or (name == self.column and "id" not in known)]
-        first = 0
+        new_id = "id" in columns and "id" not in known
+        own = [name for name in known if name in columns or (name == self.column and new_id)]
+        faults = _Faults()
+        first = 1
         for table in self.rows.read(own, size):
-            found = {name: table[name] for name in own if name in columns}
-            if self.column in own and (self.column in columns or "id" in columns):
-                content, paths = _cells(table, self.column)
-                if self.column in columns:
-                    found[self.column] = self._files(content, paths, finder)
-                if "id" not in known:
-                    found["id"] = pa.array(
-                        [path or f"row {first + i + 1}" for i, path in enumerate(paths)], pa.string()
-                    )
+            found = {name: table[name] for name in own}
+            if new_id:
+                _, paths = _cells(table, self.column)
+                ids = [path or f"row {row}" for row, path in enumerate(paths, first)]
+                found["id"] = pa.array(ids, pa.string())
+            if self.column in columns:
+                found[self.column] = self._find(table, faults)
+                self._refuse(faults)
             yield pa.table({name: found[name] for name in columns})
             first += len(table)
 
-    def _files(self, content: pa.Array, paths: list[str | None], finder: Finder) -> pa.Array:
+    def _find(self, table: pa.Table, faults: _Faults) -> pa.Array:
+        """Return the column as files, and note those that are missing or elsewhere."""
         import pyarrow as pa
 
-        found = finder.find(paths)
-        outside, missing = _Faults(), _Faults()
-        outside.add(paths, [path == OUTSIDE for path in found])
-        empty = content.is_null().to_pylist()
-        missing.add(paths, [path is None and none for path, none in zip(found, empty, strict=True)])
-        self.refuse(outside, missing)
-        return pa.StructArray.from_arrays([content, pa.array(found, pa.string())], ["bytes", "path"])
+        content, paths = _cells(table, self.column)
+        files = find_files(paths, self.root)
+        for path, file, held in zip(paths, files, content.is_valid().to_pylist(), strict=True):
+            faults.rows += 1
+            if file == OUTSIDE:
+                faults.outside.append((faults.rows, path))
+            elif file is None and not held:
+                faults.missing.append((faults.rows, path))
+        return pa.StructArray.from_arrays([content, pa.array(files, pa.string())], ["bytes", "path"])
+
+    def _refuse(self, faults: _Faults) -> None:
+        called, root_flag = self.cell.called, f"--{self.cell.column}_root"
+        if faults.outside:
+            row, path = faults.outside[0]
+            if "://" in (path or ""):
+                raise UserError(
+                    f"row {row} names {path!r}; {called} are read from files, not from the network",
+                    where=self.where,
+                    fix=f"download the {called}, and write their paths.",
+                )
+            raise UserError(
+                f"{len(faults.outside)} of {faults.rows} paths lead out of the folder {self.root}; the first, in row "
+                f"{row}: {path!r}",
+                where=self.where,
+                fix=f"write paths below that folder, or name {'another' if self.asked else f'the folder of all {called}'} "
+                f"with {root_flag}.",
+            )
+        if faults.missing and not self.skip:
+            row, path = faults.missing[0]
+            what = f"there is no file {str(self.root / path)!r}" if path else "it has no path"
+            raise UserError(
+                f"{len(faults.missing)} of {faults.rows} {called} are missing; the first, in row {row}: {what}",
+                where=self.where,
+                fix=f"fix the paths, name the folder that they start from with {root_flag}, or drop the rows with "
+                f"--on_bad_{self.cell.column} skip.",
+            )
 
 
+@dataclass
 class _Faults:
-    """How many rows have a fault, and which is the first."""
+    """The rows of one pass, counted from 1, whose paths lead out of the folder or name no file."""
 
-    def __init__(self) -> None:
-        self.rows = self.count = self.row = 0
-        self.path: str | None = None
-
-    def add(self, paths: list[str | None], bad: list[bool]) -> None:
-        if any(bad) and not self.count:
-            index = bad.index(True)
-            self.row, self.path = self.rows + index + 1, paths[index]
-        self.rows, self.count = self.rows + len(bad), self.count + sum(bad)
+    rows: int = 0
+    outside: list[tuple[int, str | None]] = field(default_factory=list)
+    missing: list[tuple[int, str | None]] = field(default_factory=list)
 
 
 def _cast(rows: Source, column: str, cell: Cell) -> Any:
@@ -188,7 +179,7 @@ def find_paths(rows: Source, cell: Cell, named: str | None) -> str | None:
 
 
 def _like_paths(rows: Source, columns: list[str], endings: frozenset[str]) -> list[str]:
-    """The columns whose first cell that is not empty ends like a file."""
+    """Return the columns whose first cell that is not empty ends like a file."""
     table = next(rows.blocks(columns, 100), None) if columns else None
     if table is None:
         return []
@@ -197,7 +188,7 @@ def _like_paths(rows: Source, columns: list[str], endings: frozenset[str]) -> li
 
 
 def _cells(table: pa.Table, column: str) -> tuple[pa.Array, list[str | None]]:
-    """Bytes of the files that are in the rows, and the paths of those that are not; both None in an empty cell."""
+    """Return the bytes of the files that are in the rows, and the paths of those that are not; both None in an empty cell."""
     import pyarrow as pa
 
     cells = table[column].to_pylist()
@@ -209,14 +200,11 @@ def _cells(table: pa.Table, column: str) -> tuple[pa.Array, list[str | None]]:
 
 
 def _some_are_files(rows: Any, column: str) -> bool:
-    """Whether some cells name a file instead of holding the content."""
+    """Return whether some cells name a file instead of holding the content."""
     import pyarrow.compute as pc
 
-    for batch in rows.select_columns([column]).with_format("arrow").iter(1000):
-        content, paths = (pc.struct_field(batch[column], [name]) for name in ("bytes", "path"))
-        if pc.any(pc.and_(pc.is_null(content), pc.is_valid(paths))).as_py():
-            return True
-    return False
+    content, paths = (pc.struct_field(rows.data[column], name) for name in ("bytes", "path"))
+    return bool(pc.any(pc.and_(pc.is_null(content), pc.is_valid(paths))).as_py())
 
 
 def _is_cell(feature: object) -> bool:

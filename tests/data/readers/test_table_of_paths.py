@@ -18,10 +18,9 @@ from PIL import Image
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.images.decode import open_image
 from hf_finetune.data.load import load_splits
-from hf_finetune.data.readers import paths as image_paths
 from hf_finetune.data.readers.cell import IMAGE
 from hf_finetune.data.readers.hub import as_source
-from hf_finetune.data.readers.paths import OUTSIDE, Finder
+from hf_finetune.data.readers.paths import OUTSIDE, find_files
 from hf_finetune.data.readers.sources import open_file
 from hf_finetune.data.readers.table_of_paths import find_paths
 from hf_finetune.data.rows.audit import audit
@@ -241,7 +240,7 @@ def test_missing_images_are_skipped_where_that_is_asked_for(four):
 
 def test_what_is_no_file_is_not_opened(four):
     os.mkfifo(four / "photos" / "pipe.png")
-    assert Finder(four).find(["photos/pipe.png", "photos/1.png"]) == [None, str(four / "photos/1.png")]
+    assert find_files(["photos/pipe.png", "photos/1.png"], four) == [None, str(four / "photos/1.png")]
 
 
 # What lies elsewhere
@@ -286,7 +285,7 @@ def test_links_within_the_folder_are_followed_and_others_refused(four):
     (root / "loop").symlink_to("loop")
     wanted = ["file.png", "folder/1.png", "out.png", "outer/secret.png", "loop/1.png", "loop", "folder/../real/1.png"]
     found = [str(root / name) for name in wanted]
-    assert Finder(root).find(wanted) == [*found[:2], OUTSIDE, OUTSIDE, None, None, found[6]]
+    assert find_files(wanted, root) == [*found[:2], OUTSIDE, OUTSIDE, None, None, found[6]]
 
 
 def test_no_way_of_writing_a_path_leads_out(tmp_path):
@@ -299,33 +298,31 @@ def test_no_way_of_writing_a_path_leads_out(tmp_path):
     pieces = ["..", ".", "/", "\\", "sub", "up", "side", "1.png", "", " ", str(tmp_path)]
     paths = ["".join(random.choice(pieces, int(random.integers(1, 8)))) for _ in range(4000)]
     paths += ["/".join(random.choice(pieces, int(random.integers(1, 6)))) + "/1.png" for _ in range(4000)]
-    found = Finder(root).find(paths)
+    found = find_files(paths, root)
     opened = {path for path in found if path not in (None, OUTSIDE)}
     assert len(opened) > 20
     assert found.count(OUTSIDE) > 200
     assert all(os.path.realpath(path).startswith(f"{root.resolve()}/") for path in opened)
 
 
-@pytest.mark.parametrize("listed_from", [1, 10**9])
-def test_listing_folders_and_asking_for_each_file_agree(listed_from, four, monkeypatch):
-    monkeypatch.setattr(image_paths, "_LISTED_FROM", listed_from)
+def test_links_folders_and_gaps_among_files(four):
     (four / "photos" / "link.png").symlink_to("1.png")
     (four / "photos" / "out.png").symlink_to("/etc/hostname")
     (four / "photos" / "folder.png").mkdir()
     wanted = [*PATHS, "photos/link.png", "photos/out.png", "photos/folder.png", "photos/none.png", None, ""]
     inside = [str(four / path) for path in wanted[:5]]
-    assert Finder(four).find(wanted) == [*inside, OUTSIDE, None, None, None, None]
+    assert find_files(wanted, four) == [*inside, OUTSIDE, None, None, None, None]
 
 
 def test_a_root_that_is_a_link_or_the_top_of_the_machine(four, monkeypatch):
     (four / "link").symlink_to("photos")
-    assert Finder(four / "link").find(["1.png"]) == [str(four / "link/1.png")]
+    assert find_files(["1.png"], four / "link") == [str(four / "link/1.png")]
     assert (
-        Finder(Path("/")).find([f"{four}/photos/1.png", str(four / "photos/1.png")[1:]])
+        find_files([f"{four}/photos/1.png", str(four / "photos/1.png")[1:]], Path("/"))
         == [str(four / "photos/1.png")] * 2
     )
     monkeypatch.chdir(four)
-    assert Finder(Path()).find(["photos/1.png"]) == [str(four / "photos/1.png")]
+    assert find_files(["photos/1.png"], Path()) == [str(four / "photos/1.png")]
 
 
 def test_columns_that_hold_no_paths_are_left_alone():
@@ -344,7 +341,7 @@ def test_a_table_of_a_hundred_thousand_images_takes_seconds(tmp_path):
             (tmp_path / str(folder) / f"{index}.png").touch()
     paths = [f"{row % 4}/{row % 500}.png" for row in range(100_000)]
     start = time.perf_counter()
-    assert None not in Finder(tmp_path).find(paths)
+    assert None not in find_files(paths, tmp_path)
     assert time.perf_counter() - start < 5
 
 
