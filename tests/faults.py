@@ -124,8 +124,8 @@ FAULTS = [
     ),
     Fault(
         "weight decay on biases and norms",
-        "strategies/groups.py",
-        "weight_decay if decays else 0.0",
+        "strategies/freeze.py",
+        "weight_decay if key[1] else 0.0",
         "weight_decay",
         "tests/strategies",
     ),

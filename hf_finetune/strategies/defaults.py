@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from hf_finetune.data import Splits
@@ -64,8 +65,6 @@ def facts_of(checkpoint: Checkpoint, splits: Splits, strategy: str) -> Facts:
 
 def device_memory() -> int:
     """Return the free bytes on the GPU of this process, or in main memory without a GPU."""
-    import torch
-
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
     return available_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -90,15 +89,22 @@ def common_defaults(facts: Facts, strategy: str, step: int) -> dict[str, Default
         strategy: the strategy of the run.
         step: rows of an optimiser step.
     """
-    rate = learning_rate(facts, strategy, step)
+    rate = _learning_rate(facts, strategy, step)
+    many, gradual = facts.rows >= MANY_ROWS, strategy == "gradual"
     return {
         "learning_rate": rate,
         "head_learning_rate": Default(rate.value),
         "probe_learning_rate": Default(PROBE_RATE, "a linear head on fixed features is a convex problem"),
-        "layer_decay": layer_decay(strategy),
-        "epochs": few_epochs(facts),
-        "probe_epochs": probe_epochs(strategy),
-        "per_device_train_batch_size": batch_size(step),
+        # Between a stage and the one below it. ULMFiT has 1/2.6, for three layers.
+        "layer_decay": Default(0.9, "lower stages are unfrozen later, and should change less")
+        if gradual
+        else Default(1.0),
+        "epochs": Default(3.0, f"there are {facts.rows:,} rows") if many else Default(6.0),
+        "probe_epochs": Default(4.0 if gradual or strategy == "lp_ft" else 20.0),
+        "per_device_train_batch_size": Default(
+            max(1, step // int(os.environ.get("WORLD_SIZE", "1"))),
+            f"{step} rows per step, divided among the processes",
+        ),
         # MiniLM on two cores, 1,000 texts by length: 10.7 s of processor time at 64, 12.9 s at 128, 16.6 s at 256.
         "per_device_eval_batch_size": Default(64),
         "warmup_steps": Default(0.1),
@@ -109,7 +115,7 @@ def common_defaults(facts: Facts, strategy: str, step: int) -> dict[str, Default
     }
 
 
-def learning_rate(facts: Facts, strategy: str, step: int) -> Default:
+def _learning_rate(facts: Facts, strategy: str, step: int) -> Default:
     """Return the peak learning rate of the backbone, for AdamW."""
     if strategy == "lora":
         return Default(1e-3, "LoRA matrices start at zero and need ten times the rate of full fine-tuning")
@@ -117,26 +123,3 @@ def learning_rate(facts: Facts, strategy: str, step: int) -> Default:
         return Default(5e-4, "convolutions with BatchNorm need higher rates than attention")
     reason = f"1e-4 for width 384 and 16 rows per step; here {facts.width} and {step}"
     return Default(min(3e-4, 1e-4 * 384 / facts.width * step / 16), reason)
-
-
-def few_epochs(facts: Facts) -> Default:
-    """Return the epochs when the backbone trains: fewer for many rows."""
-    return Default(6.0) if facts.rows < MANY_ROWS else Default(3.0, f"there are {facts.rows:,} rows")
-
-
-def layer_decay(strategy: str) -> Default:
-    """Return the factor between the rates of a stage and the stage below it. ULMFiT has 1/2.6, for three layers."""
-    if strategy == "gradual":
-        return Default(0.9, "lower stages are unfrozen later, and should change less")
-    return Default(1.0)
-
-
-def probe_epochs(strategy: str) -> Default:
-    """Return the epochs when only the head trains."""
-    return Default(4.0 if strategy in ("lp_ft", "gradual") else 20.0)
-
-
-def batch_size(step: int) -> Default:
-    """Return the batch size per device, so that a step has the same size in any number of processes."""
-    reason = f"{step} rows per step, divided among the processes"
-    return Default(max(1, step // int(os.environ.get("WORLD_SIZE", "1"))), reason)

@@ -1,7 +1,8 @@
-"""Freezing of stages: no gradients, no change of BatchNorm statistics, no dropout."""
+"""What a phase does to a model: frozen stages (no gradients, BatchNorm statistics or dropout) and learning rates."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from types import MethodType
 from typing import Any
 
@@ -36,19 +37,36 @@ def apply_phase(model: nn.Module, stages: list[Stage], phase: Phase) -> None:
                 continue  # part of a head that peft wraps; it trains
             frozen = stage.name not in phase.trains
             hold = frozen and (index not in alive or isinstance(module, nn.modules.batchnorm._NormBase))
-            _hold_in_eval(module) if hold else _release(module)
+            module.__dict__.pop("train", None)
+            if hold:
+                module.eval()
+                module.train = MethodType(_stay_in_eval, module)
     model.train()
-
-
-def _hold_in_eval(module: nn.Module) -> None:
-    _release(module)
-    module.eval()
-    module.train = MethodType(_stay_in_eval, module)
-
-
-def _release(module: nn.Module) -> None:
-    module.__dict__.pop("train", None)
 
 
 def _stay_in_eval(self: nn.Module, mode: bool = True) -> nn.Module:
     return self
+
+
+def parameter_groups(
+    model: nn.Module, stages: list[Stage], phase: Phase, weight_decay: float, decayed: set[str] | None = None
+) -> list[dict[str, Any]]:
+    """Return the parameter groups of a phase, from the first stage to the head, for any optimiser of torch.
+
+    Args:
+        model: the model, wrapped or not; frozen parameters are left out.
+        stages: its stages.
+        phase: gives the learning rate of each stage.
+        weight_decay: of the parameters in ``decayed``; others have none.
+        decayed: names of parameters; by default those of two dimensions or more.
+    """
+    owner = stage_lookup(stages)
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decays = name in decayed if decayed is not None else parameter.ndim >= 2
+            groups[owner(name), decays].append(parameter)
+    return [
+        {"params": groups[key], "lr": phase.rate(stages, key[0]), "weight_decay": weight_decay if key[1] else 0.0}
+        for key in sorted(groups)
+    ]

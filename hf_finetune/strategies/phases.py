@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hf_finetune.errors import UserError
 from hf_finetune.models import Stage, find_stage, trunk_depth
@@ -73,29 +73,27 @@ def make_phases(strategy: str, stages: list[Stage], rates: Rates) -> list[Phase]
     """
     check_name(strategy)
     names = [stage.name for stage in stages]
-
-    def tune(name: str, trains: list[str], epochs: float = rates.epochs, *, adapters: bool = False) -> Phase:
-        head = rates.head_learning_rate
-        return Phase(name, frozenset(trains), rates.learning_rate, head, rates.layer_decay, epochs, adapters)
-
-    def above(depth: int, epochs: float = rates.epochs) -> Phase:
-        return tune(f"above-{names[depth - 1]}" if depth else "full", names[depth:], epochs)
-
-    probe = Phase(
-        "head", frozenset(names[-1:]), rates.probe_learning_rate, rates.probe_learning_rate, 1.0, rates.probe_epochs
+    full = Phase(
+        "full", frozenset(names), rates.learning_rate, rates.head_learning_rate, rates.layer_decay, rates.epochs
     )
+    rate = rates.probe_learning_rate
+    probe = Phase("head", frozenset(names[-1:]), rate, rate, 1.0, rates.probe_epochs)
+
+    def above(depth: int) -> Phase:
+        return replace(full, name=f"above-{names[depth - 1]}", trains=frozenset(names[depth:])) if depth else full
+
+    if strategy == "full":
+        return [full]
     if strategy == "head":
         return [probe]
     if strategy == "lp_ft":
-        return [probe, tune("full", names)]
-    if strategy == "gradual":
-        *opening, _ = depths = frozen_depths(len(stages))
-        last = max(1.0, rates.epochs - len(opening))
-        return [probe, *(above(depth, 1.0 if depth else last) for depth in depths)]
+        return [probe, full]
     if strategy == "lora":
-        return [tune("lora", names[-1:], adapters=True)]
-    if strategy == "full":
-        return [tune("full", names)]
+        return [replace(full, name="lora", trains=probe.trains, adapters=True)]
+    if strategy == "gradual":
+        depths = frozen_depths(len(stages))
+        last = max(1.0, rates.epochs - len(depths) + 1)
+        return [probe, *(replace(above(depth), epochs=1.0 if depth else last) for depth in depths)]
     frozen = strategy.removeprefix("freeze:")
     depth = trunk_depth(stages, int(frozen)) if frozen.isdecimal() else find_stage(stages, frozen) + 1
     if depth >= len(stages):

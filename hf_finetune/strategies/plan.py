@@ -18,12 +18,7 @@ from hf_finetune.strategies.phases import Phase, Rates, make_phases
 
 @dataclass
 class Plan:
-    """What will be trained.
-
-    Args:
-        phases: the phases in order.
-        channels_last: whether to use that memory order, in which convolutions are faster.
-    """
+    """What will be trained: the phases in order, and whether in the memory order in which convolutions are faster."""
 
     phases: list[Phase]
     channels_last: bool = False
@@ -56,13 +51,10 @@ def make_plan(config: Config, task: HasDefaults, checkpoint: Checkpoint, splits:
     phases = make_phases(chosen.value, checkpoint.stages, rates)
     if any(phase.adapters for phase in phases):
         add_lora(checkpoint, config.strategy)
-    _give_reasons(defaults, config, chosen.value)
-    return _with_choices(config, defaults, rates), Plan(phases, _computes_by_convolution(checkpoint.model))
-
-
-def _computes_by_convolution(model: nn.Module) -> bool:
-    """Return whether the model has more convolutions than the one or two of a transformer's patch embedding."""
-    return sum(isinstance(module, nn.Conv2d) for module in model.modules()) > 4
+    _give_reasons(defaults, config)
+    # A transformer has one or two convolutions, in its patch embedding.
+    convolutional = sum(isinstance(module, nn.Conv2d) for module in checkpoint.model.modules()) > 4
+    return _with_choices(config, defaults, rates), Plan(phases, convolutional)
 
 
 def count_weights(model: nn.Module, stages: list[Stage]) -> tuple[list[int], list[int]]:
@@ -104,14 +96,14 @@ def _value(name: str, config: Config, defaults: dict[str, Default]) -> float:
     training, own = config.training, config.strategy
     if name.startswith("probe_") and own.strategy in ("lp_ft", "gradual"):
         asked = None  # the flags apply to the phases that train the backbone
-    elif name in ("epochs", "probe_epochs"):
-        asked = training.get("num_train_epochs")
-    elif name == "learning_rate":
-        asked = training.get("learning_rate")
     elif name == "layer_decay":
         asked = own.layer_decay
-    else:  # --learning_rate applies to the head as well
-        asked = training.get("learning_rate") if own.head_learning_rate is None else own.head_learning_rate
+    elif name in ("epochs", "probe_epochs"):
+        asked = training.get("num_train_epochs")
+    elif name == "learning_rate" or own.head_learning_rate is None:  # which then is the rate of the head as well
+        asked = training.get("learning_rate")
+    else:
+        asked = own.head_learning_rate
     return float(defaults[name].value if asked is None else asked)
 
 
@@ -121,20 +113,17 @@ def _with_choices(config: Config, defaults: dict[str, Default], rates: Rates) ->
     training = {**config.training, **{n: defaults[n].value for n in _TRAINING if n not in config.explicit}}
     training.setdefault("num_train_epochs", rates.probe_epochs if probe else rates.epochs)
     training.setdefault("learning_rate", rates.probe_learning_rate if probe else rates.learning_rate)
-    own = config.strategy
-    if own.head_learning_rate is None and not probe:
-        own = replace(own, head_learning_rate=rates.head_learning_rate)
-    if own.layer_decay is None:
-        own = replace(own, layer_decay=rates.layer_decay)
+    head = config.strategy.head_learning_rate if probe else rates.head_learning_rate
+    own = replace(config.strategy, head_learning_rate=head, layer_decay=rates.layer_decay)
     return replace(config, strategy=own, training=training)
 
 
-def _give_reasons(defaults: dict[str, Default], config: Config, strategy: str) -> None:
-    """Print the chosen defaults with their reasons."""
+def _give_reasons(defaults: dict[str, Default], config: Config) -> None:
+    """Print the chosen defaults of the phases that there are, with their reasons."""
     flags = {"epochs": "num_train_epochs", "probe_epochs": "num_train_epochs", "probe_learning_rate": "learning_rate"}
+    probe = config.strategy.strategy == "head"
+    hidden = ("learning_rate", "head_learning_rate", "epochs") if probe else ("probe_learning_rate", "probe_epochs")
     for name, default in defaults.items():
         flag = flags.get(name, name)
-        probe = strategy == "head" and name in ("learning_rate", "head_learning_rate", "epochs")
-        first = strategy != "head" and name.startswith("probe_")
-        if default.reason and flag not in config.explicit and not (probe or first):
+        if default.reason and name not in hidden and flag not in config.explicit:
             say(f"Default: {flag} = {default.value:.2g}: {default.reason}.")
