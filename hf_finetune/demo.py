@@ -196,26 +196,6 @@ def text_checkpoint(cache: Path) -> Path:
     return _prepared(cache, "minilm-l6", build)
 
 
-# timm numbers blocks per stage, the original over all stages. The first stage has no expansion, so its projection is
-# timm's `conv_pw`, which is the expansion in other stages.
-_BLOCKS = [(stage, block) for stage, depth in enumerate((1, 2, 2, 3, 3, 4, 1)) for block in range(depth)]
-_FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-_LATER_STAGES = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
-_LATER_STAGES |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
-_OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-
-
-def timm_key(key: str) -> str:
-    """Return the name in timm's `tf_efficientnet_lite0` of a tensor of the packaged EfficientNet-Lite0."""
-    if not key.startswith("_blocks."):
-        module, tensor = key.split(".", 1)
-        return f"{_OUTSIDE[module]}.{tensor}"
-    _, number, module, tensor = key.split(".", 3)
-    stage, block = _BLOCKS[int(number)]
-    names = _LATER_STAGES if stage else _FIRST_STAGE
-    return f"blocks.{stage}.{block}.{names[module]}.{tensor}"
-
-
 def image_checkpoint(cache: Path) -> Path:
     """Return the folder of EfficientNet-Lite0 (ImageNet-1k, 4.7 M parameters) as a timm checkpoint in the Hub's layout."""
 
@@ -229,7 +209,8 @@ def image_checkpoint(cache: Path) -> Path:
         )
         state = torch.load(weights, map_location="cpu", weights_only=True)
         model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        model.load_state_dict({timm_key(key): tensor for key, tensor in state.items()}, strict=True)
+        # Both list the same tensors in the same order. timm numbers blocks per stage, the original over all stages.
+        model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
         pretrained_cfg = {key: value for key, value in model.pretrained_cfg.items() if key not in ("url", "hf_hub_id")}
         # timm's `save_for_hf` would write `model_args` with another `num_classes`, on which `TimmWrapper` fails.
         config = {

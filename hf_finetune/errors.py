@@ -41,11 +41,7 @@ class Stopped(Exception):
 
 
 class Interrupted(Exception):
-    """A signal stopped the run, after a checkpoint was written.
-
-    Args:
-        number: the signal; the exit status is 128 plus it.
-    """
+    """A signal stopped the run, after a checkpoint was written. The exit status is 128 plus the signal's number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}")

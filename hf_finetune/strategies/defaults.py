@@ -51,6 +51,10 @@ def facts_of(checkpoint: Checkpoint, splits: Splits, strategy: str) -> Facts:
     modules = dict(checkpoint.model.named_modules())
     head = [modules[name] for name in checkpoint.stages[-1].modules]
     linear = [module for module in head if isinstance(module, nn.Linear)]
+    if torch.cuda.is_available():
+        memory = int(torch.cuda.mem_get_info()[0])
+    else:
+        memory = available_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return Facts(
         convolutional=any(isinstance(module, nn.BatchNorm2d) for module in modules.values()),
         width=linear[0].in_features if linear else 768,
@@ -58,16 +62,9 @@ def facts_of(checkpoint: Checkpoint, splits: Splits, strategy: str) -> Facts:
         classes=len(splits.output.names),
         one_class=splits.output.ONE_CLASS,
         parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
-        memory=device_memory(),
+        memory=memory,
         strategy=strategy,
     )
-
-
-def device_memory() -> int:
-    """Return the free bytes on the GPU of this process, or in main memory without a GPU."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
-    return available_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def choose_strategy(facts: Facts, suited: Default) -> Default:
@@ -82,13 +79,7 @@ def choose_strategy(facts: Facts, suited: Default) -> Default:
 
 
 def common_defaults(facts: Facts, strategy: str, step: int) -> dict[str, Default]:
-    """Return flag → default for the flags that do not depend on the input.
-
-    Args:
-        facts: the facts about model and rows.
-        strategy: the strategy of the run.
-        step: rows of an optimiser step.
-    """
+    """Return flag → default for the flags that do not depend on the input; ``step`` is the rows of an optimiser step."""
     rate = _learning_rate(facts, strategy, step)
     many, gradual = facts.rows >= MANY_ROWS, strategy == "gradual"
     return {

@@ -53,12 +53,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Return the parameter groups of a phase, from the first stage to the head, for any optimiser of torch.
 
-    Args:
-        model: the model, wrapped or not; frozen parameters are left out.
-        stages: its stages.
-        phase: gives the learning rate of each stage.
-        weight_decay: of the parameters in ``decayed``; others have none.
-        decayed: names of parameters; by default those of two dimensions or more.
+    Frozen parameters are left out. ``decayed`` names those with weight decay: by default those of two dimensions or more.
     """
     owner = stage_lookup(stages)
     groups: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)

@@ -29,10 +29,7 @@ class FitInMemory(TrainerCallback, ExportableState):
     """Computes batches in parts, and halves the largest part whenever memory is full.
 
     One object serves all phases: later phases train more, and need no less memory. Checkpoints store the size of a
-    part, so a resumed phase continues with it.
-
-    Args:
-        at_once: rows of the largest part.
+    part (``at_once``, in rows), so a resumed phase continues with it.
     """
 
     def __init__(self, at_once: int = 1 << 30) -> None:

@@ -19,12 +19,7 @@ from hf_finetune.console import is_main_process, is_terminal, say
 
 
 class Progress(TrainerCallback):
-    """Prints phase, epoch, loss, metric, rows per second and the remaining time of the phase.
-
-    Args:
-        phase: the name of the phase.
-        bar: whether to show a bar on a terminal.
-    """
+    """Prints phase, epoch, loss, metric, rows per second and the remaining time of the phase; on a terminal with a bar."""
 
     def __init__(self, phase: str, *, bar: bool = True) -> None:
         self.phase = phase

@@ -71,12 +71,8 @@ PACKAGES = (
 def start_run(config: Config, dataset: Any = None) -> Config:
     """Choose and check the run folder, and seed all random generators; write nothing.
 
-    Args:
-        config: what was asked for.
-        dataset: the rows, where they are in memory; a stream of them means ``--streaming``.
-
     Returns:
-        The configuration with its run folder.
+        The configuration with its run folder; ``dataset`` (rows in memory) means ``--streaming`` if it is a stream.
 
     Raises:
         UserError: there is no such strategy; or the folder contains another run or other files, or is a file.
@@ -136,12 +132,9 @@ def open_run(config: Config, skipped: list[dict[str, Any]] | None = None) -> Non
 
 
 def save_history(folder: Path, phase: str, entries: list[dict[str, Any]]) -> None:
-    """Append the entries of a phase to the history of the run, or replace those that are already there.
+    """Append the ``log_history`` of a phase to the history of the run, or replace what is there.
 
-    Args:
-        folder: the run folder.
-        phase: the name of the phase.
-        entries: the Trainer's ``log_history``; after resuming it includes the entries before the interruption.
+    After resuming, it includes the entries before the interruption.
     """
     if not is_main_process():
         return

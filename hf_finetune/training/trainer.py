@@ -23,7 +23,6 @@ class PhaseTrainer(Trainer):
     """A Trainer for one phase.
 
     Args:
-        args: the arguments of the phase.
         stages: the model's stages.
         phase: what trains, at which learning rates.
         mix: from a batch to one of mixed rows and label probabilities.
