@@ -13,23 +13,3 @@ from hf_finetune.models.checkpoint import (
     set_head_bias,
 )
 from hf_finetune.models.stages import Stage, find_stage, read_stages, trunk_depth
-
-__all__ = [
-    "Checkpoint",
-    "Stage",
-    "add_lora",
-    "find_stage",
-    "is_adapter",
-    "load_artifact",
-    "load_checkpoint",
-    "load_preprocessing",
-    "load_settings",
-    "load_weights",
-    "logit_layer",
-    "plain_name",
-    "read_stages",
-    "rescale_head",
-    "set_head_bias",
-    "stage_lookup",
-    "trunk_depth",
-]

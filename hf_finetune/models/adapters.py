@@ -20,8 +20,7 @@ _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_fsdp_wrapped_module|_orig_mod|module)\
 def add_lora(checkpoint: Checkpoint, config: StrategyConfig) -> Checkpoint:
     """Wrap the model with ``peft``: the backbone is frozen, its layers get LoRA matrices, the head stays trainable.
 
-    Raises:
-        UserError: ``--lora_target_modules`` matches no layer, or the adapter could not be loaded without this package.
+    An adapter that could not be loaded without this package is refused.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -73,10 +72,8 @@ def lora_targets(model: nn.Module, stages: list[Stage], wanted: list[str] | None
     """Return the full names of the backbone layers that get LoRA; the last stage, the head, gets none.
 
     ``wanted`` are endings of names (``query value``), or one regular expression that matches full names. By default, and
-    for ``all-linear``: all linear layers, or, where there are none, all convolutions without groups.
-
-    Raises:
-        UserError: nothing matches, or the regular expression is invalid.
+    for ``all-linear``: all linear layers, or, where there are none, all convolutions without groups. What matches nothing
+    is refused.
     """
     backbone = {name for stage in stages[:-1] for name in stage.modules}
     named = {name: module for name, module in model.named_modules() if name in backbone}

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
@@ -22,9 +23,6 @@ from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import mlp_head
 from hf_finetune.models.refusals import refuse_broken_settings, refuse_code, refuse_without_weights
 from hf_finetune.models.stages import Stage, read_stages
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
 
 # What the libraries raise for files that are truncated, or are not weights.
 _UNREADABLE = (
@@ -49,13 +47,9 @@ def load_checkpoint(
     """Load a checkpoint's weights under a classification head for ``labels``, in the order of their ids.
 
     ``auto_class`` is the class of transformers that has the head, such as ``AutoModelForImageClassification``. ``output``
-    is what the configuration says of the kind of label: ``problem_type``.
-
-    Raises:
-        UserError: the checkpoint does not exist, has no weights, or has no model for the task.
+    is what the configuration says of the kind of label: ``problem_type``. A checkpoint that does not exist, has no weights,
+    or has no model for the task is refused.
     """
-    import transformers
-
     name = str(config.model_name_or_path)
     settings = load_settings(config)
     own_labels = _set_labels(settings, labels, output or {})
@@ -107,18 +101,12 @@ def _quietly() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_settings(config: ModelConfig) -> PreTrainedConfig:
-    """Load the configuration of a checkpoint.
-
-    Raises:
-        UserError: there is none, or neither transformers nor timm knows its kind.
-    """
-    from transformers import AutoConfig
-
+def load_settings(config: ModelConfig) -> transformers.PreTrainedConfig:
+    """Load the configuration of a checkpoint; a ``UserError`` if neither transformers nor timm finds or knows it."""
     name = str(config.model_name_or_path)
     refuse_broken_settings(name)
     try:
-        factory = _mlp_head_class(name, 0) or AutoConfig
+        factory = _mlp_head_class(name, 0) or transformers.AutoConfig
         settings = factory.from_pretrained(
             name, revision=config.model_revision, trust_remote_code=config.trust_remote_code
         )
@@ -140,13 +128,7 @@ def load_settings(config: ModelConfig) -> PreTrainedConfig:
 
 
 def load_preprocessing(auto_class: str, kind: str, name: str, fix: str, **options: Any) -> Any:
-    """Return the ``kind`` of preprocessing (``tokenizer``) of a checkpoint, which ``auto_class`` loads.
-
-    Raises:
-        UserError: there is none, with this ``fix``.
-    """
-    import transformers
-
+    """Return the ``kind`` of preprocessing (``tokenizer``) of a checkpoint; a ``UserError`` with ``fix`` if there is none."""
     try:
         return getattr(transformers, auto_class).from_pretrained(name, **options)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
@@ -156,7 +138,7 @@ def load_preprocessing(auto_class: str, kind: str, name: str, fix: str, **option
         ) from error
 
 
-def _set_labels(settings: PreTrainedConfig, labels: list[str], output: dict[str, Any]) -> list[str]:
+def _set_labels(settings: transformers.PreTrainedConfig, labels: list[str], output: dict[str, Any]) -> list[str]:
     """Set the labels and their kind; return the labels of the checkpoint's head, none if they are of another kind."""
     same_kind = all(getattr(settings, name, None) in (None, value) for name, value in output.items())
     own = list((getattr(settings, "id2label", None) or {}).values()) if same_kind else []
@@ -171,8 +153,8 @@ def _set_labels(settings: PreTrainedConfig, labels: list[str], output: dict[str,
 
 
 def _with_mlp_head(
-    settings: PreTrainedConfig, factory: Any, hidden_size: int, name: str
-) -> tuple[PreTrainedConfig, Any]:
+    settings: transformers.PreTrainedConfig, factory: Any, hidden_size: int, name: str
+) -> tuple[transformers.PreTrainedConfig, Any]:
     """Return the configuration and the class of the same model with an MLP head."""
     base_name = getattr(settings, "mlp_head_on", None)
     if base_name is None:
@@ -181,11 +163,9 @@ def _with_mlp_head(
         base = factory._model_mapping[type(settings)]
         base_name = base[0].__name__ if isinstance(base, tuple) else base.__name__
     config_class, model_class = mlp_head.classes_on(base_name)
-    values = settings.to_dict() | {"id2label": settings.id2label, "label2id": settings.label2id}
-    values.pop("model_type", None)
-    deep = config_class.from_dict(
-        values, num_labels=settings.num_labels, id2label=settings.id2label, label2id=settings.label2id
-    )
+    labels = {"id2label": settings.id2label, "label2id": settings.label2id}
+    values = {name: value for name, value in settings.to_dict().items() if name != "model_type"}
+    deep = config_class.from_dict(values | labels, num_labels=settings.num_labels, **labels)
     deep.head_hidden_size = hidden_size
     deep.mlp_head_on = base_name
     deep.auto_map = {
@@ -197,14 +177,13 @@ def _with_mlp_head(
 
 
 def _renew_head(
-    model: PreTrainedModel, stages: list[Stage], info: dict[str, Any], own: list[str], labels: list[str]
+    model: transformers.PreTrainedModel, stages: list[Stage], info: dict[str, Any], own: list[str], labels: list[str]
 ) -> list[str]:
     """Reinitialise a head that was trained for other labels; print and return the names of all new weights."""
     # Entries of mismatched_keys are names, or tuples that begin with them.
     mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
     fresh = set(info["missing_keys"]) | mismatched
     head = stages[-1]
-    backbone = {name for stage in stages[:-1] for name in stage.parameters} & fresh
     if not fresh & set(head.parameters) and own != labels:
         for name in head.modules:
             module = model.get_submodule(name)
@@ -216,10 +195,11 @@ def _renew_head(
         say(f"New head for {len(labels)} labels: {', '.join(sorted(fresh & set(head.parameters)))}{resized}.")
     else:
         say(f"The checkpoint's head is kept, because it was trained for the same {len(labels)} labels.")
+    backbone = sorted(fresh.intersection(name for stage in stages[:-1] for name in stage.parameters))
     if backbone:
         say(
             f"Warning: {len(backbone)} weights of the backbone are not in the checkpoint and are initialised at random: "
-            f"{', '.join(sorted(backbone)[:5])}."
+            f"{', '.join(backbone[:5])}."
         )
     return sorted(fresh)
 
@@ -227,8 +207,7 @@ def _renew_head(
 def _fix_batch_norm_momentum(model: nn.Module) -> None:
     """Set the momentum of BatchNorm to 0.1 where a port kept TensorFlow's value.
 
-    MobileNetV1 and V2 of transformers have 0.9997 and 0.997. In TensorFlow that weighs the *old* running statistics, in
-    torch the *new* ones, so that they would equal those of the last batch.
+    MobileNetV1 and V2 have 0.9997 and 0.997, which weighs the *old* running statistics in TensorFlow, the *new* in torch.
     """
     wrong = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and (m.momentum or 0) > 0.5]
     for module in wrong:
@@ -237,7 +216,7 @@ def _fix_batch_norm_momentum(model: nn.Module) -> None:
         say(f"BatchNorm: the momentum of {len(wrong)} layers is set to 0.1; the model class had TensorFlow's value.")
 
 
-def _wrong_kind(settings: PreTrainedConfig, auto_class: str, name: str) -> UserError:
+def _wrong_kind(settings: transformers.PreTrainedConfig, auto_class: str, name: str) -> UserError:
     return UserError(
         f"a {settings.model_type!r} checkpoint cannot be used with {auto_class}",
         where=f"--model_name_or_path {name}",
@@ -245,7 +224,7 @@ def _wrong_kind(settings: PreTrainedConfig, auto_class: str, name: str) -> UserE
     )
 
 
-def save_mlp_head_code(model: PreTrainedModel, folder: Path) -> None:
+def save_mlp_head_code(model: transformers.PreTrainedModel, folder: Path) -> None:
     """Write the Python module with which an MLP head loads without this package; do nothing for other models."""
     base_name = getattr(model.config, "mlp_head_on", None)
     if base_name:
@@ -258,14 +237,10 @@ def mlp_head_code(base_name: str) -> str:
     return source + f'\n\nMlpHeadConfig, MlpHeadModel = classes_on("{base_name}")\n'
 
 
-def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: bool = False) -> PreTrainedModel:
-    """Load a fine-tuned model, from a folder or the Hub, in float32 and evaluation mode; an adapter on its base checkpoint.
-
-    Raises:
-        UserError: the model does not exist, or ``auto_class`` cannot load it.
-    """
-    import transformers
-
+def load_artifact(
+    folder: str | Path, auto_class: str, *, trust_remote_code: bool = False
+) -> transformers.PreTrainedModel:
+    """Load a fine-tuned model, from a folder or the Hub, in float32 and evaluation mode; an adapter on its base checkpoint."""
     if Path(folder, "adapter_config.json").exists():
         return _load_adapter(Path(folder), auto_class)
     own = _mlp_head_class(folder, 1)
@@ -284,11 +259,7 @@ def load_artifact(folder: str | Path, auto_class: str, *, trust_remote_code: boo
 
 
 def rescale_head(model: nn.Module, mean: list[float], std: list[float]) -> None:
-    """Fold ``number * std + mean`` into the head, so that it predicts in the units of the labels.
-
-    Raises:
-        UserError: the head does not end in a linear layer with a bias.
-    """
+    """Fold ``number * std + mean`` into the head, so that it predicts in the units of the labels; it needs a bias."""
     last = logit_layer(model, len(mean))
     if last is None or last.bias is None:
         raise UserError(
@@ -296,9 +267,8 @@ def rescale_head(model: nn.Module, mean: list[float], std: list[float]) -> None:
             where="--problem_type regression",
             fix="choose another checkpoint, or standardise the labels (mean 0, variance 1) yourself.",
         )
+    scale, shift = (torch.tensor(x, dtype=last.weight.dtype, device=last.weight.device) for x in (std, mean))
     with torch.no_grad():
-        scale = torch.tensor(std, dtype=last.weight.dtype, device=last.weight.device)
-        shift = torch.tensor(mean, dtype=last.weight.dtype, device=last.weight.device)
         last.weight.mul_(scale.view(-1, *[1] * (last.weight.ndim - 1)))
         last.bias.mul_(scale).add_(shift)
 
@@ -317,13 +287,10 @@ def logit_layer(model: nn.Module, width: int) -> Any:
     return ends[-1] if ends else None
 
 
-def load_weights(model: PreTrainedModel, folder: str | Path) -> None:
+def load_weights(model: transformers.PreTrainedModel, folder: str | Path) -> None:
     """Load the weights that ``save_pretrained`` wrote into a model of the same class.
 
     transformers 5 saves some models (ViT) under older parameter names, which only ``from_pretrained`` understands.
-
-    Raises:
-        RuntimeError: the folder holds the weights of another model.
     """
     with _quietly():
         stored, info = type(model).from_pretrained(
@@ -342,8 +309,7 @@ def _mlp_head_class(folder: str | Path, which: int) -> Any:
     return mlp_head.classes_on(base_name)[which] if base_name else None
 
 
-def _load_adapter(folder: Path, auto_class: str) -> PreTrainedModel:
-    import transformers
+def _load_adapter(folder: Path, auto_class: str) -> transformers.PreTrainedModel:
     from peft import PeftModel
 
     base_name = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]

@@ -28,18 +28,9 @@ class Stage:
     modules: tuple[str, ...]  # all whose parts all belong to the stage, containers included
     parameters: tuple[str, ...]
 
-    def count(self, model: nn.Module) -> int:
-        """Return the number of weights in the stage."""
-        own = set(self.parameters)
-        return sum(parameter.numel() for name, parameter in model.named_parameters() if name in own)
-
 
 def read_stages(model: nn.Module) -> list[Stage]:
-    """Return the stages of a classification model in the order of the forward pass.
-
-    Raises:
-        UserError: the backbone has no recognisable sequence of blocks.
-    """
+    """Return the stages of a classification model in the order of the forward pass; a ``UserError`` if no blocks are found."""
     assign, names = _timm_assignment(model) if hasattr(model, "timm_model") else _transformers_assignment(model)
     parameters: dict[int, list[str]] = defaultdict(list)
     for name, _ in model.named_parameters():
@@ -50,11 +41,7 @@ def read_stages(model: nn.Module) -> list[Stage]:
 
 
 def find_stage(stages: list[Stage], wanted: str) -> int:
-    """Return the index of the stage that a user named, by its name or as layer, stage or block N.
-
-    Raises:
-        UserError: there is no such stage.
-    """
+    """Return the index of the stage that a user named, by its name or as layer, stage or block N."""
     name = re.sub(r"[\s._-]", "", wanted).lower()
     names = [stage.name for stage in stages]
     if name in names:
@@ -71,11 +58,7 @@ def find_stage(stages: list[Stage], wanted: str) -> int:
 
 
 def trunk_depth(stages: list[Stage], blocks: int) -> int:
-    """Return the number of leading stages that contain the embeddings or stem and the first ``blocks`` blocks.
-
-    Raises:
-        UserError: the model has fewer blocks.
-    """
+    """Return the number of leading stages that contain the embeddings or stem and the first ``blocks`` blocks."""
     first = 0 if re.search(r"\d$", stages[0].name) else 1
     most = len(stages) - 1 - first
     if not 0 <= blocks <= most:
@@ -211,7 +194,7 @@ def _block_name(parameter: str, number: int) -> str:
     first = parameter.split(".")[0]
     if re.fullmatch(r"layer\d+", first):
         return first
-    return f"stage{number}" if first in ("stages", "s1") or re.fullmatch(r"s\d+", first) else f"block{number}"
+    return f"stage{number}" if re.fullmatch(r"stages|s\d+", first) else f"block{number}"
 
 
 def _under(name: str, roots: tuple[str, ...]) -> bool:

@@ -192,8 +192,8 @@ class RowFacts(Protocol):
         """Return facts about the model inputs of one row, as JSON."""
 
 
-class Shortened(Protocol):
-    """A counter of rows that encoding shortened, over one or more splits."""
+class Shortened:
+    """A counter of rows that encoding shortened, over one or more splits; this one is for inputs that never are."""
 
     def add(self, encoded: Any) -> None:
         """Count the rows of an encoded split."""

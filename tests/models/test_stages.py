@@ -161,7 +161,6 @@ def test_every_parameter_is_in_exactly_one_stage(model_of, name):
     found = [parameter for stage in stages for parameter in stage.parameters]
     assert sorted(found) == sorted(parameter for parameter, _ in model.named_parameters())
     assert all(stage.parameters for stage in stages)
-    assert sum(stage.count(model) for stage in stages) == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", EVERY)

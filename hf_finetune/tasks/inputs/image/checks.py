@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from PIL import Image
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say
@@ -16,9 +18,6 @@ from hf_finetune.data.images.decode import DECODE_FAULTS, ImageFacts, describe_f
 from hf_finetune.data.rows.columns import IMAGE_NAMES
 from hf_finetune.data.rows.duplicates import similar_pairs
 from hf_finetune.data.rows.finding import Section, Severity, Table, draw, percent, row_ids
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST_IMAGES = 200_000  # per split to inspect
 MOST_DISTANCE = 3  # differing bits of 64 between the hashes of near duplicates
@@ -34,15 +33,12 @@ def why_column(config: DataConfig, own: str, number: int) -> str:
 
 @dataclass(frozen=True)
 class Looks:
-    """Facts about inspected images of a split, with hashes and thumbnails to find near duplicates.
-
-    ``hashes`` are uint64 of shape (rows,), ``thumbnails`` uint8 of shape (rows, 16, 16); both are 0 for unreadable images.
-    """
+    """Facts about inspected images of a split, with hashes and thumbnails (0 for unreadable images) to find near duplicates."""
 
     rows: np.ndarray
     facts: list[ImageFacts]
-    hashes: np.ndarray
-    thumbnails: np.ndarray
+    hashes: np.ndarray  # uint64 of shape (rows,)
+    thumbnails: np.ndarray  # uint8 of shape (rows, 16, 16)
 
     @property
     def readable(self) -> np.ndarray:
@@ -60,8 +56,6 @@ class ImageInspection:
 
     def comparable(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the rows with inspected, readable images; their ``place`` is their index in ``looks``."""
-        import pandas as pd
-
         seen = [
             pd.DataFrame({"split": name, "row": each.rows, "place": np.arange(len(each.rows))})[each.readable]
             for name, each in self.looks.items()
@@ -99,8 +93,6 @@ def _look_at(split: Any) -> Looks:
 
 
 def _look(cell: Any) -> tuple[ImageFacts, int, np.ndarray]:
-    from PIL import Image
-
     facts, nothing = image_facts(cell, decode=False), np.zeros((_SIDE, _SIDE), dtype=np.uint8)
     if facts.error:
         return facts, 0, nothing
@@ -179,26 +171,21 @@ def _report(section: Section, name: str, split: Any, seen: Looks, on_bad_image: 
         )
 
 
-def _is_bomb(facts: ImageFacts) -> bool:
-    return "decompression bomb" in (facts.error or "")
-
-
 def _is_broken(facts: ImageFacts) -> bool:
-    return bool(facts.error) and not _is_bomb(facts)
+    return bool(facts.error) and _BOMB not in str(facts.error)
 
 
 def _is_huge(facts: ImageFacts) -> bool:
-    from PIL import Image
-
     return facts.width * facts.height > (Image.MAX_IMAGE_PIXELS or 2**63)
 
 
+_BOMB = "decompression bomb"
 _SKIP = "fix or remove them; training can drop them with --on_bad_image skip."
 _LOOK = "they are converted to 8-bit RGB; look at a few as the model sees them."
 _TURN = "they are turned upright before the model sees them; nothing to do."
 # Code → severity (``--on_bad_image skip`` makes errors warnings), which images, what is odd, and the fix.
 _ODD: dict[str, tuple[Severity, Callable[[ImageFacts], object], str, str]] = {
-    "image-bomb": ("error", _is_bomb, "are so large that decoding them is refused", _SKIP),
+    "image-bomb": ("error", lambda f: _BOMB in (f.error or ""), "are so large that decoding them is refused", _SKIP),
     "image-truncated": ("error", lambda f: _is_broken(f) and f.width, "are cut short or damaged", _SKIP),
     "image-unreadable": ("error", lambda f: _is_broken(f) and not f.width, "cannot be read", _SKIP),
     "image-huge": ("warning", _is_huge, "have more pixels than is safe", "reduce them."),

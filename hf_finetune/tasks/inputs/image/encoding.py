@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,34 +30,27 @@ from hf_finetune.data.images.augment import (
 from hf_finetune.data.images.decode import DECODE_FAULTS, open_image, open_reduced, unreadable_images
 from hf_finetune.data.images.image_cache import PixelStore, open_store, read_through, source_store
 from hf_finetune.data.splits.stream import Stream
+from hf_finetune.tasks.task import Shortened
 
 
+@dataclass(eq=False)
 class Images(torch.utils.data.Dataset):
     """Rows of a split as model inputs; decoded images may be stored for later epochs.
 
     Each item has ``pixel_values`` of shape (channels, height, width), float32 or, before normalisation, uint8, and
     ``labels`` if the split has them. A random view depends only on the seed, the epoch and the row, not on workers,
     processes, resuming or the store.
-
-    Args:
-        split: the rows.
-        decode: function from an image cell to an array.
-        view: function from that array to a random view; None for the array itself.
-        store: where arrays are stored.
     """
 
-    def __init__(
-        self,
-        split: Any,
-        decode: Callable[[Any], np.ndarray],
-        view: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        store: PixelStore | None = None,
-    ) -> None:
-        self.split = split
-        self.decode = decode
-        self.view = view
-        self.store = store
-        self.labels = split["label"][:] if "label" in getattr(split, "column_names", ()) else None
+    split: Any
+    decode: Callable[[Any], np.ndarray]  # from an image cell to an array
+    view: Callable[[torch.Tensor], torch.Tensor] | None = (
+        None  # from that array to a random view; None: the array itself
+    )
+    store: PixelStore | None = None  # of these arrays
+
+    def __post_init__(self) -> None:
+        self.labels = self.split["label"][:] if "label" in getattr(self.split, "column_names", ()) else None
         self.seed = torch.initial_seed()
         # In shared memory, because persistent workers see later epochs.
         self.epoch = torch.frombuffer(mmap.mmap(-1, 8), dtype=torch.int64)
@@ -225,13 +218,5 @@ def mix_batch(mix: Any, batch: dict[str, Any]) -> dict[str, Any]:
     return batch | {"pixel_values": torch.cat([mixed, pixels[even:]]), "labels": torch.cat([targets, rest])}
 
 
-class _NeverShortened:
-    def add(self, encoded: Any) -> None:
-        pass
-
-    def say(self, name: str, processor: Any) -> None:
-        pass
-
-
-def shortened() -> _NeverShortened:
-    return _NeverShortened()
+def shortened() -> Shortened:
+    return Shortened()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from hf_finetune.config.options import InputConfig
 from hf_finetune.errors import UserError, first_line
@@ -26,11 +27,7 @@ def load_processor(name: str, **options: Any) -> Any:
 
 
 def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
-    """Set the image processor to ``--image_size``, and try one image with processor and model.
-
-    Raises:
-        UserError: the model cannot read images of this size, or the output of its processor.
-    """
+    """Set the image processor to ``--image_size``, and try one image with processor and model."""
     if inputs.image_size and hasattr(checkpoint.processor, "data_config"):
         checkpoint.processor = _resized_timm(checkpoint, inputs.image_size)
     elif inputs.image_size:
@@ -60,7 +57,6 @@ def _resize(processor: Any, side: int) -> None:
 
 def _try_image(checkpoint: Checkpoint, side: int | None) -> None:
     """Try processor and model on one grey image before training."""
-    from PIL import Image
     from transformers.integrations import is_deepspeed_zero3_enabled
 
     if is_deepspeed_zero3_enabled():  # the weights are partitioned until training begins

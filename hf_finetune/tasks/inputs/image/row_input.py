@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from datasets import Dataset
 
+from hf_finetune.config.options import DataConfig
 from hf_finetune.data.images.decode import unreadable_images
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.readers.cell import IMAGE
 from hf_finetune.data.rows.columns import find_image
 from hf_finetune.data.rows.duplicates import image_keys
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset
-
-    from hf_finetune.config.options import DataConfig
 
 
 class _ImageRows:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from hf_finetune.data.images.decode import DECODE_FAULTS, image_facts, open_image
 from hf_finetune.tasks.inputs.image.facts import input_facts
@@ -51,8 +52,6 @@ def pipeline_input(kept: Any, folder: Path) -> Any:
 
 
 def probe(model: Any, processor: Any) -> dict[str, torch.Tensor]:
-    from PIL import Image
-
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, size=(256, 256, 3), dtype=np.uint8))
     return {"pixel_values": processor(images=[noise], return_tensors="pt")["pixel_values"]}
 

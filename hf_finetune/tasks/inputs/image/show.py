@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from datasets import Dataset, Features, Image, Value
 
 from hf_finetune.data.images.decode import decode_fault, open_reduced
 from hf_finetune.errors import UserError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 EDGE = 160  # pixels on the longer side of a thumbnail
 # One of the images that the Hub's own pages show.
@@ -33,8 +32,6 @@ def components(gradio: Any, columns: dict[str, list[str]] | None) -> tuple[list[
 
 
 def row_of(values: tuple[Any, ...], columns: dict[str, list[str]] | None) -> Dataset | None:
-    from datasets import Dataset, Features, Image, Value
-
     [path] = values
     if not path:
         return None

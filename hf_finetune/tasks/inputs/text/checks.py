@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say
@@ -15,10 +18,6 @@ from hf_finetune.data.rows.duplicates import tables
 from hf_finetune.data.rows.finding import Section, Severity, Table, draw, percent, row_ids
 from hf_finetune.tasks.inputs.text.near import near_texts
 from hf_finetune.tasks.inputs.text.row_input import columns_of
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
 
 MOST_TOKENISED = 20_000  # rows per split to tokenise
 _COSTLY = 0.05  # share of truncated tokens from which they are a warning
@@ -71,9 +70,6 @@ def inspect(splits: Splits, config: DataConfig) -> TextInspection:
 
 def _texts(splits: Splits, rows: pd.DataFrame) -> pa.Array:
     """Return the texts of some rows (pairs as one text) as one Arrow array."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     columns = columns_of(splits.train)
     parts: list[pa.Array] = []
     for name in rows["split"].unique():
@@ -111,8 +107,6 @@ def check_texts(splits: Splits) -> Section:
 
 
 def _wrong_rows(split: Any, column: str) -> dict[str, np.ndarray]:
-    import pyarrow.compute as pc
-
     found: dict[str, list[np.ndarray]] = {code: [] for code, *_ in _WRONG}
     start = 0
     for table in tables(split, [column]):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from accelerate import PartialState
+from datasets import Dataset
+from datasets.fingerprint import Hasher
 
 from hf_finetune.config.options import InputConfig
 from hf_finetune.data.rows.texts import in_users_cache
@@ -12,9 +16,6 @@ from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.models import Checkpoint, load_preprocessing
 from hf_finetune.tasks.inputs.text.long_texts import CHUNK, TRUNCATE, encode_pieces, long_text_of, set_long_text
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 # The default limit: tokenizers of checkpoints without one have 1e30, and longer attention is rarely wanted.
 LONGEST = 512
@@ -67,8 +68,6 @@ def encode(split: Dataset, processor: Any, views: InputConfig | None = None, ima
     ``datasets`` caches the result on disk for later runs with the same rows and tokenizer. One process is enough, because
     a fast tokenizer uses all cores.
     """
-    from accelerate import PartialState
-
     if isinstance(split, Stream):
         if long_text_of(processor) == CHUNK:
             raise UserError(
@@ -110,8 +109,6 @@ def _fingerprint(split: Dataset, processor: Any) -> str | None:
 
     It pickles the tokenizer entry by entry, which takes half a second per split, and is left to tokenizers in Python.
     """
-    from datasets.fingerprint import Hasher
-
     backend = getattr(processor, "backend_tokenizer", None)
     if backend is None:
         return None

@@ -9,6 +9,7 @@ import numpy as np
 
 from hf_finetune.console import say
 from hf_finetune.errors import UserError
+from hf_finetune.tasks.task import Shortened
 
 TRUNCATE, HEAD_TAIL, CHUNK = "truncate", "head_tail", "chunk"
 SETTING = "long_text"  # its key in tokenizer_config.json
@@ -54,9 +55,6 @@ def pieces(special: list[int], limit: int, how: str) -> list[list[slice]]:
     ``head_tail`` makes one piece, half of first and half of last tokens. ``chunk`` makes windows that share an eighth of
     their tokens with the next. For a pair, the longer text is split; the other is kept whole, or truncated if it needs
     more than half of the length. ``special`` is 1 for each special token of the row, 0 for other tokens.
-
-    Raises:
-        UserError: the special tokens alone fill a piece.
     """
     count = len(special)
     if count <= limit:
@@ -97,7 +95,7 @@ def _runs(special: list[int]) -> list[slice]:
 
 
 @dataclass
-class LongTexts:
+class LongTexts(Shortened):
     """A counter of too long rows, over one or more splits; simply truncated rows do not count."""
 
     rows: int = 0

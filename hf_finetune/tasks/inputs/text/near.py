@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hf_finetune.data.rows.duplicates import similar_pairs
 
@@ -62,9 +65,6 @@ def shingles(texts: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Also return the start of each text in them, and whether it has a word; both have the shape (rows,).
     """
-    import pandas as pd
-    import pyarrow.compute as pc
-
     spaced = pc.replace_substring_regex(pc.utf8_lower(texts), _UNSPACED, r" \1 ")
     bare = pc.utf8_trim_whitespace(pc.replace_substring_regex(spaced, r"[^\pL\pN\pM]+", " "))
     lists = pc.list_slice(pc.utf8_split_whitespace(bare), 0, _WORDS)
@@ -84,8 +84,6 @@ def shingles(texts: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def jaccard(texts: Any, pairs: np.ndarray) -> np.ndarray:
     """Return the Jaccard similarity of the shingles of each pair, shape (pairs,)."""
-    import pyarrow as pa
-
     similar = np.empty(len(pairs))
     for start in range(0, len(pairs), _CHUNK):
         part = pairs[start : start + _CHUNK]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+from pyarrow import compute
 
+from hf_finetune.config.options import DataConfig
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.readers.cell import TEXT
 from hf_finetune.data.rows.columns import find_texts
 from hf_finetune.data.rows.duplicates import text_keys
 from hf_finetune.data.rows.texts import describe_texts, join_texts, refuse_other_types, standard_texts
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset
-
-    from hf_finetune.config.options import DataConfig
 
 COLUMNS = ("text", "text_pair")
 
@@ -48,8 +46,6 @@ class _TextRows:
         return standard_texts(split, inputs, where, "fill the texts in, or drop these rows with --on_bad_row skip.")
 
     def standard(self, block: pa.Table, inputs: dict[str, str]) -> pa.Table:
-        import pyarrow as pa
-
         texts = join_texts(block, inputs)
         return texts.cast(pa.schema([(name, pa.string()) for name in texts.column_names]))
 
@@ -70,8 +66,6 @@ class _TextRows:
         return []
 
     def lengths(self, block: pa.Table) -> np.ndarray | None:
-        from pyarrow import compute
-
         return np.sum([compute.binary_length(block[name]).to_numpy() for name in columns_of(block)], axis=0)
 
     def row_keys(self, splits: dict[str, Dataset]) -> dict[str, np.ndarray]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset
 
 from hf_finetune.data.rows.unlabelled import standard_rows
 from hf_finetune.tasks.inputs.text.row_input import columns_of, rows
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 MOST_CHARACTERS = 400
 
@@ -26,8 +26,6 @@ def components(gradio: Any, columns: dict[str, list[str]] | None) -> tuple[list[
 
 
 def row_of(values: tuple[Any, ...], columns: dict[str, list[str]] | None) -> Dataset | None:
-    import pyarrow as pa
-
     if not any(text.strip() for text in values):
         return None
     named = boxes(columns)
