@@ -20,15 +20,14 @@ class RowOutput(Protocol):
     HAS_CLASSES: ClassVar[bool]
     ONE_CLASS: ClassVar[bool]  # whether each row has one class
 
-    @property
-    def names(self) -> list[str]:
-        """Return the names of the classes or targets."""
+    names: list[str]  # of the classes or targets
 
     def read_from(self, columns: list[str], options: DataConfig) -> Self:
         """Return the same output for labels in these columns."""
 
     def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
-        """Return pairs of a mask of rows with unusable labels, shape (rows,), and the reason."""
+        """Return pairs of a mask of rows with unusable labels, shape (rows,), and the reason; those of others are errors."""
+        return []
 
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
         """Return the column ``label`` of a split.

@@ -86,8 +86,6 @@ class ClassOutput(LogitOutput):
     SMALLEST_SCALE: ClassVar[float] = 1.0
     LINEAR_MODEL: ClassVar[str] = "logistic regression"
 
-    # Labels
-
     def describe(self) -> str:
         return f"{len(self.names)} classes"
 
@@ -103,8 +101,6 @@ class ClassOutput(LogitOutput):
         """Add rows by class, and findings on missing, rare or imbalanced classes."""
         check_classes(section, splits)
 
-    # Probabilities and predictions
-
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """Return the probabilities for metrics, shape (rows, classes)."""
         raise NotImplementedError
@@ -118,14 +114,6 @@ class ClassOutput(LogitOutput):
         """Return the threshold of each class, shape (classes,); None if the most probable class is predicted."""
         return None
 
-    def decide(self, raw: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
-
-    def truth(self, truth: np.ndarray) -> list[Any]:
-        raise NotImplementedError
-
-    # Scores
-
     def per_label(self, statistics: ClassStatistics) -> dict[str, dict[str, float]]:
         """Return ``precision``, ``recall``, ``f1``, ``support`` and, if there is one, ``threshold`` of each class."""
         in_class, of_class, hits = (matrix @ np.ones(len(statistics)) for matrix in statistics.by_class)
@@ -137,8 +125,6 @@ class ClassOutput(LogitOutput):
 
     def wrong(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
         return (self.decide(raw) != truth).reshape(len(truth), -1).any(axis=1)
-
-    # Answers
 
     def top(self, raw: np.ndarray, count: int) -> dict[str, list[Any]]:
         """Return the most probable classes of each row, all if there are fewer; ties are in class order."""

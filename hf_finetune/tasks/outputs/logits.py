@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from hf_finetune.data.splits.splits import label_array
+from hf_finetune.tasks.outputs.output import Output
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from hf_finetune.config import Config
     from hf_finetune.config.options import DataConfig
-    from hf_finetune.data import Splits
 
 
 def predict_logits(model: Any, inputs: dict[str, Any]) -> np.ndarray:
@@ -24,17 +20,17 @@ def predict_logits(model: Any, inputs: dict[str, Any]) -> np.ndarray:
     return logits
 
 
-def pool_chunks(logits: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def pool_chunks(raw: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return the mean of the logits of each row's chunks, shape (rows, labels), in the order of row numbers.
 
     Args:
-        logits: shape (chunks, labels).
+        raw: shape (chunks, labels).
         rows: the row of each chunk, shape (chunks,).
     """
     _, own = np.unique(rows, return_inverse=True)
-    total = np.zeros((own.max() + 1, logits.shape[1]))
-    np.add.at(total, own, logits)
-    return (total / np.bincount(own)[:, None]).astype(logits.dtype)
+    total = np.zeros((own.max() + 1, raw.shape[1]))
+    np.add.at(total, own, raw)
+    return (total / np.bincount(own)[:, None]).astype(raw.dtype)
 
 
 def gather_rows(predictions: Any, labels: Any, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -56,8 +52,8 @@ def gather_rows(predictions: Any, labels: Any, rows: np.ndarray | None) -> tuple
 
 
 @dataclass(frozen=True)
-class LogitOutput:
-    """The common part of outputs with raw outputs of shape (rows, labels); most methods do what suits most kinds.
+class LogitOutput(Output):
+    """The common part of outputs with raw outputs of shape (rows, labels).
 
     Args:
         names: of the classes or targets.
@@ -67,43 +63,24 @@ class LogitOutput:
     names: list[str]
     columns: list[str] = field(default_factory=list, kw_only=True)
 
-    NAME: ClassVar[str]
-
     truth_of = staticmethod(label_array)
     predict = staticmethod(predict_logits)
     pool = staticmethod(pool_chunks)
     gather = staticmethod(gather_rows)
-    read_raw = staticmethod(np.stack)
+
+    def read_raw(self, cells: list[Any]) -> np.ndarray:
+        return np.stack(cells)
+
+    @classmethod
+    def restore(cls, names: list[str], tuned: dict[str, Any]) -> Self:
+        return cls(names, **{name: tuned[key] for key, name in cls.TUNED.items() if tuned.get(key)})
 
     def read_from(self, columns: list[str], options: DataConfig) -> Self:
         return replace(self, columns=columns)
 
-    def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
-        """Return nothing: unreadable labels are errors."""
-        return []
-
-    def settings(self) -> dict[str, Any]:
-        return {"problem_type": self.NAME}
-
-    def for_training(self, truth: np.ndarray) -> Self:
-        return self
-
-    def start(self, model: Any, config: Config, splits: Splits) -> None:
-        """Leave the head as it is."""
-
-    def finish(self, model: Any) -> None:
-        """Leave the model as it is."""
-
     def example(self) -> np.ndarray:
         """Return raw outputs of one row for which every class is predicted."""
         return np.full((1, len(self.names)), 50.0)
-
-    def own_baseline(self, train: Dataset) -> tuple[str, Callable[[Dataset], np.ndarray]] | None:
-        return None
-
-    def label_errors(self, raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray] | None:
-        """Return None: confident learning needs one class per row."""
-        return None
 
     def in_order(self, names: list[str], raw: np.ndarray, truth: np.ndarray) -> tuple[Self, np.ndarray, np.ndarray]:
         order = [self.names.index(name) for name in names]

@@ -79,6 +79,7 @@ class MultiLabel(ClassOutput):
     CARD_METRICS: ClassVar[tuple[str, ...]] = ("accuracy", "f1_macro", "f1_micro", "average_precision", "auroc")
     FLOOR: ClassVar[Floor] = Floor("majority", "f1_micro", "micro F1 of always answering the most frequent class")
     ONE_CLASS: ClassVar[bool] = False
+    TUNED: ClassVar[dict[str, str]] = {"thresholds": "thresholds"}
     PIPELINE_OPTIONS: ClassVar[dict[str, Any]] = {"top_k": None}
     ONNX_CODE: ClassVar[str] = """\
 probabilities = 1 / (1 + np.exp(-logits))
@@ -107,10 +108,6 @@ for row in probabilities:
             return cls(columns, columns=columns)
         names = several_names(train, columns[0], options.label_delimiter)
         return cls(names, columns=columns, delimiter=options.label_delimiter)
-
-    @classmethod
-    def restore(cls, names: list[str], tuned: dict[str, Any]) -> Self:
-        return cls(names, list(tuned.get("thresholds") or []))
 
     def read_from(self, columns: list[str], options: DataConfig) -> Self:
         return replace(self, columns=columns, delimiter=options.label_delimiter)
@@ -222,9 +219,6 @@ for row in probabilities:
     def tune(self, raw: np.ndarray, truth: np.ndarray, metric: str | None) -> Self:
         """Return the output with thresholds tuned on these rows, one per class if ``metric`` is ``f1_macro``."""
         return replace(self, thresholds=tune_thresholds(self.probabilities(raw), truth, each=metric == "f1_macro"))
-
-    def tuned(self) -> dict[str, Any]:
-        return {"thresholds": self.thresholds}
 
     def decide(self, raw: np.ndarray) -> np.ndarray:
         """Return 0 or 1 for each class, shape (rows, classes)."""

@@ -52,6 +52,8 @@ class Answer:
 class Output(RowOutput, Protocol):
     """A kind of label, with the labels of a data set or of a saved model. Instances are immutable.
 
+    A method with code here is a default for outputs that inherit from this class.
+
     Raw outputs (``raw``) and encoded labels (``truth``) are arrays whose first axis is rows. If rows differ in length, they
     are object arrays of shape (rows,) with one array per row.
     """
@@ -66,6 +68,7 @@ class Output(RowOutput, Protocol):
     LINEAR_MODEL: ClassVar[str]  # name of the model of :meth:`fit_linear`
     PIPELINE_OPTIONS: ClassVar[dict[str, Any]]  # arguments of ``pipeline()`` for the complete answer
     ONNX_CODE: ClassVar[str]  # Python code from ``logits`` to printed predictions
+    TUNED: ClassVar[dict[str, str]] = {}  # key in ``config.json`` → attribute that :meth:`tune` sets
 
     # Labels
 
@@ -92,6 +95,7 @@ class Output(RowOutput, Protocol):
 
     def notes(self, splits: Splits) -> list[str]:
         """Return notes on suspicious training labels for terminal and card; a ``UserError`` if they teach nothing."""
+        return []
 
     def check(self, section: Any, splits: Splits) -> None:
         """Add tables and findings on the labels to a section of ``hf-finetune check``."""
@@ -100,9 +104,11 @@ class Output(RowOutput, Protocol):
 
     def settings(self) -> dict[str, Any]:
         """Return the settings for ``config.json`` before training, except the names."""
+        return {"problem_type": self.NAME}
 
     def for_training(self, truth: np.ndarray) -> Self:
         """Return the output to use while training on these labels; a ``UserError`` if they teach nothing."""
+        return self
 
     def start(self, model: Any, config: Config, splits: Splits) -> None:
         """Initialise a fresh head."""
@@ -160,12 +166,14 @@ class Output(RowOutput, Protocol):
 
     def label_errors(self, raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray] | None:
         """Return indices, suggested labels and margins of probably mislabelled rows; None if not supported."""
+        return None
 
     def sections(self, raw: np.ndarray, truth: np.ndarray) -> dict[str, Section]:
         """Return name → section of ``evaluation.json`` for this kind of label."""
 
     def own_baseline(self, train: Dataset) -> tuple[str, Callable[[Dataset], np.ndarray]] | None:
         """Return name and prediction function (rows → raw outputs) of a simple model; None for :meth:`fit_linear`."""
+        return None
 
     def fit_linear(self, features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
         """Fit a linear model of the training rows, and return a function from features to raw outputs.
@@ -177,9 +185,11 @@ class Output(RowOutput, Protocol):
 
     def tune(self, raw: np.ndarray, truth: np.ndarray, metric: str | None) -> Self:
         """Return the output with thresholds or temperature tuned on held-out rows for the requested ``metric``."""
+        return self
 
     def tuned(self) -> dict[str, Any]:
         """Return the result of :meth:`tune` for ``config.json``."""
+        return {key: getattr(self, name) for key, name in self.TUNED.items()}
 
     def decide(self, raw: np.ndarray) -> np.ndarray:
         """Return predictions in the form of the truth."""
@@ -189,6 +199,7 @@ class Output(RowOutput, Protocol):
 
     def top(self, raw: np.ndarray, count: int) -> dict[str, list[Any]]:
         """Return the columns ``top_labels`` and ``top_probabilities`` with the most probable classes, if there are classes."""
+        return {}
 
     def answer(self, raw: np.ndarray, most: int) -> Answer:
         """Return the prediction of one row for people; ``raw`` is of one row, ``most`` the number of bars."""

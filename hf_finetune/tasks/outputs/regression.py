@@ -114,11 +114,6 @@ for row in logits:
         refuse_delimiter(cls.NAME, options)
         return cls(columns, columns=columns)
 
-    @classmethod
-    def restore(cls, names: list[str], tuned: dict[str, Any]) -> Self:
-        """Return the output of a saved model, with numbers in the units of the labels."""
-        return cls(names)
-
     def unusable(self, split: Dataset) -> list[tuple[np.ndarray, str]]:
         """Return the rows with a target that is not a finite number."""
         return [
@@ -154,9 +149,6 @@ for row in logits:
                 figures = (column.min(), np.median(column), column.mean(), column.max(), column.std())
                 rows.append((name, f"{len(split):,}", target, *(f"{figure:.4g}" for figure in figures)))
         return ("split", "rows", "target", "lowest", "median", "mean", "highest", "deviation"), rows
-
-    def notes(self, splits: Splits) -> list[str]:
-        return []
 
     def check(self, section: Any, splits: Splits) -> None:
         """Add the range of each target, and an error if a target is constant."""
@@ -259,22 +251,12 @@ for row in logits:
 
     # Answers
 
-    def tune(self, raw: np.ndarray, truth: np.ndarray, metric: str | None) -> Self:
-        return self
-
-    def tuned(self) -> dict[str, Any]:
-        return {}
-
     def decide(self, raw: np.ndarray) -> np.ndarray:
         return self.values(raw)
 
     def answers(self, raw: np.ndarray) -> dict[str, list[Any]]:
         """Return ``prediction``: a number, or a list with a number per target."""
         return {"prediction": self.truth(self.values(raw))}
-
-    def top(self, raw: np.ndarray, count: int) -> dict[str, list[Any]]:
-        """Return nothing: there are no classes."""
-        return {}
 
     def answer(self, raw: np.ndarray, most: int) -> Answer:
         """Return the numbers, with names if there are several."""

@@ -70,6 +70,7 @@ class SingleLabel(ClassOutput):
     )  # fmt: skip
     FLOOR: ClassVar[Floor] = Floor("majority", "accuracy", "accuracy of always answering the most frequent class")
     ONE_CLASS: ClassVar[bool] = True
+    TUNED: ClassVar[dict[str, str]] = {TEMPERATURE: "temperature"}
     PIPELINE_OPTIONS: ClassVar[dict[str, Any]] = {}
     ONNX_CODE: ClassVar[str] = """\
 logits = logits / getattr(config, "calibration_temperature", 1.0)
@@ -97,10 +98,6 @@ for row in probabilities:
             where, fix = "--label_columns", "name it with --label_column."
             raise UserError("one class a row stands in one column", where=where, fix=fix)
         return cls(label_names(train, columns[0]), columns=columns)
-
-    @classmethod
-    def restore(cls, names: list[str], tuned: dict[str, Any]) -> Self:
-        return cls(names, tuned.get(TEMPERATURE) or 1.0)
 
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
         return encode_labels(split, self.columns[0], self.names, split_name)
@@ -199,9 +196,6 @@ for row in probabilities:
     def tune(self, raw: np.ndarray, truth: np.ndarray, metric: str | None) -> Self:
         """Return the output with the temperature fitted on these rows."""
         return replace(self, temperature=fit_temperature(raw, truth))
-
-    def tuned(self) -> dict[str, Any]:
-        return {TEMPERATURE: self.temperature}
 
     def decide(self, raw: np.ndarray) -> np.ndarray:
         """Return the ids of the most probable classes, shape (rows,)."""
