@@ -23,7 +23,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         labels: true class ids, shape (rows,).
 
     Returns:
-        A number from 0.05 to 20 to divide logits by: above 1 for an overconfident model, below 1 for an underconfident one.
+        A number from 0.05 to 20 to divide logits by: above 1 for an overconfident model.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
@@ -59,9 +59,8 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
         confidence, true = probabilities.ravel().astype(np.float64), labels.ravel().astype(np.float64)
         brier = np.square(confidence - true).mean()
     else:
-        rows = np.arange(len(labels))
         confidence, true = probabilities.max(axis=1), (probabilities.argmax(axis=1) == labels).astype(np.float64)
-        own = probabilities[rows, labels]
+        own = probabilities[np.arange(len(labels)), labels]
         brier = (np.square(probabilities).sum(axis=1) - 2 * own + 1).mean()
     curve = _curve(confidence, true, max(1, min(bins, len(labels) // _ROWS_PER_BIN)))
     off = sum(abs(point["confidence"] - point["accuracy"]) * point["rows"] for point in curve)
@@ -73,8 +72,6 @@ def _curve(confidence: np.ndarray, true: np.ndarray, bins: int) -> list[dict[str
     middle = np.cumsum(counts) - counts / 2  # equal probabilities all go to the bin of their middle rank
     own = (middle * bins / len(confidence)).astype(np.int64)[tie]
     rows = np.bincount(own, minlength=bins)
-    sums = np.bincount(own, confidence, bins), np.bincount(own, true, bins)
-    return [
-        {"confidence": float(sums[0][i] / rows[i]), "accuracy": float(sums[1][i] / rows[i]), "rows": int(rows[i])}
-        for i in np.flatnonzero(rows)
-    ]
+    means = (np.bincount(own, each, bins)[rows > 0] / rows[rows > 0] for each in (confidence, true))
+    points = zip(*(each.tolist() for each in means), rows[rows > 0].tolist(), strict=True)
+    return [dict(zip(("confidence", "accuracy", "rows"), point, strict=True)) for point in points]

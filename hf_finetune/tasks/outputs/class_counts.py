@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 FEW_ROWS = 10  # training rows of a class: too few for five folds or for validation rows
 SHOWN_CLASSES = 60  # bars per histogram
-TRAIN = "train split"
 MANY_TIMES = 20  # ratio of largest to smallest class from which classes are imbalanced
+TRAIN = "train split"
 _NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -32,11 +32,7 @@ def class_table(splits: Splits) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]
 
 
 def class_notes(splits: Splits) -> list[str]:
-    """Return a note on classes without training rows.
-
-    Raises:
-        UserError: fewer than two classes have training rows.
-    """
+    """Return a note on classes without training rows; a ``UserError`` if fewer than two have some."""
     names, missing = splits.output.names, np.flatnonzero(splits.class_counts("train") == 0)
     if len(names) - len(missing) < 2:
         raise UserError("fewer than two classes have rows", where=TRAIN, fix="fix the rows that were skipped.")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from hf_finetune.tasks.outputs import ranking
 from hf_finetune.tasks.outputs.class_counts import check_classes, class_notes, class_table
-from hf_finetune.tasks.outputs.logits import LogitOutput
+from hf_finetune.tasks.outputs.logits import LogitOutput, RowStatistics
 from hf_finetune.tasks.outputs.output import Answer, Bar
 
 if TYPE_CHECKING:
@@ -19,28 +19,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ClassStatistics:
+class ClassStatistics(RowStatistics):
     """The data of each row for the metrics.
 
     Args:
+        labels: the truth: ids of shape (rows,), or 0 and 1 of shape (rows, classes).
+        chosen: the predictions in the same form.
         probabilities: shape (rows, classes).
-        chosen: the predictions: ids of shape (rows,), or 0 and 1 of shape (rows, classes).
-        labels: the truth in the same form.
     """
 
-    probabilities: np.ndarray
     chosen: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, rows: np.ndarray) -> Self:
-        return type(self)(self.probabilities[rows], self.chosen[rows], self.labels[rows])
-
-    @property
-    def size(self) -> int:
-        return self.labels.size
+    probabilities: np.ndarray
 
     @property
     def class_rows(self) -> np.ndarray:

@@ -20,8 +20,7 @@ def find_label_errors(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np
         labels: given class ids, shape (rows,).
 
     Returns:
-        Indices of the rows; the suggested classes; the margins: probability of the suggested class minus that of the
-        given one.
+        Indices of the rows; suggested classes; margins: the probability of the suggested minus that of the given class.
     """
     rows, classes = probabilities.shape
     given = probabilities[np.arange(rows), labels]

@@ -33,16 +33,16 @@ def logistic_regression(
     return answer
 
 
-def one_vs_rest(features: Any, labels: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
-    """Fit binary logistic regression for each class; ``labels`` are 0 and 1, shape (rows, classes).
+def one_vs_rest(features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
+    """Fit binary logistic regression for each class; ``truth`` is 0 and 1, shape (rows, classes).
 
     Returns:
         A function from features to logits, shape (rows, classes). If all values of a class are equal, it is always that one.
     """
-    counts = labels.sum(axis=0)
+    counts = truth.sum(axis=0)
     models = {
-        index: _fit(features, labels[:, index].astype(np.int64), strength)
-        for index in np.flatnonzero((counts > 0) & (counts < len(labels)))
+        index: _fit(features, truth[:, index].astype(np.int64), strength)
+        for index in np.flatnonzero((counts > 0) & (counts < len(truth)))
     }
 
     def answer(features: Any) -> np.ndarray:
@@ -54,12 +54,12 @@ def one_vs_rest(features: Any, labels: np.ndarray, strength: float) -> Callable[
     return answer
 
 
-def ridge_regression(features: Any, numbers: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
+def ridge_regression(features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
     """Fit ridge regression; return a function from features to numbers of shape (rows, targets)."""
     from sklearn.linear_model import Ridge
 
-    model = Ridge(alpha=1 / strength).fit(features, numbers)
-    return lambda features: model.predict(features).reshape(-1, numbers.shape[1])
+    model = Ridge(alpha=1 / strength).fit(features, truth)
+    return lambda features: model.predict(features).reshape(-1, truth.shape[1])
 
 
 def tolerance(features: Any, labels: np.ndarray) -> float:
@@ -84,8 +84,6 @@ def _fit(features: Any, labels: np.ndarray, strength: float) -> Any:
         model.fit(features, labels)
     steps = int(np.max(model.n_iter_))
     if not 0 < steps < MOST_STEPS:
-        say(
-            f"Warning: the logistic regression of the baseline did not converge ({steps} of {MOST_STEPS} steps); "
-            "a better one may be possible."
-        )
+        what = f"the logistic regression of the baseline did not converge ({steps} of {MOST_STEPS} steps)"
+        say(f"Warning: {what}; a better one may be possible.")
     return model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -49,6 +49,23 @@ def gather_rows(predictions: Any, labels: Any, rows: np.ndarray | None) -> tuple
     if not np.array_equal(labels, labels[first][own]):
         raise RuntimeError("the chunks of a row came with different labels: they are not in the expected order")
     return pool_chunks(logits, rows), labels[first]
+
+
+@dataclass(frozen=True)
+class RowStatistics:
+    """The truth of each row, and in subclasses the other arrays that the metrics need; the first axis is rows."""
+
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: np.ndarray) -> Self:
+        return type(self)(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    @property
+    def size(self) -> int:
+        return self.labels.size
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -16,7 +15,15 @@ from hf_finetune.tasks.outputs.class_counts import check_several_classes_per_row
 from hf_finetune.tasks.outputs.classes import ClassOutput, ClassStatistics
 from hf_finetune.tasks.outputs.linear_models import one_vs_rest
 from hf_finetune.tasks.outputs.output import Floor, Section
-from hf_finetune.tasks.outputs.reading import are_flags, are_lists, encode_flags, encode_several, is_list, several_names
+from hf_finetune.tasks.outputs.reading import (
+    FLAGS,
+    are_flags,
+    are_lists,
+    encode_columns,
+    encode_several,
+    is_list,
+    several_names,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -81,13 +88,12 @@ class MultiLabel(ClassOutput):
     ONE_CLASS: ClassVar[bool] = False
     TUNED: ClassVar[dict[str, str]] = {"thresholds": "thresholds"}
     PIPELINE_OPTIONS: ClassVar[dict[str, Any]] = {"top_k": None}
+    fit_linear = staticmethod(one_vs_rest)
     ONNX_CODE: ClassVar[str] = """\
 probabilities = 1 / (1 + np.exp(-logits))
 thresholds = np.array(getattr(config, "thresholds", None) or [0.5] * logits.shape[1])
 for row in probabilities:
     print([(config.id2label[int(i)], row[i]) for i in np.flatnonzero(row >= thresholds)])"""
-
-    # Labels
 
     @classmethod
     def recognise(cls, train: Dataset, columns: list[str], options: DataConfig) -> bool:
@@ -99,11 +105,7 @@ for row in probabilities:
 
     @classmethod
     def read(cls, train: Dataset, columns: list[str], options: DataConfig) -> Self:
-        """Return the output with the classes of the training rows in natural order, or the names of several columns.
-
-        Raises:
-            UserError: fewer than two classes.
-        """
+        """Return the output with the classes of the training rows in natural order, or the names of several columns."""
         if len(columns) > 1:
             return cls(columns, columns=columns)
         names = several_names(train, columns[0], options.label_delimiter)
@@ -113,9 +115,8 @@ for row in probabilities:
         return replace(self, columns=columns, delimiter=options.label_delimiter)
 
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
-        """Return 0.0 or 1.0 for each class of every row; see :meth:`Output.encode`."""
         if len(self.columns) > 1:
-            return encode_flags(split, self.columns, split_name)
+            return encode_columns(split, self.columns, split_name, FLAGS)
         return encode_several(split, self.columns[0], self.names, self.delimiter, split_name)
 
     def describe(self) -> str:
@@ -138,8 +139,6 @@ for row in probabilities:
         super().check(section, splits)
         check_several_classes_per_row(section, splits)
 
-    # Training
-
     def start(self, model: Any, config: Config, splits: Splits) -> None:
         """Set the bias of a fresh head to the log-odds of each class."""
         from hf_finetune.models import set_head_bias
@@ -155,8 +154,6 @@ for row in probabilities:
 
         return multi_label_loss(self.names, config, splits)
 
-    # Probabilities
-
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """Return the independent probability of each class, shape (rows, classes)."""
         return expit(raw.astype(np.float64))
@@ -166,10 +163,8 @@ for row in probabilities:
         """Return the threshold of each class, shape (classes,)."""
         return np.array(self.thresholds or [0.5] * len(self.names))
 
-    # Scores
-
     def statistics(self, raw: np.ndarray, truth: np.ndarray) -> MultiLabelStatistics:
-        return MultiLabelStatistics(self.probabilities(raw), self.decide(raw), truth.astype(np.int64))
+        return MultiLabelStatistics(truth.astype(np.int64), self.decide(raw), self.probabilities(raw))
 
     def score(self, statistics: MultiLabelStatistics, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return every metric of weighted rows.
@@ -210,12 +205,6 @@ for row in probabilities:
         before = calibration(self.probabilities(raw), truth)
         return {"calibration": {"temperature": None, "before": before, "after": None}}
 
-    def fit_linear(self, features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
-        """Fit binary logistic regression for each class."""
-        return one_vs_rest(features, truth, strength)
-
-    # Answers
-
     def tune(self, raw: np.ndarray, truth: np.ndarray, metric: str | None) -> Self:
         """Return the output with thresholds tuned on these rows, one per class if ``metric`` is ``f1_macro``."""
         return replace(self, thresholds=tune_thresholds(self.probabilities(raw), truth, each=metric == "f1_macro"))
@@ -233,11 +222,9 @@ for row in probabilities:
         }
 
     def truth(self, truth: np.ndarray) -> list[Any]:
-        """Return lists of class names."""
         return [[self.names[i] for i in np.flatnonzero(row)] for row in truth]
 
     def read_truth(self, cells: list[Any]) -> np.ndarray:
-        """Return 0.0 and 1.0 from lists of class names, shape (rows, classes)."""
         ids = {name: index for index, name in enumerate(self.names)}
         found = np.zeros((len(cells), len(ids)))
         for row, cell in enumerate(cells):

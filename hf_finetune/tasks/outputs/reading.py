@@ -25,32 +25,21 @@ _FLAGS: dict[Any, float] = {0: 0.0, 1: 1.0, "0": 0.0, "1": 1.0, "false": 0.0, "t
 
 @dataclass(frozen=True)
 class Outputs:
-    """The possible kinds of label of a task, in the order in which they are tried.
-
-    Args:
-        kinds: the outputs; the last one is the default.
-    """
+    """The possible kinds of label of a task, in the order in which they are tried; the last one is the default."""
 
     kinds: tuple[type[Output], ...]
 
     def find(self, train: Dataset, columns: list[str], options: DataConfig) -> Output:
-        """Return the output for the training rows; ``--problem_type`` overrides recognition.
-
-        Raises:
-            UserError: the labels are not of the requested kind.
-        """
+        """Return the output for the training rows; ``--problem_type`` overrides recognition, and may be refused."""
         asked = (kind for kind in self.kinds if options.problem_type == kind.NAME)
         recognised = (kind for kind in self.kinds if kind.recognise(train, columns, options))
         kind = next(asked, None) or next(recognised, self.kinds[-1])
         return kind.read(train, columns, options)
 
     def restore(self, name: str | None, names: list[str], tuned: dict[str, Any]) -> Output:
-        """Return the output of a saved model.
+        """Return the output of a saved model with labels ``names``, and the values in its settings ``tuned``.
 
-        Args:
-            name: the ``problem_type``; None or unknown means the last kind.
-            names: of the labels.
-            tuned: settings, with the values tuned on validation rows.
+        ``name`` is the ``problem_type``; None or unknown means the last kind.
         """
         return next((kind for kind in self.kinds if name == kind.NAME), self.kinds[-1]).restore(names, tuned)
 
@@ -68,11 +57,9 @@ class Outputs:
 def refuse_delimiter(kind: str, options: DataConfig) -> None:
     """Refuse ``--label_delimiter`` for one label per row."""
     if options.label_delimiter:
-        raise UserError(
-            f"a delimiter separates several classes, which {kind} does not have",
-            where="--label_delimiter",
-            fix="leave it out, or give --problem_type multi_label_classification.",
-        )
+        what = f"a delimiter separates several classes, which {kind} does not have"
+        fix = "leave it out, or give --problem_type multi_label_classification."
+        raise UserError(what, where="--label_delimiter", fix=fix)
 
 
 # One column with several classes per row
@@ -108,11 +95,7 @@ def _is_literal(text: str) -> bool:
 
 
 def _classes_of_rows(split: Dataset, column: str, delimiter: str | None) -> list[list[str]]:
-    """Return the class names of every row; a row may have none.
-
-    Raises:
-        UserError: a row without a cell, or a text that is not a list.
-    """
+    """Return the class names of every row; a row may have none."""
     named = class_names(split, column)
     found = []
     for row, value in enumerate(split[column][:], 1):
@@ -142,19 +125,13 @@ def _cells(value: Any, delimiter: str | None, where: str) -> list[Any]:
 
 
 def several_names(train: Dataset, column: str, delimiter: str | None) -> list[str]:
-    """Return the class names of a training split with several classes per row.
-
-    Raises:
-        UserError: fewer than two classes.
-    """
+    """Return the class names of a training split with several classes per row, at least two."""
     names = sorted({n for cell in _classes_of_rows(train, column, delimiter) for n in cell}, key=natural_key)
     named = class_names(train, column)
     if len(named or names) < 2:
-        raise UserError(
-            f"the training rows have {len(names)} different labels; a classifier needs two or more",
-            where=f"column {column!r}",
-            fix="name the label column with --label_column, and what separates its labels with --label_delimiter.",
-        )
+        what = f"the training rows have {len(names)} different labels; a classifier needs two or more"
+        fix = "name the label column with --label_column, and what separates its labels with --label_delimiter."
+        raise UserError(what, where=f"column {column!r}", fix=fix)
     return named or names
 
 
@@ -186,42 +163,6 @@ def have_fractions(split: Dataset, column: str) -> bool:
     return None not in numbers and any(found is not None and not found.is_integer() for found in numbers)
 
 
-def encode_flags(split: Dataset, columns: list[str], split_name: str) -> list[list[float]]:
-    """Return 0.0 or 1.0 for each column of every row.
-
-    Raises:
-        UserError: a value other than 0 and 1, or false and true.
-    """
-    fix = "write 1 where the class applies and 0 where it does not."
-    return _encode(split, columns, split_name, _flag, "; a column of a class holds 0 or 1", fix)
-
-
-def encode_numbers(split: Dataset, columns: list[str], split_name: str) -> list[list[float]]:
-    """Return the numbers of every row.
-
-    Raises:
-        UserError: a cell without a finite number.
-    """
-    fix = "fix the cell, drop the row with --on_bad_row skip, or name the column with --label_column."
-    return _encode(split, columns, split_name, number, ", which is not a finite number", fix)
-
-
-def _encode(
-    split: Dataset, columns: list[str], split_name: str, read: Callable[[Any], float | None], wrong: str, fix: str
-) -> list[list[float]]:
-    """Return the numbers of every row; refuse the first cell that ``read`` returns None for."""
-    found = []
-    for column in columns:
-        cells = split[column][:]
-        values = [read(cell) for cell in cells]
-        if None in values:
-            row = values.index(None)
-            where = f"{split_name} split, column {column!r}"
-            raise UserError(f"row {row + 1} holds {cells[row]!r}{wrong}", where=where, fix=fix)
-        found.append(values)
-    return [list(row) for row in zip(*found, strict=True)]
-
-
 def _flag(value: Any) -> float | None:
     if isinstance(value, str):
         value = spell(value, "").lower()
@@ -237,3 +178,34 @@ def number(value: Any) -> float | None:
     except ValueError:
         return None
     return found if math.isfinite(found) else None
+
+
+@dataclass(frozen=True)
+class Cells:
+    """How cells are read as numbers: a function that returns None for a wrong cell, what it should hold, and the fix."""
+
+    read: Callable[[Any], float | None]
+    wrong: str
+    fix: str
+
+
+FLAGS = Cells(_flag, "; a column of a class holds 0 or 1", "write 1 where the class applies and 0 where it does not.")
+NUMBERS = Cells(
+    number,
+    ", which is not a finite number",
+    "fix the cell, drop the row with --on_bad_row skip, or name the column with --label_column.",
+)
+
+
+def encode_columns(split: Dataset, columns: list[str], split_name: str, kind: Cells) -> list[list[float]]:
+    """Return the numbers of every row; refuse the first wrong cell."""
+    found = []
+    for column in columns:
+        cells = split[column][:]
+        values = [kind.read(cell) for cell in cells]
+        if None in values:
+            row = values.index(None)
+            what, where = f"row {row + 1} holds {cells[row]!r}{kind.wrong}", f"{split_name} split, column {column!r}"
+            raise UserError(what, where=where, fix=kind.fix)
+        found.append(values)
+    return [list(row) for row in zip(*found, strict=True)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -15,9 +14,9 @@ from hf_finetune.data.splits.splits import spaced
 from hf_finetune.errors import UserError
 from hf_finetune.tasks.outputs import ranking
 from hf_finetune.tasks.outputs.linear_models import ridge_regression
-from hf_finetune.tasks.outputs.logits import LogitOutput
+from hf_finetune.tasks.outputs.logits import LogitOutput, RowStatistics
 from hf_finetune.tasks.outputs.output import Answer, Floor
-from hf_finetune.tasks.outputs.reading import encode_numbers, have_fractions, number, refuse_delimiter
+from hf_finetune.tasks.outputs.reading import NUMBERS, encode_columns, have_fractions, number, refuse_delimiter
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -30,22 +29,11 @@ MOST_POINTS = 2000  # per scatter plot
 
 
 @dataclass(frozen=True)
-class RegressionStatistics:
-    """Predicted (``values``) and true numbers (``labels``) for the metrics, both of shape (rows, targets)."""
+class RegressionStatistics(RowStatistics):
+    """True (``labels``) and predicted numbers (``values``) for the metrics, both of shape (rows, targets)."""
 
     values: np.ndarray
-    labels: np.ndarray
     class_rows: ClassVar[None] = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, rows: np.ndarray) -> RegressionStatistics:
-        return RegressionStatistics(self.values[rows], self.labels[rows])
-
-    @property
-    def size(self) -> int:
-        return self.labels.size
 
     @cached_property
     def errors(self) -> np.ndarray:
@@ -92,11 +80,10 @@ class Regression(LogitOutput):
     SMALLEST_SCALE: ClassVar[float] = 0.0  # the units are the user's
     LINEAR_MODEL: ClassVar[str] = "ridge regression"
     PIPELINE_OPTIONS: ClassVar[dict[str, Any]] = {"function_to_apply": "none"}
+    fit_linear = staticmethod(ridge_regression)
     ONNX_CODE: ClassVar[str] = """\
 for row in logits:
     print({config.id2label[i]: float(number) for i, number in enumerate(row)})"""
-
-    # Labels
 
     @classmethod
     def recognise(cls, train: Dataset, columns: list[str], options: DataConfig) -> bool:
@@ -110,7 +97,6 @@ for row in logits:
 
     @classmethod
     def read(cls, train: Dataset, columns: list[str], options: DataConfig) -> Self:
-        """Return the output with the names of the columns."""
         refuse_delimiter(cls.NAME, options)
         return cls(columns, columns=columns)
 
@@ -123,11 +109,9 @@ for row in logits:
         ]
 
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
-        """Return the numbers of every row; see :meth:`Output.encode`."""
-        return encode_numbers(split, self.columns, split_name)
+        return encode_columns(split, self.columns, split_name, NUMBERS)
 
     def describe(self) -> str:
-        """Return the number of targets in words."""
         return f"{len(self.names)} numbers (regression)" if len(self.names) > 1 else "a number (regression)"
 
     def spell(self, label: Any) -> str:
@@ -164,14 +148,8 @@ for row in logits:
             bars = list(zip(names, heights.tolist(), strict=True))
             section.table(f"Training rows by {target}", ("value", "rows"), bars, bars=True)
 
-    # Training
-
     def for_training(self, truth: np.ndarray) -> Self:
-        """Return the output with standardised numbers, so that learning rates work for any units.
-
-        Raises:
-            UserError: a target is the same in every training row.
-        """
+        """Return the output with standardised numbers, so that learning rates work for any units."""
         mean, std = truth.mean(axis=0).tolist(), truth.std(axis=0).tolist()
         for name, middle, spread in zip(self.names, mean, std, strict=True):
             if spread == 0:
@@ -179,32 +157,23 @@ for row in logits:
         return replace(self, mean=mean, std=std)
 
     def loss(self, config: Config, splits: Splits) -> Any:
-        """Return the mean squared error of standardised numbers."""
         from hf_finetune.tasks.outputs.losses import RegressionLoss, refuse_options
 
         refuse_options(config, classes=False)
         return RegressionLoss(self.mean, self.std)
 
     def finish(self, model: Any) -> None:
-        """Change the last layer so that the model predicts in the units of the labels.
-
-        Raises:
-            UserError: the head does not end in a linear layer with a bias.
-        """
+        """Change the last layer so that the model predicts in the units of the labels."""
         from hf_finetune.models import rescale_head
 
         rescale_head(model, self.mean, self.std)
-
-    # Raw outputs
 
     def values(self, raw: np.ndarray) -> np.ndarray:
         """Return the numbers in the units of the labels, shape (rows, targets)."""
         return raw.astype(np.float64) * np.array(self.std or 1.0) + np.array(self.mean or 0.0)
 
-    # Scores
-
     def statistics(self, raw: np.ndarray, truth: np.ndarray) -> RegressionStatistics:
-        return RegressionStatistics(self.values(raw), truth)
+        return RegressionStatistics(truth, self.values(raw))
 
     def score(self, statistics: RegressionStatistics, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return every metric of weighted rows, each the mean over the targets.
@@ -232,7 +201,6 @@ for row in logits:
         return np.ones(len(truth), dtype=bool)
 
     def constant(self, truth: np.ndarray) -> np.ndarray:
-        """Return the mean."""
         return np.tile((truth.mean(axis=0) - np.array(self.mean or 0.0)) / np.array(self.std or 1.0), (len(truth), 1))
 
     def sections(self, raw: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
@@ -244,12 +212,6 @@ for row in logits:
                 for i, name in enumerate(self.names)
             ]
         }
-
-    def fit_linear(self, features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
-        """Fit ridge regression."""
-        return ridge_regression(features, truth, strength)
-
-    # Answers
 
     def decide(self, raw: np.ndarray) -> np.ndarray:
         return self.values(raw)
@@ -266,11 +228,9 @@ for row in logits:
         return Answer("; ".join(f"{n}: {v:.6g}" for n, v in zip(self.names, values, strict=True)), [])
 
     def truth(self, truth: np.ndarray) -> list[Any]:
-        """Return numbers, or lists of them."""
         return truth[:, 0].tolist() if len(self.names) == 1 else truth.tolist()
 
     def read_truth(self, cells: list[Any]) -> np.ndarray:
-        """Return the numbers, shape (rows, targets)."""
         numbers: np.ndarray = np.array(list(cells), dtype=np.float64) if len(self.names) == 1 else np.stack(cells)
         return numbers.reshape(len(cells), -1)
 

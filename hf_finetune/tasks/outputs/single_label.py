@@ -79,8 +79,6 @@ probabilities /= probabilities.sum(axis=1, keepdims=True)
 for row in probabilities:
     print(config.id2label[int(row.argmax())], row.max())"""
 
-    # Labels
-
     @classmethod
     def recognise(cls, train: Dataset, columns: list[str], options: DataConfig) -> bool:
         """Return True: this is the default kind of label."""
@@ -88,15 +86,11 @@ for row in probabilities:
 
     @classmethod
     def read(cls, train: Dataset, columns: list[str], options: DataConfig) -> Self:
-        """Return the output with the classes of the training rows, in natural order or in that of the ``ClassLabel``.
-
-        Raises:
-            UserError: several columns, fewer than two classes, or cells that are not classes.
-        """
+        """Return the output with the classes of the training rows, in natural order or in that of the ``ClassLabel``."""
         refuse_delimiter(cls.NAME, options)
         if len(columns) > 1:
-            where, fix = "--label_columns", "name it with --label_column."
-            raise UserError("one class a row stands in one column", where=where, fix=fix)
+            what, fix = "one class a row stands in one column", "name it with --label_column."
+            raise UserError(what, where="--label_columns", fix=fix)
         return cls(label_names(train, columns[0]), columns=columns)
 
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
@@ -116,15 +110,11 @@ for row in probabilities:
         super().check(section, splits)
         check_one_class_per_row(section, splits)
 
-    # Training
-
     def loss(self, config: Config, splits: Splits) -> Any:
         """Return cross-entropy with the requested weights, smoothing, focal factor and offsets."""
         from hf_finetune.tasks.outputs.losses import single_label_loss
 
         return single_label_loss(self.names, config, splits)
-
-    # Probabilities
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """Return the probabilities for metrics, at temperature 1, shape (rows, classes)."""
@@ -133,10 +123,8 @@ for row in probabilities:
     def calibrated(self, raw: np.ndarray) -> np.ndarray:
         return self.probabilities(raw / self.temperature)
 
-    # Scores
-
     def statistics(self, raw: np.ndarray, truth: np.ndarray) -> SingleLabelStatistics:
-        return SingleLabelStatistics(self.probabilities(raw), self.decide(raw), truth.astype(np.int64))
+        return SingleLabelStatistics(truth.astype(np.int64), self.decide(raw), self.probabilities(raw))
 
     def score(self, statistics: SingleLabelStatistics, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return every metric of weighted rows.
@@ -191,8 +179,6 @@ for row in probabilities:
         """Fit logistic regression; classes without training rows are never predicted."""
         return logistic_regression(features, truth, strength, len(self.names))
 
-    # Answers
-
     def tune(self, raw: np.ndarray, truth: np.ndarray, metric: str | None) -> Self:
         """Return the output with the temperature fitted on these rows."""
         return replace(self, temperature=fit_temperature(raw, truth))
@@ -208,11 +194,9 @@ for row in probabilities:
         return {"prediction": self.truth(chosen), "probability": own.tolist()}
 
     def truth(self, truth: np.ndarray) -> list[Any]:
-        """Return class names."""
         return [self.names[int(i)] for i in truth]
 
     def read_truth(self, cells: list[Any]) -> np.ndarray:
-        """Return class ids from names, shape (rows,)."""
         ids = {name: index for index, name in enumerate(self.names)}
         return np.array([ids[cell] for cell in cells])
 
