@@ -12,11 +12,9 @@ History = list[dict[str, Any]]
 
 
 def draw_curves(history: History, metric: str) -> list[Drawing]:
-    """Draw loss, headline metric, learning rates and throughput, as far as the history has them.
+    """Draw loss, metric, learning rates and throughput, as far as the Trainer's log entries have them.
 
-    Args:
-        history: the Trainer's log entries in order, each with its ``phase``.
-        metric: the headline metric; if the history has no validation values of it, the first metric that has some.
+    The metric is the headline one; if there are no validation values of it, the first that has some.
     """
     judged = _validation_metric(history, metric)
     wanted = [

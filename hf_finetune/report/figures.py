@@ -66,15 +66,7 @@ class Drawing:
 def draw_lines(
     key: str, title: str, lines: list[tuple[str, Points]], phases: list[tuple[float, str]], *, log: bool
 ) -> Drawing:
-    """Draw lines over the epochs of all phases.
-
-    Args:
-        key: prefix of ids, see :class:`Drawing`.
-        title: the caption.
-        lines: name and points of each line; at most two, which differ in colour and dashes.
-        phases: (first epoch, name) of each phase.
-        log: whether the vertical axis is logarithmic.
-    """
+    """Draw at most two lines, each a name and its points, over the epochs of all phases: (first epoch, name) of each."""
     with _axes("epoch") as (figure, axes):
         for (name, points), colour, dashes in zip(lines, (FIRST, SECOND), ("-", "--"), strict=False):
             marker = "o" if len(points) <= 30 else ""

@@ -10,6 +10,7 @@ from typing import Any
 
 from hf_finetune.console import is_main_process
 from hf_finetune.errors import UserError
+from hf_finetune.files import public_name
 from hf_finetune.report.curves import draw_curves, phases_of
 from hf_finetune.report.figures import draw_confusion, draw_headline, draw_numbers, draw_reliability
 from hf_finetune.report.render import render, write_page
@@ -24,14 +25,7 @@ _EMPTY: dict[str, Any] = {
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
-    """Write the report of a run atomically, in the main process.
-
-    Args:
-        folder: the run folder.
-        output: where to write it; by default ``report.html`` in the folder.
-
-    Returns:
-        The path of the page.
+    """Write the report of a run atomically, in the main process, by default to ``report.html``; return its path.
 
     Raises:
         UserError: the folder is not a run or has no ``evaluation.json``, a file cannot be read, or the page not written.
@@ -49,11 +43,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
 
 
 def report_page(folder: Path, *, public: bool = False) -> str:
-    """Return the HTML of the report.
-
-    Args:
-        folder: the run folder.
-        public: whether to leave out what is private: folders of local paths, the command line, and rows of the data.
+    """Return the HTML of the report; if ``public``, without folders of local paths, the command line, and rows of the data.
 
     Raises:
         UserError: the folder is not a run or has no ``evaluation.json``, or a file cannot be read.
@@ -84,6 +74,7 @@ def report_page(folder: Path, *, public: bool = False) -> str:
     ]
     return render(
         Path(__file__).with_name("report.html.j2"),
+        **run,
         e=e,
         contents=contents,
         name=folder.resolve().name,
@@ -98,15 +89,10 @@ def report_page(folder: Path, *, public: bool = False) -> str:
         strategy=strategy,
         counts=_class_counts(e["data"].get("splits", {})),
         timing=timing,
-        check=run["check"],
-        environment=run["environment"],
         command="" if public else _in_lines(run["environment"].get("command", [])),
         again=_in_lines(["hf-finetune", "train", e["task"], "--config", "config.yaml", "--output_dir", "runs/again"]),
-        config=run["config"],
         number=_number,
         short=lambda value: _number(value, 3),
-        scale=_scale,
-        shade=_shade,
         words=_words,
         spaced=_spaced,
     )
@@ -153,14 +139,9 @@ def _without_paths(run: dict[str, Any]) -> dict[str, Any]:
 
     values = [value for value in (yaml.safe_load(run["config"]) or {}).values() if isinstance(value, str)]
     text = json.dumps(run, ensure_ascii=False)
-    for value in sorted({v.rstrip("/") for v in values if _is_path(v)}, key=len, reverse=True):
-        text = text.replace(json.dumps(value, ensure_ascii=False)[1:-1], Path(value).name)
+    for value in sorted({v.rstrip("/") for v in values if "/" in v}, key=len, reverse=True):
+        text = text.replace(json.dumps(value, ensure_ascii=False)[1:-1], public_name(value))
     return json.loads(text)
-
-
-def _is_path(value: str) -> bool:
-    """Return whether a value is a path: a Hub id has at most one slash, and does not exist on the disk."""
-    return bool(set(value) & {"/", "\\"}) and (value[0] in "/.~" or value.count("/") > 1 or Path(value).exists())
 
 
 def _strategy_table(strategy: list[dict[str, Any]]) -> list[tuple[str, int, list[str]]]:
@@ -222,16 +203,6 @@ def _number(value: Any, digits: int = 4) -> str:
     if 0 < abs(value) < 0.1**digits:
         return f"{value:.1e}"
     return f"{value:.{digits}f}" if abs(value) < 10 else f"{value:.{max(digits - 2, 1)}f}"
-
-
-def _scale(value: float, most: float) -> str:
-    """Return the width of a bar in percent."""
-    return f"{100 * min(max(value / most, 0.0), 1.0):.1f}" if most and math.isfinite(value) else "0"
-
-
-def _shade(rows: int, of_class: int) -> str:
-    """Return the opacity of a cell in percent: single mistakes are visible, and the number in the cell stays readable."""
-    return f"{60 * math.sqrt(rows / of_class):.1f}" if rows else "0"
 
 
 def _words(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -13,9 +13,6 @@ from hf_finetune.tasks.outputs import ranking
 from hf_finetune.tasks.outputs.class_counts import check_classes, class_notes, class_table
 from hf_finetune.tasks.outputs.logits import LogitOutput, RowStatistics
 from hf_finetune.tasks.outputs.output import Answer, Bar
-
-if TYPE_CHECKING:
-    from hf_finetune.data import Splits
 
 
 @dataclass(frozen=True)
@@ -75,20 +72,12 @@ class ClassOutput(LogitOutput):
     SMALLEST_SCALE: ClassVar[float] = 1.0
     LINEAR_MODEL: ClassVar[str] = "logistic regression"
 
+    summary = staticmethod(class_table)
+    notes = staticmethod(class_notes)
+    check = staticmethod(check_classes)
+
     def describe(self) -> str:
         return f"{len(self.names)} classes"
-
-    def summary(self, splits: Splits) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-        """Return rows, classes, the smallest and the largest class of each split."""
-        return class_table(splits)
-
-    def notes(self, splits: Splits) -> list[str]:
-        """Return a note on classes without training rows."""
-        return class_notes(splits)
-
-    def check(self, section: Any, splits: Splits) -> None:
-        """Add rows by class, and findings on missing, rare or imbalanced classes."""
-        check_classes(section, splits)
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """Return the probabilities for metrics, shape (rows, classes)."""

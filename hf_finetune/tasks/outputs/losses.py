@@ -28,11 +28,7 @@ def single_label_loss(names: list[str], config: Config, splits: Splits) -> Class
 
 
 def multi_label_loss(names: list[str], config: Config, splits: Splits) -> MultiLabelLoss:
-    """Return binary cross-entropy for several classes per row with the requested options, and print what they do.
-
-    Raises:
-        UserError: an option for one class per row.
-    """
+    """Return binary cross-entropy for several classes per row with the requested options, and print what they do."""
     refuse_options(config, classes=True)
     run, weights = config.run, None
     if run.class_weights == "balanced":
@@ -45,15 +41,12 @@ def multi_label_loss(names: list[str], config: Config, splits: Splits) -> MultiL
 def refuse_options(config: Config, *, classes: bool) -> None:
     """Refuse options for one class per row; without ``classes``, for labels that are numbers, those for any classes."""
     run, numbers = config.run, "the labels are numbers, which have no classes"
+    adjusted = "logits are adjusted where a row has one class"
     for flag, given, what in (
         ("--class_weights", not classes and run.class_weights == "balanced", numbers),
         ("--balanced_sampling", not classes and run.balanced_sampling, numbers),
         ("--focal_gamma", not classes and run.focal_gamma, numbers),
-        (
-            "--logit_adjustment",
-            run.logit_adjustment,
-            "logits are adjusted where a row has one class" if classes else numbers,
-        ),
+        ("--logit_adjustment", run.logit_adjustment, adjusted if classes else numbers),
         ("--label_smoothing_factor", _smoothing(config), "labels are smoothed where a row has one class"),
     ):
         if given:
@@ -96,12 +89,9 @@ def _tensor(values: Any, like: torch.Tensor) -> torch.Tensor | None:
 
 @dataclass
 class RegressionLoss(StepLoss):
-    """Mean squared error of standardised numbers; ``labels`` are in the user's units, shape (rows, targets).
+    """Mean squared error of standardised numbers; ``labels`` are in the user's units, shape (rows, targets)."""
 
-    ``mean`` and ``std`` are those of each target over the training rows.
-    """
-
-    mean: list[float]
+    mean: list[float]  # of each target over the training rows
     std: list[float]
 
     def total(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -111,15 +101,10 @@ class RegressionLoss(StepLoss):
 
 @dataclass
 class MultiLabelLoss(StepLoss):
-    """Binary cross-entropy, averaged over rows and classes; ``labels`` are 0.0 and 1.0, shape (rows, classes).
+    """Binary cross-entropy, averaged over rows and classes; ``labels`` are 0.0 and 1.0, shape (rows, classes)."""
 
-    Args:
-        weights: factor for the rows of a class, shape (classes,).
-        focal_gamma: each term is multiplied by (1 - p)^gamma, with p the probability of the truth (arXiv 1708.02002).
-    """
-
-    weights: np.ndarray | None = None
-    focal_gamma: float = 0.0
+    weights: np.ndarray | None = None  # factor for the rows of a class, shape (classes,)
+    focal_gamma: float = 0.0  # terms are multiplied by (1 - p)^gamma, p the probability of the truth (arXiv 1708.02002)
 
     def total(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         weights, labels = _tensor(self.weights, logits), labels.float()
@@ -132,19 +117,12 @@ class MultiLabelLoss(StepLoss):
 
 @dataclass
 class ClassificationLoss(StepLoss):
-    """Cross-entropy; ``labels`` are ids, shape (rows,), or after mixup probabilities, shape (rows, classes).
+    """Cross-entropy; ``labels`` are ids, shape (rows,), or after mixup probabilities, shape (rows, classes)."""
 
-    Args:
-        class_weights: factor of each class, shape (classes,); they should average to 1 over the training rows.
-        label_smoothing: share of the target that is spread over all classes (arXiv 1512.00567).
-        focal_gamma: the term of each class is multiplied by (1 - p)^gamma, with p its probability (arXiv 1708.02002).
-        logit_offsets: added to the logits, shape (classes,), see :func:`logit_offsets`.
-    """
-
-    class_weights: np.ndarray | None = None
-    label_smoothing: float = 0.0
-    focal_gamma: float = 0.0
-    logit_offsets: np.ndarray | None = None
+    class_weights: np.ndarray | None = None  # shape (classes,), with mean 1 over the training rows
+    label_smoothing: float = 0.0  # share of the target that is spread over all classes (arXiv 1512.00567)
+    focal_gamma: float = 0.0  # as in MultiLabelLoss, for each class
+    logit_offsets: np.ndarray | None = None  # added to the logits, shape (classes,)
 
     def count(self, labels: torch.Tensor) -> int:
         """Return the rows, not the sum of their weights, which differs between batches."""

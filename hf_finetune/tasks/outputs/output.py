@@ -74,7 +74,8 @@ class Output(RowOutput, Protocol):
 
     @classmethod
     def recognise(cls, train: Dataset, columns: list[str], options: DataConfig) -> bool:
-        """Return whether the labels of some training rows are of this kind."""
+        """Return whether the labels of some training rows are of this kind; the default kind need not say."""
+        return False
 
     @classmethod
     def read(cls, train: Dataset, columns: list[str], options: DataConfig) -> Self:
@@ -89,6 +90,7 @@ class Output(RowOutput, Protocol):
 
     def class_counts(self, truth: np.ndarray) -> np.ndarray | None:
         """Return the number of rows per class, shape (classes,); None if there are no classes."""
+        return None
 
     def summary(self, splits: Splits) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Return a table of all splits: header and rows."""

@@ -45,22 +45,15 @@ def rank_scores(scores: np.ndarray, positive: np.ndarray, rows: np.ndarray | Non
     holds = np.bincount(tie, weights=hit) > 0
     before: np.ndarray = np.cumsum(holds) - holds
     cuts = int(holds.sum())
-    shape = count or len(scores)
-    return (
-        _sums((2 * before + holds)[tie], own, 2 * cuts, shape),
-        _sums(before[tie[hit]], own[hit], cuts, shape),
-    )
+    width = count or len(scores)
+    return _sums((2 * before + holds)[tie], own, 2 * cuts, width), _sums(before[tie[hit]], own[hit], cuts, width)
 
 
 def area_under_roc(ranked: Ranked, weights: np.ndarray, total: np.ndarray) -> np.ndarray:
     """Return the area under the ROC curve, shape (resamples,); NaN if all rows are positive, or none.
 
     It is the share of pairs of a positive and a negative row in which the positive row scores higher; ties count half.
-
-    Args:
-        ranked: see :func:`rank_scores`.
-        weights: shape (rows, resamples).
-        total: sum of the weights over rows, shape (resamples,).
+    ``total`` is the sum of the weights over rows.
     """
     steps, hits = ranked
     step, hit = steps @ weights, hits @ weights

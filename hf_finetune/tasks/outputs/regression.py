@@ -117,9 +117,6 @@ for row in logits:
     def spell(self, label: Any) -> str:
         return ", ".join(f"{number:g}" for number in label)
 
-    def class_counts(self, truth: np.ndarray) -> None:
-        """Return None: there are no classes."""
-
     def strata(self, truth: np.ndarray) -> np.ndarray:
         """Return the decile of each row's first number."""
         edges = np.quantile(truth[:, 0], np.linspace(0, 1, min(10, len(truth) // 2 or 1) + 1)[1:-1])

@@ -80,11 +80,6 @@ for row in probabilities:
     print(config.id2label[int(row.argmax())], row.max())"""
 
     @classmethod
-    def recognise(cls, train: Dataset, columns: list[str], options: DataConfig) -> bool:
-        """Return True: this is the default kind of label."""
-        return True
-
-    @classmethod
     def read(cls, train: Dataset, columns: list[str], options: DataConfig) -> Self:
         """Return the output with the classes of the training rows, in natural order or in that of the ``ClassLabel``."""
         refuse_delimiter(cls.NAME, options)
