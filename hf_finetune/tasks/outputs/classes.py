@@ -17,16 +17,10 @@ from hf_finetune.tasks.outputs.output import Answer, Bar
 
 @dataclass(frozen=True)
 class ClassStatistics(RowStatistics):
-    """The data of each row for the metrics.
+    """The data of each row for the metrics; ``labels`` are ids, shape (rows,), or 0 and 1, shape (rows, classes)."""
 
-    Args:
-        labels: the truth: ids of shape (rows,), or 0 and 1 of shape (rows, classes).
-        chosen: the predictions in the same form.
-        probabilities: shape (rows, classes).
-    """
-
-    chosen: np.ndarray
-    probabilities: np.ndarray
+    chosen: np.ndarray  # the predictions, in the form of the labels
+    probabilities: np.ndarray  # shape (rows, classes)
 
     @property
     def class_rows(self) -> np.ndarray:
@@ -45,10 +39,7 @@ class ClassStatistics(RowStatistics):
 
     @cached_property
     def ranked(self) -> list[ranking.Ranked]:
-        """Return the ranking of each class's probabilities (of two exclusive classes, the second).
-
-        The list is empty if a class has no rows, or all rows.
-        """
+        """Return the ranking of each class (of two exclusive ones, the second); none if a class has no rows, or all rows."""
         counts, classes = self.class_rows, self.probabilities.shape[1]
         if not (counts.all() and (counts < len(self)).all()):
             return []

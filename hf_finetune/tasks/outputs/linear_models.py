@@ -18,10 +18,9 @@ _SURE = np.log(1e9)  # largest logit of several classes per row: a probability o
 def logistic_regression(
     features: Any, labels: np.ndarray, strength: float, classes: int
 ) -> Callable[[Any], np.ndarray]:
-    """Fit multinomial logistic regression to ids of shape (rows,).
+    """Fit multinomial logistic regression to ids; return a function from features to log-probabilities.
 
-    Returns:
-        A function from features to log-probabilities, shape (rows, classes); those of classes without rows are log 1e-12.
+    They have the shape (rows, classes), and those of classes without rows are log 1e-12.
     """
     model = _fit(features, labels.astype(np.int64), strength)
 
@@ -34,10 +33,9 @@ def logistic_regression(
 
 
 def one_vs_rest(features: Any, truth: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
-    """Fit binary logistic regression for each class; ``truth`` is 0 and 1, shape (rows, classes).
+    """Fit binary logistic regression for each class; return a function from features to logits.
 
-    Returns:
-        A function from features to logits, shape (rows, classes). If all values of a class are equal, it is always that one.
+    Both have the shape (rows, classes). If all rows of a class agree, so do all predictions.
     """
     counts = truth.sum(axis=0)
     models = {

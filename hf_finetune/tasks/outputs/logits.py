@@ -21,12 +21,7 @@ def predict_logits(model: Any, inputs: dict[str, Any]) -> np.ndarray:
 
 
 def pool_chunks(raw: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the mean of the logits of each row's chunks, shape (rows, labels), in the order of row numbers.
-
-    Args:
-        raw: shape (chunks, labels).
-        rows: the row of each chunk, shape (chunks,).
-    """
+    """Return the mean of the logits of each row's chunks, shape (rows, labels); ``rows`` is the row of each chunk."""
     _, own = np.unique(rows, return_inverse=True)
     total = np.zeros((own.max() + 1, raw.shape[1]))
     np.add.at(total, own, raw)
@@ -34,12 +29,9 @@ def pool_chunks(raw: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def gather_rows(predictions: Any, labels: Any, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits and labels of rows from those gathered by the Trainer.
+    """Return logits and labels of rows from those of rows or chunks, as gathered by the Trainer.
 
-    Args:
-        predictions: logits, shape (rows or chunks, labels).
-        labels: shape (rows or chunks, …).
-        rows: the row of each chunk, also of chunks that ``--dataloader_drop_last`` drops; None without chunks.
+    ``rows`` is the row of each chunk, also of chunks that ``--dataloader_drop_last`` drops; None without chunks.
     """
     logits, labels = np.asarray(predictions, dtype=np.float64), np.asarray(labels)
     if rows is None:
@@ -70,15 +62,10 @@ class RowStatistics:
 
 @dataclass(frozen=True)
 class LogitOutput(Output):
-    """The common part of outputs with raw outputs of shape (rows, labels).
+    """The common part of outputs with raw outputs of shape (rows, labels)."""
 
-    Args:
-        names: of the classes or targets.
-        columns: the label columns.
-    """
-
-    names: list[str]
-    columns: list[str] = field(default_factory=list, kw_only=True)
+    names: list[str]  # of the classes or targets
+    columns: list[str] = field(default_factory=list, kw_only=True)  # the label columns
 
     truth_of = staticmethod(label_array)
     predict = staticmethod(predict_logits)

@@ -33,25 +33,23 @@ if TYPE_CHECKING:
     from hf_finetune.data import Splits
 
 
-@dataclass(frozen=True)
 class MultiLabelStatistics(ClassStatistics):
     """The data of each row for the metrics; ``chosen`` and ``labels`` are 0 and 1, shape (rows, classes)."""
 
     @cached_property
     def by_row(self) -> np.ndarray:
-        """Return F1, exact match, share of wrong classes, loss, hits, predicted and true classes; shape (7, rows)."""
+        """Return F1, exact match, share of wrong classes and loss of each row, shape (4, rows)."""
         labels, chosen = self.labels, self.chosen
         clipped = np.clip(self.probabilities, 1e-12, 1 - 1e-12)
-        hits, answered, present = (labels * chosen).sum(axis=1), chosen.sum(axis=1), labels.sum(axis=1)
+        both, either = (labels * chosen).sum(axis=1), labels.sum(axis=1) + chosen.sum(axis=1)
         return np.stack(
             [
-                np.where(answered + present, 2 * hits / np.maximum(answered + present, 1), 1),
+                np.where(either, 2 * both / np.maximum(either, 1), 1),
                 (labels == chosen).all(axis=1),
                 (labels != chosen).mean(axis=1),
                 -(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped)).mean(axis=1),
-                hits, answered, present,
             ]
-        )  # fmt: skip
+        )
 
     @cached_property
     def decisions(self) -> ranking.Ranked:
@@ -66,14 +64,10 @@ class MultiLabel(ClassOutput):
     """Several classes per row; raw outputs are logits, truth is 0 and 1, both of shape (rows, classes).
 
     The label columns are one of lists or texts, or one of 0 and 1 per class.
-
-    Args:
-        thresholds: probability from which each class is predicted; 0.5 if empty.
-        delimiter: separator of the classes in a text.
     """
 
-    thresholds: list[float] = field(default_factory=list)
-    delimiter: str | None = field(default=None, kw_only=True)
+    thresholds: list[float] = field(default_factory=list)  # probability from which a class is predicted; 0.5 if empty
+    delimiter: str | None = field(default=None, kw_only=True)  # of the classes in a text
 
     NAME: ClassVar[str] = "multi_label_classification"
     # The first one needs no thresholds, because it chooses the epoch on which thresholds are tuned.
@@ -174,19 +168,20 @@ for row in probabilities:
         """
         weights = ranking.by_row(weights)
         total = weights.sum(axis=0)
-        f1_samples, all_right, wrong, loss, hits, answered, present = statistics.by_row @ weights
+        f1_samples, all_right, wrong, loss = statistics.by_row @ weights / total
         in_class, of_class, both = (matrix @ weights for matrix in statistics.by_class)
+        present, answered, hits = (each.sum(axis=0) for each in (in_class, of_class, both))
         return {
             "average_precision": ranking.average_precision(statistics.decisions, weights),
             "f1_micro": ranking.ratio(2 * hits, answered + present),
             "f1_macro": ranking.ratio(2 * both, in_class + of_class).mean(axis=0),
-            "f1_samples": f1_samples / total,
+            "f1_samples": f1_samples,
             "precision_micro": ranking.ratio(hits, answered),
             "recall_micro": ranking.ratio(hits, present),
-            "accuracy": all_right / total,
-            "hamming_loss": wrong / total,
+            "accuracy": all_right,
+            "hamming_loss": wrong,
             "auroc": statistics.area_under_roc(weights, total),
-            "loss": loss / total,
+            "loss": loss,
         }
 
     def row_losses(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -242,12 +237,7 @@ def tune_thresholds(probabilities: np.ndarray, labels: np.ndarray, *, each: bool
 
     One threshold for all classes gives the best micro F1; ``each`` gives one per class, which is best for macro F1 and
     predicts rare classes more often. Classes with fewer than five rows then get the common threshold. A threshold is
-    midway between two probabilities, so that rounding errors change no prediction.
-
-    Args:
-        probabilities: shape (rows, classes).
-        labels: 0 and 1, same shape.
-        each: whether each class gets its own threshold.
+    midway between two probabilities, so that rounding errors change no prediction. Both arrays are (rows, classes).
     """
     common = _best_threshold(probabilities.ravel(), labels.ravel())
     return [

@@ -56,13 +56,9 @@ class RegressionStatistics(RowStatistics):
 
 @dataclass(frozen=True)
 class Regression(LogitOutput):
-    """Numbers; raw outputs and truth have the shape (rows, targets).
+    """Numbers; raw outputs and truth have the shape (rows, targets)."""
 
-    Args:
-        mean: of each target over the training rows, while training on standardised numbers.
-        std: standard deviation of each target.
-    """
-
+    # Mean and deviation of each target over the training rows, while training on standardised numbers.
     mean: list[float] = field(default_factory=list)
     std: list[float] = field(default_factory=list)
 

@@ -36,7 +36,6 @@ MOST_CLASSES = 200  # in a confusion matrix
 FEWEST_FOR_ERRORS = 50
 
 
-@dataclass(frozen=True)
 class SingleLabelStatistics(ClassStatistics):
     """The data of each row for the metrics; ``chosen`` and ``labels`` are ids."""
 
@@ -48,13 +47,9 @@ class SingleLabelStatistics(ClassStatistics):
 
 @dataclass(frozen=True)
 class SingleLabel(ClassOutput):
-    """One class per row; raw outputs are logits of shape (rows, classes), truth is ids of shape (rows,).
+    """One class per row; raw outputs are logits of shape (rows, classes), truth is ids of shape (rows,)."""
 
-    Args:
-        temperature: divisor of logits for calibrated probabilities (arXiv 1706.04599).
-    """
-
-    temperature: float = 1.0
+    temperature: float = 1.0  # divisor of logits for calibrated probabilities (arXiv 1706.04599)
 
     NAME: ClassVar[str] = "single_label_classification"
     METRICS: ClassVar[dict[str, bool]] = {
