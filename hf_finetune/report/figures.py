@@ -41,7 +41,6 @@ _STYLE = {
 }
 FEW_CLASSES = 15  # up to this number, the confusion matrix is a table with numbers
 
-
 Points = list[tuple[float, float]]
 
 

@@ -146,20 +146,16 @@ def _without_paths(run: dict[str, Any]) -> dict[str, Any]:
 
 def _strategy_table(strategy: list[dict[str, Any]]) -> list[tuple[str, int, list[str]]]:
     """Return (stage, number of weights, learning rate in each phase or "frozen") of each stage."""
-    names = dict.fromkeys(stage["stage"] for phase in strategy for stage in phase["stages"])
-    by_phase = [{stage["stage"]: stage for stage in phase["stages"]} for phase in strategy]
-    return [
-        (
-            name,
-            next(stages[name]["parameters"] for stages in by_phase if name in stages),
-            [_stage(stages.get(name)) for stages in by_phase],
-        )
-        for name in names
-    ]
+    found: dict[str, tuple[str, int, list[str]]] = {}
+    for number, phase in enumerate(strategy):
+        for stage in phase["stages"]:
+            row = (stage["stage"], stage["parameters"], ["frozen"] * len(strategy))
+            found.setdefault(stage["stage"], row)[2][number] = _stage(stage)
+    return list(found.values())
 
 
-def _stage(stage: dict[str, Any] | None) -> str:
-    if stage is None or not stage["trainable"]:
+def _stage(stage: dict[str, Any]) -> str:
+    if not stage["trainable"]:
         return "frozen"
     part = "" if stage["trainable"] == stage["parameters"] else f" ({stage['trainable']:,} weights)"
     rate = stage.get("learning_rate")

@@ -77,8 +77,8 @@ class Input(Protocol):
     ) -> Any:
         """Return the model inputs of a split: a map-style data set of dictionaries, with ``labels`` if the split has them.
 
-        A ``Stream`` is returned, and then encodes its rows when they are read. ``views`` are random views for training, None
-        for the inputs of ``pipeline()``. ``image_cache`` is where decoded images of rows that are read again are kept.
+        A ``Stream`` is returned, and encodes its rows when they are read. ``views`` are random views for training, None for
+        the inputs of ``pipeline()``; ``image_cache`` is where decoded images of rows that are read again are kept.
         """
 
     def collator(self, processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
@@ -88,10 +88,7 @@ class Input(Protocol):
         """Return the random views of the training rows in a phase; None for unchanged rows."""
 
     def mixer(self, inputs: InputConfig, classes: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
-        """Return a function that mixes the rows of a batch; a ``UserError`` if such rows cannot be mixed.
-
-        Labels become probabilities of shape (rows, classes).
-        """
+        """Return a function that mixes rows and labels of a batch; a ``UserError`` if such rows cannot be mixed."""
 
     def shortened(self) -> Shortened:
         """Return a counter of rows that encoding shortened."""

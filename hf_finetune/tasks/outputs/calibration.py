@@ -16,14 +16,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     With few rows the likelihood alone leads to extremes. A weak prior (log T is normal with mean 0 and standard deviation
     1), with the weight of a fraction of a row, keeps T near 1. If no row is wrong, the likelihood always asks for full
-    certainty, so T is 1.
-
-    Args:
-        logits: of rows that the model was not trained on, shape (rows, classes).
-        labels: true class ids, shape (rows,).
-
-    Returns:
-        A number from 0.05 to 20 to divide logits by: above 1 for an overconfident model.
+    certainty, so T is 1. It is a number from 0.05 to 20 to divide logits by, above 1 for an overconfident model.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
@@ -42,10 +35,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> dict[str, Any]:
-    """Return calibration error, Brier score and reliability curve.
+    """Return calibration error, Brier score and reliability curve of probabilities of shape (rows, classes).
 
     Args:
-        probabilities: shape (rows, classes).
         labels: true class ids, shape (rows,), to evaluate the probability of the predicted class; or 0 and 1, shape
             (rows, classes), for several classes per row, to evaluate all probabilities.
         bins: largest number of bins of the curve; each has at least ten rows.

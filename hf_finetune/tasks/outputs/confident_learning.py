@@ -13,11 +13,8 @@ def find_label_errors(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np
 
     The threshold of a class is the mean probability that its rows have for it, at most 0.8, and 0.8 for a class without
     rows. A row is returned if, among the classes that reach their threshold, the most probable one is not the given
-    class and exceeds it by at least 0.3.
-
-    Args:
-        probabilities: from a model that was not trained on these rows, shape (rows, classes).
-        labels: given class ids, shape (rows,).
+    class and exceeds it by at least 0.3. The probabilities, shape (rows, classes), are those of a model that was not
+    trained on these rows.
 
     Returns:
         Indices of the rows; suggested classes; margins: the probability of the suggested minus that of the given class.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from scipy.special import expit
 
+from hf_finetune.data.rows.labels import refuse_unknown
 from hf_finetune.tasks.outputs import ranking
 from hf_finetune.tasks.outputs.calibration import calibration
 from hf_finetune.tasks.outputs.class_counts import check_several_classes_per_row
@@ -19,8 +20,8 @@ from hf_finetune.tasks.outputs.reading import (
     FLAGS,
     are_flags,
     are_lists,
+    classes_of_rows,
     encode_columns,
-    encode_several,
     is_list,
     several_names,
 )
@@ -111,7 +112,9 @@ for row in probabilities:
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
         if len(self.columns) > 1:
             return encode_columns(split, self.columns, split_name, FLAGS)
-        return encode_several(split, self.columns[0], self.names, self.delimiter, split_name)
+        cells = classes_of_rows(split, self.columns[0], self.delimiter)
+        refuse_unknown(cells, set(self.names), self.columns[0], split_name)
+        return self.read_truth(cells).tolist()
 
     def describe(self) -> str:
         return f"{super().describe()}, several a row"

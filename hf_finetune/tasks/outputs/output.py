@@ -141,11 +141,10 @@ class Output(RowOutput, Protocol):
     # Scores
 
     def statistics(self, raw: np.ndarray, truth: np.ndarray) -> Any:
-        """Return the data of each row for the metrics, computed once; derived data (such as rankings) may be cached on it.
+        """Return the data of each row for the metrics, on which derived data (such as rankings) may be cached.
 
-        It has a length, the number of rows, and gives the statistics of some rows by an array of indices. ``size`` is the
-        numbers used per resample: the rows, times the labels if each row has several. ``class_rows`` is the rows of each
-        class, shape (classes,); None if there are no classes.
+        ``len`` is the number of rows, an array of indices selects rows, ``size`` is the numbers used per resample (rows, times
+        the labels of a row), and ``class_rows`` the rows of each class, shape (classes,), or None without classes.
         """
 
     def score(self, statistics: Any, weights: np.ndarray) -> dict[str, np.ndarray]:

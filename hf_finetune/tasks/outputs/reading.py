@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hf_finetune.data.rows.labels import is_plain, natural_key, refuse_unknown, spell
+from hf_finetune.data.rows.labels import is_plain, natural_key, spell
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _is_literal(text: str) -> bool:
     return text[:1] + text[-1:] == "[]"
 
 
-def _classes_of_rows(split: Dataset, column: str, delimiter: str | None) -> list[list[str]]:
+def classes_of_rows(split: Dataset, column: str, delimiter: str | None) -> list[list[str]]:
     """Return the class names of every row; a row may have none."""
     named = class_names(split, column)
     found = []
@@ -126,27 +126,13 @@ def _cells(value: Any, delimiter: str | None, where: str) -> list[Any]:
 
 def several_names(train: Dataset, column: str, delimiter: str | None) -> list[str]:
     """Return the class names of a training split with several classes per row, at least two."""
-    names = sorted({n for cell in _classes_of_rows(train, column, delimiter) for n in cell}, key=natural_key)
+    names = sorted({n for cell in classes_of_rows(train, column, delimiter) for n in cell}, key=natural_key)
     named = class_names(train, column)
     if len(named or names) < 2:
         what = f"the training rows have {len(names)} different labels; a classifier needs two or more"
         fix = "name the label column with --label_column, and what separates its labels with --label_delimiter."
         raise UserError(what, where=f"column {column!r}", fix=fix)
     return named or names
-
-
-def encode_several(
-    split: Dataset, column: str, names: list[str], delimiter: str | None, split_name: str
-) -> list[list[float]]:
-    """Return 0.0 or 1.0 for each class of every row."""
-    cells = _classes_of_rows(split, column, delimiter)
-    ids = {name: index for index, name in enumerate(names)}
-    refuse_unknown(cells, ids, column, split_name)
-    rows = [[0.0] * len(ids) for _ in cells]
-    for row, cell in zip(rows, cells, strict=True):
-        for name in cell:
-            row[ids[name]] = 1.0
-    return rows
 
 
 # Columns of 0 and 1, one per class, and columns of numbers
