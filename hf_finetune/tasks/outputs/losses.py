@@ -17,25 +17,26 @@ from hf_finetune.errors import UserError
 
 def single_label_loss(names: list[str], config: Config, splits: Splits) -> ClassificationLoss:
     """Return cross-entropy for one class per row with the requested options, and print what they do."""
-    run, counts, offsets = config.run, splits.class_counts("train"), None
-    weights = _said("Class weights", names, balanced_weights(counts)) if run.class_weights == "balanced" else None
-    if run.focal_gamma:
-        say(f"Focal loss with gamma {run.focal_gamma:g}.")
-    if run.logit_adjustment:
-        title = f"Logit adjustment in training, tau {run.logit_adjustment:g}"
-        offsets = _said(title, names, logit_offsets(counts, run.logit_adjustment))
-    return ClassificationLoss(weights, _smoothing(config), run.focal_gamma, offsets)
+    counts, tau, offsets = splits.class_counts("train"), config.run.logit_adjustment, None
+    weights = _class_options(names, config, balanced_weights(counts))
+    if tau:
+        offsets = _said(f"Logit adjustment in training, tau {tau:g}", names, logit_offsets(counts, tau))
+    return ClassificationLoss(weights, _smoothing(config), config.run.focal_gamma, offsets)
 
 
 def multi_label_loss(names: list[str], config: Config, splits: Splits) -> MultiLabelLoss:
     """Return binary cross-entropy for several classes per row with the requested options, and print what they do."""
     refuse_options(config, classes=True)
-    run, weights = config.run, None
-    if run.class_weights == "balanced":
-        weights = _said("Class weights", names, positive_weights(splits.class_counts("train"), len(splits.train)))
-    if run.focal_gamma:
-        say(f"Focal loss with gamma {run.focal_gamma:g}.")
-    return MultiLabelLoss(weights, run.focal_gamma)
+    weights = _class_options(names, config, positive_weights(splits.class_counts("train"), len(splits.train)))
+    return MultiLabelLoss(weights, config.run.focal_gamma)
+
+
+def _class_options(names: list[str], config: Config, balanced: np.ndarray) -> np.ndarray | None:
+    """Return the class weights, if requested; print them and the focal factor."""
+    weights = _said("Class weights", names, balanced) if config.run.class_weights == "balanced" else None
+    if config.run.focal_gamma:
+        say(f"Focal loss with gamma {config.run.focal_gamma:g}.")
+    return weights
 
 
 def refuse_options(config: Config, *, classes: bool) -> None:
