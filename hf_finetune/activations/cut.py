@@ -50,9 +50,8 @@ class Cut:
     first_only: bool = False  # whether the rest of the model reads its first position only (a class token)
     channels_last: bool = False  # whether it is an image in channels-last memory order
     pixels: _Shape | None = None  # an input image; None for texts
-    outputs: dict[str, Any] = field(
-        default_factory=dict
-    )  # of modules that a replay replaces; shapes in place of tensors
+    outputs: dict[str, Any] = field(default_factory=dict)  # of the modules that are replaced, with shapes for tensors
+    restored: torch.Tensor | None = None  # the boundary's output during a replay
 
     @property
     def cached_shape(self) -> tuple[int, ...]:
@@ -84,7 +83,33 @@ class Cut:
             return output[batch["attention_mask"].bool()]
         return output.permute(0, 2, 3, 1) if self.channels_last else output
 
-    def restore(self, cached: torch.Tensor, tokens: torch.Tensor | None) -> torch.Tensor:
+    @contextmanager
+    def replaying(self) -> Iterator[None]:
+        """Let batches that have ``activations`` skip the frozen stages; other batches run through the whole model."""
+        modules = {name: self.model.get_submodule(name) for name in self.outputs}
+        before = {name: module.__dict__.get("forward") for name, module in modules.items()}
+        for name, module in modules.items():
+            module.forward = self._stand_in(name, module.forward)
+        hook = self.model.register_forward_pre_hook(self._take, with_kwargs=True)
+        try:
+            yield
+        finally:
+            hook.remove()
+            self.restored = None
+            for name, module in modules.items():
+                del module.forward  # that of the instance; the class keeps its own
+                if before[name] is not None:
+                    module.forward = before[name]
+
+    def _take(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Before a forward pass, take the activations out of its arguments."""
+        cached = kwargs.pop(KEY, None)
+        self.restored = None if cached is None else self._restore(cached, kwargs.get("input_ids"))
+        if self.restored is not None and self.pixels is not None:  # a required argument that nothing reads
+            kwargs[_PIXELS] = _blank(self.pixels, self.restored)
+        return args, kwargs
+
+    def _restore(self, cached: torch.Tensor, tokens: torch.Tensor | None) -> torch.Tensor:
         """Return the boundary's output from what is cached, shape (rows, *shape); ``tokens`` are those of padded texts."""
         if self.first_only:
             size = tokens.shape[1] if self.per_token and tokens is not None else self.shape[0]
@@ -93,46 +118,11 @@ class Cut:
             return whole
         return (cached.permute(0, 3, 1, 2) if self.channels_last else cached).to(self.dtype)
 
-    @contextmanager
-    def replaying(self) -> Iterator[None]:
-        """Let batches that have ``activations`` skip the frozen stages; other batches run through the whole model."""
-        modules = {name: self.model.get_submodule(name) for name in self.outputs}
-        before = {name: module.__dict__.get("forward") for name, module in modules.items()}
-        replay = _Replay(self)
-        for name, module in modules.items():
-            module.forward = replay.stand_in(name, module.forward)
-        hook = self.model.register_forward_pre_hook(replay.take, with_kwargs=True)
-        try:
-            yield
-        finally:
-            hook.remove()
-            for name, module in modules.items():
-                del module.forward  # that of the instance; the class keeps its own
-                if before[name] is not None:
-                    module.forward = before[name]
-
-
-class _Replay:
-    """Holds the boundary's output during a forward pass."""
-
-    def __init__(self, cut: Cut) -> None:
-        self.cut = cut
-        self.output: torch.Tensor | None = None
-
-    def take(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Before a forward pass, take the activations out of its arguments."""
-        cached = kwargs.pop(KEY, None)
-        self.output = None if cached is None else self.cut.restore(cached, kwargs.get("input_ids"))
-        if self.output is not None and self.cut.pixels is not None:  # a required argument that nothing reads
-            kwargs[_PIXELS] = _blank(self.cut.pixels, self.output)
-        return args, kwargs
-
-    def stand_in(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+    def _stand_in(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         """Return the forward method of a frozen module: from the cache if there are activations."""
-        last = name == self.cut.boundary
 
         def forward_from_cache(*args: Any, **kwargs: Any) -> Any:
-            restored, given = self.output, False
+            restored, given = self.restored, False
             if restored is None:
                 return forward(*args, **kwargs)
 
@@ -140,12 +130,12 @@ class _Replay:
                 nonlocal given
                 if not isinstance(leaf, _Shape):
                     return leaf
-                if leaf.size != self.cut.shape or (last and given):
+                if leaf.size != self.shape or (given and name == self.boundary):
                     return _blank(leaf, restored)
                 given = True
                 return restored
 
-            return tree_map(tensor_for, self.cut.outputs[name])
+            return tree_map(tensor_for, self.outputs[name])
 
         return forward_from_cache
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from hf_finetune.activations import Workload, cache_activations
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.data import Splits
@@ -18,7 +17,7 @@ from hf_finetune.data.rows.duplicates import label_codes
 from hf_finetune.data.rows.finding import draw
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.evaluation.metrics import metrics_of
-from hf_finetune.evaluation.prediction.forward import predict_rows
+from hf_finetune.evaluation.prediction.forward import cached_rows, predict_rows
 from hf_finetune.models import logit_layer
 from hf_finetune.models.precision import half_precision, precision
 from hf_finetune.tasks.outputs import Output
@@ -71,16 +70,10 @@ def _backbone_features(config: Config, task: Task, splits: Splits, parts: dict[s
     if not isinstance(layer, nn.Linear):
         say("No baseline: the head does not end in a linear layer.")
         return None
-    head = set(checkpoint.stages[-1].parameters)
-    for name, parameter in checkpoint.model.named_parameters():
-        parameter.requires_grad_(name in head)
     asked = {**precision(), **config.training}
     half = half_precision(bf16=bool(asked.get("bf16")), fp16=bool(asked.get("fp16")))
+    kept = cached_rows(config, task, checkpoint, {checkpoint.stages[-1].name}, parts, "the baseline", half)
     size = int(config.training["per_device_eval_batch_size"])
-    rows = {name: task.input.encode(split, checkpoint.processor) for name, split in parts.items()}
-    collate = task.input.collator(checkpoint.processor)
-    work = Workload("the baseline", rows, collate, task.input.fingerprint, 1, half, size)
-    kept = cache_activations(config.cache, checkpoint, work)
     layer.register_forward_hook(lambda module, args, logits: args[0])  # the model then returns its inputs as logits
     with kept.replaying():
         found = {name: predict_rows(checkpoint.model, kept.rows[name], kept.collate, size) for name in parts}

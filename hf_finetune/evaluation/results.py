@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from hf_finetune.activations import CachedRows, Workload, cache_activations
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say, show_table
 from hf_finetune.data import Splits
 from hf_finetune.evaluation.baseline import Baseline, make_baseline
 from hf_finetune.evaluation.judge import Judged, judge
 from hf_finetune.evaluation.metrics import HubMetric, hub_metric, score_rows
-from hf_finetune.evaluation.prediction.forward import predict_rows
+from hf_finetune.evaluation.prediction.forward import cached_rows, predict_rows
 from hf_finetune.files import public_name, write_json
 from hf_finetune.models import Checkpoint, Stage, is_adapter, load_artifact, read_stages
 from hf_finetune.strategies import Phase, Plan
@@ -49,11 +48,13 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
     model = load_artifact(folder, task.auto_class, trust_remote_code=trust)
     processor = task.input.load_processor(str(folder), trust_remote_code=trust)
     held_out = {name: split for name, split in splits.items() if name != "train"}
-    rows = {name: task.input.encode(split, processor) for name, split in held_out.items()}
     size = config.training["per_device_eval_batch_size"]
-    collate = task.input.collator(processor)
-    work = Workload("the evaluation", rows, collate, task.input.fingerprint, 1, None, size)
-    kept = _cached_rows(config, plan, model, processor, work)
+    # The cache identifies the frozen stages by the weights of the saved model.
+    base = model.get_base_model() if is_adapter(model) else model
+    checkpoint = Checkpoint(model, processor, read_stages(base), "model")
+    last = plan.phases[-1]
+    trains = None if last.adapters else set(last.trains)
+    kept = cached_rows(config, task, checkpoint, trains, held_out, "the evaluation")
     output = task.outputs.of_model(model.config)
     answers: dict[str, Judged] = {}
     for name, split in held_out.items():
@@ -66,7 +67,7 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
         answers = {name: replace(each, output=output) for name, each in answers.items()}
         _update_config(folder, output.tuned())
     baseline = make_baseline(config, task, splits, next(reversed(answers))) if answers else None
-    about = describe_run(config, task, splits, plan, model)
+    about = _describe_run(config, task, splits, plan, base, checkpoint.stages)
     return write_results(config.output_dir, answers, config.run.metric, about, timing, began, baseline)
 
 
@@ -79,23 +80,18 @@ def write_results(
     began: float,
     baseline: Baseline | None = None,
 ) -> Results:
-    """Evaluate predictions; print the results, and write the three files.
+    """Evaluate the predictions on each split; print the results, and write the three files.
 
-    Args:
-        folder: the folder of the files.
-        answers: split → the predictions on it; the last split is the one in ``predictions.parquet``.
-        metric: the value of ``--metric``.
-        about: other content of ``evaluation.json``: data, strategy, names.
-        timing: other times for ``metrics.json``.
-        began: the time of :func:`time.perf_counter` when the evaluation began.
-        baseline: the baseline on the rows of the last split.
+    The last split is the one in ``predictions.parquet``, and that of the ``baseline``. ``metric`` is the value of
+    ``--metric``, ``about`` and ``timing`` are other content of ``evaluation.json`` and ``metrics.json``, and ``began`` is
+    the time of :func:`time.perf_counter` when the evaluation began.
     """
     hub = hub_metric(metric, next(iter(answers.values())).output) if answers else None
-    scores = {name: score(each, hub) for name, each in answers.items()}
-    results = Results(dict(scores), next(reversed(answers), ""), about)
+    scores: dict[str, Any] = {name: score(each, hub) for name, each in answers.items()}
+    results = Results(scores, next(reversed(answers), ""), about)
     if results.judged and is_main_process():
         last = answers[results.judged]
-        _add_details(results, last, metric if metric in last.output.METRICS else None, baseline, hub)
+        _add_details(results, last, metric, baseline, hub)
         _write_predictions(folder / "predictions.parquet", last)
     results.metrics["timing"] = timing | {"evaluate_seconds": time.perf_counter() - began}
     if is_main_process():
@@ -119,9 +115,10 @@ def score(answers: Judged, hub: HubMetric | None = None) -> dict[str, float]:
 def _add_details(
     results: Results, answers: Judged, metric: str | None, baseline: Baseline | None, hub: HubMetric | None
 ) -> None:
-    """Add intervals, baseline, calibration, and metrics of labels and slices; ``metric`` is the built-in headline metric."""
+    """Add intervals, baseline, calibration, and metrics of labels and slices."""
     name, output = results.judged, answers.output
-    found = judge(answers, results.metrics[name], metric or next(iter(output.METRICS)), baseline, hub)
+    chosen = metric if metric in output.METRICS else next(iter(output.METRICS))
+    found = judge(answers, results.metrics[name], chosen, baseline, hub)
     texts = answers.input.content_hash(answers.split)
     results.details = results.details | {"judged": name, "tuned": output.tuned(), "texts": texts} | found
     results.metrics |= {
@@ -153,10 +150,10 @@ def _calibration(found: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def describe_run(config: Config, task: Task, splits: Splits, plan: Plan, model: Any) -> dict[str, Any]:
+def _describe_run(
+    config: Config, task: Task, splits: Splits, plan: Plan, base: Any, stages: list[Stage]
+) -> dict[str, Any]:
     """Return the description of task, data and strategy for ``evaluation.json``, without local paths."""
-    base = model.get_base_model() if is_adapter(model) else model
-    stages = read_stages(base)
     sizes = [_weights(base, stage) for stage in stages]
     return {
         "task": task.name,
@@ -199,18 +196,6 @@ def _counted(splits: Splits, name: str) -> dict[str, Any]:
     counts = splits.class_counts(name)
     named = None if counts is None else dict(zip(splits.output.names, counts.tolist(), strict=True))
     return {"rows": len(getattr(splits, name)), "counts": named}
-
-
-def _cached_rows(config: Config, plan: Plan, model: Any, processor: Any, work: Workload) -> CachedRows:
-    """Return held-out rows with the activations of frozen stages, identified by the weights of the saved model."""
-    last = plan.phases[-1]
-    if last.adapters or not work.rows:
-        return CachedRows(work.rows, work.collate)
-    stages = read_stages(model)
-    frozen = {name for stage in stages if stage.name not in last.trains for name in stage.parameters}
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name not in frozen)
-    return cache_activations(config.cache, Checkpoint(model, processor, stages, "model"), work)
 
 
 def _weights(model: Any, stage: Stage) -> tuple[int, int]:

@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from hf_finetune.activations import CachedRows, Workload, cache_activations
 from hf_finetune.activations.rows import lengths_of, load_batch, model_inputs
+from hf_finetune.config import Config
+from hf_finetune.models import Checkpoint
 from hf_finetune.tasks.outputs.logits import pool_chunks, predict_logits
 from hf_finetune.tasks.outputs.output import RawRows
+from hf_finetune.tasks.task import Task
 
 
 def predict_rows(
@@ -57,6 +61,31 @@ def predict_rows(
             progress(len(indices) / len(order))
     raw = scatter_rows(gather_object(found), len(rows))
     return pool(raw, np.asarray(rows["row"][:])) if "row" in getattr(rows, "column_names", ()) else raw
+
+
+def cached_rows(
+    config: Config,
+    task: Task,
+    checkpoint: Checkpoint,
+    trains: set[str] | None,
+    parts: dict[str, Any],
+    name: str,
+    half: torch.dtype | None = None,
+) -> CachedRows:
+    """Return encoded rows, with the output of the stages below those in ``trains`` if caching it pays.
+
+    ``name`` is that of the work in messages; ``trains`` is None if any stage may have changed.
+    """
+    rows = {part: task.input.encode(split, checkpoint.processor) for part, split in parts.items()}
+    collate = task.input.collator(checkpoint.processor)
+    if trains is None or not parts:
+        return CachedRows(rows, collate)
+    for stage in checkpoint.stages:
+        for parameter in stage.parameters:
+            checkpoint.model.get_parameter(parameter).requires_grad_(stage.name in trains)
+    size = int(config.training["per_device_eval_batch_size"])
+    work = Workload(name, rows, collate, task.input.fingerprint, 1, half, size)
+    return cache_activations(config.cache, checkpoint, work)
 
 
 def scatter_rows(parts: list[tuple[np.ndarray, RawRows]], count: int) -> np.ndarray:

@@ -61,7 +61,7 @@ def predict_file(
         output: a CSV, JSONL or Parquet file.
         columns: columns, encoding, delimiter and treatment of bad rows; text columns default to those of training.
         batch_size: rows per forward pass.
-        top_k: number of most probable classes to write as ``top_labels`` and ``top_probabilities``; None for no lists.
+        top_k: number of most probable classes to write as ``top_labels`` and ``top_probabilities``.
         trust_remote_code: allow Python code from the model's repository.
 
     Raises:
