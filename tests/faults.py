@@ -181,8 +181,8 @@ FAULTS = [
     Fault(
         "gathered rows in the wrong place",
         "evaluation/prediction/forward.py",
-        "    result[indices] = values",
-        "    result[np.sort(indices)] = values",
+        "for _, values in parts])[np.argsort(indices)]",
+        "for _, values in parts])",
         "tests/evaluation",
     ),
     Fault(

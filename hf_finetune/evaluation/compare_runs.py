@@ -21,9 +21,7 @@ _TOO_MANY = 10_000_000
 def compare_runs(folders: list[Path], metric: str | None = None) -> dict[str, Any]:
     """Compare each run with the first one by a paired bootstrap and, with one class per row, by McNemar's test.
 
-    Args:
-        folders: two or more run folders.
-        metric: a built-in metric; by default the headline metric of the first run.
+    The metric is a built-in one; by default the headline metric of the first run.
 
     Returns:
         ``metric``, ``rows``, ``runs`` (value and interval of each) and ``comparisons`` (with the first run).

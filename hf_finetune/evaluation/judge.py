@@ -50,12 +50,8 @@ def judge(
 ) -> Section:
     """Return the part of ``evaluation.json`` that depends on the predictions.
 
-    Args:
-        judged: rows and predictions.
-        scores: the metrics of the split.
-        metric: the headline metric, one of the output's.
-        baseline: the baseline on the same rows.
-        hub: another metric, which gets an interval.
+    ``scores`` are all metrics of the split, ``metric`` is the headline one, of the output, and ``hub`` another that gets an
+    interval. The baseline is on the same rows.
     """
     output, raw, truth = judged.output, judged.raw, judged.truth
     bounds = intervals(output, judged.statistics, judged.groups)

@@ -32,12 +32,8 @@ def reevaluate(
 ) -> Results:
     """Evaluate the saved model of a run; write ``metrics.json``, ``evaluation.json`` and ``predictions.parquet``.
 
-    Args:
-        run: the run folder.
-        config: the configuration of the run.
-        output: the folder for the results.
-        file: labelled rows; without ``file`` and ``folder`` the test rows of the run, or its validation rows.
-        folder: images or ``.txt`` files in one folder per class.
+    The rows are those of a labelled ``file``, or of a ``folder`` with images or ``.txt`` files in one folder per class;
+    without both, the test rows of the run, or its validation rows. The results go to the folder ``output``.
 
     Raises:
         UserError: the run is not finished, or the model cannot read the rows.

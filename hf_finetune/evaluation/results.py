@@ -35,12 +35,7 @@ class Results:
 def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dict[str, float]) -> Results:
     """Evaluate ``model/`` on the held-out rows; write ``metrics.json``, ``evaluation.json`` and ``predictions.parquet``.
 
-    Args:
-        config: the configuration of the run.
-        task: the task.
-        splits: the rows.
-        plan: what was trained; frozen stages may be read from the activation cache.
-        timing: times of the training, for ``metrics.json``.
+    Stages that the ``plan`` froze may be read from the activation cache; ``timing`` of the training goes to ``metrics.json``.
     """
     began = time.perf_counter()
     folder = config.output_dir / "model"
@@ -131,23 +126,16 @@ def _add_details(
     if baseline is not None:
         results.metrics["baseline"] = {e["name"]: e["baseline"] for e in found["metrics"] if e["baseline"] is not None}
     if "calibration" in found:
-        results.metrics["calibration"] = _calibration(found["calibration"])
+        before, after = found["calibration"]["before"], found["calibration"]["after"]
+        numbers = {"ece": before["ece"], "brier": before["brier"]}
+        if after is not None:
+            numbers["temperature"] = found["calibration"]["temperature"]
+            numbers |= {"ece_calibrated": after["ece"], "brier_calibrated": after["brier"]}
+        results.metrics["calibration"] = numbers
 
 
 def _flat(figures: dict[str, dict[str, float]]) -> dict[str, float]:
     return {f"{name}/{key}": value for name, scores in figures.items() for key, value in scores.items()}
-
-
-def _calibration(found: dict[str, Any]) -> dict[str, float]:
-    before, after = found["before"], found["after"]
-    numbers = {"ece": before["ece"], "brier": before["brier"]}
-    if after is None:
-        return numbers
-    return numbers | {
-        "temperature": found["temperature"],
-        "ece_calibrated": after["ece"],
-        "brier_calibrated": after["brier"],
-    }
 
 
 def _describe_run(
@@ -155,6 +143,11 @@ def _describe_run(
 ) -> dict[str, Any]:
     """Return the description of task, data and strategy for ``evaluation.json``, without local paths."""
     sizes = [_weights(base, stage) for stage in stages]
+    parts = {}
+    for name, split in splits.items():
+        counts = splits.class_counts(name)
+        named = None if counts is None else dict(zip(splits.output.names, counts.tolist(), strict=True))
+        parts[name] = {"rows": len(split), "counts": named}
     return {
         "task": task.name,
         "problem": splits.output.NAME,
@@ -162,11 +155,7 @@ def _describe_run(
         "checkpoint": public_name(str(config.model.model_name_or_path)),
         "source": public_name(splits.source),
         "columns": getattr(base.config, "input_columns", {}),
-        "data": {
-            "splits": {name: _counted(splits, name) for name, _ in splits.items()},
-            "notes": splits.notes,
-            "skipped": len(splits.skipped),
-        },
+        "data": {"splits": parts, "notes": splits.notes, "skipped": len(splits.skipped)},
         "strategy": [
             {
                 "phase": phase.name,
@@ -189,13 +178,6 @@ def _trained(phase: Phase, stages: list[Stage], sizes: list[tuple[int, int]]) ->
         rate = phase.rate(stages, index) if whole or phase.adapters else None
         found.append({"stage": stage.name, "parameters": size, "trainable": trainable, "learning_rate": rate})
     return found
-
-
-def _counted(splits: Splits, name: str) -> dict[str, Any]:
-    """Return the number of rows of a split, and of each class (None without classes)."""
-    counts = splits.class_counts(name)
-    named = None if counts is None else dict(zip(splits.output.names, counts.tolist(), strict=True))
-    return {"rows": len(getattr(splits, name)), "counts": named}
 
 
 def _weights(model: Any, stage: Stage) -> tuple[int, int]:

@@ -100,12 +100,8 @@ def scatter_rows(parts: list[tuple[np.ndarray, RawRows]], count: int) -> np.ndar
             f"predicted {len(indices)} rows, {len(np.unique(indices))} of them different, expected {count}"
         )
     if isinstance(parts[0][1], np.ndarray):
-        values = np.concatenate([part[1] for part in parts])
-        result = np.empty_like(values)
-        result[indices] = values
-        return result
+        return np.concatenate([values for _, values in parts])[np.argsort(indices)]
     result = np.empty(count, dtype=object)
-    for own, rows in parts:
-        for index, row in zip(own, rows, strict=True):
-            result[index] = row
+    for index, row in zip(indices, (row for _, values in parts for row in values), strict=True):
+        result[index] = row
     return result
