@@ -30,12 +30,5 @@ def has_fast_bf16() -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if torch.accelerator.is_available():
         return False
-    return "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()
-
-
-def _cpu_flags() -> set[str]:
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return set()
-    line = next((line for line in path.read_text().splitlines() if line.startswith("flags")), "")
-    return set(line.partition(":")[2].split())
+    processors = Path("/proc/cpuinfo")
+    return processors.exists() and bool({"avx512_bf16", "amx_bf16"} & set(processors.read_text().split()))

@@ -22,6 +22,7 @@ class _ImageRows:
     cell = IMAGE
     block_rows = 1_000
     most_judging = 5_000
+    row_keys = staticmethod(image_keys)
 
     def find_columns(self, split: Any, config: DataConfig, taken: tuple[str, ...]) -> dict[str, str]:
         return {find_image(split, config.image_column): "image"}
@@ -57,9 +58,6 @@ class _ImageRows:
 
     def lengths(self, block: pa.Table) -> np.ndarray | None:
         return None
-
-    def row_keys(self, splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
-        return image_keys(splits)
 
 
 rows: RowInput = _ImageRows()

@@ -18,11 +18,14 @@ def recommend(facts: Facts) -> dict[str, Default]:
     step = 16 if facts.rows < MANY_ROWS else 32  # with few texts, more steps matter more than speed
     defaults = common_defaults(facts, strategy.value, step)
     fresh = HEAD_FACTOR * defaults["learning_rate"].value
+    smoothing = Default(0.0)
+    if facts.one_class and facts.classes >= MANY_CLASSES:
+        smoothing = Default(0.1, f"many of the {facts.classes} classes are similar")
     return defaults | {
         "strategy": strategy,
         "head_learning_rate": Default(fresh, "the new head must change more than the backbone"),
         "epochs": _epochs(facts, step),
-        "label_smoothing_factor": _label_smoothing(facts),
+        "label_smoothing_factor": smoothing,
         "train_sampling_strategy": Default("group_by_length"),
     }
 
@@ -34,14 +37,6 @@ def _epochs(facts: Facts, step: int) -> Default:
     count = min(8, max(3, round(2 + math.log2(facts.classes))))
     enough = min(MOST_EPOCHS, math.ceil(FEWEST_STEPS * step / facts.rows))
     if enough > count:
-        return Default(
-            float(enough), f"{facts.rows:,} rows give few steps per epoch, and an encoder needs {FEWEST_STEPS}"
-        )
+        reason = f"{facts.rows:,} rows give few steps per epoch, and an encoder needs {FEWEST_STEPS}"
+        return Default(float(enough), reason)
     return Default(float(count), f"{facts.classes} classes; more classes have fewer rows each")
-
-
-def _label_smoothing(facts: Facts) -> Default:
-    """Return the label smoothing: only for many classes."""
-    if facts.one_class and facts.classes >= MANY_CLASSES:
-        return Default(0.1, f"many of the {facts.classes} classes are similar")
-    return Default(0.0)

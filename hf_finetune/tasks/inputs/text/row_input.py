@@ -31,12 +31,9 @@ class _TextRows:
     cell = TEXT
     block_rows = 10_000
     most_judging = 10_000
-
-    def find_columns(self, split: Any, config: DataConfig, taken: tuple[str, ...]) -> dict[str, str]:
-        return find_texts(split, config, taken)
-
-    def describe(self, inputs: dict[str, str]) -> str:
-        return describe_texts(inputs)
+    find_columns = staticmethod(find_texts)
+    describe = staticmethod(describe_texts)
+    row_keys = staticmethod(text_keys)
 
     def refuse_other_types(self, split: Any, inputs: dict[str, str], where: str) -> None:
         for column in inputs:
@@ -67,9 +64,6 @@ class _TextRows:
 
     def lengths(self, block: pa.Table) -> np.ndarray | None:
         return np.sum([compute.binary_length(block[name]).to_numpy() for name in columns_of(block)], axis=0)
-
-    def row_keys(self, splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
-        return text_keys(splits)
 
 
 rows: RowInput = _TextRows()
