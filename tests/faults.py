@@ -47,7 +47,7 @@ FAULTS = [
     ),
     Fault(
         "token not taken out of the saved configuration",
-        "config/configuration.py",
+        "config/options.py",
         'SECRETS = frozenset({"hub_token"})',
         "SECRETS: frozenset[str] = frozenset()",
         "tests/config tests/test_security.py",

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from hf_finetune.config.options import Config
 from hf_finetune.errors import UserError
-
-if TYPE_CHECKING:
-    from hf_finetune.config.configuration import Config
 
 # Each flag, and those that would say something else about the same rows.
 _EXCLUDES = {

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_finetune.config.checks import check
-from hf_finetune.config.configuration import Config
 from hf_finetune.config.flags import with_underscores
-from hf_finetune.config.options import CONCERNS
+from hf_finetune.config.options import CONCERNS, Config
 from hf_finetune.config.parser import asked_for_help, build_parser, common_help
 from hf_finetune.errors import UserError, first_line
 

@@ -12,25 +12,15 @@ MOST_PHASES = 8  # of gradual unfreezing: a deeper network unfreezes several sta
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the training with its own learning-rate schedule.
+    """A part of the training with its own learning-rate schedule."""
 
-    Args:
-        name: its name in tables and folders.
-        trains: names of the stages whose own weights train.
-        learning_rate: peak rate from which the rates of the stages below the head decay.
-        head_learning_rate: peak rate of the head.
-        layer_decay: factor between the rates of a stage and the stage below it.
-        epochs: passes over the training rows.
-        adapters: whether adapter weights train, in all stages.
-    """
-
-    name: str
-    trains: frozenset[str]
-    learning_rate: float
+    name: str  # in tables and folders
+    trains: frozenset[str]  # names of the stages whose own weights train
+    learning_rate: float  # peak rate, from which the rates of the stages below the head decay
     head_learning_rate: float
-    layer_decay: float
+    layer_decay: float  # factor between the rates of a stage and the stage below it
     epochs: float
-    adapters: bool = False
+    adapters: bool = False  # whether adapter weights train, in all stages
 
     def rate(self, stages: list[Stage], index: int) -> float:
         """Return the peak learning rate of the stage ``index``."""

@@ -80,17 +80,6 @@ def show_phase(model: nn.Module, stages: list[Stage], phase: Phase) -> None:
     show_table(f"Phase {phase.name}: {phase.epochs:g} epochs", ("stage", "parameters", "train", "learning rate"), rows)
 
 
-_TRAINING = (
-    "per_device_train_batch_size",
-    "per_device_eval_batch_size",
-    "warmup_steps",
-    "lr_scheduler_type",
-    "weight_decay",
-    "label_smoothing_factor",
-    "train_sampling_strategy",
-)
-
-
 def _value(name: str, config: Config, defaults: dict[str, Default]) -> float:
     """Return a rate or number of epochs: the user's value, or the default."""
     training, own = config.training, config.strategy
@@ -110,7 +99,8 @@ def _value(name: str, config: Config, defaults: dict[str, Default]) -> float:
 def _with_choices(config: Config, defaults: dict[str, Default], rates: Rates) -> Config:
     """Return the configuration with defaults for what the user left open."""
     probe = config.strategy.strategy == "head"
-    training = {**config.training, **{n: defaults[n].value for n in _TRAINING if n not in config.explicit}}
+    open_flags = defaults.keys() - Rates.__dataclass_fields__.keys() - config.explicit
+    training = {**config.training, **{name: defaults[name].value for name in defaults if name in open_flags}}
     training.setdefault("num_train_epochs", rates.probe_epochs if probe else rates.epochs)
     training.setdefault("learning_rate", rates.probe_learning_rate if probe else rates.learning_rate)
     head = config.strategy.head_learning_rate if probe else rates.head_learning_rate

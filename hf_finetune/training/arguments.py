@@ -21,14 +21,9 @@ from hf_finetune.strategies import Phase
 def training_arguments(
     config: Config, phase: Phase, folder: Path, metrics: dict[str, bool], *, validates: bool
 ) -> TrainingArguments:
-    """Return the arguments of one phase.
+    """Return the arguments of one phase, whose checkpoints go into ``folder``; those that the user gave take precedence.
 
-    Args:
-        config: its ``training`` values take precedence.
-        phase: gives epochs and learning rate.
-        folder: where the checkpoints of the phase go.
-        metrics: built-in metric → whether greater is better; the first one chooses the best epoch.
-        validates: whether there are validation rows.
+    ``metrics`` says of each built-in metric whether greater is better; the first one chooses the best epoch.
 
     Raises:
         UserError: the values contradict each other, or the hardware does not support them.

@@ -54,14 +54,8 @@ class FitInMemory(TrainerCallback, ExportableState):
         optimiser step are computed again. Processes exchange gradients only after all of them have succeeded, so that
         none waits for one that failed.
 
-        Args:
-            model: the model, which may be wrapped for several processes.
-            batch: tensors whose first dimension is the rows.
-            backward: runs the forward and backward pass of a part; returns its share of the step's loss.
-            closes: whether an optimiser step follows this batch; processes then average their gradients.
-
-        Returns:
-            The batch's share of the step's loss.
+        ``backward`` runs the forward and backward pass of a part and returns its share of the step's loss. If an optimiser
+        step follows (``closes``), processes average their gradients. Returns the batch's share of the step's loss.
 
         Raises:
             UserError: a single row does not fit.

@@ -21,13 +21,14 @@ from hf_finetune.errors import UserError
 from hf_finetune.evaluation.metrics import metric_function
 from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint, is_adapter, load_weights
+from hf_finetune.models.checkpoint import save_mlp_head_code
 from hf_finetune.models.precision import half_precision
 from hf_finetune.strategies import Plan, apply_phase, show_phase
+from hf_finetune.tasks.outputs import Output
 from hf_finetune.tasks.task import Task
 from hf_finetune.training.arguments import is_sharded, training_arguments
-from hf_finetune.training.artifact import save_artifact
+from hf_finetune.training.callbacks import without_library_bars
 from hf_finetune.training.fit_in_memory import FitInMemory
-from hf_finetune.training.progress import without_library_bars
 from hf_finetune.training.resume import find_resume, refuse_other_settings, wants_resume
 from hf_finetune.training.run import open_run, save_history
 from hf_finetune.training.trainer import PhaseTrainer, evaluation_order
@@ -141,7 +142,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     }
     if isinstance(splits.train, Stream):
         splits.notes += splits.train.notes()
-    save_artifact(trainer, checkpoint, config, output)
+    _save_artifact(trainer, checkpoint, config, output)
     return timing
 
 
@@ -202,6 +203,44 @@ def _finish_phase(trainer: PhaseTrainer, folder: Path) -> None:
         for path in folder.glob("checkpoint-*"):
             shutil.rmtree(path)
     trainer.accelerator.wait_for_everyone()
+
+
+def _save_artifact(trainer: Any, checkpoint: Checkpoint, config: Config, output: Output) -> None:
+    """Save weights, configuration and processor to a temporary folder, and rename it to ``model/`` when it is complete.
+
+    The output finishes the model first: a regression model is rescaled from standardised numbers to the labels' units.
+    """
+    folder = config.output_dir / "model"
+    partial = config.output_dir / "model.partial"
+    if is_main_process():
+        shutil.rmtree(partial, ignore_errors=True)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    output.finish(model)
+    if config.strategy.merge_adapter and is_adapter(model):
+        checkpoint.model = model = model.merge_and_unload()
+        if is_main_process():
+            model.save_pretrained(partial)
+    else:
+        trainer.save_model(str(partial))
+    if is_main_process():
+        _save_config_and_processor(model, checkpoint.processor, partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    trainer.accelerator.wait_for_everyone()
+    say(f"Saved {folder}")
+
+
+def _save_config_and_processor(model: Any, processor: Any, folder: Path) -> None:
+    if is_adapter(model):
+        # An adapter is saved without the configuration, which names the labels.
+        model.get_base_model().config.save_pretrained(folder)
+    else:
+        save_mlp_head_code(model, folder)
+    if not hasattr(processor, "data_config"):  # timm's processor is saved within config.json
+        processor.save_pretrained(folder)
+    # A pickle of the arguments, and a generic model card.
+    for name in ("training_args.bin", "README.md"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _logits_only(logits: Any, labels: Any) -> Any:

@@ -149,20 +149,15 @@ def _check_folder(config: Config) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError("this is a file, not a folder", where=f"--output_dir {folder}", fix="give a folder.")
     found = [trace for trace in TRACES if (folder / trace).exists()]
-    if not found or wants_resume(config):
+    is_run = "config.yaml" in found or "metrics.json" in found
+    if not found or wants_resume(config) or (is_run and config.run.overwrite_output_dir):
         return
-    if "config.yaml" not in found and "metrics.json" not in found:
-        raise UserError(
-            f"the folder contains {', '.join(found)}, but not from a run",
-            where=f"--output_dir {folder}",
-            fix="choose another folder.",
-        )
-    if not config.run.overwrite_output_dir:
-        raise UserError(
-            "the folder contains another run",
-            where=f"--output_dir {folder}",
-            fix="choose another folder, resume with --resume_from_checkpoint auto, or add --overwrite_output_dir.",
-        )
+    flags = ", resume with --resume_from_checkpoint auto, or add --overwrite_output_dir" if is_run else ""
+    raise UserError(
+        "the folder contains " + ("another run" if is_run else f"{', '.join(found)}, but not from a run"),
+        where=f"--output_dir {folder}",
+        fix=f"choose another folder{flags}.",
+    )
 
 
 def keep_freed_memory() -> None:

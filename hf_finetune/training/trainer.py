@@ -14,9 +14,8 @@ from hf_finetune.data.batching import BalancedSampler, LengthGroupedSampler, Lon
 from hf_finetune.errors import Interrupted
 from hf_finetune.models import Stage, is_adapter, load_weights
 from hf_finetune.strategies import Phase, parameter_groups
-from hf_finetune.training.callbacks import SetEpoch, StopOnSignal
+from hf_finetune.training.callbacks import Progress, SetEpoch, StopOnSignal
 from hf_finetune.training.fit_in_memory import FitInMemory
-from hf_finetune.training.progress import Progress
 
 
 class PhaseTrainer(Trainer):

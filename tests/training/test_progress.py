@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from transformers import TrainerControl, TrainerState
 
-from hf_finetune.training.progress import Progress, format_seconds, without_library_bars
+from hf_finetune.training.callbacks import Progress, format_seconds, without_library_bars
 
 ARGS = SimpleNamespace(eval_strategy="epoch", metric_for_best_model="eval_accuracy")
 CONTROL = TrainerControl()

@@ -22,7 +22,7 @@ from hf_finetune.packaged import load_recipe, recipe_path
 from hf_finetune.publish.verify import fresh_process
 from hf_finetune.publish.verify.sample import model_facts, read_sample
 from hf_finetune.publish.verify.verify import Verification, _environment, ask, job, judge, sentence, verify_run
-from hf_finetune.training import artifact
+from hf_finetune.training import loop
 
 TEXT = ["--num_train_epochs", "2", "--learning_rate", "2e-3", "--bf16", "false"]
 RUNS = {
@@ -409,13 +409,13 @@ def test_a_run_ends_with_its_verification(checkpoints, image_folder, tmp_path, c
 @pytest.mark.usefixtures("forked")
 def test_a_model_that_is_saved_wrongly_fails_its_run(checkpoints, image_folder, tmp_path, monkeypatch):
     """Training and the saved preprocessing differ: the file says what evaluation and pipelines read."""
-    save = artifact._save_config_and_processor
+    save = loop._save_config_and_processor
 
     def save_wrongly(model, processor, folder):
         save(model, processor, folder)
         edit(PROCESSOR, size={"height": 16, "width": 16})(folder)
 
-    monkeypatch.setattr(artifact, "_save_config_and_processor", save_wrongly)
+    monkeypatch.setattr(loop, "_save_config_and_processor", save_wrongly)
     monkeypatch.setenv("HF_FINETUNE_VERIFY", "1")
     run = ["--model_name_or_path", checkpoints("resnet"), "--dataset_name", image_folder, "--strategy", "head"]
     with pytest.raises(
