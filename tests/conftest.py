@@ -60,7 +60,7 @@ def pytest_runtest_setup(item):
 @pytest.fixture(scope="session")
 def python(request):
     """``python(["-m", "hf_finetune", …], env=…, cwd=…, processes=2)``: a process of its own that need not import torch."""
-    return request.config.stash[WARM_PROCESS].run
+    return request.config.stash[WARM_PROCESS]
 
 
 @pytest.fixture(scope="session")

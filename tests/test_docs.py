@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from accelerate.commands.launch import launch_command_parser
+from warm_process import verification_in_a_fork
 
 from hf_finetune.cli.main import VERBS
 from hf_finetune.cli.train import _seeds
@@ -243,14 +244,14 @@ def test_mlp_example_is_adam_on_a_frozen_backbone():
 
 
 @pytest.fixture(scope="module")
-def run(checkpoints, text_files, tmp_path_factory):
+def run(python, checkpoints, text_files, tmp_path_factory):
     """Return the folder of a small run with two phases."""
     from hf_finetune import fine_tune
 
     folder = tmp_path_factory.mktemp("documented") / "run"
     files = {f"{split}_file": path for split, path in text_files.items()}
     flags = {"strategy": "lp_ft", "num_train_epochs": 1, "bf16": False, "output_dir": folder}
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, verification_in_a_fork(python):
         patch.setenv("HF_FINETUNE_VERIFY", "1")
         fine_tune("text-classification", model_name_or_path=checkpoints("bert"), **files, **flags)
     return folder

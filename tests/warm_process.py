@@ -8,6 +8,7 @@ environment while it is imported is read again by the modules of ``SETTINGS`` al
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -17,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ WARM = (
 )
 # Modules that keep what they read from the environment.
 SETTINGS = ("huggingface_hub.constants", "datasets.config")
+ENDED: dict[int, int] = {}  # started processes that ended while another one was waited for
 
 
 class WarmProcess:
@@ -47,7 +50,7 @@ class WarmProcess:
         theirs.close()
         self.line = ours.makefile("rw", encoding="utf-8")
 
-    def run(
+    def __call__(
         self,
         argv: Sequence[str | Path],
         *,
@@ -70,14 +73,58 @@ class WarmProcess:
         """
         asked: dict[str, Any] = {"argv": [str(word) for word in argv], "env": dict(os.environ if env is None else env)}
         asked |= {"cwd": str(cwd or Path.cwd()), "input": input, "processes": processes}
+        done = self._ask(asked)
+        return subprocess.CompletedProcess(list(argv), done["status"], done["stdout"], done["stderr"])
+
+    def start(self, argv: Sequence[str | Path], folder: Path, env: Mapping[str, str]) -> Running:
+        """Start ``python ARGV`` and return while it runs; what it prints goes to files in ``folder``."""
+        asked = {"argv": [str(word) for word in argv], "env": dict(env), "cwd": str(Path.cwd()), "folder": str(folder)}
+        return Running(self, self._ask(asked)["pid"], folder / "stdout", folder / "stderr")
+
+    def _ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.line.write(json.dumps(asked) + "\n")
         self.line.flush()
-        done = json.loads(self.line.readline())
-        return subprocess.CompletedProcess(list(argv), done["status"], done["stdout"], done["stderr"])
+        return json.loads(self.line.readline())
 
     def close(self) -> None:
         self.line.close()
         os.waitpid(self.pid, 0)
+
+
+@contextlib.contextmanager
+def verification_in_a_fork(warm: WarmProcess) -> Iterator[None]:
+    """Have the process that loads saved models be a fork of the warm one, which knows this package."""
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess:
+        if command[:2] != [sys.executable, "-P"]:  # git, for example
+            return start(command, **options)
+        return warm(command[2:], env=options["env"], input=options["input"])
+
+    start, subprocess.run = subprocess.run, run
+    try:
+        yield
+    finally:
+        subprocess.run = start
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process that :meth:`WarmProcess.start` started, and the files that it prints to."""
+
+    warm: WarmProcess
+    pid: int
+    stdout: Path
+    stderr: Path
+
+    def end(self, how: signal.Signals) -> int:
+        """Send a signal and return the exit status."""
+        os.kill(self.pid, how)
+        return self.warm._ask({"wait": self.pid})["status"]
+
+    def kill(self) -> None:
+        """End the process if it still runs."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
 
 def _serve(line: socket.socket) -> None:
@@ -101,6 +148,16 @@ def _serve(line: socket.socket) -> None:
 
 
 def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+    if "wait" in asked:
+        state = ENDED.pop(asked["wait"], None)
+        return {"status": os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1] if state is None else state)}
+    if "folder" in asked:
+        with (
+            Path(os.devnull).open() as given,
+            Path(asked["folder"], "stdout").open("w") as out,
+            Path(asked["folder"], "stderr").open("w") as err,
+        ):
+            return {"pid": _child(asked, {}, [file.fileno() for file in (given, out, err)])}
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(asked["input"].encode())
         given.seek(0)
@@ -118,6 +175,9 @@ def _wait(children: set[int]) -> int:
     failed = 0
     while children:
         child, state = os.wait()
+        if child not in children:
+            ENDED[child] = state
+            continue
         children.discard(child)
         if (status := os.waitstatus_to_exitcode(state)) and not failed:
             failed = status
@@ -148,6 +208,7 @@ def _child(asked: dict[str, Any], rank: dict[str, str], streams: list[int]) -> i
     try:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ.clear()
         os.environ.update(asked["env"] | rank)
         os.chdir(asked["cwd"])
@@ -157,16 +218,19 @@ def _child(asked: dict[str, Any], rank: dict[str, str], streams: list[int]) -> i
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            if not stream.closed:
+                stream.flush()
         os._exit(status)
 
 
 def _read_settings() -> None:
     """Have the libraries read the environment again, as a process does that imports them."""
     import huggingface_hub
+    from transformers import dynamic_module_utils
 
     for name in SETTINGS:
         importlib.reload(sys.modules[name])
+    dynamic_module_utils.HF_MODULES_CACHE = os.environ.get("HF_MODULES_CACHE", dynamic_module_utils.HF_MODULES_CACHE)
     huggingface_hub.hf_api.api.endpoint = huggingface_hub.constants.ENDPOINT
 
 

@@ -7,8 +7,7 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import urlopen
@@ -34,40 +33,37 @@ def free_port() -> int:
 
 
 class Served:
-    """The real command in a process of its own."""
+    """The command in a process of its own."""
 
-    def __init__(self, model: str, folder: Path) -> None:
-        self.port = free_port()
-        self.temporary = folder
-        command = [sys.executable, "-m", "hf_finetune", "serve", model, "--port", str(self.port)]
-        env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "TMPDIR": str(folder)}
-        self.process = subprocess.Popen(
-            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )  # fmt: skip
+    def __init__(self, python, model: str, folder: Path) -> None:
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
+        env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "TMPDIR": str(self.temporary)}
+        self.process = python.start(["-m", "hf_finetune", "serve", model, "--port", str(free_port())], folder, env)
 
     def address(self) -> str:
-        assert self.process.stdout is not None
-        said = self.process.stdout.readline()
-        found = re.search(r"http://\S+", said)
-        assert found, said + self.process.stdout.read()
-        return found[0]
+        deadline = time.monotonic() + 120
+        while not (found := re.search(r"(http://\S+) .*\n", self.process.stdout.read_text())):
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.05)
+        return found[1]
+
+    def said(self) -> str:
+        return self.process.stdout.read_text() + self.process.stderr.read_text()
 
     def end(self, how: signal.Signals) -> tuple[int, str]:
         """Exit status, and what was said since the page was there."""
-        self.process.send_signal(how)
-        said, _ = self.process.communicate(timeout=120)
-        return self.process.returncode, said
+        status = self.process.end(how)
+        return status, self.said().partition("http://")[2].partition("\n")[2]
 
 
 @pytest.fixture(scope="module")
-def served(classifiers, tmp_path_factory):
+def served(python, classifiers, tmp_path_factory):
     """A model of texts and one of images, both served; they load at the same time."""
-    both = {name: Served(classifiers(name, LABELS), tmp_path_factory.mktemp("temporary")) for name in ("bert", "vit")}
+    both = {name: Served(python, classifiers(name, LABELS), tmp_path_factory.mktemp("s")) for name in ("bert", "vit")}
     yield both
     for each in both.values():
         each.process.kill()
-        each.process.wait()
 
 
 @pytest.fixture(scope="module")

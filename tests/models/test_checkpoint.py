@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -319,19 +317,12 @@ def deep(checkpoints, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def read_back(deep, tmp_path_factory) -> dict[str, str]:
+def read_back(python, deep, tmp_path_factory) -> dict[str, str]:
     """Return the output of a new process that loads each saved model without this package."""
     here = tmp_path_factory.mktemp("elsewhere")
     (here / "read.py").write_text(READ_BACK)
     places = [word for name, (folder, _) in deep.items() for word in (MLP[name], str(folder))]
-    done = subprocess.run(
-        [sys.executable, "read.py", *places],
-        cwd=here,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"HF_MODULES_CACHE": str(here / "modules")},
-    )
+    done = python(["read.py", *places], cwd=here, env=os.environ | {"HF_MODULES_CACHE": str(here / "modules")})
     assert done.returncode == 0, done.stderr[-2000:]
     return dict(zip(deep, [line for line in done.stdout.splitlines() if "consent" in line], strict=True))
 

@@ -390,15 +390,14 @@ from hf_finetune.packaged import fine_tune
 for task, output_dir, flags in json.load(open(sys.argv[1])):
     fine_tune(task, output_dir=output_dir, **flags)
 """
-SHARED = [
-    (TEXT, "bert-without-dropout", "freeze:1"),
-    (IMAGE, "resnet", "lp_ft"),
-    (IMAGE, "vit", "head"),
-    (IMAGE, "timm-resnet", "freeze:layer3"),
-]
+SHARED = [(TEXT, "bert-without-dropout", "freeze:1"), (IMAGE, "resnet", "lp_ft")]
+SHARED_SLOWLY = [(IMAGE, "vit", "head"), (IMAGE, "timm-resnet", "freeze:layer3")]
 
 
-def test_two_processes_share_the_work_and_train_as_without(python, checkpoints, text_files, image_folder, tmp_path):
+@pytest.mark.parametrize("shared", [SHARED, pytest.param(SHARED_SLOWLY, marks=SLOW)], ids=["few", "more"])
+def test_two_processes_share_the_work_and_train_as_without(
+    shared, python, checkpoints, text_files, image_folder, tmp_path
+):
     """Both sides run in two processes: one launch for all of them."""
     fixed = {
         "learning_rate": 1e-3,
@@ -409,7 +408,7 @@ def test_two_processes_share_the_work_and_train_as_without(python, checkpoints, 
     }
     fixed |= {"per_device_train_batch_size": 10, "save_total_limit": 5}
     jobs = []
-    for number, (task, model, strategy) in enumerate(SHARED):
+    for number, (task, model, strategy) in enumerate(shared):
         for cache in ("off", "on"):
             folder = tmp_path / f"{number}-{cache}"
             flags = fixed | {"model_name_or_path": checkpoints(model), "strategy": strategy, "activation_cache": cache}
@@ -421,8 +420,8 @@ def test_two_processes_share_the_work_and_train_as_without(python, checkpoints, 
     argv = [str(tmp_path / "both.py"), str(tmp_path / "jobs.json")]
     done = python(argv, cwd=Path(__file__).parents[2], processes=2)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert len(re.findall("Activation cache: on in phase", done.stdout)) == len(SHARED)
-    for number, _ in enumerate(SHARED):
+    assert len(re.findall("Activation cache: on in phase", done.stdout)) == len(shared)
+    for number, _ in enumerate(shared):
         kept, plain = (result(tmp_path / f"{number}-{cache}") for cache in ("on", "off"))
         assert_same(kept, plain, 1e-5)
     rows = {len(list(folder.glob("*.npy"))) for folder in (tmp_path / "kept").iterdir()}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +41,7 @@ RUNS = {
 
 
 @pytest.fixture(scope="module")
-def artifacts(checkpoints, text_files, image_folder, tmp_path_factory):
+def artifacts(python, checkpoints, text_files, image_folder, tmp_path_factory):
     """One short run of each kind, and what a process without this package says of its test rows."""
     root = tmp_path_factory.mktemp("artifacts")
     texts = [word for split, path in text_files.items() for word in (f"--{split}_file", path)]
@@ -60,15 +58,7 @@ def artifacts(checkpoints, text_files, image_folder, tmp_path_factory):
         options = {"trust_remote_code": True} if "MLP" in name else {}
         questions[str(root / name / "model")] = (task, inputs, options)
     env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(root / "modules")}
-    done = subprocess.run(
-        [sys.executable, "-c", OUTSIDE],
-        input=json.dumps(questions),
-        cwd=root,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python(["-c", OUTSIDE], input=json.dumps(questions), cwd=root, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
     return root, json.loads(done.stdout.rpartition("ANSWER")[2])
 

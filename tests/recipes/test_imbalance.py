@@ -59,13 +59,14 @@ def plain(train) -> float:
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--class_weights", "balanced"], "class weights by inverse frequency"),
+        pytest.param(["--class_weights", "balanced"], "class weights by inverse frequency", marks=pytest.mark.slow),
         (["--balanced_sampling"], "balanced sampling of classes"),
         (["--focal_gamma", "3"], "focal loss with gamma 3 (arXiv 1708.02002)"),
         (["--logit_adjustment", "1"], "logit adjustment with tau 1 (arXiv 2007.07314)"),
-        (
+        pytest.param(
             ["--balanced_sampling", "--focal_gamma", "2"],
             "balanced sampling of classes, focal loss with gamma 2 (arXiv 1708.02002)",
+            marks=pytest.mark.slow,
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -26,34 +26,20 @@ def launch(python):
     return launch
 
 
-def accelerate_launch(processes, recipe, *flags):
-    """The same with the real launcher, which imports torch once more than it starts processes."""
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
-    config = ["--config_file", "accelerate_configs/cpu.yaml", "--num_processes", str(processes)]
-    whole = [*command, *config, f"recipes/{recipe}.py", *flags]
-    done = subprocess.run(whole, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 @pytest.mark.parametrize("extra", [(), ("--balanced_sampling", "--focal_gamma=2")], ids=["plain", "balanced"])
 def test_text_in_two_processes_equals_one(extra, launch, checkpoints, text_files, tmp_path):
-    model = checkpoints("bert-without-dropout")
-    data = [word for split, path in text_files.items() for word in (f"--{split}_file", path)]
-    flags = [
-        "--model_name_or_path",
-        model,
-        *data,
-        "--num_train_epochs",
-        "3",
-        "--learning_rate",
-        "5e-3",
-        "--bf16",
-        "false",
-        *extra,
-    ]
+    """The same predictions and metrics; the evaluation between the epochs counts each of 21 rows once."""
+    data = ["--train_file", text_files["train"], "--validation_file", text_files["test"], "--test_file"]
+    fixed = ["--num_train_epochs", "3", "--learning_rate", "5e-3", "--bf16", "false", "--metric", "f1_macro"]
+    evaluated = ["--per_device_eval_batch_size", "4", "--save_total_limit", "9"]
+    flags = ["--model_name_or_path", checkpoints("bert-without-dropout"), *data, text_files["test"], *fixed, *evaluated]
+    histories = []
     for processes in (1, 2):
-        said = launch(processes, "text_classification", *flags, "--output_dir", str(tmp_path / str(processes)))
+        output = tmp_path / str(processes)
+        said = launch(processes, "text_classification", *flags, *extra, "--output_dir", str(output))
         assert said.count("Results") == 1  # one process speaks
+        state = json.loads(next(output.glob("checkpoints/1-full/checkpoint-12/trainer_state.json")).read_text())
+        histories.append([entry for entry in state["log_history"] if "eval_loss" in entry])
     one, two = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("1", "2"))
     assert (one["timing"]["processes"], two["timing"]["processes"]) == (1, 2)
     assert two["test"]["rows"] == 21
@@ -61,21 +47,8 @@ def test_text_in_two_processes_equals_one(extra, launch, checkpoints, text_files
     frames = [pd.read_parquet(tmp_path / n / "predictions.parquet") for n in ("1", "2")]
     assert list(frames[0]["id"]) == list(frames[1]["id"]) == [str(i) for i in range(21)]
     assert list(frames[0]["prediction"]) == list(frames[1]["prediction"])
-
-
-def test_evaluation_between_the_epochs_counts_every_row_once(launch, checkpoints, text_files, tmp_path):
-    data = ["--train_file", text_files["train"], "--validation_file", text_files["test"]]  # 21 rows, by length
-    fixed = ["--num_train_epochs", "2", "--learning_rate", "3e-3", "--bf16", "false", "--metric", "f1_macro"]
-    judged = ["--per_device_eval_batch_size", "4", "--save_total_limit", "9"]
-    logs = []
-    for processes in (1, 2):
-        output = tmp_path / str(processes)
-        model = ["--model_name_or_path", checkpoints("bert-without-dropout"), "--output_dir", str(output)]
-        launch(processes, "text_classification", *model, *data, *fixed, *judged)
-        state = json.loads(next(output.glob("checkpoints/1-full/checkpoint-8/trainer_state.json")).read_text())
-        logs.append([entry for entry in state["log_history"] if "eval_loss" in entry])
-    assert len(logs[0]) == len(logs[1]) == 2
-    for one, two in zip(*logs, strict=True):
+    assert len(histories[0]) == len(histories[1]) == 3
+    for one, two in zip(*histories, strict=True):
         for name in ("eval_accuracy", "eval_f1_macro", "eval_mcc"):
             assert two[name] == pytest.approx(one[name], abs=1e-9)
         assert one["eval_accuracy"] * 21 == pytest.approx(round(one["eval_accuracy"] * 21))
@@ -132,8 +105,7 @@ def test_images_in_two_processes_equal_one(launch, checkpoints, image_folder, tm
     flags += ["--num_train_epochs", "2", "--bf16", "false"]
     for processes in (1, 2):
         whole_steps = ["--per_device_train_batch_size", str(24 // processes)]
-        start = launch if processes == 2 else accelerate_launch
-        start(processes, "image_classification", *flags, *whole_steps, "--output_dir", str(tmp_path / str(processes)))
+        launch(processes, "image_classification", *flags, *whole_steps, "--output_dir", str(tmp_path / str(processes)))
     one, two = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("1", "2"))
     assert two["timing"]["processes"] == 2
     assert two["test"] == pytest.approx(one["test"], rel=1e-4)

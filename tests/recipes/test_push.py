@@ -6,8 +6,6 @@ import json
 import os
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -171,19 +169,17 @@ def run(checkpoints, text_files, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_the_client_waits_ends_the_push(number, run):
+def test_a_signal_while_the_client_waits_ends_the_push(number, run, python, tmp_path):
     """The client waits between its tries of an upload that is cut off again and again."""
     with HubServer(users={"hf_secret_token": "alice"}) as hub:
         hub.cut("^/lfs/", after_bytes=1000, times=30)
-        command = [sys.executable, "-m", "hf_finetune", "push", str(run), "--hub_model_id", "alice/films"]
-        env = os.environ | {"OMP_NUM_THREADS": "1"} | hub.environ()
-        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as push:
-            deadline = time.monotonic() + 120
-            while not any(verb == "PUT" for verb, _, _ in hub.requests) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            push.send_signal(number)
-            _, errors = push.communicate(timeout=60)
-        assert push.returncode == 128 + number, errors[-2000:]
+        command = ["-m", "hf_finetune", "push", str(run), "--hub_model_id", "alice/films"]
+        push = python.start(command, tmp_path, os.environ | hub.environ())
+        deadline = time.monotonic() + 120
+        while not any(verb == "PUT" for verb, _, _ in hub.requests) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        status, errors = push.end(number), push.stderr.read_text()
+        assert status == 128 + number, errors[-2000:]
         first, again = errors.rstrip().splitlines()[-2:]
         assert (
             f"interrupted by {signal.Signals(number).name}; nothing was uploaded; not yet: model.safetensors" in first

@@ -8,13 +8,12 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from conftest import FILLER, NEGATIVE, POSITIVE
 from safetensors.torch import load_file, save_file
+from warm_process import verification_in_a_fork
 
 from hf_finetune.cli.main import main as hf_finetune
 from hf_finetune.errors import UserError
@@ -367,17 +366,12 @@ def test_without_fingerprints_the_weights_are_blamed_by_elimination(mutants, ans
 
 
 @pytest.fixture
-def forked(python, monkeypatch):
-    def run(command, **options):
-        if command[:2] != [sys.executable, "-P"]:  # git, for example
-            return start(command, **options)
-        return python(command[2:], env=options["env"], input=options["input"])
-
-    start = subprocess.run
-    monkeypatch.setattr(subprocess, "run", run)
+def verify_in_a_fork(python):
+    with verification_in_a_fork(python):
+        yield
 
 
-@pytest.mark.usefixtures("forked")
+@pytest.mark.usefixtures("verify_in_a_fork")
 @pytest.mark.parametrize("name", ["image size", "head missing", "adapter weights dropped"])
 def test_the_command_ends_with_status_2_and_leaves_the_run_whole(name, mutants, capsys, monkeypatch):
     monkeypatch.setenv("RANK", "0")  # as a launcher leaves it: the fresh process must not wait for a second one
@@ -391,7 +385,7 @@ def test_the_command_ends_with_status_2_and_leaves_the_run_whole(name, mutants, 
     assert set(mutants[name].rglob("*")) == before
 
 
-@pytest.mark.usefixtures("forked")
+@pytest.mark.usefixtures("verify_in_a_fork")
 def test_a_run_ends_with_its_verification(checkpoints, image_folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HF_FINETUNE_VERIFY", "1")
     monkeypatch.setenv("HF_TOKEN", "hf_nobody_may_see_this")
@@ -406,7 +400,7 @@ def test_a_run_ends_with_its_verification(checkpoints, image_folder, tmp_path, c
     assert (tmp_path / "README.md").exists()
 
 
-@pytest.mark.usefixtures("forked")
+@pytest.mark.usefixtures("verify_in_a_fork")
 def test_a_model_that_is_saved_wrongly_fails_its_run(checkpoints, image_folder, tmp_path, monkeypatch):
     """Training and the saved preprocessing differ: the file says what evaluation and pipelines read."""
     save = loop._save_config_and_processor
