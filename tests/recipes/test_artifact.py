@@ -65,7 +65,7 @@ def artifacts(python, checkpoints, text_files, image_folder, tmp_path_factory):
 
 def raw_probabilities(predictions):
     """Of the answers, as ``pipeline()`` gives them: without the temperature."""
-    return softmax(np.stack(predictions["logits"])).max(axis=1).tolist()
+    return softmax(np.stack(predictions["logits"]), axis=1).max(axis=1).tolist()
 
 
 @pytest.mark.parametrize("name", RUNS)
