@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -47,14 +48,9 @@ def usage() -> str:
 
 
 def _verb(name: str) -> Callable[[list[str]], None]:
-    import difflib
-
     if name not in VERBS:
         near = difflib.get_close_matches(name, VERBS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(
-            f"there is no verb {name!r}; there are {', '.join(VERBS)}",
-            where="the command line",
-            fix=f"{hint}hf-finetune --help lists the verbs.",
-        )
+        what = f"there is no verb {name!r}; there are {', '.join(VERBS)}"
+        raise UserError(what, where="the command line", fix=f"{hint}hf-finetune --help lists the verbs.")
     return import_module(f"hf_finetune.cli.{name}").main

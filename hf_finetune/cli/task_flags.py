@@ -13,11 +13,7 @@ from hf_finetune.tasks import TASKS
 def take_task(verb: str, argv: list[str], own: type, usage: str) -> tuple[str, list[str]]:
     """Return the task, which may stand anywhere among the flags, and the other words.
 
-    Args:
-        verb: the command.
-        argv: its words.
-        own: the flags of the command itself.
-        usage: what is printed where help is asked for without a task.
+    ``own`` are the flags of the command itself; ``usage`` is printed where help is asked for without a task.
 
     Raises:
         UserError: there is no such task, or none is named.

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from hf_finetune.config import Config
-from hf_finetune.console import show_table
 from hf_finetune.data import load_splits
 from hf_finetune.data.rows.audit import audit_files
 from hf_finetune.data.splits.split_file import FILE as SPLITS
@@ -154,21 +153,18 @@ def _largest_difference(one: np.ndarray, other: np.ndarray) -> float:
 def _refuse_other_model(raw: np.ndarray, known: np.ndarray) -> None:
     apart = _largest_difference(raw, known)
     if not apart <= SAME_MODEL * _largest(known):
-        raise UserError(
-            f"the model gives other logits than in the run's evaluation: one differs by {apart:.3g}",
-            where="predictions.parquet",
-            fix="restore the data and model/ of the run, or train again.",
-        )
+        what = f"the model gives other logits than in the run's evaluation: one differs by {apart:.3g}"
+        fix = "restore the data and model/ of the run, or train again."
+        raise UserError(what, where="predictions.parquet", fix=fix)
 
 
-def show_comparison(found: Comparison, kind: str) -> None:
-    """Print both models side by side; ``kind`` is the name of the exported one."""
+def rows_of(found: Comparison) -> list[tuple[str, str, str]]:
+    """Return a table of both models side by side: figure, original, exported."""
     changed = "-" if found.changed is None else f"{found.changed:.2%}"
-    rows = [
+    return [
         (found.metric, f"{found.torch[found.metric]:.4f}", f"{found.onnx[found.metric]:.4f}"),
         ("size, MB", f"{found.torch['bytes'] / 1e6:.2f}", f"{found.onnx['bytes'] / 1e6:.2f}"),
         ("one row, ms", f"{found.torch['milliseconds']:.2f}", f"{found.onnx['milliseconds']:.2f}"),
         ("largest difference of a logit", "", f"{found.largest_difference:.2g} (of {found.largest_logit:.3g})"),
         ("rows with another prediction", "", changed),
     ]
-    show_table(f"Compared on {found.rows} rows", ("", "torch", kind), rows)

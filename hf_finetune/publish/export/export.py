@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_finetune.config import Config, parse
-from hf_finetune.console import say
+from hf_finetune.console import say, show_table
 from hf_finetune.data.splits.splits import spaced
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.labeller import Labeller, load_labeller
@@ -22,7 +22,7 @@ from hf_finetune.publish.export.comparison import (
     batches,
     compare,
     read_judged,
-    show_comparison,
+    rows_of,
 )
 from hf_finetune.publish.export.onnx_model import (
     FILE,
@@ -58,8 +58,8 @@ def export_run(
         run: the run folder.
         output: the new folder; by default ``onnx`` or ``onnx-int8`` in the run folder. An earlier export is replaced.
         quantize: ``"int8"``, or None for float32.
-        tolerance: see :data:`TOLERANCES`; None for the default.
-        opset: version of ONNX operators; None for the exporter's default.
+        tolerance: see :data:`TOLERANCES`.
+        opset: version of ONNX operators; None for the exporter's choice.
 
     Raises:
         UserError: a package is missing, the run is not finished, its rows cannot be read, the model cannot be exported, or
@@ -84,7 +84,7 @@ def export_run(
     try:
         _build(partial, run, labeller, judged, quantize, opset)
         found = compare(labeller, partial / FILE, judged)
-        show_comparison(found, kind)
+        show_table(f"Compared on {found.rows} rows", ("", "torch", kind), rows_of(found))
         _refuse_different(found, quantize, tolerance)
         _finish(partial, labeller, found, kind, tolerance)
         shutil.rmtree(output, ignore_errors=True)
@@ -111,11 +111,9 @@ def _read_config(run: Path) -> Config:
     """Return the configuration of a finished run with held-out rows; refuse any other folder."""
     for name in ("config.yaml", "predictions.parquet", "model/config.json"):
         if not (run / name).is_file():
-            raise UserError(
-                f"there is no {name}; the export needs a finished run and its evaluated rows",
-                where=str(run),
-                fix="give the --output_dir of a finished run with validation or test rows.",
-            )
+            what = f"there is no {name}; the export needs a finished run and its evaluated rows"
+            fix = "give the --output_dir of a finished run with validation or test rows."
+            raise UserError(what, where=str(run), fix=fix)
     return parse(["--config", str(run / "config.yaml")])
 
 
@@ -148,11 +146,8 @@ def _refuse_different(found: Comparison, quantize: str | None, tolerance: float)
     else:
         what = f"a logit of the exported model differs by {share:.2g} of the largest one"
         fix = "use another --opset"
-    raise UserError(
-        f"{what}, more than the tolerance of {tolerance:g}; nothing was exported",
-        where=f"{found.rows} rows",
-        fix=f"{fix}, or raise --tolerance.",
-    )
+    what += f", more than the tolerance of {tolerance:g}; nothing was exported"
+    raise UserError(what, where=f"{found.rows} rows", fix=f"{fix}, or raise --tolerance.")
 
 
 def _finish(folder: Path, labeller: Labeller, found: Comparison, kind: str, tolerance: float) -> None:
@@ -173,33 +168,18 @@ def _finish(folder: Path, labeller: Labeller, found: Comparison, kind: str, tole
 def usage(input: Input, answers: str, columns: dict[str, Any] | None = None) -> str:
     """Return Python code that runs the files of an exported folder; ``answers`` prints predictions from ``logits``."""
     processor, imports, lines = input.onnx_code(columns or {})
-    return "\n".join(
-        [
-            "import numpy as np",
-            "import onnxruntime",
-            *imports,
-            f"from transformers import AutoConfig, {processor}",
-            "",
-            'folder = "."',
-            "config = AutoConfig.from_pretrained(folder)",
-            *lines,
-            'session = onnxruntime.InferenceSession(f"{folder}/model.onnx")',
-            "names = [node.name for node in session.get_inputs()]",
-            'logits = session.run(["logits"], {name: inputs[name] for name in names})[0]',
-            answers,
-        ]
-    )
+    before = ["import numpy as np", "import onnxruntime", *imports, f"from transformers import AutoConfig, {processor}"]
+    model = ["", 'folder = "."', "config = AutoConfig.from_pretrained(folder)", *lines]
+    run = [
+        'session = onnxruntime.InferenceSession(f"{folder}/model.onnx")',
+        "names = [node.name for node in session.get_inputs()]",
+        'logits = session.run(["logits"], {name: inputs[name] for name in names})[0]',
+    ]
+    return "\n".join([*before, *model, *run, answers])
 
 
 def _readme(found: Comparison, kind: str, code: str) -> str:
     """Return the README; ``kind`` names the exported model, e.g. ``ONNX int8``."""
-    rows = [
-        (name, f"{f[found.metric]:.4f}", f"{f['bytes'] / 1e6:.2f}", f"{f['milliseconds']:.2f}")
-        for name, f in (("torch", found.torch), (kind, found.onnx))
-    ]
-    return (
-        f"# {kind}\n\n"
-        f"`model.onnx` was compared with the original on {found.rows} rows that it was not trained on. The largest difference "
-        f"of a logit is {found.largest_difference:.2g}, the largest logit {found.largest_logit:.3g}.\n\n"
-        f"{markdown_table(('', found.metric, 'MB', 'ms a row'), rows)}\n\n## Use\n\n```python\n{code}\n```\n"
-    )
+    table = markdown_table(("", "torch", kind), rows_of(found))
+    compared = f"`model.onnx` was compared with the original on {found.rows} rows that it was not trained on."
+    return f"# {kind}\n\n{compared}\n\n{table}\n\n## Use\n\n```python\n{code}\n```\n"

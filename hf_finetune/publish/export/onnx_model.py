@@ -31,8 +31,6 @@ def require_extra() -> None:
 
 
 class _Logits(nn.Module):
-    """A wrapper with the logits as the only output."""
-
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
@@ -45,11 +43,7 @@ class _Logits(nn.Module):
 def write_onnx(model: Any, batch: dict[str, torch.Tensor], path: Path, opset: int | None = None) -> None:
     """Export a classifier with ``torch.export``, for batches of any size and texts of any length.
 
-    Args:
-        model: a classifier of transformers.
-        batch: example inputs of at least two rows: tokens of shape (rows, tokens), or images.
-        path: the file.
-        opset: version of ONNX operators; None for the exporter's default.
+    ``batch`` has example inputs of at least two rows: tokens of shape (rows, tokens), or images.
 
     Raises:
         UserError: the exporter does not support the model.
@@ -135,17 +129,13 @@ def _remove(path: Path) -> None:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Silence the logs and warnings of the exporter and the quantiser, which are for authors of operators."""
-    loggers = [logging.getLogger(name) for name in ("onnxscript", "torch.onnx", "torch.export", "onnx_ir", None)]
-    levels = {logger: logger.level for logger in loggers}
+    logging.disable(logging.WARNING)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in levels.items():
-            logger.setLevel(level)
+        logging.disable(logging.NOTSET)
 
 
 class OnnxClassifier(nn.Module):

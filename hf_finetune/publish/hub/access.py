@@ -15,8 +15,7 @@ from hf_finetune.publish.hub.responses import client_errors, to_user_error, with
 def prepare_repository(to: Destination, card: str) -> Destination:
     """Check the token, its permissions, the repository, the branch and the card; create the repository and the branch.
 
-    Returns:
-        ``to`` with the full name of the repository.
+    Return ``to`` with the full name of the repository.
 
     Raises:
         UserError: there is no token, or it has no write access; the repository is public and should be private, or
@@ -73,31 +72,25 @@ def _error_messages(error: Exception) -> list[str]:
 
 def _refuse_account(account: dict[str, Any], to: Destination) -> None:
     """Refuse a token without write access, as far as ``whoami`` shows it."""
-    where = f"--hub_model_id {to.hub_model_id}"
-    token = account.get("auth", {}).get("accessToken") or {}
-    if token.get("role") == "read":
-        raise UserError(
-            f"the token {token.get('displayName', '')!r} has read access only",
-            where=where,
-            fix="create one with write access at https://huggingface.co/settings/tokens, and set HF_TOKEN.",
-        )
-    if to.create_pr:
-        return  # a pull request needs no write access
+    token, user = account.get("auth", {}).get("accessToken") or {}, account["name"]
+    name, page = repr(token.get("displayName", "")), "https://huggingface.co/settings/tokens"
     roles = {org["name"].lower(): org.get("roleInOrg") or "" for org in account.get("orgs", [])}
-    role = (roles | {account["name"].lower(): "admin"}).get(to.namespace.lower())
-    if role is None or role == "read":
+    role = (roles | {user.lower(): "admin"}).get(to.namespace.lower())
+    if token.get("role") == "read":
+        what = f"the token {name} has read access only"
+        fix = f"create one with write access at {page}, and set HF_TOKEN."
+    elif to.create_pr:
+        return  # a pull request needs no write access
+    elif role is None or role == "read":
         reason = "is not a member" if role is None else "has read access only"
-        raise UserError(
-            f"the token has no write access to {to.namespace}: {account['name']} {reason}",
-            where=where,
-            fix=f"choose a repository of {account['name']} or of an organisation with write access, or add --create_pr.",
-        )
-    if token.get("role") == "fineGrained" and not _covers(token.get("fineGrained") or {}, to):
-        raise UserError(
-            f"the permissions of the token {token.get('displayName', '')!r} do not include write access to {to.namespace}",
-            where=where,
-            fix="give it write access to the contents of repositories at https://huggingface.co/settings/tokens.",
-        )
+        what = f"the token has no write access to {to.namespace}: {user} {reason}"
+        fix = f"choose a repository of {user} or of an organisation with write access, or add --create_pr."
+    elif token.get("role") == "fineGrained" and not _covers(token.get("fineGrained") or {}, to):
+        what = f"the permissions of the token {name} do not include write access to {to.namespace}"
+        fix = f"give it write access to the contents of repositories at {page}."
+    else:
+        return
+    raise UserError(what, where=f"--hub_model_id {to.hub_model_id}", fix=fix)
 
 
 def _covers(permissions: dict[str, Any], to: Destination) -> bool:
@@ -124,13 +117,11 @@ def _ensure_repository(api: Any, to: Destination) -> None:
             raise UserError(what, where=where, fix="check the name, or remove --create_pr.") from error
         with_retries(lambda: api.create_repo(to.hub_model_id, private=to.hub_private_repo, exist_ok=True))
         return
-    if to.hub_private_repo is not None and found.private is not None and found.private != to.hub_private_repo:
+    if None not in (to.hub_private_repo, found.private) and found.private != to.hub_private_repo:
         is_now, asked = ("private", "public") if found.private else ("public", "private")
-        raise UserError(
-            f"the repository is {is_now}, and --hub_private_repo asks for a {asked} one",
-            where=where,
-            fix=f"run 'hf repos settings {to.hub_model_id} --{asked}', choose another, or remove --hub_private_repo.",
-        )
+        what = f"the repository is {is_now}, and --hub_private_repo asks for a {asked} one"
+        fix = f"run 'hf repos settings {to.hub_model_id} --{asked}', choose another, or remove --hub_private_repo."
+        raise UserError(what, where=where, fix=fix)
 
 
 def _ensure_branch(api: Any, to: Destination) -> None:

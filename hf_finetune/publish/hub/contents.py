@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import get_token
 
 from hf_finetune.errors import UserError
 from hf_finetune.files import public_name
@@ -29,22 +28,13 @@ ORIGINS = ("base_model_name_or_path", "_name_or_path", "name_or_path")
 MERGE_TOLERANCE = 1e-3  # of the largest logit: merging rounds each weight once
 
 
-def run_files(run: Path, model: Path | None = None) -> dict[str, Path]:
-    """Return name in the repository → file: those of ``model/``, and the card, metrics, configuration, report and figures.
-
-    ``model`` is another folder of the model than ``model/``.
-
-    Raises:
-        UserError: the folder does not contain a finished run.
-    """
-    model = model or run / "model"
-    missing = [name for name in ("model/config.json", "README.md", "metrics.json") if not (run / name).is_file()]
-    if missing:
-        raise UserError(
-            f"this is not a finished run; {missing[0]} is missing",
-            where=str(run),
-            fix="give the output folder of a finished run, which contains model/.",
-        )
+def _run_files(run: Path, model: Path) -> dict[str, Path]:
+    """Return name in the repository → file: the model, and the card, metrics, configuration, report and figures of the run."""
+    for name in ("model/config.json", "README.md", "metrics.json"):
+        if not (run / name).is_file():
+            what = f"this is not a finished run; {name} is missing"
+            fix = "give the output folder of a finished run, which contains model/."
+            raise UserError(what, where=str(run), fix=fix)
     files = {path.relative_to(model).as_posix(): path for path in sorted(model.rglob("*")) if path.is_file()}
     files |= {name: run / name for name in BESIDE_THE_MODEL if (run / name).is_file()}
     return files | {f"{FIGURES}/{path.name}": path for path in sorted((run / FIGURES).glob("*.png"))}
@@ -57,10 +47,10 @@ def files_to_push(run: Path, to: Destination, model: Path | None = None) -> dict
         UserError: the run is not finished, or a file would publish a local path, a user name or a token.
     """
     settings = run_settings(run)
-    private = find_private(run, settings, to.hub_token or get_token())
+    private = find_private(run, settings, to.hub_token)
     pushed: dict[str, Path | bytes] = {}
     texts = {}
-    for name, path in run_files(run, model).items():
+    for name, path in _run_files(run, model or run / "model").items():
         text = _text(path)
         if text is None:
             pushed[name] = path
@@ -78,7 +68,7 @@ def files_to_push(run: Path, to: Destination, model: Path | None = None) -> dict
 def final_card(run: Path, to: Destination) -> bytes:
     """Return the card to push with the full name of the repository, which is known only after the checks."""
     settings = run_settings(run)
-    private = find_private(run, settings, to.hub_token or get_token())
+    private = find_private(run, settings, to.hub_token)
     return _public("README.md", (run / "README.md").read_text(encoding="utf-8"), settings, to, private).encode()
 
 
@@ -153,8 +143,8 @@ def merged_model(run: Path) -> Iterator[Path]:
 
     adapter = run / "model"
     if not (adapter / "adapter_config.json").exists():
-        what = "the run has no adapter to merge"
-        raise UserError(what, where="--merged", fix="remove the flag: the model is already complete.")
+        fix = "remove the flag: the model is already complete."
+        raise UserError("the run has no adapter to merge", where="--merged", fix=fix)
     labeller = load_labeller(str(run))
     inputs = labeller.task.input.probe(labeller.model, labeller.processor)
 
@@ -171,9 +161,6 @@ def merged_model(run: Path) -> Iterator[Path]:
         labeller.model.merge_and_unload().save_pretrained(folder)
         difference = float((wanted - logits(load_artifact(folder, labeller.task.auto_class))).abs().max())
         if not difference <= MERGE_TOLERANCE * max(1.0, float(wanted.abs().max())):
-            raise UserError(
-                f"the merged model's logits differ from the adapter's by {difference:.2g}",
-                where="--merged",
-                fix="push the adapter as it is, without --merged.",
-            )
+            what = f"the merged model's logits differ from the adapter's by {difference:.2g}"
+            raise UserError(what, where="--merged", fix="push the adapter as it is, without --merged.")
         yield folder

@@ -34,7 +34,12 @@ class Private:
 
 
 def find_private(run: Path, settings: Mapping[str, Any], token: str | None) -> Private:
-    """Return the run folder, the home folder, and the local paths in ``settings``, the content of ``config.yaml``."""
+    """Return the run folder, the home folder, and the local paths in ``settings``, the content of ``config.yaml``.
+
+    Without ``token`` it is ``HF_TOKEN`` or that of ``hf auth login``.
+    """
+    from huggingface_hub import get_token
+
     user = os.environ.get("USER") or os.environ.get("LOGNAME") or os.environ.get("USERNAME")
     folders = {f"{root}{user}": "the user's name" for root in ("/home/", "/Users/", "C:\\Users\\") if user}
     folders[str(Path.home())] = "the home folder"
@@ -48,7 +53,7 @@ def find_private(run: Path, settings: Mapping[str, Any], token: str | None) -> P
                 folders[str(path.parent)] = f"the folder of --{key}"
     folders |= {str(run.absolute()): "the run folder", str(run.resolve()): "the run folder"}
     folders.pop("/", None)
-    return Private(folders, frozenset(path for path in given if not Path(path).is_absolute()), token or None)
+    return Private(folders, frozenset(path for path in given if not Path(path).is_absolute()), token or get_token())
 
 
 def is_local(name: str) -> bool:

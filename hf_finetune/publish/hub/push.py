@@ -11,8 +11,7 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from types import FrameType
-
-from huggingface_hub import get_token
+from typing import Any
 
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say
@@ -37,8 +36,7 @@ WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "
 def check_hub(config: Config, task: Task, splits: Splits, plan: Plan) -> Config:
     """Check before training that the run may be pushed, and create the repository and the branch.
 
-    Returns:
-        The configuration, with the full name of the repository.
+    Return the configuration with the full name of the repository.
 
     Raises:
         UserError: see :func:`prepare_repository`; or a label would publish a local path.
@@ -48,7 +46,7 @@ def check_hub(config: Config, task: Task, splits: Splits, plan: Plan) -> Config:
     nothing_yet = Results({"timing": dict.fromkeys(TIMING, 0.0)}, judged="test")
     card = model_card(config, task, splits, plan, nothing_yet)
     to = configured_destination(config)
-    private = find_private(config.output_dir, config.to_flat(), to.hub_token or get_token())
+    private = find_private(config.output_dir, config.to_flat(), to.hub_token)
     refuse_leaks({f"the label {label!r}": label for label in splits.output.names}, private)
     to = prepare_repository(to, card)
     say(f"The model will be pushed to {_place(to)}.")
@@ -56,10 +54,7 @@ def check_hub(config: Config, task: Task, splits: Splits, plan: Plan) -> Config:
 
 
 def push_run(config: Config) -> str | None:
-    """Push a run that has just ended, if ``--push_to_hub`` is set.
-
-    Returns:
-        The URL of the commit or pull request; None without ``--push_to_hub``.
+    """Push a run that has just ended; return the URL of the commit or pull request, or None without ``--push_to_hub``.
 
     Raises:
         UserError: the Hub refused the push; the message has the command that repeats it.
@@ -93,17 +88,9 @@ def push_folder(run: Path, to: Destination) -> str:
 
 
 def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str:
-    """Upload large files one by one, then commit all files at once.
+    """Upload large files one by one, then commit all files at once; return the URL of the commit or pull request.
 
-    Large files that an earlier try has uploaded are not sent again.
-
-    Args:
-        files: name in the repository → file or content.
-        run: the run folder, for the command that repeats the push.
-        to: where to push.
-
-    Returns:
-        The URL of the commit or pull request.
+    Large files that an earlier try has uploaded are not sent again. ``files`` is name in the repository → file or content.
 
     Raises:
         UserError: the Hub refused the push, or could not be reached.
@@ -113,15 +100,20 @@ def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str
 
     _warn_of_local_base(run, to)
     api = HfApi(token=to.hub_token)
-    # The model before the figures of its card, and smaller files before larger ones.
-    large = sorted((n for n, c in files.items() if _is_large(c)), key=lambda n: ("/" in n, _size(files[n])))
+    large: list[str] = []
     uploaded: list[str] = []
     command = to.command(run)
     try:
         with _sigterm_raises():
             adds = {name: CommitOperationAdd(name, content) for name, content in files.items()}
+            # The model before the figures of its card, and smaller files before larger ones.
+            large += sorted(
+                (name for name in files if _is_large(adds[name])),
+                key=lambda name: ("/" in name, adds[name].upload_info.size),
+            )
             head = with_retries(lambda: api.model_info(to.hub_model_id, revision=to.hub_revision))
-            stale = [s.rfilename for s in head.siblings or [] if _is_stale(s.rfilename, files)]
+            top = {each.rfilename for each in head.siblings or [] if "/" not in each.rfilename} - files.keys()
+            stale = sorted(name for name in top if any(fnmatch(name, pattern) for pattern in WEIGHTS))
             for name in large:
                 preupload(api, to, adds[name])
                 uploaded.append(name)
@@ -152,25 +144,14 @@ def _state(files: Mapping[str, object], large: list[str], uploaded: list[str], r
     """Return what was uploaded and what was not, as the end of a sentence."""
     waiting = [name for name in [*large, *(name for name in files if name not in large)] if name not in uploaded]
     said = f"uploaded: {', '.join(uploaded)}" if uploaded else "nothing was uploaded"
-    unless = ", unless it succeeded before the connection was lost" if uploaded == large else ""
+    unless = ", unless it succeeded before the connection was lost" if uploaded and uploaded == large else ""
     commit = f"no commit was made to {to.hub_model_id}{unless}"
     return f"{said}; not yet: {', '.join(waiting)}; {commit}; the run in {run} is complete"
 
 
-def _is_large(content: Path | bytes) -> bool:
-    """Return whether a file goes to LFS before the commit: a binary file, or a very long text."""
-    if isinstance(content, bytes):
-        return len(content) > LARGE
-    with content.open("rb") as file:
-        return b"\0" in file.read(4096) or _size(content) > LARGE
-
-
-def _size(content: Path | bytes) -> int:
-    return len(content) if isinstance(content, bytes) else content.stat().st_size
-
-
-def _is_stale(name: str, files: Mapping[str, object]) -> bool:
-    return "/" not in name and name not in files and any(fnmatch(name, pattern) for pattern in WEIGHTS)
+def _is_large(file: Any) -> bool:
+    """Return whether a file of a commit goes to LFS before the commit: a binary file, or a very long text."""
+    return b"\0" in file.upload_info.sample or file.upload_info.size > LARGE
 
 
 def _place(to: Destination) -> str:
@@ -185,10 +166,8 @@ def _warn_of_local_base(run: Path, to: Destination) -> None:
         return
     base = Path(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
     if base.exists():
-        say(
-            f"Warning: the adapter's base is the local folder {base.name}, which others do not have; "
-            "--merged pushes the full model."
-        )
+        lacking = f"the adapter's base is the local folder {base.name}, which others do not have"
+        say(f"Warning: {lacking}; --merged pushes the full model.")
 
 
 @contextmanager

@@ -17,32 +17,23 @@ SIZE_SHARE = 1e-5  # of the largest logit, to which rounding is proportional
 GPU_FACTOR = 50  # GPUs multiply in TF32, with a mantissa of 10 bits
 PIXEL_TOLERANCE = 1e-2  # one of 256 steps is 1.7e-2 after normalisation
 
-_NAMES = {
-    "size": "image size",
-    "input_size": "image size",
-    "do_resize": "resizing",
-    "resample": "interpolation",
-    "interpolation": "interpolation",
-    "do_center_crop": "centre crop",
-    "crop_size": "centre crop",
-    "crop_pct": "centre crop",
-    "crop_mode": "centre crop",
-    "do_normalize": "normalisation",
-    "do_rescale": "normalisation",
-    "rescale_factor": "normalisation",
-    "image_mean": "normalisation (mean)",
-    "mean": "normalisation (mean)",
-    "image_std": "normalisation (standard deviation)",
-    "std": "normalisation (standard deviation)",
-    "model_max_length": "maximum length of texts",
-    "truncation_side": "truncation of texts",
-    "padding_side": "padding of texts",
-    "pad_token": "padding of texts",
-    "vocabulary": "vocabulary of the tokenizer",
-    "normalizer": "normaliser of the tokenizer (lower-casing, accents)",
-    "pre_tokenizer": "splitting into words of the tokenizer",
-    "post_processor": "special tokens of the tokenizer",
+_MEANINGS = {
+    "image size": ("size", "input_size"),
+    "resizing": ("do_resize",),
+    "interpolation": ("resample", "interpolation"),
+    "centre crop": ("do_center_crop", "crop_size", "crop_pct", "crop_mode"),
+    "normalisation": ("do_normalize", "do_rescale", "rescale_factor"),
+    "normalisation (mean)": ("image_mean", "mean"),
+    "normalisation (standard deviation)": ("image_std", "std"),
+    "maximum length of texts": ("model_max_length",),
+    "truncation of texts": ("truncation_side",),
+    "padding of texts": ("padding_side", "pad_token"),
+    "vocabulary of the tokenizer": ("vocabulary",),
+    "normaliser of the tokenizer (lower-casing, accents)": ("normalizer",),
+    "splitting into words of the tokenizer": ("pre_tokenizer",),
+    "special tokens of the tokenizer": ("post_processor",),
 }
+_NAMES = {key: meaning for meaning, keys in _MEANINGS.items() for key in keys}
 
 
 def _tolerance(measured: np.ndarray, sample: dict[str, Any], answer: dict[str, Any]) -> float:
@@ -61,11 +52,8 @@ def find_differences(
 ) -> tuple[list[str], float, float]:
     """Return what differs, the likely cause first, the largest difference of two logits, and the tolerance.
 
-    Args:
-        sample: what the run saved in ``verify/``.
-        model: the facts of the files in ``model/`` now.
-        answer: the answer of the fresh process.
-        measured: logits of the sample, shape (rows, labels).
+    ``sample`` is what the run saved, ``model`` the facts of ``model/`` now, ``answer`` that of the fresh process, and
+    ``measured`` the evaluated logits, shape (rows, labels).
     """
     tolerance = _tolerance(measured, sample, answer)
     weights = _weights(sample["weights"], model["weights"])

@@ -24,15 +24,11 @@ def main() -> None:
 
 
 def answer(job: dict[str, Any], reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """Load a saved model, and run it on some inputs.
+    """Load a saved model, and run it on the inputs of a job, which ``verify.job`` describes.
 
-    Args:
-        job: what ``verify.job`` returns; after an error for lack of memory also the ``device``.
-        reports: receives the loading reports of transformers.
-
-    Returns:
-        ``failed``: the error, or None. Without an error also ``labels`` in the order of the logits, ``logits`` of each input
-        by label, ``inputs`` and ``processor`` (from ``facts``), ``missing`` and ``unexpected`` weights, and the ``device``.
+    ``reports`` are the loading reports of transformers. Return the error as ``failed``, or None with ``labels`` in the order of
+    the logits, ``logits`` of each input by label, ``inputs`` and ``processor`` (from ``facts``), ``missing`` and ``unexpected``
+    weights, and the ``device``.
     """
     reports.clear()
     try:

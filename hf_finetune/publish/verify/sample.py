@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Iterator
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +32,8 @@ _IDLE = frozenset({"id2label", "label2id", "transformers_version", "_name_or_pat
 def keep_sample(folder: Path, task: Task, rows: Dataset | None, labels: list[str], processor: Any) -> None:
     """Write ``verify/``: a sample of evaluated rows, the model's inputs for them, and facts about ``model/``.
 
-    Args:
-        folder: the run folder, with ``model/`` and ``predictions.parquet``.
-        task: the task.
-        rows: the evaluated split, in the order of ``predictions.parquet``; None if no rows were held out.
-        labels: label names in the order of the logits.
-        processor: the one that training used.
+    ``rows`` are the evaluated split, in the order of ``predictions.parquet``, or None if no rows were held out; ``labels`` are
+    in the order of the logits; ``processor`` is the one that training used.
     """
     from accelerate import PartialState
 
@@ -142,10 +136,9 @@ def _strata(folder: Path, rows: Dataset) -> list[str]:
     return [f"{label} {prediction}" for label, prediction in zip(frame["label"], frame["prediction"], strict=True)]
 
 
-def _spread(strata: list[str]) -> Iterator[int]:
-    """Yield every row once: one of each stratum in turn, in random order within a stratum."""
-    members: dict[str, list[int]] = {}
-    for row in np.random.default_rng(0).permutation(len(strata)).tolist():
-        members.setdefault(strata[row], []).append(row)
-    for turn in zip_longest(*members.values()):
-        yield from (row for row in turn if row is not None)
+def _spread(strata: list[str]) -> list[int]:
+    """Return every row once: one of each stratum in turn, in random order within a stratum."""
+    import pandas as pd
+
+    shuffled = pd.Series(strata).sample(frac=1, random_state=0)
+    return shuffled.groupby(shuffled).cumcount().sort_values(kind="stable").index.tolist()

@@ -51,8 +51,6 @@ class Verification:
 def verify(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint) -> None:
     """Save a sample of the evaluated rows, and verify ``model/`` with it, in the main process.
 
-    ``HF_FINETUNE_VERIFY=0`` in the environment skips the verification, which saves the start of a process.
-
     Raises:
         UserError: as :func:`verify_run`, in every process.
     """
@@ -72,11 +70,7 @@ def verify(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint) -
 
 
 def verify_before_use(folder: Path, *, trust_remote_code: bool = False) -> None:
-    """Verify a run, unless ``HF_FINETUNE_VERIFY=0`` is set in the environment.
-
-    Raises:
-        UserError: as :func:`verify_run`.
-    """
+    """Call :func:`verify_run`, unless ``HF_FINETUNE_VERIFY=0`` is set in the environment."""
     if os.environ.get(SWITCH) == "0":
         say(f"Not verified, because {SWITCH}=0 is set; 'hf-finetune verify {folder}' does it.")
     else:
