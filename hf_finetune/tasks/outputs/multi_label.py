@@ -132,7 +132,6 @@ for row in probabilities:
         return np.where(truth.any(axis=1), rarity.argmin(axis=1), -1)
 
     def check(self, section: Any, splits: Splits) -> None:
-        """Add rows by class, missing and rare classes, and the number of classes per row."""
         super().check(section, splits)
         check_several_classes_per_row(section, splits)
 

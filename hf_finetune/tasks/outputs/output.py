@@ -59,14 +59,14 @@ class Output(RowOutput, Protocol):
     """
 
     METRICS: ClassVar[dict[str, bool]]  # name → greater is better; the first chooses the best epoch
-    SHARES: ClassVar[frozenset[str]]  # metrics from 0 to 1
-    CLASS_MEANS: ClassVar[frozenset[str]]  # those of SHARES that are means over classes
+    SHARES: ClassVar[frozenset[str]] = frozenset()  # metrics from 0 to 1
+    CLASS_MEANS: ClassVar[frozenset[str]] = frozenset()  # those of SHARES that are means over classes
     CARD_METRICS: ClassVar[tuple[str, ...]]  # in the model card
     HUB_METRICS: ClassVar[dict[str, str]]  # name → name on the Hub
     FLOOR: ClassVar[Floor]
     SMALLEST_SCALE: ClassVar[float]  # raw outputs are rounded relative to their size, but at least to this one
     LINEAR_MODEL: ClassVar[str]  # name of the model of :meth:`fit_linear`
-    PIPELINE_OPTIONS: ClassVar[dict[str, Any]]  # arguments of ``pipeline()`` for the complete answer
+    PIPELINE_OPTIONS: ClassVar[dict[str, Any]] = {}  # arguments of ``pipeline()`` for the complete answer
     ONNX_CODE: ClassVar[str]  # Python code from ``logits`` to printed predictions
     TUNED: ClassVar[dict[str, str]] = {}  # key in ``config.json`` → attribute that :meth:`tune` sets
 

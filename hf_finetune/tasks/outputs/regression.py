@@ -66,8 +66,6 @@ class Regression(LogitOutput):
     METRICS: ClassVar[dict[str, bool]] = {
         "rmse": False, "mae": False, "r2": True, "pearson": True, "spearman": True, "mse": False, "loss": False,
     }  # fmt: skip
-    CLASS_MEANS: ClassVar[frozenset[str]] = frozenset()
-    SHARES: ClassVar[frozenset[str]] = frozenset()
     CARD_METRICS: ClassVar[tuple[str, ...]] = ("rmse", "mae", "r2", "pearson", "spearman")
     HUB_METRICS: ClassVar[dict[str, str]] = {"pearson": "pearsonr", "spearman": "spearmanr", "rmse": "rmse"}
     FLOOR: ClassVar[Floor] = Floor("mean", "rmse", "RMSE of always answering the mean")

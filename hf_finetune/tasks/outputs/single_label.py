@@ -66,7 +66,6 @@ class SingleLabel(ClassOutput):
     FLOOR: ClassVar[Floor] = Floor("majority", "accuracy", "accuracy of always answering the most frequent class")
     ONE_CLASS: ClassVar[bool] = True
     TUNED: ClassVar[dict[str, str]] = {TEMPERATURE: "temperature"}
-    PIPELINE_OPTIONS: ClassVar[dict[str, Any]] = {}
     ONNX_CODE: ClassVar[str] = """\
 logits = logits / getattr(config, "calibration_temperature", 1.0)
 probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -96,7 +95,6 @@ for row in probabilities:
         return truth.astype(np.int64)
 
     def check(self, section: Any, splits: Splits) -> None:
-        """Add rows by class, and findings on missing, rare or implausible classes."""
         super().check(section, splits)
         check_one_class_per_row(section, splits)
 
