@@ -13,7 +13,7 @@ from hf_finetune.data.rows.duplicates import (
     contradicting,
     crossing,
     find_duplicates,
-    label_codes,
+    keyed_rows,
     name_groups,
 )
 from hf_finetune.data.rows.finding import DRAW_SEED, MOST_NAMED, Section, percent
@@ -109,14 +109,8 @@ def _conflicts(section: Section, splits: Splits, rows: pd.DataFrame, code: str, 
 
 def _near(section: Section, splits: Splits, inputs: RowInput, inspection: Inspection) -> pd.DataFrame:
     """Return pairs of near duplicates, each pair as a group; equal inputs count once."""
-    import pandas as pd
-
-    keys = inputs.row_keys(dict(splits.items()))
-    parts = []
-    for name, split in reversed(splits.items()):  # held-out rows first: they are always compared
-        labels = label_codes(splits.output.truth_of(split))
-        parts.append(pd.DataFrame({"split": name, "row": np.arange(len(split)), "key": keys[name], "label": labels}))
-    rows = pd.concat(parts, ignore_index=True).drop_duplicates("key", ignore_index=True)
+    held_out_first = reversed(splits.items())  # they are always compared
+    rows = keyed_rows(held_out_first, inputs, splits.output).drop_duplicates("key", ignore_index=True)
     rows = inspection.comparable(rows)
     if len(rows) > MOST_NEAR:
         section.sentences.append(f"Near duplicates are looked for among {MOST_NEAR:,} of {len(rows):,} different rows.")

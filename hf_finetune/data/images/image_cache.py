@@ -86,10 +86,7 @@ def buffer_bytes(shapes: np.ndarray) -> int:
 def open_store(shapes: np.ndarray, asked: str, what: str) -> PixelStore | None:
     """Return a store for rows, and print where it is; None if it is off or there is not enough space.
 
-    Args:
-        shapes: see :class:`PixelStore`.
-        asked: ``auto``, ``ram``, ``disk`` or ``off``.
-        what: the rows, for the message.
+    ``asked`` is ``auto``, ``ram``, ``disk`` or ``off``; ``what`` names the rows in the message.
     """
     if asked == "off" or not len(shapes):
         return None

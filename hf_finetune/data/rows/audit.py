@@ -77,14 +77,9 @@ def duplicate_notes(splits: Splits, duplicates: pd.DataFrame) -> list[str]:
 def audit_files(
     split: Dataset, rows: RowInput, where: str, on_bad_image: str = "error", splits: Splits | None = None
 ) -> Dataset:
-    """Return the rows whose files can be decoded, or all rows if inputs are not files. All processes return the same rows.
+    """Return the clean rows whose files can be decoded, or all rows if inputs are not files; the same in all processes.
 
-    Args:
-        split: clean rows.
-        rows: their kind of input.
-        where: name of the rows, e.g. ``train split``.
-        on_bad_image: ``"error"`` or ``"skip"``.
-        splits: gets a note on skipped images, and the list of them.
+    ``where`` names the rows, e.g. ``train split``; ``splits`` gets a note on skipped images, and the list of them.
 
     Raises:
         UserError: an image cannot be read and must not be skipped, or no image can be read.

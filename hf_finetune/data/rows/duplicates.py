@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from hf_finetune.data.inputs import RowInput
+from hf_finetune.data.outputs import RowOutput
 from hf_finetune.data.splits.splits import Splits
 
 _CHUNK = 20_000  # rows or pairs in memory at once
@@ -21,28 +22,25 @@ _NAMED = 4  # name all rows of groups up to this size
 
 
 def find_duplicates(splits: Splits, rows: RowInput) -> pd.DataFrame:
-    """Return all rows whose input occurs more than once.
+    """Return all rows whose input occurs more than once, sorted by group and split.
 
-    Returns:
-        Columns ``group`` (one number per input), ``split``, ``row`` (index in the split) and ``label`` (one number per
-        label), sorted by group and split.
+    Columns: ``group`` (one number per input), ``split``, ``row`` (index in the split) and ``label`` (one number per label).
     """
-    keys = rows.row_keys(dict(splits.items()))
-    parts = [
-        pd.DataFrame(
-            {
-                "key": keys[name],
-                "split": name,
-                "row": np.arange(len(split)),
-                "label": label_codes(splits.output.truth_of(split)),
-            }
-        )
-        for name, split in splits.items()
-    ]
-    found = pd.concat(parts, ignore_index=True)
+    found = keyed_rows(splits.items(), rows, splits.output)
     found = found[found.duplicated("key", keep=False)]
     found.insert(0, "group", pd.factorize(found["key"])[0])
     return found.drop(columns="key").sort_values("group", kind="stable", ignore_index=True)
+
+
+def keyed_rows(splits: Iterable[tuple[str, Dataset]], rows: RowInput, output: RowOutput) -> pd.DataFrame:
+    """Return ``split``, ``row``, ``label`` and ``key`` (a number, equal for equal inputs) of every row of named splits."""
+    named = dict(splits)
+    keys = rows.row_keys(named)
+    parts = []
+    for name, split in named.items():
+        labels = label_codes(output.truth_of(split))
+        parts.append(pd.DataFrame({"split": name, "row": np.arange(len(split)), "label": labels, "key": keys[name]}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def crossing(rows: pd.DataFrame) -> pd.DataFrame:
@@ -155,14 +153,8 @@ def similar_pairs(
 ) -> np.ndarray:
     """Return the pairs of rows with the same key in a band that are similar, shape (pairs, 2), the smaller row first.
 
-    Time and memory are linear in the rows for any data: in a crowded bucket, sorted by ``then``, a row is compared only with its
-    next neighbours.
-
-    Args:
-        bands: keys of all rows, each of shape (rows,).
-        neighbours: number of next rows to compare a row with.
-        similar: function from pairs to a mask, shape (pairs,).
-        then: shape (rows,).
+    Each band is the keys of all rows, shape (rows,); ``similar`` is a function from pairs to a mask. Time and memory are linear
+    in the rows for any data: among rows with one key, sorted by ``then``, a row is compared only with its next neighbours.
     """
     codes = [np.empty(0, dtype=np.int64)]
     rows = 1

@@ -49,14 +49,14 @@ def _as_text(split: Dataset, column: str, cells: list[Any]) -> list[str]:
 
 
 def read_times(split: Dataset, column: str) -> np.ndarray:
-    """Return the time of each row, shape (rows,): float64 if all cells are numbers, else datetime64 in UTC.
+    """Return the time of each training row, shape (rows,): float64 if all cells are numbers, else datetime64 in UTC.
 
     Dates and times are ISO 8601, in UTC unless they have a time zone.
 
     Raises:
         UserError: a cell is neither a number nor a time; the message names the row.
     """
-    cells = pd.Series(_cells(split, "train", column, "--time_column"))
+    cells = pd.Series(split[column][:])
     if cells.map(type).isin((bool, list, dict)).any():
         raise UserError(
             "the column holds no dates and no numbers",
@@ -69,7 +69,8 @@ def read_times(split: Dataset, column: str) -> np.ndarray:
         if np.isfinite(numbers).all():
             return numbers
     # If most cells are numbers, name a cell that is not a number; otherwise one that is not a time.
-    moments = pd.to_datetime(cells.map(_iso), format="ISO8601", utc=True, errors="coerce")
+    texts = cells.map(lambda cell: cell.isoformat() if hasattr(cell, "isoformat") else cell)
+    moments = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
     wrong = moments.isna().to_numpy()
     if numbers is not None and wrong.sum() > (~np.isfinite(numbers)).sum():
         wrong = ~np.isfinite(numbers)
@@ -81,10 +82,6 @@ def read_times(split: Dataset, column: str) -> np.ndarray:
             fix="fix the cell, drop the row, or name another column with --time_column.",
         )
     return moments.dt.tz_localize(None).to_numpy()
-
-
-def _iso(cell: Any) -> Any:
-    return cell.isoformat() if hasattr(cell, "isoformat") else cell
 
 
 def _cells(split: Dataset, split_name: str, column: str, flag: str) -> list[Any]:

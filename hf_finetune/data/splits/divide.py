@@ -48,9 +48,7 @@ def divide(
     Args:
         given: original split → clean rows.
         raw: original split → rows with all of the user's columns.
-        columns: the columns that are read.
-        config: options for splitting.
-        output: the kind of label.
+        columns, config, output: what is read, how to split, and the kind of label.
         notes: a sentence per decision is added here, and printed.
 
     Raises:
@@ -65,17 +63,14 @@ def divide(
         belongs = read_split_file(Path(config.splits_file), given)
         say_and_note(f"The splits are those of {Path(config.splits_file).name}.", notes)
     else:
-        belongs = _decide(given, _values(given["train"], raw["train"], columns, output), config, notes)
+        train = given["train"]
+        groups = pd.factorize(np.asarray(train["group"][:], dtype=object))[0] if columns.group else None
+        times = read_times(raw["train"], columns.time) if columns.time else None
+        belongs = _decide(given, _Rows(output.truth_of(train), groups, times, columns, output), config, notes)
     splits = _take(given, belongs)
     if columns.group:
         _tell_shared_groups(splits, columns.group, notes)
     return splits, split_table(given, belongs)
-
-
-def _values(train: Dataset, raw: Dataset, columns: Columns, output: RowOutput) -> _Rows:
-    groups = pd.factorize(np.asarray(train["group"][:], dtype=object))[0] if columns.group else None
-    times = read_times(raw, columns.time) if columns.time else None
-    return _Rows(output.truth_of(train), groups, times, columns, output)
 
 
 def _decide(given: dict[str, Dataset], rows: _Rows, config: DataConfig, notes: list[str]) -> dict[str, np.ndarray]:

@@ -45,6 +45,7 @@ class StreamError(UserError):
         super().__init__(lines[1] if lines else what, where=where, fix=lines[2] if lines else fix)
 
 
+@dataclass(eq=False)
 class Stream(IterableDataset[Row]):
     """Streamed training rows: everything except the labels is read again in each epoch.
 
@@ -52,43 +53,26 @@ class Stream(IterableDataset[Row]):
     the batches are the same for any number of processes and workers, and a resumed run continues exactly.
 
     ``len(stream)`` is the number of rows, ``stream["label"]`` their labels in the order of the source.
-
-    Args:
-        source: the rows.
-        rows: their kind of input.
-        inputs: the user's name of each input column → its standard name.
-        codes: index of each row's label in ``cells``, shape (rows of the source,).
-        cells: the different labels, encoded; shape (labels,) or (labels, classes or targets).
-        held_out: indices of the rows not to train on, ascending.
-        on_bad_image: ``error``, or ``skip`` to leave unreadable images out of their batch.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        rows: RowInput,
-        inputs: dict[str, str],
-        codes: np.ndarray,
-        cells: np.ndarray,
-        held_out: np.ndarray,
-        on_bad_image: str = "error",
-    ) -> None:
-        self.source = source
-        self.input = rows
-        self.inputs = inputs
-        self.codes = codes
-        self.cells = cells
-        self.held_out = held_out
-        self.on_bad_image = on_bad_image
-        self.column_names = [*dict.fromkeys(inputs.values()), "label"]
-        self.block_rows = rows.block_rows
+    source: Source
+    input: RowInput
+    inputs: dict[str, str]  # the user's name of each input column → its standard name
+    codes: np.ndarray  # index of each row's label in ``cells``, shape (rows of the source,)
+    cells: np.ndarray  # the different labels, encoded; shape (labels,) or (labels, classes or targets)
+    held_out: np.ndarray  # indices of the rows not to train on, ascending
+    on_bad_image: str = "error"  # or ``skip`` to leave unreadable images out of their batch
+    encode: EncodeRows | None = None
+
+    def __post_init__(self) -> None:
+        self.column_names = [*dict.fromkeys(self.inputs.values()), "label"]
+        self.block_rows = self.input.block_rows
         self.seed = torch.initial_seed()
         self.step_rows = self.batch_rows = 1
         self.by_length = False
-        self.encode: EncodeRows | None = None
         # In shared memory, because persistent workers see later epochs.
         self.place = torch.frombuffer(mmap.mmap(-1, 16), dtype=torch.int64)  # the epoch, and the first row in it
-        self.unreadable = torch.frombuffer(mmap.mmap(-1, len(codes)), dtype=torch.uint8)
+        self.unreadable = torch.frombuffer(mmap.mmap(-1, len(self.codes)), dtype=torch.uint8)
 
     def __len__(self) -> int:
         return len(self.codes) - len(self.held_out)
