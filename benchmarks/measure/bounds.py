@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import BatchSampler
 from transformers import get_linear_schedule_with_warmup
 
-from hf_finetune.data.batching import LengthGroupedSampler
+from hf_finetune.data.batching import EpochSampler
 from hf_finetune.models.precision import has_fast_bf16
 from hf_finetune.strategies import apply_phase, make_plan, parameter_groups
 from hf_finetune.tasks import get_task
@@ -92,7 +92,7 @@ def bare_loop(**flags: Any) -> dict[str, Any]:
 
 def batches_of(rows: Any, collate: Any, size: int) -> list[dict[str, torch.Tensor]]:
     """Return the batches of our first epoch with the default seed, on the device."""
-    sampler = LengthGroupedSampler(list(rows["length"]), size, seed=42)
+    sampler = EpochSampler(42, size, lengths=list(rows["length"]))
     batches = [collate([rows[index] for index in indices]) for indices in BatchSampler(sampler, size, drop_last=False)]
     return [{key: value.to(device()) for key, value in batch.items()} for batch in batches]
 

@@ -84,20 +84,14 @@ def first_rows(raw: dict[str, Dataset], config: DataConfig, *, drawn: bool) -> d
 
     ``drawn`` takes rows at random with a fixed seed, for files that are often sorted by class; else take the first ones.
     """
-    limits = {
-        "train": config.max_train_samples,
-        "validation": config.max_eval_samples,
-        "test": config.max_predict_samples,
-    }
-    return {name: _take(split, limits[name], drawn=drawn) for name, split in raw.items()}
-
-
-def _take(split: Dataset, limit: int | None, *, drawn: bool) -> Dataset:
-    if not limit or limit >= len(split):
-        return split
-    if drawn:
-        return split.select(np.sort(np.random.default_rng(SPLIT_SEED).permutation(len(split))[:limit]))
-    return split.select(range(limit))
+    flags = {"train": "max_train_samples", "validation": "max_eval_samples", "test": "max_predict_samples"}
+    taken = dict(raw)
+    for name, split in raw.items():
+        limit = getattr(config, flags[name])
+        if limit and limit < len(split):
+            order = np.random.default_rng(SPLIT_SEED).permutation(len(split)) if drawn else np.arange(len(split))
+            taken[name] = split.select(np.sort(order[:limit]))
+    return taken
 
 
 def load_labelled(config: DataConfig, task: RowTask, output: RowOutput) -> Dataset:
@@ -132,19 +126,14 @@ def _leave_bad_rows_out(
     config: DataConfig,
     notes: list[str],
 ) -> tuple[Any, list[dict[str, Any]]]:
-    """Remove rows without input or usable label from ``raw``, or refuse them.
-
-    Returns:
-        The output of the remaining training rows, and the skipped rows.
-    """
+    """Remove rows without input or usable label from ``raw``, or refuse them; return the output and the skipped rows."""
     blank = outputs.blank_is_missing(config)
     faults = {name: missing(split, name, rows, columns, config, blank=blank) for name, split in raw.items()}
     labelled = raw["train"].select(sound_rows("train", faults["train"])) if faults["train"] else raw["train"]
     output = outputs.find(labelled, columns.labels, config)
     skipped: list[dict[str, Any]] = []
     for name, split in raw.items():
-        unusable = (
-            output.unusable(split) if config.on_bad_row == "skip" else []
-        )  # else refused where labels are encoded
+        # Unless they are skipped, unusable labels are refused where labels are encoded.
+        unusable = output.unusable(split) if config.on_bad_row == "skip" else []
         raw[name] = without(split, name, faults[name] + unusable, notes, skipped)
     return output, skipped

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 
-from hf_finetune.data.batching import BalancedSampler, LengthGroupedSampler, LongestFirstSampler
+from hf_finetune.data.batching import EpochSampler, longest_first
 from hf_finetune.errors import Interrupted
 from hf_finetune.models import Stage, is_adapter, load_weights
 from hf_finetune.strategies import Phase, parameter_groups
@@ -112,19 +112,18 @@ class PhaseTrainer(Trainer):
         lengths = rows[self.args.length_column_name][:] if grouped else None
         step_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        if self.balance is not None:
-            # Each chunk of a long text is a row here.
-            balance = self.balance[rows["row"][:]] if "row" in columns else self.balance
-            return BalancedSampler(balance, seed, lengths, step_rows)
-        if lengths is not None:
-            return LengthGroupedSampler(lengths, step_rows, seed)
-        return super()._get_train_sampler(train_dataset)
+        classes = self.balance
+        if classes is not None and "row" in columns:  # each chunk of a long text is a row here
+            classes = classes[rows["row"][:]]
+        if classes is None and lengths is None:
+            return super()._get_train_sampler(train_dataset)
+        return EpochSampler(seed, step_rows, lengths=lengths, classes=classes)
 
-    def _get_eval_sampler(self, eval_dataset: Any) -> torch.utils.data.Sampler | None:
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         """Evaluate long rows first: labels are gathered with the logits, so the order does not change the metrics."""
         column = self.args.length_column_name
         if column in getattr(eval_dataset, "column_names", ()):
-            return LongestFirstSampler(eval_dataset[column][:])
+            return longest_first(eval_dataset[column][:])
         return super()._get_eval_sampler(eval_dataset)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
@@ -147,4 +146,4 @@ def evaluation_order(chunks: Any, length_column: str) -> np.ndarray | None:
     if "row" not in getattr(chunks, "column_names", ()):
         return None
     rows = np.asarray(chunks["row"][:])
-    return rows[LongestFirstSampler(chunks[length_column][:]).order] if length_column in chunks.column_names else rows
+    return rows[longest_first(chunks[length_column][:])] if length_column in chunks.column_names else rows
