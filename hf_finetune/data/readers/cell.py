@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_finetune.data.images.decode import image_endings
 from hf_finetune.data.readers.encoding import decode_texts
 from hf_finetune.data.readers.source import File
+from hf_finetune.data.rows.columns import IMAGE_NAMES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,36 +20,25 @@ Values = Callable[[list[File]], "pa.Array"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One kind of input cell.
+    """One kind of input cell."""
 
-    Args:
-        column: its standard name.
-        called: the files in messages, in the plural.
-        example: the name of such a file.
-        endings: gives the endings of the files, in small letters and with their dots.
-        feature: gives its type, as ``datasets`` spells it.
-        stays_a_file: the cell is ``{"bytes", "path"}``, and a table may name files instead of holding the content.
-        names: what its column is called, the usual name first.
-        open_files: gives the function that makes cells of files, and what its result depends on besides the files.
-    """
-
-    column: str
-    called: str
-    example: str
-    endings: Callable[[], frozenset[str]]
-    feature: Callable[[], Any]
-    stays_a_file: bool
-    names: tuple[str, ...]
+    column: str  # its standard name
+    called: str  # the files in messages, in the plural
+    example: str  # the name of such a file
+    endings: Callable[[], frozenset[str]]  # of the files, in small letters and with their dots
+    feature: Callable[[], Any]  # its type, as ``datasets`` spells it
+    stays_a_file: bool  # the cell is ``{"bytes", "path"}``, and a table may name files instead of holding the content
+    names: tuple[str, ...]  # what its column is called, the usual name first
+    # Gives the function that makes cells of files, and what its result depends on besides the files.
     open_files: Callable[[list[File], Path, str | None], tuple[Values, Any]]
 
 
-def keep_files(files: list[File], root: Path, encoding: str | None = None) -> tuple[Values, Any]:
-    """Cells that are files: the path of one that stands alone, the bytes of one in an archive; nothing is decoded."""
-    return file_cells, None
+def _keep_files(files: list[File], root: Path, encoding: str | None = None) -> tuple[Values, Any]:
+    return _file_cells, None
 
 
-def file_cells(files: list[File]) -> pa.Array:
-    """``{"bytes", "path"}`` of every file."""
+def _file_cells(files: list[File]) -> pa.Array:
+    """Return ``{"bytes", "path"}``: the path of a file that stands alone, the bytes of one in an archive."""
     import pyarrow as pa
 
     content = pa.array([None if file.size is None else file.read() for file in files], pa.binary())
@@ -68,18 +58,7 @@ def _image_feature() -> Any:
     return Image(decode=False)
 
 
-def _text_endings() -> frozenset[str]:
-    return frozenset({".txt"})
-
-
-TEXT = Cell("text", ".txt files", "text.txt", _text_endings, _text_feature, False, ("text",), decode_texts)
-IMAGE = Cell(
-    "image",
-    "images",
-    "image.jpg",
-    image_endings,
-    _image_feature,
-    True,
-    ("image", "img", "picture", "photo"),
-    keep_files,
+TEXT = Cell(
+    "text", ".txt files", "text.txt", lambda: frozenset({".txt"}), _text_feature, False, ("text",), decode_texts
 )
+IMAGE = Cell("image", "images", "image.jpg", image_endings, _image_feature, True, IMAGE_NAMES, _keep_files)

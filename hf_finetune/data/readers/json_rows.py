@@ -103,10 +103,8 @@ class ColumnTypes:
         """Return names and types; the metadata says which columns have no type in common."""
         import pyarrow as pa
 
-        types = {name: pa.string() if name in self.mixed else kind for name, kind in self.types.items()}
-        return pa.schema(list(types.items())).with_metadata(
-            {MIXED: json.dumps(sorted(self.mixed))} if self.mixed else None
-        )
+        schema = pa.schema(list(self.types.items()))
+        return schema.with_metadata({MIXED: json.dumps(sorted(self.mixed))}) if self.mixed else schema
 
 
 def to_table(rows: list[dict[str, Any]], schema: pa.Schema, columns: list[str]) -> pa.Table:
@@ -130,10 +128,14 @@ def _as_text(value: Any) -> str | None:
 @contextmanager
 def _no_surrogates(file: Path, records: list[Record]) -> Iterator[None]:
     r"""Name half of a ``\ud83d\ude00`` pair, which JSON can spell and no text can hold."""
+
+    def is_half(value: Any) -> bool:
+        return any("\ud800" <= character <= "\udfff" for character in json.dumps(value, ensure_ascii=False))
+
     try:
         yield
     except UnicodeEncodeError as error:
-        line, name = next((line, name) for line, row in records for name, value in row.items() if _half(value))
+        line, name = next((line, name) for line, row in records for name, value in row.items() if is_half(value))
         raise UserError(
             f"line {line} holds half of a surrogate pair, as where an emoji was cut",
             where=f"{file}, column {name!r}",
@@ -141,12 +143,8 @@ def _no_surrogates(file: Path, records: list[Record]) -> Iterator[None]:
         ) from error
 
 
-def _half(value: Any) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in json.dumps(value, ensure_ascii=False))
-
-
 def _records(file: Path, codec: str) -> Iterator[Record]:
-    """The objects of a file, whichever of the forms it has."""
+    """Return the objects of a file, whichever of the forms it has."""
     with file.open(encoding=codec) as stream:
         first = next((line for line in stream if line.strip()), "").lstrip("\ufeff \t\r\n")
         more = any(line.strip() for line in stream)
@@ -178,7 +176,7 @@ def _one_a_line(file: Path, codec: str) -> Iterator[Record]:
 
 
 def _listed(file: Path, text: str) -> Iterator[Record]:
-    """The objects of a list."""
+    """Yield the objects of a list."""
     line, counted = 1, 0
     position = _skip(text, text.index("[") + 1)
     mark = text[position : position + 1]
@@ -201,7 +199,7 @@ def _listed(file: Path, text: str) -> Iterator[Record]:
 
 
 def _skip(text: str, position: int) -> int:
-    """The first position from here on that is not a space."""
+    """Return the first position from here on that is not a space."""
     while position < len(text) and text[position] in " \t\r\n":
         position += 1
     return position

@@ -30,21 +30,21 @@ def find_splits(names: Iterable[str], where: str, notes: list[str] | None = None
     Raises:
         UserError: two names mean the same split.
     """
-    exact: dict[str, list[str]] = {}
+    found: dict[str, str] = {}
     similar: dict[str, list[str]] = {}
     for name in names:
         split = STANDARD.get(name.lower())
         start = STANDARD.get(re.split(r"[^a-z]", name.lower())[0])
-        if split or start:
-            (exact if split else similar).setdefault(split or start or "", []).append(name)
-    for split, several in exact.items():
-        if len(several) > 1:
+        if split and split in found:
             raise UserError(
-                f"{' and '.join(map(repr, several))} are both names of the {split} split",
+                f"{found[split]!r} and {name!r} are both names of the {split} split",
                 where=where,
                 fix=f"keep one of them, or join their rows into one {split} split.",
             )
-    found = {split: several[0] for split, several in exact.items()}
+        if split:
+            found[split] = name
+        elif start:
+            similar.setdefault(start, []).append(name)
     if notes is None:
         return found
     for split, several in similar.items():
@@ -54,10 +54,9 @@ def find_splits(names: Iterable[str], where: str, notes: list[str] | None = None
             say_and_note(f"The {split} split is {found[split]!r} of {where}.", notes)
     unused = [name for name in names if name not in found.values()]
     if unused:
-        several_names = len(unused) > 1
+        start, verb = ("The splits", "are") if len(unused) > 1 else ("The split", "is")
         say_and_note(
-            f"The split{'s' if several_names else ''} {', '.join(map(repr, unused))} of {where} "
-            f"{'are' if several_names else 'is'} not used; to use such rows, save them to a file and name it with "
+            f"{start} {', '.join(map(repr, unused))} of {where} {verb} not used; to use such rows, save them to a file and name it with "
             "--validation_file or --test_file (and the training rows with --train_file), or judge the finished run on them "
             "with hf-finetune evaluate RUN --test_file FILE.",
             notes,
