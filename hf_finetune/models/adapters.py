@@ -40,24 +40,21 @@ def add_lora(checkpoint: Checkpoint, config: StrategyConfig) -> Checkpoint:
     )
     # No task type: its PeftModel hides the argument `labels`, and the Trainer then reports no evaluation loss.
     checkpoint.model = get_peft_model(model, settings)
-    if not _runs(model) and not config.merge_adapter:
+    convolutions = [m for m in model.modules() if isinstance(getattr(m, "base_layer", None), nn.Conv2d)]
+    if convolutions and not config.merge_adapter and not _runs(model):
         raise UserError(
             "the model reads attributes of its convolutions that peft hides, so the adapter could not be loaded on its own",
             where="--strategy lora",
             fix="add --merge_adapter.",
         )
-    for module in checkpoint.model.modules():
-        inner = getattr(module, "base_layer", None)
-        if isinstance(inner, nn.Conv2d):  # MobileNet's padding reads these off the layer that peft wraps
-            for name in ("stride", "kernel_size", "dilation", "padding"):
-                setattr(module, name, getattr(inner, name))
+    for module in convolutions:  # MobileNet's padding reads these off the layer that peft wraps
+        for name in ("stride", "kernel_size", "dilation", "padding"):
+            setattr(module, name, getattr(module.base_layer, name))
     return checkpoint
 
 
 def _runs(model: nn.Module) -> bool:
-    """Return whether the forward pass works with wrapped convolutions, if any."""
-    if not any(isinstance(getattr(module, "base_layer", None), nn.Conv2d) for module in model.modules()):
-        return True
+    """Return whether the forward pass works with wrapped convolutions."""
     try:
         with torch.no_grad():
             model.eval()(pixel_values=torch.zeros(1, getattr(model.config, "num_channels", 3), 64, 64))

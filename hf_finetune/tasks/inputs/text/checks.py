@@ -107,17 +107,14 @@ def check_texts(splits: Splits) -> Section:
 
 
 def _wrong_rows(split: Any, column: str) -> dict[str, np.ndarray]:
-    found: dict[str, list[np.ndarray]] = {code: [] for code, *_ in _WRONG}
-    start = 0
+    """Return the rows of each code in ``_WRONG``, in its order."""
+    flags = []
     for table in tables(split, [column]):
-        texts = table[column].combine_chunks()
-        empty = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0).to_numpy(zero_copy_only=False)
-        letters = pc.match_substring_regex(texts, r"\pL").to_numpy(zero_copy_only=False)
-        damaged = pc.match_substring_regex(texts, _DAMAGED).to_numpy(zero_copy_only=False)
-        for code, flags in zip(found, (empty, ~letters & ~empty, damaged), strict=True):
-            found[code].append(np.flatnonzero(flags) + start)
-        start += len(texts)
-    return {code: np.concatenate(parts) for code, parts in found.items()}
+        empty = pc.equal(pc.utf8_trim_whitespace(table[column]), "").to_numpy()
+        letters = pc.match_substring_regex(table[column], r"\pL").to_numpy()
+        damaged = pc.match_substring_regex(table[column], _DAMAGED).to_numpy()
+        flags.append(np.stack([empty, ~letters & ~empty, damaged]))
+    return {code: np.flatnonzero(wrong) for (code, *_), wrong in zip(_WRONG, np.hstack(flags), strict=True)}
 
 
 def check_lengths(section: Section, splits: Splits, tokenizer: Any) -> None:

@@ -19,10 +19,7 @@ from hf_finetune.tasks.inputs.text.long_texts import CHUNK, TRUNCATE, encode_pie
 
 # The default limit: tokenizers of checkpoints without one have 1e30, and longer attention is rarely wanted.
 LONGEST = 512
-
-# Columns of encoded rows that are not model inputs.
-_ABOUT = frozenset({"length", "cut", "row"})
-
+_ABOUT = frozenset({"length", "cut", "row"})  # columns of encoded rows that are not model inputs
 # Increase it when ``encode`` changes its result for the same rows, so that caches on disk are not reused.
 VERSION = 1
 
@@ -33,15 +30,11 @@ def checkpoint_name(name: str) -> str:
 
 def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
     """Set the tokenizer's maximum length to ``--max_length`` or the model's limit, which it may not exceed."""
-    tokenizer = checkpoint.processor
+    tokenizer, wanted = checkpoint.processor, inputs.max_length
     limit = _longest(tokenizer, checkpoint.model.config)
-    wanted = inputs.max_length
     if wanted and wanted > limit:
-        raise UserError(
-            f"the checkpoint reads at most {limit} tokens, not {wanted}",
-            where="--max_length",
-            fix=f"give {limit} or less.",
-        )
+        what = f"the checkpoint reads at most {limit} tokens, not {wanted}"
+        raise UserError(what, where="--max_length", fix=f"give {limit} or less.")
     # Saved with the tokenizer: pipeline(..., truncation=True) cuts long texts where training did.
     tokenizer.model_max_length = wanted or min(limit, LONGEST)
     set_long_text(tokenizer, inputs.long_text)

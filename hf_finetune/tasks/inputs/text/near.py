@@ -1,7 +1,6 @@
 """Find near-duplicate texts by MinHash: bands give candidates, which are then compared.
 
-MinHash and its bands: Broder 1997; Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, ch. 3. Time and memory are
-linear in the rows for any data: in a crowded bucket a row is compared only with its next neighbours.
+Sources: Broder 1997; Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, ch. 3.
 """
 
 from __future__ import annotations
@@ -51,12 +50,11 @@ def minhash(texts: Any) -> tuple[np.ndarray, np.ndarray]:
     signatures = np.empty((len(texts), PERMUTATIONS), dtype=np.uint32)
     filled = np.empty(len(texts), dtype=bool)
     for start in range(0, len(texts), _CHUNK):
-        part = texts.slice(start, _CHUNK)
-        hashes, starts, words = shingles(part)
-        filled[start : start + len(part)] = words
+        rows = slice(start, start + _CHUNK)
+        hashes, starts, filled[rows] = shingles(texts.slice(start, _CHUNK))
         for index, factor in enumerate(factors):
             values = (hashes * factor >> np.uint64(32)).astype(np.uint32)
-            signatures[start : start + len(part), index] = np.minimum.reduceat(values, starts)
+            signatures[rows, index] = np.minimum.reduceat(values, starts)
     return signatures, filled
 
 
