@@ -62,7 +62,7 @@ def label_array(split: Any) -> np.ndarray:
     """Return the labels as one array, shape (rows,) or (rows, labels), without creating Python objects."""
     if not hasattr(split, "select_columns"):  # a stream
         return np.asarray(split["label"])
-    column = split.select_columns(["label"]).with_format("arrow")[:]["label"].combine_chunks()
+    column = split.with_format("arrow", columns=["label"])[:]["label"].combine_chunks()
     if not column.type.num_fields:
         return column.to_numpy(zero_copy_only=False)
     return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
