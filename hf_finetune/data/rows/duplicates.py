@@ -1,16 +1,13 @@
-"""Find rows with the same input by 64-bit hashes, in bounded memory, and pairs of similar rows among those with equal keys."""
+"""Find rows with the same input, and pairs of similar rows among those with equal keys, in bounded memory."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from datasets import Dataset
 
 from hf_finetune.data.inputs import RowInput
@@ -98,51 +95,6 @@ def tables(split: Dataset, columns: list[str], rows: int = _CHUNK) -> Iterator[p
         low, high = np.searchsorted(chosen, [start, start + rows])
         if low < high:
             yield whole.slice(start, rows).take(pa.array(chosen[low:high] - start))
-
-
-def text_keys(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
-    """Return split → hash of the text (and of the second text) of every row, uint64 of shape (rows,)."""
-    columns = [name for name in ("text", "text_pair") if name in splits["train"].column_names]
-
-    def keys(split: Dataset) -> np.ndarray:
-        return np.concatenate([pd.util.hash_pandas_object(t.to_pandas(), index=False) for t in tables(split, columns)])
-
-    return {name: keys(split) for name, split in splits.items()}
-
-
-def image_keys(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
-    """Return split → hash of every image's bytes. Files of unique size are not read; they get unique numbers."""
-    sizes = {name: _sizes(split) for name, split in splits.items()}
-    values, counts = np.unique(np.concatenate(list(sizes.values())), return_counts=True)
-    shared = values[(counts > 1) & (values >= 0)]
-    found, unread = {}, 0
-    for name, split in splits.items():
-        # Unique numbers are small; hashes have the highest bit set.
-        found[name] = np.arange(unread, unread + len(split), dtype=np.uint64)
-        unread += len(split)
-        for row in np.flatnonzero(np.isin(sizes[name], shared)):
-            found[name][row] = _hash(split[int(row)]["image"])
-    return found
-
-
-def _sizes(split: Dataset) -> np.ndarray:
-    """Return the bytes of every image, -1 if missing."""
-    sizes: list[int] = []
-    for table in tables(split, ["image"], 1000):
-        cells = table["image"].combine_chunks()
-        embedded = pc.binary_length(pc.struct_field(cells, "bytes")).to_pylist()
-        paths = pc.struct_field(cells, "path").to_pylist()
-        sizes += [_size(path) if size is None else size for size, path in zip(embedded, paths, strict=True)]
-    return np.array(sizes, dtype=np.int64)
-
-
-def _size(path: str | None) -> int:
-    return Path(path).stat().st_size if path is not None and Path(path).is_file() else -1
-
-
-def _hash(cell: dict[str, Any]) -> int:
-    content = Path(cell["path"]).read_bytes() if cell.get("bytes") is None else cell["bytes"]
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") | 1 << 63
 
 
 def similar_pairs(

@@ -11,11 +11,11 @@ from datasets import Dataset
 from datasets.fingerprint import Hasher
 
 from hf_finetune.config.options import InputConfig
-from hf_finetune.data.rows.texts import in_users_cache
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.models import Checkpoint, load_preprocessing
 from hf_finetune.tasks.inputs.text.long_texts import CHUNK, TRUNCATE, encode_pieces, long_text_of, set_long_text
+from hf_finetune.tasks.inputs.text.row_input import in_users_cache
 
 # The default limit: tokenizers of checkpoints without one have 1e30, and longer attention is rarely wanted.
 LONGEST = 512

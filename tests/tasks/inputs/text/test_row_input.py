@@ -8,9 +8,9 @@ from datasets import Dataset
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data import load_splits
-from hf_finetune.data.rows.texts import describe_texts, standard_texts
 from hf_finetune.errors import UserError
 from hf_finetune.tasks import get_task
+from hf_finetune.tasks.inputs import text
 
 ROWS = Dataset.from_dict(
     {
@@ -24,51 +24,51 @@ ROWS = Dataset.from_dict(
 
 def test_several_columns_make_one_text_with_their_names():
     rows = ROWS.select([0, 1, 3])
-    found = standard_texts(rows, {"title": "text", "body": "text"}, "here")
+    found = text.rows.clean(rows, {"title": "text", "body": "text"}, "here")
     assert found["text"][:] == ["title: One\nbody: first", "body: second", "title: Four"]
     assert found.column_names == ["text"]
-    other = standard_texts(rows, {"body": "text", "title": "text"}, "here")
+    other = text.rows.clean(rows, {"body": "text", "title": "text"}, "here")
     assert other["text"][0] == "body: first\ntitle: One"
 
 
 def test_line_breaks_at_the_end_of_a_text_stay():
     rows = Dataset.from_dict({"a": ["x"], "b": ["y\n\n"]})
-    assert standard_texts(rows, {"a": "text", "b": "text"}, "here")["text"][0] == "a: x\nb: y\n\n"
+    assert text.rows.clean(rows, {"a": "text", "b": "text"}, "here")["text"][0] == "a: x\nb: y\n\n"
 
 
 def test_several_columns_beside_a_second_text_that_is_called_text():
     inputs = {"title": "text", "body": "text", "text": "text_pair"}
-    found = standard_texts(ROWS.select([0]), inputs, "here")
+    found = text.rows.clean(ROWS.select([0]), inputs, "here")
     assert found[:] == {"text": ["title: One\nbody: first"], "text_pair": ["a"]}
 
 
 def test_a_pair_whose_names_are_crossed():
-    found = standard_texts(ROWS.select([0]), {"body": "text", "text": "text_pair"}, "here")
+    found = text.rows.clean(ROWS.select([0]), {"body": "text", "text": "text_pair"}, "here")
     assert found[:] == {"text": ["first"], "text_pair": ["a"]}
 
 
 def test_a_row_of_which_all_columns_are_empty_is_refused():
     with pytest.raises(UserError) as caught:
-        standard_texts(ROWS, {"title": "text", "body": "text"}, "train split")
+        text.rows.clean(ROWS, {"title": "text", "body": "text"}, "train split")
     assert caught.value.what == "1 of 4 rows have no text (rows 3)"
     assert caught.value.where == "train split, columns 'title', 'body'"
 
 
 def test_one_missing_text_of_a_pair_is_refused():
     with pytest.raises(UserError) as caught:
-        standard_texts(ROWS, {"text": "text", "body": "text_pair"}, "rows.csv")
+        text.rows.clean(ROWS, {"text": "text", "body": "text_pair"}, "rows.csv")
     assert caught.value.where == "rows.csv, column 'body'"
     assert caught.value.what == "1 of 4 rows have no text (rows 4)"
 
 
 def test_numbers_are_no_text():
     with pytest.raises(UserError, match="the column holds int64, not text"):
-        standard_texts(ROWS, {"n": "text"}, "here")
+        text.rows.clean(ROWS, {"n": "text"}, "here")
 
 
 def test_every_type_of_text_can_be_joined():
     rows = Dataset(pa.table({"a": pa.array(["x"], pa.large_string()), "b": pa.array(["y"], pa.string_view())}))
-    found = standard_texts(rows, {"a": "text", "b": "text"}, "here")
+    found = text.rows.clean(rows, {"a": "text", "b": "text"}, "here")
     assert found["text"][:] == ["a: x\nb: y"]
     assert found.features["text"].dtype == "string"
 
@@ -92,7 +92,7 @@ def test_joined_texts_are_read_from_the_cache_by_the_next_run(tmp_path):
     ],
 )
 def test_what_is_read_is_said(inputs, sentence):
-    assert describe_texts(inputs) == sentence
+    assert text.rows.describe(inputs) == sentence
 
 
 def test_the_line_of_a_run_says_that_pairs_were_found(tmp_path, capsys):
