@@ -11,7 +11,7 @@ import numpy as np
 from hf_finetune.data.rows.row_metadata import SLICE
 from hf_finetune.evaluation.baseline import Baseline
 from hf_finetune.evaluation.intervals import difference, interval_of, intervals
-from hf_finetune.evaluation.metrics import HubMetric, floor_of, metric_key, score_rows
+from hf_finetune.evaluation.metrics import HubMetric, metric_key, metrics_of, score_rows
 from hf_finetune.tasks.outputs import Output, Section
 from hf_finetune.tasks.task import Input
 
@@ -42,7 +42,7 @@ class Judged:
     @cached_property
     def floor(self) -> dict[str, float]:
         """The metrics of a constant prediction."""
-        return floor_of(self.output, self.truth)
+        return metrics_of(self.output, self.output.constant(self.truth), self.truth)
 
 
 def judge(
@@ -67,6 +67,10 @@ def judge(
     headline["verdict"] = verdict(headline, greater=output.METRICS[metric])
     losses = output.row_losses(raw, truth)
     order = np.argsort(-losses, kind="stable")
+    order = order[output.wrong(raw, truth)[order]][:MOST_SHOWN]
+    answers = output.answers(raw[order])
+    wrong = {name: answers.get(name, [None] * len(order)) for name in ("prediction", "probability")}
+    rows, suggested, margin = (each[:MOST_SHOWN] for each in output.label_errors(raw, truth) or ([], [], []))
     return {
         "rows": len(truth),
         "headline": headline,
@@ -77,8 +81,8 @@ def judge(
         ],
         "per_label": output.per_label(judged.statistics),
         **output.sections(raw, truth),
-        "top_losses": _rows(judged, losses, order[output.wrong(raw, truth)[order]][:MOST_SHOWN]),
-        "label_errors": _label_errors(judged),
+        "top_losses": _rows(judged, order, wrong | {"loss": losses[order].tolist()}),
+        "label_errors": _rows(judged, rows, {"suggested": suggested, "margin": list(map(float, margin))}),
         "slices": slices(judged),
     }
 
@@ -117,49 +121,23 @@ def verdict(headline: Section, *, greater: bool) -> str:
         sentences.append(f"There are too few rows to compare it with the baseline, {simple['name']}.")
     else:
         low, high = simple["difference_interval"]
-        if low > 0 or high < 0:
-            how = "beats" if (low > 0) == greater else "is worse than"
-            sentences.append(
-                f"It {how} the baseline, {simple['name']} (by {abs(simple['difference']):.3f} in {headline['metric']}, "
-                f"95 % interval of the difference {low:.3f} to {high:.3f})."
-            )
-        else:
-            sentences.append(
-                f"It does not beat the baseline, {simple['name']}, beyond the interval "
-                f"(difference in {headline['metric']} {simple['difference']:.3f}, 95 % interval {low:.3f} to {high:.3f})."
-            )
+        sure = low > 0 or high < 0
+        how = "does not beat" if not sure else "beats" if (low > 0) == greater else "is worse than"
+        sentences.append(
+            f"It {how} the baseline, {simple['name']}{'' if sure else ', beyond the interval'} (difference in "
+            f"{headline['metric']} {simple['difference']:.3f}, 95 % interval {low:.3f} to {high:.3f})."
+        )
     return " ".join(sentences)
 
 
-def _rows(judged: Judged, losses: np.ndarray, rows: np.ndarray) -> list[Section]:
-    """Return rows for the report."""
+def _rows(judged: Judged, rows: Any, columns: dict[str, list[Any]]) -> list[Section]:
+    """Return rows for the report, each with its values of ``columns``."""
     if not len(rows):
         return []
-    answers = judged.output.answers(judged.raw[rows])
-    truth = judged.output.truth(judged.truth[rows])
+    labels, cells = judged.output.truth(judged.truth[rows]), zip(*columns.values(), strict=True)
     return [
-        {
-            "id": one["id"],
-            "label": truth[i],
-            "prediction": answers["prediction"][i],
-            "probability": answers["probability"][i] if "probability" in answers else None,
-            "loss": float(losses[rows[i]]),
-            **judged.input.preview(one),
-        }
-        for i, one in enumerate(judged.split.select(rows))
-    ]
-
-
-def _label_errors(judged: Judged) -> list[Section]:
-    """Return the rows whose label is probably wrong, those with the largest margin first."""
-    found = judged.output.label_errors(judged.raw, judged.truth)
-    if found is None or not len(found[0]):
-        return []
-    rows, suggested, margin = (each[:MOST_SHOWN] for each in found)
-    given = judged.output.truth(judged.truth[rows])
-    return [
-        {"id": one["id"], "label": label, "suggested": other, "margin": float(ahead), **judged.input.preview(one)}
-        for label, other, ahead, one in zip(given, suggested, margin, judged.split.select(rows), strict=True)
+        {"id": one["id"], "label": label, **dict(zip(columns, own, strict=True)), **judged.input.preview(one)}
+        for one, label, own in zip(judged.split.select(rows), labels, cells, strict=True)
     ]
 
 

@@ -23,11 +23,6 @@ def metrics_of(output: Output, raw: np.ndarray, truth: np.ndarray) -> dict[str, 
     return score_rows(output, output.statistics(raw, truth))
 
 
-def floor_of(output: Output, truth: np.ndarray) -> dict[str, float]:
-    """Return the metrics of a constant prediction on these rows."""
-    return metrics_of(output, output.constant(truth), truth)
-
-
 def metric_function(
     output: Output, extra: str | None = None, rows: np.ndarray | None = None
 ) -> Callable[[Any], dict[str, float]]:

@@ -17,8 +17,9 @@ from hf_finetune.evaluation.baseline import Baseline, make_baseline
 from hf_finetune.evaluation.judge import Judged, judge
 from hf_finetune.evaluation.metrics import HubMetric, hub_metric, score_rows
 from hf_finetune.evaluation.prediction.forward import cached_rows, predict_rows
+from hf_finetune.evaluation.prediction.labeller import load_labeller
 from hf_finetune.files import public_name, write_json
-from hf_finetune.models import Checkpoint, Stage, is_adapter, load_artifact, read_stages
+from hf_finetune.models import Checkpoint, Stage, is_adapter, read_stages
 from hf_finetune.strategies import Phase, Plan
 from hf_finetune.tasks.task import Task
 
@@ -38,19 +39,17 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
     Stages that the ``plan`` froze may be read from the activation cache; ``timing`` of the training goes to ``metrics.json``.
     """
     began = time.perf_counter()
-    folder = config.output_dir / "model"
-    trust = config.model.trust_remote_code
-    model = load_artifact(folder, task.auto_class, trust_remote_code=trust)
-    processor = task.input.load_processor(str(folder), trust_remote_code=trust)
+    path = config.output_dir / "model" / "config.json"
+    labeller = load_labeller(str(config.output_dir), trust_remote_code=config.model.trust_remote_code, task=task)
+    model, output = labeller.model, labeller.output
     held_out = {name: split for name, split in splits.items() if name != "train"}
     size = config.training["per_device_eval_batch_size"]
     # The cache identifies the frozen stages by the weights of the saved model.
     base = model.get_base_model() if is_adapter(model) else model
-    checkpoint = Checkpoint(model, processor, read_stages(base), "model")
+    checkpoint = Checkpoint(model, labeller.processor, read_stages(base), "model")
     last = plan.phases[-1]
     trains = None if last.adapters else set(last.trains)
     kept = cached_rows(config, task, checkpoint, trains, held_out, "the evaluation")
-    output = task.outputs.of_model(model.config)
     answers: dict[str, Judged] = {}
     for name, split in held_out.items():
         with kept.replaying():
@@ -60,7 +59,9 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
         judged = answers["validation"]
         output = output.tune(judged.raw, judged.truth, config.run.metric)
         answers = {name: replace(each, output=output) for name, each in answers.items()}
-        _update_config(folder, output.tuned())
+        if is_main_process():  # ``predict`` reads these values
+            settings = json.loads(path.read_text(encoding="utf-8"))
+            write_json(path, settings | output.tuned())
     baseline = make_baseline(config, task, splits, next(reversed(answers))) if answers else None
     about = _describe_run(config, task, splits, plan, base, checkpoint.stages)
     return write_results(config.output_dir, answers, config.run.metric, about, timing, began, baseline)
@@ -142,7 +143,6 @@ def _describe_run(
     config: Config, task: Task, splits: Splits, plan: Plan, base: Any, stages: list[Stage]
 ) -> dict[str, Any]:
     """Return the description of task, data and strategy for ``evaluation.json``, without local paths."""
-    sizes = [_weights(base, stage) for stage in stages]
     parts = {}
     for name, split in splits.items():
         counts = splits.class_counts(name)
@@ -162,36 +162,24 @@ def _describe_run(
                 "epochs": phase.epochs,
                 "learning_rate": phase.learning_rate,
                 "head_learning_rate": phase.head_learning_rate,
-                "stages": _trained(phase, stages, sizes),
+                "stages": _trained(phase, stages, base),
             }
             for phase in plan.phases
         ],
     }
 
 
-def _trained(phase: Phase, stages: list[Stage], sizes: list[tuple[int, int]]) -> list[dict[str, Any]]:
-    """Return the weights of each stage, and how many of them train at which rate."""
+def _trained(phase: Phase, stages: list[Stage], model: Any) -> list[dict[str, Any]]:
+    """Return the weights of each stage, and how many of them train at which rate; LoRA matrices are counted apart."""
     found = []
-    for index, (stage, (size, adapters)) in enumerate(zip(stages, sizes, strict=True)):
-        whole = stage.name in phase.trains
+    for index, stage in enumerate(stages):
+        sizes = {name: model.get_parameter(name).numel() for name in stage.parameters if "modules_to_save" not in name}
+        adapters = sum(size for name, size in sizes.items() if "lora_" in name)  # 0 after a merge
+        size, whole = sum(sizes.values()) - adapters, stage.name in phase.trains
         trainable = size if whole else adapters if phase.adapters else 0
         rate = phase.rate(stages, index) if whole or phase.adapters else None
         found.append({"stage": stage.name, "parameters": size, "trainable": trainable, "learning_rate": rate})
     return found
-
-
-def _weights(model: Any, stage: Stage) -> tuple[int, int]:
-    """Return the number of weights of a stage, and of its LoRA matrices (0 after a merge)."""
-    sizes = {name: model.get_parameter(name).numel() for name in stage.parameters if "modules_to_save" not in name}
-    adapters = sum(size for name, size in sizes.items() if "lora_" in name)
-    return sum(sizes.values()) - adapters, adapters
-
-
-def _update_config(folder: Path, values: dict[str, Any]) -> None:
-    """Add values to the saved model's ``config.json``, from which ``predict`` reads them."""
-    if is_main_process():
-        path = folder / "config.json"
-        write_json(path, json.loads(path.read_text(encoding="utf-8")) | values)
 
 
 def _write_predictions(path: Path, answers: Judged) -> None:

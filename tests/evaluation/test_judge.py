@@ -76,7 +76,7 @@ def test_less_is_better_of_errors():
         "interval": [0.9, 1.1],
         "baseline": simple,
     }
-    assert verdict(headline, greater=False).startswith("It beats the baseline, simple (by 1.000 in rmse")
+    assert verdict(headline, greater=False).startswith("It beats the baseline, simple (difference in rmse -1.000")
     assert verdict(headline, greater=True).startswith("It does not beat a constant prediction (3.000)")
 
 
