@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import ceil, log10
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,57 @@ import numpy as np
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.intervals import Difference, difference, intervals
 from hf_finetune.evaluation.metrics import score_rows
-from hf_finetune.evaluation.run_folder import Answers, read_answers
+from hf_finetune.evaluation.run_folder import read_evaluation
+from hf_finetune.tasks import get_task
+from hf_finetune.tasks.outputs import Output
 
 _POWER = (1.96 + 0.84) / 1.96  # true difference in half-widths of the interval that is found with a power of 80 %
 _TOO_MANY = 10_000_000
+
+
+@dataclass
+class Answers:
+    """``predictions.parquet`` of a run, and the output that its raw outputs belong to."""
+
+    folder: Path
+    ids: list[str]
+    output: Output  # with the run's thresholds and temperature
+    raw: np.ndarray  # shape (rows, ...)
+    truth: np.ndarray  # the labels as numbers, shape (rows, ...)
+    groups: np.ndarray | None  # group of each row, if the run has a group column
+    metric: str  # the headline metric
+    texts: str | None  # a hash of the texts; None for images
+    columns: dict[str, list[str]]  # standard name → names of the columns that were read
+
+    @cached_property
+    def statistics(self) -> Any:
+        """The statistics from which metrics and comparisons are computed."""
+        return self.output.statistics(self.raw, self.truth)
+
+
+def read_answers(folder: Path) -> Answers:
+    """Return the predictions of a run on its held-out rows; a ``UserError`` without a finished run or such rows."""
+    import pandas as pd
+
+    about = read_evaluation(folder)
+    path = folder / "predictions.parquet"
+    if not path.is_file():
+        raise UserError(
+            "the run has no held-out rows", where=str(folder), fix="train it with --test_file or --test_split."
+        )
+    rows = pd.read_parquet(path)
+    output = get_task(about["task"]).outputs.restore(about["problem"], about["labels"], about["tuned"])
+    return Answers(
+        folder,
+        rows["id"].tolist(),
+        output,
+        output.read_raw(rows["logits"].tolist()),
+        output.read_truth(rows["label"].tolist()),
+        rows["group"].to_numpy() if "group" in rows else None,
+        about["headline"]["metric"],
+        about["texts"],
+        about["columns"],
+    )
 
 
 def compare_runs(folders: list[Path], metric: str | None = None) -> dict[str, Any]:

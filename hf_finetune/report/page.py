@@ -10,9 +10,16 @@ from typing import Any
 
 from hf_finetune.console import is_main_process
 from hf_finetune.errors import UserError
+from hf_finetune.evaluation.run_folder import read_evaluation, read_json
 from hf_finetune.files import public_name
-from hf_finetune.report.curves import draw_curves, phases_of
-from hf_finetune.report.figures import draw_confusion, draw_headline, draw_numbers, draw_reliability
+from hf_finetune.report.figures import (
+    draw_confusion,
+    draw_curves,
+    draw_headline,
+    draw_numbers,
+    draw_reliability,
+    phases_of,
+)
 from hf_finetune.report.render import render, write_page
 
 HTML = "report.html"
@@ -28,7 +35,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     """Write the report of a run atomically, in the main process, by default to ``report.html``; return its path.
 
     Raises:
-        UserError: the folder is not a run or has no ``evaluation.json``, a file cannot be read, or the page not written.
+        UserError: there is no ``evaluation.json``, a file cannot be read, or the page cannot be written.
     """
     path = output or folder / HTML
     if not is_main_process():
@@ -46,7 +53,7 @@ def report_page(folder: Path, *, public: bool = False) -> str:
     """Return the HTML of the report; if ``public``, without folders of local paths, the command line, and rows of the data.
 
     Raises:
-        UserError: the folder is not a run or has no ``evaluation.json``, or a file cannot be read.
+        UserError: there is no ``evaluation.json``, or a file cannot be read.
     """
     run = _read_run(folder)
     if public:
@@ -100,37 +107,15 @@ def report_page(folder: Path, *, public: bool = False) -> str:
 
 def _read_run(folder: Path) -> dict[str, Any]:
     """Return the content of a run's files; optional files that are missing are empty."""
-    if not folder.is_dir():
-        raise UserError("the folder does not exist", where=str(folder), fix="give the folder of a run.")
-    if not (folder / "evaluation.json").is_file():
-        runs = (folder / "config.yaml").is_file() or (folder / "metrics.json").is_file()
-        what = "the run has no evaluation.json, which the report needs" if runs else "this is not a run folder"
-        fix = "train it again." if runs else "give the --output_dir of a run."
-        raise UserError(what, where=str(folder), fix=fix)
     config = folder / "config.yaml"
     return {
-        "evaluation": _EMPTY | _json(folder / "evaluation.json", {}),
-        "metrics": _json(folder / "metrics.json", {}),
-        "history": _json(folder / "history.json", []),
-        "environment": _json(folder / "environment.json", {}),
-        "check": _json(folder / "check.json", {}),
+        "evaluation": _EMPTY | read_evaluation(folder),
+        "metrics": read_json(folder / "metrics.json", {}),
+        "history": read_json(folder / "history.json", []),
+        "environment": read_json(folder / "environment.json", {}),
+        "check": read_json(folder / "check.json", {}),
         "config": config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
     }
-
-
-def _json(path: Path, empty: Any) -> Any:
-    """Return the content of a file, which must have the type of ``empty``; ``empty`` if there is no file."""
-    if not path.is_file():
-        return empty
-    fix = "run the evaluation again."
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"the file cannot be read ({error})", where=str(path), fix=fix) from error
-    if not isinstance(content, type(empty)):
-        kind = "a list" if isinstance(empty, list) else "an object"
-        raise UserError(f"the file must contain {kind} in JSON", where=str(path), fix=fix)
-    return content
 
 
 def _without_paths(run: dict[str, Any]) -> dict[str, Any]:

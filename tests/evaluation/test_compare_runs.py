@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from hf_finetune.errors import UserError
-from hf_finetune.evaluation.compare_runs import align
-from hf_finetune.evaluation.run_folder import Answers
+from hf_finetune.evaluation.compare_runs import Answers, align
 from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 
 

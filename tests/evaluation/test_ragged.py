@@ -17,9 +17,8 @@ from datasets import Dataset
 
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.duplicates import contradicting, find_duplicates
-from hf_finetune.evaluation import run_folder
 from hf_finetune.evaluation.baseline import Baseline, make_baseline
-from hf_finetune.evaluation.compare_runs import compare_runs
+from hf_finetune.evaluation.compare_runs import compare_runs, read_answers
 from hf_finetune.evaluation.intervals import difference, intervals
 from hf_finetune.evaluation.judge import Judged, judge
 from hf_finetune.evaluation.metrics import metric_function, metrics_of, score_rows
@@ -255,13 +254,13 @@ def test_the_trainer_gets_metrics_of_padded_rows():
 
 def test_runs_are_written_read_back_and_compared(tmp_path, monkeypatch):
     about = {"task": "tagging", "problem": "tags", "labels": TAGS, "columns": {"text": ["text"]}}
-    monkeypatch.setattr(run_folder, "get_task", lambda name: SimpleNamespace(outputs=Tags))
+    monkeypatch.setattr("hf_finetune.evaluation.compare_runs.get_task", lambda name: SimpleNamespace(outputs=Tags))
     for name, seed in (("a", 0), ("b", 1)):
         answers = judged(seed=seed, right=0.9 - 0.3 * seed)
         (tmp_path / name).mkdir()
         results = write_results(tmp_path / name, {"test": answers}, "f1", about, {}, 0.0)
         assert results.metrics["test_intervals"]["f1"]
-        again = run_folder.read_answers(tmp_path / name)
+        again = read_answers(tmp_path / name)
         assert all(np.array_equal(*pair) for pair in zip(again.raw, answers.raw, strict=True))
         assert all(np.array_equal(*pair) for pair in zip(again.truth, answers.truth, strict=True))
         assert json.loads((tmp_path / name / "evaluation.json").read_text())["headline"]["metric"] == "f1"

@@ -13,7 +13,7 @@ from example_runs import BANKING, CHECK, KINDS, make_run
 from hf_finetune.cli.main import main as hf_finetune
 from hf_finetune.errors import UserError
 from hf_finetune.report import report_page, write_report
-from hf_finetune.report.curves import draw_curves, phases_of, points_of
+from hf_finetune.report.figures import draw_curves, phases_of, points_of
 
 pytestmark = pytest.mark.drawing
 
@@ -254,11 +254,9 @@ def test_the_command_writes_and_names_the_page(runs, tmp_path, capsys):
 
 def test_folders_that_are_no_run_are_refused(tmp_path, capsys):
     assert hf_finetune(["report", str(tmp_path / "absent")]) == 2
-    assert "the folder does not exist" in capsys.readouterr().err
-    with pytest.raises(UserError, match="this is not a run folder"):
-        write_report(tmp_path)
+    assert "this is not a finished run" in capsys.readouterr().err
     (tmp_path / "config.yaml").write_text("seed: 1\n")
-    with pytest.raises(UserError, match=r"no evaluation\.json"):
+    with pytest.raises(UserError, match=r"there is no evaluation\.json"):
         write_report(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
