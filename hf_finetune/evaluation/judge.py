@@ -130,7 +130,7 @@ def verdict(headline: Section, *, greater: bool) -> str:
     return " ".join(sentences)
 
 
-def _rows(judged: Judged, rows: Any, columns: dict[str, list[Any]]) -> list[Section]:
+def _rows(judged: Judged, rows: Any, columns: dict[str, Any]) -> list[Section]:
     """Return rows for the report, each with its values of ``columns``."""
     if not len(rows):
         return []

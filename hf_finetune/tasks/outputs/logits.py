@@ -28,21 +28,6 @@ def pool_chunks(raw: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return (total / np.bincount(own)[:, None]).astype(raw.dtype)
 
 
-def gather_rows(predictions: Any, labels: Any, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits and labels of rows from those of rows or chunks, as gathered by the Trainer.
-
-    ``rows`` is the row of each chunk, also of chunks that ``--dataloader_drop_last`` drops; None without chunks.
-    """
-    logits, labels = np.asarray(predictions, dtype=np.float64), np.asarray(labels)
-    if rows is None:
-        return logits, labels
-    rows = rows[: len(logits)]
-    _, first, own = np.unique(rows, return_index=True, return_inverse=True)
-    if not np.array_equal(labels, labels[first][own]):
-        raise RuntimeError("the chunks of a row came with different labels: they are not in the expected order")
-    return pool_chunks(logits, rows), labels[first]
-
-
 @dataclass(frozen=True)
 class RowStatistics:
     """The truth of each row, and in subclasses the other arrays that the metrics need; the first axis is rows."""
@@ -70,7 +55,16 @@ class LogitOutput(Output):
     truth_of = staticmethod(label_array)
     predict = staticmethod(predict_logits)
     pool = staticmethod(pool_chunks)
-    gather = staticmethod(gather_rows)
+
+    def gather(self, predictions: Any, labels: Any, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        logits, labels = np.asarray(predictions, dtype=np.float64), np.asarray(labels)
+        if rows is None:
+            return logits, labels
+        rows = rows[: len(logits)]  # --dataloader_drop_last drops chunks
+        _, first, own = np.unique(rows, return_index=True, return_inverse=True)
+        if not np.array_equal(labels, labels[first][own]):
+            raise RuntimeError("the chunks of a row came with different labels: they are not in the expected order")
+        return pool_chunks(logits, rows), labels[first]
 
     def read_raw(self, cells: list[Any]) -> np.ndarray:
         return np.stack(cells)

@@ -11,29 +11,12 @@ from torch.nn import functional
 
 from hf_finetune.config import Config
 from hf_finetune.console import say
-from hf_finetune.data import Splits
 from hf_finetune.errors import UserError
 
 
-def single_label_loss(names: list[str], config: Config, splits: Splits) -> ClassificationLoss:
-    """Return cross-entropy for one class per row with the requested options, and print what they do."""
-    counts, tau, offsets = splits.class_counts("train"), config.run.logit_adjustment, None
-    weights = _class_options(names, config, balanced_weights(counts))
-    if tau:
-        offsets = _said(f"Logit adjustment in training, tau {tau:g}", names, logit_offsets(counts, tau))
-    return ClassificationLoss(weights, _smoothing(config), config.run.focal_gamma, offsets)
-
-
-def multi_label_loss(names: list[str], config: Config, splits: Splits) -> MultiLabelLoss:
-    """Return binary cross-entropy for several classes per row with the requested options, and print what they do."""
-    refuse_options(config, classes=True)
-    weights = _class_options(names, config, positive_weights(splits.class_counts("train"), len(splits.train)))
-    return MultiLabelLoss(weights, config.run.focal_gamma)
-
-
-def _class_options(names: list[str], config: Config, balanced: np.ndarray) -> np.ndarray | None:
+def class_options(names: list[str], config: Config, balanced: np.ndarray) -> np.ndarray | None:
     """Return the class weights, if requested; print them and the focal factor."""
-    weights = _said("Class weights", names, balanced) if config.run.class_weights == "balanced" else None
+    weights = print_values("Class weights", names, balanced) if config.run.class_weights == "balanced" else None
     if config.run.focal_gamma:
         say(f"Focal loss with gamma {config.run.focal_gamma:g}.")
     return weights
@@ -48,17 +31,19 @@ def refuse_options(config: Config, *, classes: bool) -> None:
         ("--balanced_sampling", not classes and run.balanced_sampling, numbers),
         ("--focal_gamma", not classes and run.focal_gamma, numbers),
         ("--logit_adjustment", run.logit_adjustment, adjusted if classes else numbers),
-        ("--label_smoothing_factor", _smoothing(config), "labels are smoothed where a row has one class"),
+        ("--label_smoothing_factor", smoothing(config), "labels are smoothed where a row has one class"),
     ):
         if given:
             raise UserError(what, where=flag, fix="leave the flag out.")
 
 
-def _smoothing(config: Config) -> float:
+def smoothing(config: Config) -> float:
+    """Return the share of the target that is spread over all classes."""
     return float(config.training.get("label_smoothing_factor", 0.0))
 
 
-def _said(title: str, names: list[str], values: np.ndarray) -> np.ndarray:
+def print_values(title: str, names: list[str], values: np.ndarray) -> np.ndarray:
+    """Print a value per class, and return the values."""
     say(f"{title}: {', '.join(f'{name} {value:.2f}' for name, value in zip(names, values, strict=True))}.")
     return values
 
@@ -134,8 +119,8 @@ class ClassificationLoss(StepLoss):
         if offsets is not None:
             logits = logits + offsets
         if not self.focal_gamma:
-            smoothing = self.label_smoothing
-            return functional.cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing, reduction="sum")
+            options = {"weight": weights, "label_smoothing": self.label_smoothing, "reduction": "sum"}
+            return functional.cross_entropy(logits, labels, **options)
         # Over the rows and, for smoothed or mixed targets, over their classes as in cross-entropy.
         classes = logits.shape[1]
         wanted = labels if labels.ndim == 2 else functional.one_hot(labels, classes)

@@ -146,9 +146,12 @@ for row in probabilities:
 
     def loss(self, config: Config, splits: Splits) -> Any:
         """Return binary cross-entropy with the requested weights and focal factor."""
-        from hf_finetune.tasks.outputs.losses import multi_label_loss
+        from hf_finetune.tasks.outputs import losses
 
-        return multi_label_loss(self.names, config, splits)
+        losses.refuse_options(config, classes=True)
+        balanced = losses.positive_weights(splits.class_counts("train"), len(splits.train))
+        weights = losses.class_options(self.names, config, balanced)
+        return losses.MultiLabelLoss(weights, config.run.focal_gamma)
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """Return the independent probability of each class, shape (rows, classes)."""

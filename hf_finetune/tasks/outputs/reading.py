@@ -166,17 +166,10 @@ def number(value: Any) -> float | None:
     return found if math.isfinite(found) else None
 
 
-@dataclass(frozen=True)
-class Cells:
-    """How cells are read as numbers: a function that returns None for a wrong cell, what it should hold, and the fix."""
-
-    read: Callable[[Any], float | None]
-    wrong: str
-    fix: str
-
-
-FLAGS = Cells(_flag, "; a column of a class holds 0 or 1", "write 1 where the class applies and 0 where it does not.")
-NUMBERS = Cells(
+# How cells are read as numbers: a function that returns None for a wrong cell, what is wrong with it, and the fix.
+Cells = tuple[Callable[[Any], float | None], str, str]
+FLAGS: Cells = (_flag, "; a column of a class holds 0 or 1", "write 1 where the class applies, and 0 elsewhere.")
+NUMBERS: Cells = (
     number,
     ", which is not a finite number",
     "fix the cell, drop the row with --on_bad_row skip, or name the column with --label_column.",
@@ -185,13 +178,14 @@ NUMBERS = Cells(
 
 def encode_columns(split: Dataset, columns: list[str], split_name: str, kind: Cells) -> list[list[float]]:
     """Return the numbers of every row; refuse the first wrong cell."""
+    read, wrong, fix = kind
     found = []
     for column in columns:
         cells = split[column][:]
-        values = [kind.read(cell) for cell in cells]
+        values = [read(cell) for cell in cells]
         if None in values:
             row = values.index(None)
-            what, where = f"row {row + 1} holds {cells[row]!r}{kind.wrong}", f"{split_name} split, column {column!r}"
-            raise UserError(what, where=where, fix=kind.fix)
+            what, where = f"row {row + 1} holds {cells[row]!r}{wrong}", f"{split_name} split, column {column!r}"
+            raise UserError(what, where=where, fix=fix)
         found.append(values)
     return [list(row) for row in zip(*found, strict=True)]
