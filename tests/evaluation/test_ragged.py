@@ -16,7 +16,8 @@ import torch
 from datasets import Dataset
 
 from hf_finetune.data import Splits
-from hf_finetune.data.rows.duplicates import contradicting, find_duplicates
+from hf_finetune.data.rows.duplicates import add_conflicts, find_duplicates, keyed_rows
+from hf_finetune.data.rows.finding import Section
 from hf_finetune.evaluation.baseline import Baseline, make_baseline
 from hf_finetune.evaluation.compare_runs import compare_runs, read_answers
 from hf_finetune.evaluation.intervals import difference, intervals
@@ -283,6 +284,9 @@ def test_an_output_may_have_a_baseline_of_its_own():
 def test_equal_texts_with_different_tags_are_found():
     rows = Dataset.from_dict({"id": ["0", "1", "2"], "text": ["x y", "x y", "x y"], "label": [[0, 1], [0, 1], [0, 2]]})
     splits = Splits(rows, None, None, OUTPUT, "here")
-    duplicates = find_duplicates(splits, text.rows)
+    duplicates = find_duplicates(keyed_rows(splits, text.rows))
     assert duplicates["label"].nunique() == 2
-    assert len(contradicting(splits, duplicates)) == 3
+    section = Section("", "")
+    add_conflicts(section, splits, duplicates, "labels-conflict", "inputs")
+    assert section.findings[0].message == "1 inputs occur with different labels"
+    assert [row.count(" = ") for row in section.findings[0].rows] == [2]

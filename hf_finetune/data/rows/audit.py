@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pandas as pd
 from datasets import Dataset
 
 from hf_finetune.console import first_few, show_table, warn_and_note
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.outputs import RowTask
 from hf_finetune.data.rows.bad_rows import find_unreadable, list_skipped, refuse_unreadable
-from hf_finetune.data.rows.duplicates import contradicting, crossing, find_duplicates, name_groups
+from hf_finetune.data.rows.duplicates import add_duplicates, find_duplicates, keyed_rows
+from hf_finetune.data.rows.finding import Section
 from hf_finetune.data.splits.splits import Splits
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
@@ -30,48 +30,16 @@ def audit(splits: Splits, task: RowTask, on_bad_image: str = "error") -> Splits:
         if not isinstance(split, Stream):  # the images of a stream are checked when they are read
             setattr(splits, name, audit_files(split, rows, f"{name} split", on_bad_image, splits))
     if not isinstance(splits.train, Stream):
-        duplicates = find_duplicates(splits, rows)
-        if is_constant(splits, duplicates):
-            raise UserError(
-                f"all {len(splits.train)} training rows have the same input: there is nothing to learn from",
-                where="train split",
-                fix="name the column of the input: --text_column for texts, --image_column for images.",
-            )
-        for note in duplicate_notes(splits, duplicates):
-            warn_and_note(note, splits.notes)
+        section = Section("Duplicates", "duplicates")
+        add_duplicates(section, splits, find_duplicates(keyed_rows(splits, rows)))
+        for found in section.findings:
+            if found.severity == "error":
+                raise UserError(found.message, where=found.where, fix=found.fix)
+            warn_and_note(f"{found.message}: {found.rows[0]}.", splits.notes)
     for note in splits.output.notes(splits):
         warn_and_note(note, splits.notes)
     show_table("Data", *splits.output.summary(splits))
     return splits
-
-
-def is_constant(splits: Splits, duplicates: pd.DataFrame) -> bool:
-    """Return whether all training inputs are equal; ``duplicates`` is from :func:`find_duplicates`."""
-    inside = duplicates.loc[duplicates["split"] == "train", "group"]
-    return len(splits.train) > 1 and len(inside) == len(splits.train) and inside.nunique() == 1
-
-
-def duplicate_notes(splits: Splits, duplicates: pd.DataFrame) -> list[str]:
-    """Return notes on what duplicates mean for the metrics, for the terminal and the model card."""
-    notes = []
-    held_out = [name for name, _ in splits.items() if name != "train"]
-    learnt = duplicates.loc[duplicates["split"] == "train", "group"]
-    for name in held_out:
-        seen = duplicates[(duplicates["split"] == name) & duplicates["group"].isin(learnt)]
-        if len(seen):
-            shown = name_groups(splits, duplicates[duplicates["group"].isin(seen["group"])], 1)[0]
-            size = len(getattr(splits, name))
-            notes.append(f"{len(seen)} of {size} rows of the {name} split are training rows as well: {shown}.")
-    between = duplicates[duplicates["split"].isin(held_out) & ~duplicates["group"].isin(learnt)]
-    shared = crossing(between)
-    if len(shared):
-        both = " and ".join(held_out)
-        notes.append(f"{shared['group'].nunique()} inputs are in {both}: {name_groups(splits, shared, 1)[0]}.")
-    clash = contradicting(splits, duplicates)
-    if len(clash):
-        count, shown = clash["group"].nunique(), name_groups(splits, clash, 1)[0]
-        notes.append(f"{count} inputs occur with different labels ({len(clash)} rows): {shown}.")
-    return notes
 
 
 def audit_files(

@@ -11,45 +11,82 @@ import pyarrow as pa
 from datasets import Dataset
 
 from hf_finetune.data.inputs import RowInput
-from hf_finetune.data.outputs import RowOutput
+from hf_finetune.data.rows.finding import MOST_NAMED, Section, percent
 from hf_finetune.data.splits.splits import Splits
 
 _CHUNK = 20_000  # rows or pairs in memory at once
 _NAMED = 4  # name all rows of groups up to this size
 
 
-def find_duplicates(splits: Splits, rows: RowInput) -> pd.DataFrame:
-    """Return all rows whose input occurs more than once, sorted by group and split.
+def keyed_rows(splits: Splits, rows: RowInput) -> pd.DataFrame:
+    """Return ``split``, ``row`` (index in the split), ``label`` and ``key`` (numbers, equal for equal ones) of every row."""
+    named = dict(splits.items())
+    keys = rows.row_keys(named)
+    parts = []
+    for name, split in named.items():
+        labels = label_codes(splits.output.truth_of(split))
+        parts.append(pd.DataFrame({"split": name, "row": np.arange(len(split)), "label": labels, "key": keys[name]}))
+    return pd.concat(parts, ignore_index=True)
 
-    Columns: ``group`` (one number per input), ``split``, ``row`` (index in the split) and ``label`` (one number per label).
-    """
-    found = keyed_rows(splits.items(), rows, splits.output)
-    found = found[found.duplicated("key", keep=False)]
+
+def find_duplicates(keyed: pd.DataFrame) -> pd.DataFrame:
+    """Return the keyed rows whose input occurs more than once, sorted by ``group`` (one number per input) and split."""
+    found = keyed[keyed.duplicated("key", keep=False)]
     found.insert(0, "group", pd.factorize(found["key"])[0])
     return found.drop(columns="key").sort_values("group", kind="stable", ignore_index=True)
 
 
-def keyed_rows(splits: Iterable[tuple[str, Dataset]], rows: RowInput, output: RowOutput) -> pd.DataFrame:
-    """Return ``split``, ``row``, ``label`` and ``key`` (a number, equal for equal inputs) of every row of named splits."""
-    named = dict(splits)
-    keys = rows.row_keys(named)
-    parts = []
-    for name, split in named.items():
-        labels = label_codes(output.truth_of(split))
-        parts.append(pd.DataFrame({"split": name, "row": np.arange(len(split)), "label": labels, "key": keys[name]}))
-    return pd.concat(parts, ignore_index=True)
+def add_duplicates(section: Section, splits: Splits, exact: pd.DataFrame) -> None:
+    """Add training inputs that are all equal, rows that are in two splits, and equal inputs with different labels."""
+    train = exact.loc[exact["split"] == "train", "group"]
+    if 1 < len(train) == len(splits.train) and train.nunique() == 1:
+        section.add(
+            "input-constant",
+            "error",
+            f"all {len(train):,} training rows have the same input: there is nothing to learn from",
+            where="train split",
+            fix="name the column of the input: --text_column for texts, --image_column for images.",
+        )
+    add_leaks(section, splits, crossing(exact), "leak-exact", "are also")
+    add_conflicts(section, splits, exact, "labels-conflict", "inputs")
+
+
+def add_leaks(section: Section, splits: Splits, shared: pd.DataFrame, code: str, words: str) -> None:
+    """Add held-out rows that are also in training or in the other held-out split."""
+    for held, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
+        groups = shared.loc[shared["split"] == other, "group"]
+        leaked = shared[(shared["split"] == held) & shared["group"].isin(groups)]
+        if not len(leaked):
+            continue
+        count, size = leaked["row"].nunique(), len(getattr(splits, held))
+        both = shared[shared["group"].isin(leaked["group"]) & shared["split"].isin([held, other])]
+        section.add(
+            code,
+            "warning",
+            f"{count:,} rows of the {held} split ({percent(count, size)}) {words} rows of the {other} split",
+            where=f"{held} split",
+            rows=name_groups(splits, both, MOST_NAMED),
+            fix=f"drop them from the {other} split: figures of the {held} split are too good with them.",
+        )
+
+
+def add_conflicts(section: Section, splits: Splits, rows: pd.DataFrame, code: str, what: str) -> None:
+    """Add groups with more than one label; none for numbers, which may differ for many reasons."""
+    clash = rows[rows.groupby("group")["label"].transform("nunique") > 1] if splits.output.HAS_CLASSES else rows[:0]
+    if len(clash):
+        section.add(
+            code,
+            "warning",
+            f"{clash['group'].nunique():,} {what} occur with different labels",
+            where=" and ".join(name for name, _ in splits.items() if name in set(clash["split"])),
+            rows=name_groups(splits, clash, MOST_NAMED),
+            fix="decide which label is right; if both are, the rows have several labels.",
+        )
 
 
 def crossing(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of groups that are in more than one split."""
     return rows[rows.groupby("group")["split"].transform("nunique") > 1]
-
-
-def contradicting(splits: Splits, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of groups with more than one label; none for numbers, which may differ for many reasons."""
-    if not splits.output.HAS_CLASSES:
-        return rows.iloc[:0]
-    return rows[rows.groupby("group")["label"].transform("nunique") > 1]
 
 
 def name_groups(splits: Splits, rows: pd.DataFrame, most: int) -> list[str]:

@@ -9,7 +9,7 @@ from PIL import Image
 from hf_finetune.data.readers.cell import IMAGE
 from hf_finetune.data.readers.folder import open_classes
 from hf_finetune.data.rows.audit import audit
-from hf_finetune.data.rows.duplicates import find_duplicates, name_groups, tables
+from hf_finetune.data.rows.duplicates import find_duplicates, keyed_rows, name_groups, tables
 from hf_finetune.data.splits.splits import Splits
 from hf_finetune.errors import UserError
 from hf_finetune.tasks import get_task
@@ -123,11 +123,11 @@ def test_what_two_splits_share_and_what_has_two_labels_is_said(capsys):
     validation = Dataset.from_dict({"id": ["v", "w"], "text": ["three", "five"], "label": [1, 0]})
     splits = audit(Splits(Dataset.from_dict(rows), validation, test, SingleLabel(["no", "yes"]), "here"), TEXTS)
     assert splits.notes == [
-        "1 of 3 rows of the test split are training rows as well: train a (no) = test x (no).",
-        "1 inputs are in validation and test: validation v (yes) = test y (yes).",
-        "1 inputs occur with different labels (2 rows): train b (no) = train c (yes).",
+        "1 rows of the test split (33%) are also rows of the train split: train a (no) = test x (no).",
+        "1 rows of the test split (33%) are also rows of the validation split: validation v (yes) = test y (yes).",
+        "1 inputs occur with different labels: train b (no) = train c (yes).",
     ]
-    assert "Warning: 1 of 3 rows of the test split are training rows as well" in capsys.readouterr().out
+    assert "Warning: 1 rows of the test split (33%) are also rows of the train split" in capsys.readouterr().out
 
 
 def test_the_same_image_in_two_splits_is_said(images):
@@ -135,8 +135,8 @@ def test_the_same_image_in_two_splits_is_said(images):
     (root / "test" / "c" / "2.png").write_bytes((root / "train" / "a" / "1.png").read_bytes())
     notes = audit(read(), IMAGES).notes
     assert notes == [
-        "1 of 9 rows of the test split are training rows as well: train a/1.png (a) = test c/2.png (c).",
-        "1 inputs occur with different labels (2 rows): train a/1.png (a) = test c/2.png (c).",
+        "1 rows of the test split (11%) are also rows of the train split: train a/1.png (a) = test c/2.png (c).",
+        "1 inputs occur with different labels: train a/1.png (a) = test c/2.png (c).",
     ]
 
 
@@ -150,7 +150,7 @@ def test_of_many_equal_rows_one_of_each_split_and_label_is_named():
     rows = {"id": [f"a{i}" for i in range(9)], "text": ["x"] * 8 + ["y"], "label": [0, 0, 0, 0, 0, 1, 0, 0, 1]}
     test = Dataset.from_dict({"id": ["b0", "b1"], "text": ["x", "z"], "label": [0, 1]})
     splits = Splits(Dataset.from_dict(rows), None, test, SingleLabel(["no", "yes"]), "here")
-    found = find_duplicates(splits, TEXTS.input.rows)
+    found = find_duplicates(keyed_rows(splits, TEXTS.input.rows))
     assert name_groups(splits, found, 1) == ["train a0 (no) = train a5 (yes) = test b0 (no) (of 9 rows)"]
 
 
