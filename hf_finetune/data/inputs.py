@@ -42,7 +42,7 @@ class RowInput(Protocol):
         """Return only the standard columns of a split.
 
         Raises:
-            UserError: a column has another type, or a row has no input.
+            UserError: a column has another type.
         """
 
     def standard(self, block: pa.Table, inputs: dict[str, str]) -> pa.Table:

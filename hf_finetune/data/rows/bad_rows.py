@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, Json
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import first_few, warn_and_note
@@ -42,15 +42,15 @@ def missing(
         texts = [own for own in named if own in split.column_names and is_string(split, own)]
         if texts:  # of several columns joined to one text, one cell is enough
             empty = np.logical_and.reduce([is_missing(split, own, blank=len(texts) > 1) for own in texts])
-            faults.append((empty, standard.removesuffix("_pair"), "' and '".join(texts)))
+            faults.append((empty, standard.removesuffix("_pair"), " and ".join(map(repr, texts))))
     for column in columns.labels:
         if column in split.column_names:
-            faults.append((is_missing(split, column, blank=blank), "label", column))
+            faults.append((is_missing(split, column, blank=blank), "label", repr(column)))
     if config.on_bad_row == "error":
         for bad, what, column in faults:
             fix = f"fill the {what}s in, or drop these rows with --on_bad_row skip."
-            refuse_rows(bad, what, f"{name} split, column {column!r}", fix)
-    return [(bad, f"no {what} in column {column!r}") for bad, what, column in faults if bad.any()]
+            refuse_rows(bad, what, f"{name} split, column {column}", fix)
+    return [(bad, f"no {what} in column {column}") for bad, what, column in faults if bad.any()]
 
 
 def without(split: Dataset, name: str, faults: list[Fault], notes: list[str], skipped: list[dict[str, Any]]) -> Dataset:
@@ -96,11 +96,13 @@ def is_missing(split: Dataset, column: str, *, blank: bool) -> np.ndarray:
     """Return which rows have no value in a column: null, NaN, a hidden class (-1), or with ``blank`` only spaces."""
     cells: pa.ChunkedArray = split.select_columns([column]).with_format("arrow")[:][column]
     missing = pc.is_null(cells, nan_is_null=True)
-    if isinstance(split.features[column], ClassLabel):
+    feature = split.features[column]
+    if isinstance(feature, ClassLabel):
         missing = pc.or_(missing, pc.fill_null(pc.less(cells, 0), False))
-    elif blank and is_string(split, column):
-        trimmed = pc.utf8_trim_whitespace(cells.cast(pa.large_string()))
-        missing = pc.or_(missing, pc.fill_null(pc.equal(trimmed, ""), False))
+    elif blank and (is_string(split, column) or isinstance(feature, Json)):
+        texts = cells.cast(pa.large_string())
+        texts = pc.utf8_trim(texts, '"') if isinstance(feature, Json) else texts
+        missing = pc.or_(missing, pc.fill_null(pc.equal(pc.utf8_trim_whitespace(texts), ""), False))
     return np.asarray(missing.to_numpy(), dtype=bool)
 
 

@@ -183,10 +183,10 @@ def _list(split: Any) -> str:
 
 
 def clean_split(split: Dataset, name: str, rows: RowInput, columns: Columns, output: RowOutput) -> Dataset:
-    """Return the columns of the input, ``id`` and ``label`` of one split.
+    """Return the columns of the input, ``id`` and ``label`` of one split without missing cells.
 
     Raises:
-        UserError: a column is missing or of another type, or a row has no input or no label.
+        UserError: a column is missing or of another type, or a label is wrong.
     """
     refuse_missing_columns(split.column_names, columns, f"{name} split")
     ids = [str(i) for i in (split["id"][:] if "id" in split.column_names else range(len(split)))]

@@ -9,7 +9,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset
 
 from hf_finetune.console import say_and_note
-from hf_finetune.data.rows.bad_rows import is_missing, refuse_rows
+from hf_finetune.data.rows.bad_rows import is_missing
 from hf_finetune.errors import UserError
 
 # A whole number that a spreadsheet wrote with a fraction. ``01`` and ``1.50`` are kept as names.
@@ -27,15 +27,14 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def label_names(split: Dataset, column: str) -> list[str]:
-    """Return the class names of a training split, in the order of their ids.
+    """Return the class names of a training split without missing labels, in the order of their ids.
 
     A ``ClassLabel`` column keeps its names and order; other values are converted to text and sorted naturally.
 
     Raises:
-        UserError: a missing value, numbers that are not classes, or fewer than two classes.
+        UserError: numbers that are not classes, or fewer than two classes.
     """
     feature = split.features[column]
-    _refuse_missing(split, column, "train")
     found = set(_spellings(split, column).values())
     names = list(feature.names) if isinstance(feature, ClassLabel) else sorted(found, key=natural_key)
     if len(found) < 2:
@@ -55,12 +54,11 @@ def label_names(split: Dataset, column: str) -> list[str]:
 
 
 def encode_labels(split: Dataset, column: str, names: list[str], split_name: str) -> list[int]:
-    """Return the class ids of a split.
+    """Return the class ids of a split without missing labels.
 
     Raises:
-        UserError: a missing value, or a class that is not in the training rows.
+        UserError: a class that is not in the training rows.
     """
-    _refuse_missing(split, column, split_name)
     ids = {name: index for index, name in enumerate(names)}
     spelled = _spellings(split, column)
     labels = [spelled[value] for value in split[column][:]]
@@ -135,9 +133,3 @@ def drop_unlabelled(splits: dict[str, Dataset], column: str, notes: list[str]) -
     for name in [name for name, split in splits.items() if name != "train" and unlabelled(split, column)]:
         del splits[name]
         say_and_note(f"The {name} split has no labels and is not used.", notes)
-
-
-def _refuse_missing(split: Dataset, column: str, split_name: str) -> None:
-    bad = is_missing(split, column, blank=True)
-    where = f"{split_name} split, column {column!r}"
-    refuse_rows(bad, "label", where, "fill the labels in, or drop these rows with --on_bad_row skip.")

@@ -15,7 +15,7 @@ from hf_finetune.console import say, say_and_note
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.outputs import RowOutputs
 from hf_finetune.data.readers.source import Source
-from hf_finetune.data.rows.bad_rows import is_missing, refuse_rows
+from hf_finetune.data.rows.bad_rows import is_missing, missing, refuse_rows
 from hf_finetune.data.rows.columns import Columns, clean_split, describe_labels, find_columns, refuse_missing_columns
 from hf_finetune.data.rows.labels import drop_unlabelled
 from hf_finetune.data.splits.folds import default_share, stratified_out
@@ -50,10 +50,10 @@ def stream_splits(
         _check_columns(source, columns, rows, f"{name} split")
     began = time.perf_counter()
     codes, distinct = count_labels(train, columns.labels)
+    blank = outputs.blank_is_missing(config)
     for column in columns.labels:
-        missing = is_missing(distinct, column, blank=outputs.blank_is_missing(config))[codes]
-        where = f"{train.name}, column {column!r}"
-        refuse_rows(missing, "label", where, "fill the labels in, or remove these rows.")
+        bad = is_missing(distinct, column, blank=blank)[codes]
+        refuse_rows(bad, "label", f"{train.name}, column {column!r}", "fill the labels in, or remove these rows.")
     # Frequent labels occur three times, so as not to look like ids.
     some = np.repeat(np.arange(len(distinct)), np.minimum(np.bincount(codes), 3))
     output = outputs.find(Dataset.from_dict(distinct[some], distinct.features), columns.labels, config)
@@ -76,6 +76,8 @@ def stream_splits(
         groups = np.unique(output.strata(cells), return_inverse=True)[1]
         held_out = choose_held_out(groups[codes], config.validation_split, limits["validation"], notes)
         raw["validation"] = pick(train, held_out)
+    for name, split in raw.items():
+        missing(split, name, rows, columns, config, blank=blank)
     judging = {name: clean_split(split, name, rows, columns, output) for name, split in raw.items()}
     stream = Stream(train, rows, columns.inputs, codes, cells, held_out, config.on_bad_image)
     both = (judging.get("validation"), judging.get("test"))

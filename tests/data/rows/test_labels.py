@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, Features, Json, Value
 
+from hf_finetune.config.options import DataConfig
+from hf_finetune.data.rows.bad_rows import missing
+from hf_finetune.data.rows.columns import Columns
 from hf_finetune.data.rows.labels import encode_labels, label_names, natural_key, spell, unlabelled
 from hf_finetune.errors import UserError
+from hf_finetune.tasks.inputs import text
 
 
 def column(values, kind=None) -> Dataset:
@@ -22,6 +26,10 @@ def refused(function, *args) -> UserError:
     with pytest.raises(UserError) as caught:
         function(*args)
     return caught.value
+
+
+def find_missing(rows, name):
+    return missing(rows, name, text.rows, Columns({}, ["label"]), DataConfig(), blank=True)
 
 
 # Natural order
@@ -133,23 +141,27 @@ def test_every_type_of_integer(kind):
     ],
 )
 def test_missing_labels_are_counted_with_their_rows(values, rows):
-    error = refused(label_names, column(values), "label")
+    error = refused(find_missing, column(values), "train")
     assert rows in error.what
     assert f"of {len(values)} rows have no label" in error.what
     assert error.where == "train split, column 'label'"
 
 
 def test_missing_labels_of_another_split_name_it():
-    error = refused(encode_labels, column(["a", ""]), "label", ["a", "b"], "test")
+    error = refused(find_missing, column(["a", ""]), "test")
     assert error.where == "test split, column 'label'"
     assert "(rows 2)" in error.what
 
 
-@pytest.mark.parametrize("missing", [None, -1])
-def test_a_class_label_without_a_value_is_missing_and_not_the_last_class(missing):
-    rows = column([0, missing, 1, 2], ClassLabel(names=["a", "b", "c"]))
-    assert "(rows 2)" in refused(label_names, rows, "label").what
-    assert "(rows 2)" in refused(encode_labels, rows, "label", ["a", "b", "c"], "test").what
+@pytest.mark.parametrize("hidden", [None, -1])
+def test_a_class_label_without_a_value_is_missing_and_not_the_last_class(hidden):
+    rows = column([0, hidden, 1, 2], ClassLabel(names=["a", "b", "c"]))
+    assert "(rows 2)" in refused(find_missing, rows, "train").what
+
+
+def test_spaces_in_a_column_of_mixed_values_are_missing():
+    rows = column(["a", " ", {"b": 1}, 2], Json())
+    assert "(rows 2)" in refused(find_missing, rows, "train").what
 
 
 def test_a_class_that_only_the_test_split_has():

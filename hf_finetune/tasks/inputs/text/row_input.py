@@ -15,7 +15,6 @@ from datasets import Dataset, Features, Value
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.readers.cell import TEXT
-from hf_finetune.data.rows.bad_rows import is_missing, refuse_rows
 from hf_finetune.data.rows.columns import find_texts, is_string
 from hf_finetune.data.rows.duplicates import tables
 from hf_finetune.errors import UserError
@@ -59,8 +58,7 @@ class _TextRows:
     def clean(self, split: Dataset, inputs: dict[str, str], where: str) -> Dataset:
         self.refuse_other_types(split, inputs, where)
         texts = split.select_columns(list(inputs))
-        columns = self.filled(inputs)
-        if len(columns["text"]) > 1:
+        if len(self.filled(inputs)["text"]) > 1:
             with PartialState().main_process_first():
                 texts = texts.with_format("arrow").map(
                     self.standard,
@@ -74,10 +72,6 @@ class _TextRows:
             texts = texts.with_format(None)
         else:
             texts = texts.rename_columns({own: standard for own, standard in inputs.items() if own != standard})
-        for standard, named in columns.items():
-            place = f"{where}, column{'s' if len(named) > 1 else ''} {', '.join(map(repr, named))}"
-            fix = "fill the texts in, or drop these rows with --on_bad_row skip."
-            refuse_rows(is_missing(texts, standard, blank=False), "text", place, fix)
         if any(feature.dtype != "string" for feature in texts.features.values()):
             texts = texts.cast(Features(dict.fromkeys(texts.column_names, Value("string"))), keep_in_memory=True)
         return texts

@@ -22,6 +22,11 @@ ROWS = Dataset.from_dict(
 )
 
 
+def load_labelled_rows(**options):
+    rows = ROWS.add_column("label", ["x", "y", "x", "y"])
+    return load_splits(DataConfig(validation_split=0.0, **options), get_task("text-classification"), rows)
+
+
 def test_several_columns_make_one_text_with_their_names():
     rows = ROWS.select([0, 1, 3])
     found = text.rows.clean(rows, {"title": "text", "body": "text"}, "here")
@@ -49,15 +54,15 @@ def test_a_pair_whose_names_are_crossed():
 
 def test_a_row_of_which_all_columns_are_empty_is_refused():
     with pytest.raises(UserError) as caught:
-        text.rows.clean(ROWS, {"title": "text", "body": "text"}, "train split")
+        load_labelled_rows(text_columns=["title", "body"])
     assert caught.value.what == "1 of 4 rows have no text (rows 3)"
-    assert caught.value.where == "train split, columns 'title', 'body'"
+    assert caught.value.where == "train split, column 'title' and 'body'"
 
 
 def test_one_missing_text_of_a_pair_is_refused():
     with pytest.raises(UserError) as caught:
-        text.rows.clean(ROWS, {"text": "text", "body": "text_pair"}, "rows.csv")
-    assert caught.value.where == "rows.csv, column 'body'"
+        load_labelled_rows(text_column="text", text_pair_column="body")
+    assert caught.value.where == "train split, column 'body'"
     assert caught.value.what == "1 of 4 rows have no text (rows 4)"
 
 
