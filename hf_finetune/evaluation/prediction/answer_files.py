@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -33,27 +34,23 @@ class Unfinished:
     """
 
     output: Path  # the file with all predictions
-    faults: list[dict[str, Any]] | None = None  # the rows that are left out; None before :meth:`begin`
 
     @property
     def folder(self) -> Path:
         """The folder of the pieces."""
         return self.output.with_name(f"{self.output.name}.partial")
 
-    def find(self, made_of: dict[str, Any]) -> Unfinished:
-        """Return the pieces that depend on the same values (name → value), if any; write and remove nothing."""
+    def faults(self, made_of: dict[str, Any]) -> list[dict[str, Any]] | None:
+        """Return the rows that are left out; None without pieces that depend on the same values (name → value)."""
         note = self._note()
-        return replace(self, faults=note["faults"] if note.get("made_of") == made_of else None)
+        return note["faults"] if note.get("made_of") == made_of else None
 
     def done(self) -> int:
-        """Return the number of finished pieces; 0 before :meth:`begin`."""
-        number = 0
-        while self.faults is not None and self._piece(number).exists():
-            number += 1
-        return number
+        """Return the number of finished pieces."""
+        return next(number for number in itertools.count() if not self._piece(number).exists())
 
-    def begin(self, made_of: dict[str, Any], faults: list[dict[str, Any]]) -> Unfinished:
-        """Create the folder; remove pieces that depend on anything else than ``made_of``, and print that.
+    def begin(self, made_of: dict[str, Any], faults: list[dict[str, Any]]) -> None:
+        """Create the folder, note the rows that are left out, and remove older pieces, which depend on other values.
 
         Raises:
             UserError: the folder cannot be written, or contains other files.
@@ -62,7 +59,6 @@ class Unfinished:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._clear(made_of)
             write_json(self.folder / NOTE, {"made_of": made_of, "faults": faults})
-        return replace(self, faults=faults)
 
     def _clear(self, made_of: dict[str, Any]) -> None:
         files = list(self.folder.iterdir())
@@ -89,8 +85,8 @@ class Unfinished:
         with self._writing():
             write_piece(table, self._piece(number))
 
-    def finish(self, schema: pa.Schema, listed: Path | None = None) -> None:
-        """Join the pieces atomically into the output, write the rows that were left out to ``listed``, remove the folder.
+    def finish(self, schema: pa.Schema, faults: list[dict[str, Any]], listed: Path | None) -> None:
+        """Join the pieces atomically into the output, write the ``faults`` to ``listed``, and remove the folder.
 
         Raises:
             UserError: a file cannot be written; the pieces are kept.
@@ -99,7 +95,7 @@ class Unfinished:
         with self._writing():
             join_pieces([self._piece(number) for number in range(self.done())], schema, whole)
             if listed is not None:
-                lines = (json.dumps(fault, ensure_ascii=False) + "\n" for fault in self.faults or [])
+                lines = (json.dumps(fault, ensure_ascii=False) + "\n" for fault in faults)
                 listed.write_text("".join(lines), encoding="utf-8")
             whole.replace(self.output)
         shutil.rmtree(self.folder)
@@ -133,8 +129,10 @@ def write_piece(table: pa.Table, path: Path) -> None:
         pq.write_table(table, partial)
     else:
         with partial.open("w", encoding="utf-8", newline="") as file:
-            write_lines = _write_csv if path.suffix == ".csv" else _write_jsonl
-            write_lines(table, file)
+            if path.suffix == ".csv":
+                _write_csv(table, file)
+            else:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())
     partial.replace(path)
 
 
@@ -172,8 +170,3 @@ def _csv_cell(value: Any) -> Any:
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) and not _NUMBER.fullmatch(value):
         return f"'{value}"
     return value
-
-
-def _write_jsonl(table: pa.Table, file: IO[str]) -> None:
-    for row in table.to_pylist():
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")

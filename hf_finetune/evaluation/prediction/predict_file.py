@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import is_main_process, say
@@ -23,8 +23,6 @@ from hf_finetune.tasks.outputs import Output
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
-
-T = TypeVar("T")
 
 SKIPPED = ".skipped.jsonl"
 _MOST_LOGITS = 10_000_000  # per piece
@@ -80,28 +78,27 @@ def predict_file(
     with without_bars():
         given = open_unlabelled(source, task.input.rows, columns, getattr(settings, "input_columns", None))
         labeller = load_labeller(model, trust_remote_code=trust_remote_code, task=task)
-        if top_k and not labeller.output.HAS_CLASSES:
-            raise UserError("the model predicts numbers, not classes", where="--top_k", fix="leave it out.")
-        size = _piece_rows(labeller, top_k)
-        flags = {"columns": dataclasses.asdict(columns), "batch_size": batch_size, "top_k": top_k, "piece": size}
-        made_of = _made_of(labeller, given, flags)
-        unfinished = _of_main(partial(Unfinished(output).find, made_of))
-        if unfinished.faults is None:
-            with _bar("Checking", len(given)) as bar:
-                faults = find_faults(given, size, columns, bar.update)
-            unfinished = _of_main(partial(unfinished.begin, made_of, faults))
         answers = partial(_answers, labeller.output, top_k)
         # From the answer to example logits for which every class is predicted.
         schema = pa.table({"id": ["0"], **answers(labeller.output.example())}).schema
-        _predict(labeller, given, unfinished, size, batch_size, answers, schema)
+        size = _piece_rows(labeller, top_k)
+        flags = {"columns": dataclasses.asdict(columns), "batch_size": batch_size, "top_k": top_k, "piece": size}
+        made_of = _made_of(labeller, given, flags)
+        unfinished = Unfinished(output)
+        faults = _of_main(partial(unfinished.faults, made_of))
+        if faults is None:
+            with _bar("Checking", len(given)) as bar:
+                faults = find_faults(given, size, columns, bar.update)
+            _of_main(partial(unfinished.begin, made_of, faults))
+        bad = {fault["row"] - 1 for fault in faults}
+        _predict(labeller, given, unfinished, bad, size, batch_size, answers, schema)
         if given.changed():
             say(f"Warning: {source} changed meanwhile; these are the answers for the file as it was when it was read.")
         skip = "skip" in (columns.on_bad_row, columns.on_bad_image)
         listed = output.with_suffix(SKIPPED) if skip else None
         if is_main_process():
-            unfinished.finish(schema, listed)
-    skipped = unfinished.faults or []
-    return Predicted(len(given) - len(skipped), skipped, listed)
+            unfinished.finish(schema, faults, listed)
+    return Predicted(len(given) - len(faults), faults, listed)
 
 
 def _piece_rows(labeller: Labeller, top_k: int | None) -> int:
@@ -126,13 +123,13 @@ def _made_of(labeller: Labeller, given: Unlabelled, flags: dict[str, Any]) -> di
     }
 
 
-def _of_main(find: Callable[[], T]) -> T:
+def _of_main(find: Callable[[], Any]) -> Any:
     """Return the main process's result in all processes."""
     from accelerate.utils import broadcast_object_list
 
     found = [find() if is_main_process() else None]
     broadcast_object_list(found)
-    return cast(T, found[0])
+    return found[0]
 
 
 def _hash_model(labeller: Labeller) -> str:
@@ -156,15 +153,15 @@ def _predict(
     labeller: Labeller,
     given: Unlabelled,
     unfinished: Unfinished,
+    bad: set[int],
     size: int,
     batch_size: int,
     answers: Callable[[Any], dict[str, list[Any]]],
     schema: pa.Schema,
 ) -> None:
-    """Predict and write the missing pieces of ``size`` rows each."""
+    """Predict and write the missing pieces of ``size`` rows each, without ``bad`` rows."""
     import pyarrow as pa
 
-    bad = {fault["row"] - 1 for fault in unfinished.faults or []}
     shortened = labeller.task.input.shortened()
     first = _of_main(unfinished.done)
     done = min(first * size, len(given))

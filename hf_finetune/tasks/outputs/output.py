@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 import numpy as np
 
 from hf_finetune.data.outputs import RowOutput
+from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -200,7 +201,7 @@ class Output(RowOutput, Protocol):
 
     def top(self, raw: np.ndarray, count: int) -> dict[str, list[Any]]:
         """Return the columns ``top_labels`` and ``top_probabilities`` with the most probable classes, if there are classes."""
-        return {}
+        raise UserError("the model predicts numbers, not classes", where="--top_k", fix="leave it out.")
 
     def answer(self, raw: np.ndarray, most: int) -> Answer:
         """Return the prediction of one row for people; ``raw`` is of one row, ``most`` the number of bars."""
