@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hf_finetune.tasks.outputs.single_label import find_label_errors
+from hf_finetune.tasks.outputs.confident_learning import find_label_errors
 
 
 def test_a_row_is_suspicious_where_another_class_is_as_probable_as_for_its_own_rows():
