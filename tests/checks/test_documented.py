@@ -13,7 +13,7 @@ KEBAB = re.compile(r"[a-z]+(-[a-z0-9]+)+")
 def codes_in_the_source() -> set[str]:
     found = set()
     files = [f"checks/{name}.py" for name in ("run", "duplicates", "label_noise")]
-    files += ["tasks/inputs/text/checks.py", "tasks/inputs/image/checks.py"]
+    files += ["data/rows/duplicates.py", "tasks/inputs/text/checks.py", "tasks/inputs/image/checks.py"]
     files += [f"tasks/outputs/{name}.py" for name in ("class_counts", "multi_label", "regression", "single_label")]
     for name in files:
         for node in ast.walk(ast.parse((ROOT / "hf_finetune" / name).read_text("utf-8"))):
