@@ -9,6 +9,7 @@ environment while it is imported is read again by the modules of ``SETTINGS`` al
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -141,6 +142,7 @@ def _serve(line: socket.socket) -> None:
             for request in requests:
                 for name in WARM:  # by the first that asks
                     __import__(name)
+                gc.freeze()  # forks share the memory of what is never collected
                 requests.write(json.dumps(_answer(json.loads(request))) + "\n")
                 requests.flush()
     finally:

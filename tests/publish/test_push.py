@@ -417,6 +417,15 @@ def test_large_objects_go_in_parts(hub, runs):
     assert hub.slept == [1]
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C interrupts; a process that a script starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("call", ["model_info", "create_commit"])
 def test_a_signal_ends_the_push_and_the_command_goes_on(number, call, hub, runs, monkeypatch, capfd):
