@@ -15,7 +15,7 @@ from hf_finetune.data import Splits
 from hf_finetune.data.rows.finding import DRAW_SEED, MOST_NAMED, Section, percent
 from hf_finetune.evaluation.prediction.forward import predict_rows
 from hf_finetune.models import Checkpoint
-from hf_finetune.tasks.outputs.single_label import find_label_errors
+from hf_finetune.tasks.outputs.confident_learning import find_label_errors
 
 MOST_ROWS, FEWEST_ROWS, FOLDS = 5000, 50, 5
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # values of inverse regularisation to try
