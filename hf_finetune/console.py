@@ -48,6 +48,11 @@ def first_few(items: Iterable[object], most: int = 5) -> str:
     return ", ".join(shown[:most]) + (", …" if len(shown) > most else "")
 
 
+def byte_size(count: int) -> str:
+    """Return a number of bytes in words: ``1.2 GB``, ``340 MB``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table on the main process; columns of numbers are right-aligned."""
     if not is_main_process():

@@ -14,6 +14,7 @@ from hf_finetune.activations.cache import probes
 from hf_finetune.activations.cut import CannotCut, find_cut, frozen_depth
 from hf_finetune.activations.rows import Collate, lengths_of, load_batch
 from hf_finetune.config import Config
+from hf_finetune.console import byte_size
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.finding import Section, draw
 from hf_finetune.memory import peak_memory, reset_peak_memory
@@ -50,7 +51,7 @@ def check_cost(
                 f"{each['epochs']:g}",
                 *(f"{each[key]:.3g}" for key in times),
                 f"{each['seconds_per_epoch'] * each['epochs'] / 60:.1f}",
-                _size(each["peak_memory_bytes"]),
+                byte_size(each["peak_memory_bytes"]),
             )
             for each in phases
         ],
@@ -61,9 +62,9 @@ def check_cost(
         [
             (
                 each["phase"],
-                f"2 x {_size(each['checkpoint_bytes'])}",  # the newest and the best
-                _size(each["model_bytes"]),
-                "none" if each["activation_cache_bytes"] is None else _size(each["activation_cache_bytes"]),
+                f"2 x {byte_size(each['checkpoint_bytes'])}",  # the newest and the best
+                byte_size(each["model_bytes"]),
+                "none" if each["activation_cache_bytes"] is None else byte_size(each["activation_cache_bytes"]),
             )
             for each in phases
         ],
@@ -189,7 +190,3 @@ def _cache_bytes(
     one = math.prod(cut.cached_shape) * (cut.dtype if half is None else half).itemsize
     vectors = float(np.mean(lengths_of(rows))) if cut.tokens else 1.0
     return int(one * vectors * sum(len(split) for name, split in splits.items() if name != "test"))
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

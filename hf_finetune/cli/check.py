@@ -64,7 +64,7 @@ def _prepare(config: Config) -> torch.dtype | None:
     from accelerate import PartialState
     from transformers import set_seed
 
-    from hf_finetune.models.precision import half_precision, precision
+    from hf_finetune.models.precision import half_precision
     from hf_finetune.strategies import check_name
     from hf_finetune.training.run import keep_freed_memory
 
@@ -75,8 +75,7 @@ def _prepare(config: Config) -> torch.dtype | None:
         raise UserError("this is a file, not a folder", where=f"--output_dir {config.output_dir}", fix="name a folder.")
     check_name(config.strategy.strategy)
     set_seed(int(config.training.get("seed", 42)))
-    asked = {**precision(), **config.training}
-    return half_precision(bf16=bool(asked.get("bf16")), fp16=bool(asked.get("fp16")))
+    return half_precision(config.training)
 
 
 def _refuse(findings: list[Finding], *, strict: bool) -> None:

@@ -19,7 +19,7 @@ from hf_finetune.data.splits.stream import Stream
 from hf_finetune.evaluation.metrics import metrics_of
 from hf_finetune.evaluation.prediction.forward import cached_rows, predict_rows
 from hf_finetune.models import logit_layer
-from hf_finetune.models.precision import half_precision, precision
+from hf_finetune.models.precision import half_precision
 from hf_finetune.tasks.outputs import Output
 from hf_finetune.tasks.task import Task
 
@@ -70,8 +70,7 @@ def _backbone_features(config: Config, task: Task, splits: Splits, parts: dict[s
     if not isinstance(layer, nn.Linear):
         say("No baseline: the head does not end in a linear layer.")
         return None
-    asked = {**precision(), **config.training}
-    half = half_precision(bf16=bool(asked.get("bf16")), fp16=bool(asked.get("fp16")))
+    half = half_precision(config.training)
     kept = cached_rows(config, task, checkpoint, {checkpoint.stages[-1].name}, parts, "the baseline", half)
     size = int(config.training["per_device_eval_batch_size"])
     layer.register_forward_hook(lambda module, args, logits: args[0])  # the model then returns its inputs as logits

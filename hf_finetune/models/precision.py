@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ def precision() -> dict[str, Any]:
     return {"bf16": True} if has_fast_bf16() else {}
 
 
-def half_precision(*, bf16: bool, fp16: bool) -> torch.dtype | None:
-    """Return the dtype of autocast that these arguments of the Trainer ask for; None for float32."""
+def half_precision(training: Mapping[str, Any]) -> torch.dtype | None:
+    """Return the dtype of autocast that these arguments of the Trainer, or else the hardware, ask for; None for float32."""
+    given = {**precision(), **training}
     asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if bf16 or asked == "bf16":
+    if given.get("bf16") or asked == "bf16":
         return torch.bfloat16
-    return torch.float16 if fp16 or asked == "fp16" else None
+    return torch.float16 if given.get("fp16") or asked == "fp16" else None
 
 
 def has_fast_bf16() -> bool:

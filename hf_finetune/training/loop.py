@@ -104,7 +104,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
             task.input.collator(processor),
             task.input.fingerprint,
             passes=phase.epochs,
-            half=half_precision(bf16=arguments.bf16, fp16=arguments.fp16),
+            half=half_precision({"bf16": arguments.bf16, "fp16": arguments.fp16}),
             batch_size=arguments.per_device_eval_batch_size,
             views=None
             if views is None

@@ -210,7 +210,7 @@ def test_a_split_without_the_text_column_lists_those_there_are(tmp_path):
     train = write(tmp_path / "a.csv")
     test = write(tmp_path / "b.csv", FRAME.rename(columns={"text": "words"}))
     error = refused(train_file=train, test_file=test)
-    assert error.what == "there is no column 'text', which the training rows have; found words, label"
+    assert error.what == "there is no column 'text', which the training rows have; the columns are 'words', 'label'"
     assert error.where == "test split"
 
 

@@ -74,8 +74,6 @@ def quantise(values: torch.Tensor, pixels: Preprocessing) -> np.ndarray:
 
 def is_reversible(processor: Any, pixels: Preprocessing) -> bool:
     """Return whether the output of the processor can be stored as uint8: it resizes on uint8, and pads with a colour."""
-    import numpy as np
-
     for height, width in ((300, 400), (90, 70)):
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
         values = processor(images=Image.fromarray(noise), return_tensors="pt")["pixel_values"][0]

@@ -125,14 +125,10 @@ class ImageFacts:
     error: str | None = None  # why the image cannot be used; None if it can
 
 
-def image_facts(cell: Cell, decode: bool = True) -> ImageFacts:
-    """What an image is, from its header; raises nothing for a broken one.
-
-    With ``decode`` it is also decoded at low resolution, which finds truncated files (``error``).
-    """
+def image_facts(cell: Cell) -> ImageFacts:
+    """What an image is, from its header; raises nothing for a broken one."""
     if _is_empty(cell):
         return ImageFacts(error=NO_IMAGE)
-    fault = decode_fault(cell) if decode else None
     try:
         with _opened(cell) as image:
             return ImageFacts(
@@ -143,10 +139,9 @@ def image_facts(cell: Cell, decode: bool = True) -> ImageFacts:
                 has_alpha=image.has_transparency_data,
                 frames=_frames(image),
                 exif_orientation=_orientation(image),
-                error=fault,
             )
     except DECODE_FAULTS as error:
-        return ImageFacts(error=fault or describe_fault(error))
+        return ImageFacts(error=describe_fault(error))
 
 
 def _opened(cell: Cell) -> Image.Image:

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 from datasets import Dataset
 
-from hf_finetune.console import say
+from hf_finetune.console import byte_size, say
 from hf_finetune.data.images.decode import reduced_size
 from hf_finetune.errors import first_line
 from hf_finetune.files import cache_dir
@@ -98,9 +98,9 @@ def open_store(shapes: np.ndarray, asked: str, what: str) -> PixelStore | None:
         except (OSError, MemoryError, OverflowError) as error:
             why = first_line(error)
         else:
-            say(f"{what}: decoded once and cached {'in memory' if place == 'ram' else 'on disk'} ({_size(need)}).")
+            say(f"{what}: decoded once and cached {'in memory' if place == 'ram' else 'on disk'} ({byte_size(need)}).")
             return store
-    say(f"Warning: {what}: decoded in every epoch, because the cache needs {_size(need)} ({why}).")
+    say(f"Warning: {what}: decoded in every epoch, because the cache needs {byte_size(need)} ({why}).")
     return None
 
 
@@ -114,7 +114,7 @@ def choose_place(asked: str, need: int) -> tuple[str | None, str]:
     for place, share in (SHARES if asked == "auto" else {asked: 1.0}).items():
         if need <= free[place] * share:
             return place, ""
-    return None, f"free: {_size(free['ram'])} of memory, {_size(free['disk'])} of disk"
+    return None, f"free: {byte_size(free['ram'])} of memory, {byte_size(free['disk'])} of disk"
 
 
 def available_memory() -> int:
@@ -184,7 +184,3 @@ def _unnamed_file(size: int, place: str) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

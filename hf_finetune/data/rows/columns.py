@@ -156,26 +156,22 @@ def _by_name(columns: list[str], usual: Iterable[str]) -> str | None:
     return next((names[name] for name in usual if name in names), None)
 
 
+def require_column(split: Any, name: str, where: str, fix: str, known: str = "") -> str:
+    """Return a column that a split must have; ``known`` says in the message how we know it, e.g. ``, which …``."""
+    if name in split.column_names:
+        return name
+    raise UserError(f"there is no column {name!r}{known}; the columns are {_list(split)}", where=where, fix=fix)
+
+
 def _require(split: Any, named: str, flag: str) -> str:
-    if named in split.column_names:
-        return named
     near = difflib.get_close_matches(named, split.column_names, n=1)
     hint = f"did you mean {flag} {near[0]}? " if near else ""
-    raise UserError(
-        f"there is no column {named!r}; the columns are {_list(split)}",
-        where=flag,
-        fix=f"{hint}give one of these to {flag}.",
-    )
+    return require_column(split, named, flag, f"{hint}give one of these to {flag}.")
 
 
 def _require_trained(split: Any, name: str, flag: str) -> str:
-    if name in split.column_names:
-        return name
-    raise UserError(
-        f"there is no column {name!r}, which the model was trained on; the columns are {_list(split)}",
-        where="the rows to predict",
-        fix=f"name the column with {flag}.",
-    )
+    fix = f"name the column with {flag}."
+    return require_column(split, name, "the rows to predict", fix, ", which the model was trained on")
 
 
 def _list(split: Any) -> str:
@@ -188,21 +184,16 @@ def clean_split(split: Dataset, name: str, rows: RowInput, columns: Columns, out
     Raises:
         UserError: a column is missing or of another type, or a label is wrong.
     """
-    refuse_missing_columns(split.column_names, columns, f"{name} split")
+    refuse_missing_columns(split, columns, f"{name} split")
     ids = [str(i) for i in (split["id"][:] if "id" in split.column_names else range(len(split)))]
     encoded = output.encode(split, name)
     return rows.clean(split, columns.inputs, f"{name} split").add_column("id", ids).add_column("label", encoded)
 
 
-def refuse_missing_columns(found: list[str], columns: Columns, where: str) -> None:
+def refuse_missing_columns(split: Any, columns: Columns, where: str) -> None:
     """Refuse a split without a column that the training rows have."""
     for wanted in (*columns.inputs, *columns.labels):
-        if wanted not in found:
-            raise UserError(
-                f"there is no column {wanted!r}, which the training rows have; found {', '.join(found)}",
-                where=where,
-                fix="give every split the same columns.",
-            )
+        require_column(split, wanted, where, "give every split the same columns.", ", which the training rows have")
 
 
 def describe_labels(columns: Columns, output: RowOutput) -> str:

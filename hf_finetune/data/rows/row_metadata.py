@@ -9,6 +9,7 @@ import pandas as pd
 from datasets import Dataset
 
 from hf_finetune.data.rows.bad_rows import refuse_rows
+from hf_finetune.data.rows.columns import require_column
 from hf_finetune.errors import UserError
 
 SLICE = "slice: "
@@ -85,10 +86,5 @@ def read_times(split: Dataset, column: str) -> np.ndarray:
 
 
 def _cells(split: Dataset, split_name: str, column: str, flag: str) -> list[Any]:
-    if column not in split.column_names:
-        raise UserError(
-            f"there is no column {column!r}; found {', '.join(split.column_names)}",
-            where=f"{split_name} split, {flag}",
-            fix="name a column that every split has.",
-        )
+    require_column(split, column, f"{split_name} split, {flag}", "name a column that every split has.")
     return split[column][:]

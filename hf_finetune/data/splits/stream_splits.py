@@ -142,7 +142,7 @@ def _distinct_rows(table: pa.Table) -> tuple[np.ndarray, list[dict[str, Any]]]:
 
 
 def _check_columns(source: Source, columns: Columns, rows: RowInput, where: str) -> None:
-    refuse_missing_columns(source.column_names, columns, where)
+    refuse_missing_columns(source, columns, where)
     rows.refuse_other_types(source, columns.inputs, where)
     for column in columns.labels:
         if "binary" in getattr(source.features[column], "dtype", ""):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_finetune.console import first_few
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,14 +57,14 @@ def check_classes(section: Any, splits: Splits) -> None:
     for split, found in counts.items():
         missing = [names[i] for i in np.flatnonzero(found == 0)]
         if missing:
-            what = f"{len(missing)} of {len(names)} classes have no row: {_some(missing)}"
+            what = f"{len(missing)} of {len(names)} classes have no row: {first_few(missing)}"
             remedy = "add rows, or drop the classes." if split == "train" else "split the rows by class."
             fix = f"what is said of these classes rests on nothing; {remedy}"
             section.add("class-missing", "warning", what, where=f"{split} split", rows=missing, fix=fix)
     few = np.flatnonzero((train > 0) & (train < FEW_ROWS))
     if len(few):
         named = [f"{names[i]} ({train[i]})" for i in few[np.argsort(train[few], kind="stable")]]
-        what = f"{len(few)} classes have fewer than {FEW_ROWS} training rows: {_some(named)}"
+        what = f"{len(few)} classes have fewer than {FEW_ROWS} training rows: {first_few(named)}"
         fix = "add rows, merge the classes with others, or drop them."
         section.add("class-few-rows", "warning", what, where=TRAIN, rows=named, fix=fix)
     low, high = train[train > 0].min(initial=train.max()), train.max()
@@ -79,7 +80,7 @@ def check_one_class_per_row(section: Any, splits: Splits) -> None:
     if np.count_nonzero(splits.class_counts("train")) < 2:
         what, fix = "fewer than two classes have training rows", "add rows of another class."
         section.add("too-few-classes", "error", what, where=TRAIN, fix=fix)
-    shown, another = _some([repr(name) for name in names]), "name the label column with --label_column."
+    shown, another = first_few(map(repr, names)), "name the label column with --label_column."
     if len(names) > 20 and len(names) * 4 > rows:
         what = f"{len(names)} classes in {rows} training rows look like ids, not classes: {shown}"
         section.add("labels-like-ids", "warning", what, fix=another)
@@ -95,7 +96,7 @@ def check_one_class_per_row(section: Any, splits: Splits) -> None:
         alike.setdefault(re.sub(r"[\s_-]+", " ", name).strip().casefold() or name, []).append(name)
     pairs = [" = ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
     if pairs:
-        what = f"{len(pairs)} classes are spelled in several ways: {_some(pairs)}"
+        what = f"{len(pairs)} classes are spelled in several ways: {first_few(pairs)}"
         section.add("labels-spelled-alike", "warning", what, rows=pairs, fix="spell each class in one way.")
 
 
@@ -107,13 +108,9 @@ def check_several_classes_per_row(section: Any, splits: Splits) -> None:
     section.table("Classes of a training row", ("classes", "rows"), bars, bars=True)
     always = [name for name, share in zip(splits.output.names, values.mean(axis=0), strict=True) if share == 1]
     if always:
-        what = f"{_some(always)}: every training row has it"
+        what = f"{first_few(always)}: every training row has it"
         fix = "a class that every row has cannot be learnt; drop it."
         section.add("class-in-every-row", "warning", what, where=TRAIN, rows=always, fix=fix)
     if not each.all():
         what = f"{np.count_nonzero(each == 0):,} rows ({100 * np.mean(each == 0):.2g}%) have no class"
         section.add("rows-without-class", "info", what, where=TRAIN, fix="right if none applies; else label them.")
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -93,7 +93,7 @@ def _look_at(split: Any) -> Looks:
 
 
 def _look(cell: Any) -> tuple[ImageFacts, int, np.ndarray]:
-    facts, nothing = image_facts(cell, decode=False), np.zeros((_SIDE, _SIDE), dtype=np.uint8)
+    facts, nothing = image_facts(cell), np.zeros((_SIDE, _SIDE), dtype=np.uint8)
     if facts.error:
         return facts, 0, nothing
     try:

@@ -19,7 +19,7 @@ MOST_KINDS = 16
 def odd_rows(rows: Any) -> list[int]:
     """Return the largest and the smallest image, and one image of each file format, pixel format and orientation."""
     looked = np.unique(np.linspace(0, len(rows) - 1, LOOKED_AT).astype(int)).tolist()
-    facts = {row: image_facts(rows[row]["image"], decode=False) for row in looked}
+    facts = {row: image_facts(rows[row]["image"]) for row in looked}
     areas = {row: found.width * found.height for row, found in facts.items()}
     kinds: dict[tuple[Any, ...], int] = {}
     for row, found in facts.items():
@@ -32,7 +32,7 @@ def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> d
 
     cell = cells["image"]
     content = cell["bytes"] if cell.get("bytes") is not None else Path(cell["path"]).read_bytes()
-    file = folder / f"{row}.{image_facts(cell, decode=False).format.lower()}"
+    file = folder / f"{row}.{image_facts(cell).format.lower()}"
     file.write_bytes(content)
     image = open_image(cell)
     try:
