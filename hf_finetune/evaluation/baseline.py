@@ -89,12 +89,11 @@ def _fitted(
     strengths = (1.0, 10.0) if hasattr(features["train"], "tocsr") else (1e-3, 1e-2, 1e-1)
     if "validation" not in features:
         return output, output.fit_linear(features["train"], labels, strengths[0])
-    truth = output.truth_of(splits.validation)
-    candidates = []
+    truth, found = output.truth_of(splits.validation), []
     for strength in strengths:
         answer = output.fit_linear(features["train"], labels, strength)
         raw = answer(features["validation"])
         tuned = output.tune(raw, truth, None)
-        candidates.append((metrics_of(tuned, raw, truth)["loss"], tuned, answer))
-    _, tuned, answer = min(candidates, key=lambda each: each[0])
+        found.append((metrics_of(tuned, raw, truth)["loss"], tuned, answer))
+    _, tuned, answer = min(found, key=lambda each: each[0])
     return tuned, answer

@@ -90,17 +90,20 @@ def compare_runs(folders: list[Path], metric: str | None = None) -> dict[str, An
     return {
         "metric": metric,
         "rows": len(first.ids),
-        "runs": [_alone(run, metric) for run in runs],
+        "runs": [
+            {
+                "run": str(run.folder),
+                "value": score_rows(run.output, run.statistics)[metric],
+                "interval": intervals(run.output, run.statistics, run.groups).get(metric),
+            }
+            for run in runs
+        ],
         "comparisons": [_compare(first, other, metric) for other in runs[1:]],
     }
 
 
 def align(first: Answers, other: Answers) -> None:
-    """Bring the labels of another run into the order of the first run.
-
-    Raises:
-        UserError: the rows, their labels or the kind of label differ.
-    """
+    """Bring the labels of another run into the order of the first; a ``UserError`` if rows or labels differ."""
     what = _what_differs(first, other)
     if not what:
         other.output, other.raw, other.truth = other.output.in_order(first.output.names, other.raw, other.truth)
@@ -131,12 +134,6 @@ def _what_differs(first: Answers, other: Answers) -> str:
         both = len(set(first.ids) & set(other.ids))
         how = f"{len(first.ids)} and {len(other.ids)} rows, {both} ids in both"
     return f"the runs were evaluated on different rows ({how})"
-
-
-def _alone(run: Answers, metric: str) -> dict[str, Any]:
-    value = score_rows(run.output, run.statistics)[metric]
-    bounds = intervals(run.output, run.statistics, run.groups)
-    return {"run": str(run.folder), "value": value, "interval": bounds.get(metric)}
 
 
 def _compare(first: Answers, other: Answers, metric: str) -> dict[str, Any]:

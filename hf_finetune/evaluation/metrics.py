@@ -30,9 +30,6 @@ def metric_function(
 
     Where the Trainer evaluates chunks of longer texts, ``rows`` is the row of each chunk in the order in which it does so;
     all metrics, the loss among them, are then those of the rows.
-
-    Raises:
-        UserError: the Hub has no such metric, or cannot be reached.
     """
     hub = hub_metric(extra, output)
 
@@ -71,11 +68,7 @@ class HubMetric:
 
 
 def hub_metric(name: str | None, output: Output) -> HubMetric | None:
-    """Load a metric that is not built in; None for those of the output.
-
-    Raises:
-        UserError: the Hub has no such metric, or cannot be reached.
-    """
+    """Load a metric that is not built in, None for those of the output; a ``UserError`` if the Hub gives none."""
     if not name or name in output.METRICS:
         return None
     import evaluate

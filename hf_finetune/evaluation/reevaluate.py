@@ -25,6 +25,7 @@ _SOURCES: dict[str, Any] = {
     "test_split": None, "validation_split": None, "max_train_samples": None, "max_eval_samples": None,
     "max_predict_samples": None,
 }  # fmt: skip
+_DIVIDING = ("validation_split", "test_split", "num_folds", "fold", "time_column")
 
 
 def reevaluate(
@@ -48,7 +49,11 @@ def reevaluate(
         split = load_labelled(data, task, labeller.output)
         split = audit_files(split, task.input.rows, source)
     else:
-        splits = load_splits(_same_rows(config, run), task)
+        data = config.data
+        if (run / "splits.parquet").exists():
+            divided: dict[str, Any] = dict.fromkeys(_DIVIDING)
+            data = replace(data, **divided, splits_file=str(run))
+        splits = load_splits(data, task)
         if task.input.rows.cell.stays_a_file:
             splits = audit(splits, task, config.data.on_bad_image)
         name = "validation" if splits.test is None else "test"
@@ -67,11 +72,3 @@ def reevaluate(
         ) from error
     about |= {"source": public_name(source), "data": {"splits": rows, "notes": [], "skipped": 0}}
     return write_results(output, answers, config.run.metric, about, {}, began)
-
-
-def _same_rows(config: Config, run: Path) -> Any:
-    """Return the data options of the run with the same splits."""
-    if not (run / "splits.parquet").exists():
-        return config.data
-    divided: dict[str, Any] = dict.fromkeys(("validation_split", "test_split", "num_folds", "fold", "time_column"))
-    return replace(config.data, **divided, splits_file=str(run))

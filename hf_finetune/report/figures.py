@@ -151,7 +151,8 @@ def draw_headline(headline: dict[str, Any] | None) -> Drawing | None:
         axes.set_ylim(-len(rows) + 0.5, 0.5)
         axes.margins(x=0.08)
         axes.grid(axis="y", visible=False)
-        said = [f"{name} {value:.3f}{_interval(interval)}" for name, value, interval in rows]
+        spans = [f" ({ends[0]:.3f} to {ends[1]:.3f})" if ends else "" for *_, ends in rows]
+        said = [f"{name} {value:.3f}{span}" for (name, value, _), span in zip(rows, spans, strict=True)]
         return _drawing(figure, "headline", "", f"{headline['metric']}: {'; '.join(said)}.")
 
 
@@ -230,10 +231,6 @@ def _describe_gap(name: str, points: Points) -> str:
     gap = float(np.mean([confidence - accuracy for confidence, accuracy in points]))
     how = "above" if gap > 0 else "below"
     return f"{name[:1].upper()}{name[1:]}: on average over the bins, confidence is {abs(gap):.3f} {how} accuracy."
-
-
-def _interval(interval: list[float] | None) -> str:
-    return f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
 
 
 @contextmanager

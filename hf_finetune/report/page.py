@@ -32,11 +32,7 @@ _EMPTY: dict[str, Any] = {
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
-    """Write the report of a run atomically, in the main process, by default to ``report.html``; return its path.
-
-    Raises:
-        UserError: there is no ``evaluation.json``, a file cannot be read, or the page cannot be written.
-    """
+    """Write the report of a run atomically, in the main process, by default to ``report.html``; return its path."""
     path = output or folder / HTML
     if not is_main_process():
         return path
@@ -108,13 +104,11 @@ def report_page(folder: Path, *, public: bool = False) -> str:
 def _read_run(folder: Path) -> dict[str, Any]:
     """Return the content of a run's files; optional files that are missing are empty."""
     config = folder / "config.yaml"
+    optional: dict[str, Any] = {"metrics": {}, "history": [], "environment": {}, "check": {}}
     return {
         "evaluation": _EMPTY | read_evaluation(folder),
-        "metrics": read_json(folder / "metrics.json", {}),
-        "history": read_json(folder / "history.json", []),
-        "environment": read_json(folder / "environment.json", {}),
-        "check": read_json(folder / "check.json", {}),
         "config": config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
+        **{name: read_json(folder / f"{name}.json", empty) for name, empty in optional.items()},
     }
 
 

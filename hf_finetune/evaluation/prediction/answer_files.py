@@ -77,11 +77,7 @@ class Unfinished:
             path.unlink()
 
     def write(self, number: int, table: pa.Table) -> None:
-        """Write a piece.
-
-        Raises:
-            UserError: it cannot be written; the earlier pieces are kept.
-        """
+        """Write a piece; if that fails, the earlier pieces are kept."""
         with self._writing():
             write_piece(table, self._piece(number))
 

@@ -32,10 +32,7 @@ def predict_rows(
     Results are placed by row index, and each row must occur exactly once. Texts are sorted by length to save padding.
 
     Args:
-        model: a classifier.
         rows: map-style data set of model inputs; ``labels`` are ignored.
-        collate: makes a batch of rows.
-        batch_size: rows per forward pass.
         progress: called after each batch with its share of the rows; without it a bar is shown.
         predict: returns the raw output of each row of a batch; by default logits of shape (rows, labels).
         pool: combines the chunks of long texts to one raw output per text; the column ``row`` has the text of a chunk.
@@ -89,11 +86,7 @@ def cached_rows(
 
 
 def scatter_rows(parts: list[tuple[np.ndarray, RawRows]], count: int) -> np.ndarray:
-    """Put the values of ``count`` rows in order; ``parts`` are the indices and values of each batch.
-
-    Raises:
-        RuntimeError: a row is missing, or occurs twice.
-    """
+    """Put the values of ``count`` rows, each occurring once, in order; ``parts`` are indices and values of each batch."""
     indices = np.concatenate([part[0] for part in parts])
     if len(indices) != count or len(np.unique(indices)) != count:
         raise RuntimeError(

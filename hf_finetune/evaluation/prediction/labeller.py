@@ -67,11 +67,7 @@ def model_folder(name: str) -> str:
 
 
 def task_of(name: str, *, trust_remote_code: bool = False) -> tuple[Task, Any]:
-    """Return the task of a run, model folder or Hub id, and the model's configuration.
-
-    Raises:
-        UserError: there is no model, or its task is not supported.
-    """
+    """Return the task of a run, model folder or Hub id, and the model's configuration; a ``UserError`` if there is none."""
     settings = load_settings(ModelConfig(model_name_or_path=model_folder(name), trust_remote_code=trust_remote_code))
     return task_of_model(settings), settings
 

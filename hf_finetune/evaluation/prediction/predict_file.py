@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,9 +57,7 @@ def predict_file(
         source: file of texts; folder, archive or table of paths of images; one image.
         output: a CSV, JSONL or Parquet file.
         columns: columns, encoding, delimiter and treatment of bad rows; text columns default to those of training.
-        batch_size: rows per forward pass.
         top_k: number of most probable classes to write as ``top_labels`` and ``top_probabilities``.
-        trust_remote_code: allow Python code from the model's repository.
 
     Raises:
         UserError: no model, no input, a bad row, ``top_k`` for a model of numbers, or an output that cannot be written.
@@ -174,9 +171,12 @@ def _predict(
             rows = piece if len(kept) == len(piece) else piece.select(kept)
             columns: dict[str, list[Any]] = {}
             if kept:
-                with _refusing_changes(rows, labeller.task.input.rows, given.source):
+                try:
                     inputs = labeller.encode(rows)
                     raw = labeller.predict(inputs, batch_size, partial(_advance, bar, len(piece)))
+                except Exception as error:
+                    _refuse_changes(rows, labeller.task.input.rows, given.source, error)
+                    raise
                 shortened.add(inputs)
                 columns = {"id": rows["id"][:]} | answers(raw)
             if is_main_process():
@@ -190,15 +190,10 @@ def _advance(bar: Any, rows: int, share: float) -> None:
     bar.update(share * rows)
 
 
-@contextmanager
-def _refusing_changes(rows: Dataset, inputs: RowInput, source: str) -> Iterator[None]:
+def _refuse_changes(rows: Dataset, inputs: RowInput, source: str, error: Exception) -> None:
     """Raise a ``UserError`` if a file became unreadable after the check."""
-    try:
-        yield
-    except Exception as error:
-        faults = inputs.unreadable(rows, list(range(len(rows))))
-        if not faults:
-            raise
+    faults = inputs.unreadable(rows, list(range(len(rows))))
+    if faults:
         first, reason = faults[0]
         raise UserError(
             f"the {inputs.cell.column} {rows[first]['id']!r} was read before and cannot be read now ({reason})",

@@ -54,16 +54,13 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
         confidence, true = probabilities.max(axis=1), (probabilities.argmax(axis=1) == labels).astype(np.float64)
         own = probabilities[np.arange(len(labels)), labels]
         brier = (np.square(probabilities).sum(axis=1) - 2 * own + 1).mean()
-    curve = _curve(confidence, true, max(1, min(bins, len(labels) // _ROWS_PER_BIN)))
-    off = sum(abs(point["confidence"] - point["accuracy"]) * point["rows"] for point in curve)
-    return {"ece": float(off / len(confidence)), "brier": float(brier), "curve": curve}
-
-
-def _curve(confidence: np.ndarray, true: np.ndarray, bins: int) -> list[dict[str, Any]]:
+    bins = max(1, min(bins, len(labels) // _ROWS_PER_BIN))
     _, tie, counts = np.unique(confidence, return_inverse=True, return_counts=True)
     middle = np.cumsum(counts) - counts / 2  # equal probabilities all go to the bin of their middle rank
     own = (middle * bins / len(confidence)).astype(np.int64)[tie]
     rows = np.bincount(own, minlength=bins)
     means = (np.bincount(own, each, bins)[rows > 0] / rows[rows > 0] for each in (confidence, true))
     points = zip(*(each.tolist() for each in means), rows[rows > 0].tolist(), strict=True)
-    return [dict(zip(("confidence", "accuracy", "rows"), point, strict=True)) for point in points]
+    curve = [dict(zip(("confidence", "accuracy", "rows"), point, strict=True)) for point in points]
+    off = sum(abs(point["confidence"] - point["accuracy"]) * point["rows"] for point in curve)
+    return {"ece": float(off / len(confidence)), "brier": float(brier), "curve": curve}

@@ -22,7 +22,6 @@ from hf_finetune.tasks.outputs.reading import (
     are_lists,
     classes_of_rows,
     encode_columns,
-    is_list,
     several_names,
 )
 
@@ -95,8 +94,7 @@ for row in probabilities:
         """Return whether there are several columns of 0 and 1, one of lists, or one of texts with a delimiter."""
         if len(columns) > 1:
             return all(are_flags(train, column) for column in columns)
-        column = columns[0]
-        return bool(options.label_delimiter) or is_list(train.features[column]) or are_lists(train, column)
+        return bool(options.label_delimiter) or are_lists(train, columns[0])
 
     @classmethod
     def read(cls, train: Dataset, columns: list[str], options: DataConfig) -> Self:

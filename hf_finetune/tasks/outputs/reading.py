@@ -65,11 +65,6 @@ def refuse_delimiter(kind: str, options: DataConfig) -> None:
 # One column with several classes per row
 
 
-def is_list(feature: Any) -> bool:
-    """Return whether the cells of a column are lists."""
-    return isinstance(feature, list) or type(feature).__name__ in ("List", "LargeList", "Sequence")
-
-
 def class_names(split: Dataset, column: str) -> list[str] | None:
     """Return the names of a ``ClassLabel`` column or of a column of lists of them; None for other columns."""
     feature = split.features[column]
@@ -78,7 +73,10 @@ def class_names(split: Dataset, column: str) -> list[str] | None:
 
 
 def are_lists(split: Dataset, column: str) -> bool:
-    """Return whether every cell of a column is a list written as text: ``["a", "b"]``."""
+    """Return whether every cell of a column is a list, or one written as text: ``["a", "b"]``."""
+    feature = split.features[column]
+    if isinstance(feature, list) or type(feature).__name__ in ("List", "LargeList", "Sequence"):
+        return True
     values = _plain_values(split, column)
     return values is not None and all(isinstance(value, str) and _is_literal(value.strip()) for value in values)
 

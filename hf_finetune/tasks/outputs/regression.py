@@ -159,12 +159,12 @@ for row in logits:
 
         rescale_head(model, self.mean, self.std)
 
-    def values(self, raw: np.ndarray) -> np.ndarray:
+    def decide(self, raw: np.ndarray) -> np.ndarray:
         """Return the numbers in the units of the labels, shape (rows, targets)."""
         return raw.astype(np.float64) * np.array(self.std or 1.0) + np.array(self.mean or 0.0)
 
     def statistics(self, raw: np.ndarray, truth: np.ndarray) -> RegressionStatistics:
-        return RegressionStatistics(truth, self.values(raw))
+        return RegressionStatistics(truth, self.decide(raw))
 
     def score(self, statistics: RegressionStatistics, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return every metric of weighted rows, each the mean over the targets.
@@ -185,7 +185,7 @@ for row in logits:
     def row_losses(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """Return the mean absolute error of each row over the targets, in standard deviations of the labels."""
         spread = truth.std(axis=0)
-        return (np.abs(self.values(raw) - truth) / np.where(spread > 0, spread, 1)).mean(axis=1)
+        return (np.abs(self.decide(raw) - truth) / np.where(spread > 0, spread, 1)).mean(axis=1)
 
     def wrong(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """Return True for every row: predictions are never exact."""
@@ -196,7 +196,7 @@ for row in logits:
 
     def sections(self, raw: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
         """Return ``numbers``: true and predicted numbers of each target, for at most 2,000 rows."""
-        rows, values = spaced(len(truth), MOST_POINTS), self.values(raw)
+        rows, values = spaced(len(truth), MOST_POINTS), self.decide(raw)
         return {
             "numbers": [
                 {"name": name, "labels": truth[rows, i].tolist(), "predictions": values[rows, i].tolist()}
@@ -204,16 +204,13 @@ for row in logits:
             ]
         }
 
-    def decide(self, raw: np.ndarray) -> np.ndarray:
-        return self.values(raw)
-
     def answers(self, raw: np.ndarray) -> dict[str, list[Any]]:
         """Return ``prediction``: a number, or a list with a number per target."""
-        return {"prediction": self.truth(self.values(raw))}
+        return {"prediction": self.truth(self.decide(raw))}
 
     def answer(self, raw: np.ndarray, most: int) -> Answer:
         """Return the numbers, with names if there are several."""
-        values = self.values(raw)
+        values = self.decide(raw)
         if len(self.names) == 1:
             return Answer(f"{values[0]:.6g}", [])
         return Answer("; ".join(f"{n}: {v:.6g}" for n, v in zip(self.names, values, strict=True)), [])

@@ -37,8 +37,8 @@ def test_answers_are_numbers():
 
 def test_numbers_are_standardised_while_a_model_trains():
     output = Regression(["x", "y"]).for_training(LABELS)
-    assert output.values(np.zeros((1, 2)))[0].tolist() == LABELS.mean(axis=0).tolist()
-    assert output.values(np.ones((1, 2)))[0] == pytest.approx(LABELS.mean(axis=0) + LABELS.std(axis=0))
+    assert output.decide(np.zeros((1, 2)))[0].tolist() == LABELS.mean(axis=0).tolist()
+    assert output.decide(np.ones((1, 2)))[0] == pytest.approx(LABELS.mean(axis=0) + LABELS.std(axis=0))
     assert metrics_of(output, output.constant(LABELS), LABELS)["rmse"] == pytest.approx(LABELS.std(axis=0).mean())
 
 
