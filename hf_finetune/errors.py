@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import signal
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -51,6 +53,12 @@ class Interrupted(Exception):
 def first_line(error: Exception) -> str:
     """Return the first line of an exception's message, at most 200 characters of it."""
     return str(error).strip().split("\n")[0][:200]
+
+
+def did_you_mean(given: str, known: Iterable[str], flag: str = "") -> str:
+    """Return a question that names the nearest known spelling, with a space behind it; empty if none is near."""
+    near = difflib.get_close_matches(given, list(known), n=1)
+    return f"did you mean {f'{flag} {near[0]}'.strip()}? " if near else ""
 
 
 def _one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Atomic writing of JSON files, the cache folder, and names that are safe to publish."""
+"""Atomic writing of text and JSON files, the cache folder, and names that are safe to publish."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from typing import Any
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically: to a temporary file that is then renamed."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write JSON atomically."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str, errors: str = "strict") -> None:
+    """Write UTF-8 atomically: to a temporary file that is then renamed. ``errors`` is as in ``str.encode``."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8", errors=errors)
     partial.replace(path)
 
 

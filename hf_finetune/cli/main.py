@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable
 from importlib import import_module
 
 from hf_finetune import __version__
 from hf_finetune.cli.status import run_as_script
-from hf_finetune.errors import UserError
+from hf_finetune.errors import UserError, did_you_mean
 
 VERBS = {
     "train": "fine-tune a checkpoint:  hf-finetune train TASK [flags]",
@@ -49,8 +48,7 @@ def usage() -> str:
 
 def _verb(name: str) -> Callable[[list[str]], None]:
     if name not in VERBS:
-        near = difflib.get_close_matches(name, VERBS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
         what = f"there is no verb {name!r}; there are {', '.join(VERBS)}"
+        hint = did_you_mean(name, VERBS)
         raise UserError(what, where="the command line", fix=f"{hint}hf-finetune --help lists the verbs.")
     return import_module(f"hf_finetune.cli.{name}").main

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-
 from hf_finetune.config import build_parser
 from hf_finetune.config.parser import asked_for_help
-from hf_finetune.errors import UserError
+from hf_finetune.errors import UserError, did_you_mean
 from hf_finetune.tasks import TASKS
 
 
@@ -32,8 +30,7 @@ def take_task(verb: str, argv: list[str], own: type, usage: str) -> tuple[str, l
     if not argv or asked_for_help(argv):
         print(f"{usage}\n\ntasks: {', '.join(TASKS)}\n\nhf-finetune {verb} TASK --help shows the flags.")
         raise SystemExit(0)
-    near = difflib.get_close_matches(argv[free[0]], TASKS, n=1) if free else []
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = did_you_mean(argv[free[0]], TASKS) if free else ""
     raise UserError(
         f"there is no task {argv[free[0]]!r}" if free else "no task is named",
         where=f"hf-finetune {verb}",

@@ -8,7 +8,6 @@ of :mod:`hf_finetune.strategies.defaults` fill in only the rest.
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import re
 import sys
@@ -20,7 +19,7 @@ from hf_finetune.config.checks import check
 from hf_finetune.config.flags import with_underscores
 from hf_finetune.config.options import CONCERNS, Config
 from hf_finetune.config.parser import asked_for_help, build_parser, common_help
-from hf_finetune.errors import UserError, first_line
+from hf_finetune.errors import UserError, did_you_mean, first_line
 
 
 def parse(
@@ -62,8 +61,7 @@ def _refuse_unknown(parser: argparse.ArgumentParser, names: list[str], where: st
     for name in names:
         flag = name.split("=", 1)[0]
         if flag not in flags:
-            near = difflib.get_close_matches(flag.lstrip("-"), sorted(known.lstrip("-") for known in flags), n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            hint = did_you_mean(flag.lstrip("-"), sorted(known.lstrip("-") for known in flags))
             raise UserError(f"unknown key {flag.lstrip('-')!r}", where=where, fix=f"{hint}--help all lists every key.")
 
 

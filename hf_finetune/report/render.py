@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hf_finetune.files import write_text
+
 
 def render(template: Path, **values: Any) -> str:
     """Return the text of a page. The template may include ``page.css.j2`` and files of its own folder."""
@@ -28,7 +30,4 @@ def _environment(folder: Path) -> Any:
 def write_page(path: Path, text: str) -> None:
     """Write a page atomically; create its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    # JSON can contain half of a surrogate pair, which UTF-8 cannot encode.
-    partial.write_text(text, encoding="utf-8", errors="replace")
-    partial.replace(path)
+    write_text(path, text, errors="replace")  # JSON can contain half of a surrogate pair, which UTF-8 cannot encode

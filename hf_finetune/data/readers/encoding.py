@@ -7,7 +7,6 @@ byte in UTF-8 for another encoding: those two are checked here, over the whole f
 from __future__ import annotations
 
 import codecs
-import difflib
 import encodings.aliases
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_finetune.console import say
 from hf_finetune.data.readers.source import File
-from hf_finetune.errors import UserError
+from hf_finetune.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,8 +105,7 @@ def known_encoding(name: str) -> str:
         b"a".decode(name, "ignore")
         codec = codecs.lookup(name).name
     except (LookupError, ValueError) as error:
-        near = difflib.get_close_matches(name.lower(), {*encodings.aliases.aliases, *_CANDIDATES, "utf-8"}, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = did_you_mean(name.lower(), {*encodings.aliases.aliases, *_CANDIDATES, "utf-8"})
         raise UserError(
             f"there is no encoding {name!r}",
             where="--encoding",

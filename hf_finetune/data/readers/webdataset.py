@@ -160,6 +160,7 @@ def _row(shard: str, sample: Sample, cell: Cell) -> dict[str, Any]:
 def _json(shard: str, sample: Sample) -> dict[str, Any]:
     try:
         content = json.loads(sample[".json"].read())
+        json.dumps(content, ensure_ascii=False).encode()  # fails at half of a surrogate pair, which no text can hold
     except (ValueError, RecursionError) as error:
         raise UserError(
             f"{sample['key']}.json cannot be read ({error})", where=shard, fix="fix the file, or leave it out."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from datasets import ClassLabel, Dataset, Image
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import first_few
-from hf_finetune.errors import UserError
+from hf_finetune.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from hf_finetune.data.inputs import RowInput
@@ -164,8 +163,7 @@ def require_column(split: Any, name: str, where: str, fix: str, known: str = "")
 
 
 def _require(split: Any, named: str, flag: str) -> str:
-    near = difflib.get_close_matches(named, split.column_names, n=1)
-    hint = f"did you mean {flag} {near[0]}? " if near else ""
+    hint = did_you_mean(named, split.column_names, flag)
     return require_column(split, named, flag, f"{hint}give one of these to {flag}.")
 
 

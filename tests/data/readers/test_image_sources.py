@@ -256,6 +256,7 @@ def test_json_of_any_shape_is_taken(tmp_path):
     ("files", "what"),
     [
         ({"1.png": png(), "1.json": b"{"}, "1.json cannot be read"),
+        ({"1.png": png(), "1.json": b'{"label": "a \\ud83d"}'}, "surrogates not allowed"),
         ({"1.png": png(), "1.jpg": png(), "1.cls": b"0"}, "the sample '1' has two images"),
         ({"1.cls": b"0"}, "hold no images"),
         ({"1.png": png(), "1.cls": b"0", "2.png": png(), "2.cls": b"1", "3.png": png()}, "have no label (rows 3)"),
