@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import encodings.aliases
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -154,16 +153,26 @@ def _wrong(file: Path, name: str, fault: _Fault, fix: str) -> UserError:
     )
 
 
-def _guess(sample: bytes) -> str | None:
-    """Return the encoding that makes the likeliest text of some lines; None if no encoding fits."""
+def _guessed(lines: list[bytes], where: Path, what: str, fits: Callable[[str], bool] = lambda name: True) -> str:
+    """Return and say the encoding that makes the likeliest text of some lines; refuse them if none fits."""
     from charset_normalizer import from_bytes
 
+    sample = b"".join(lines)[:SAMPLE]
     ranked = []
     for match in from_bytes(sample, cp_isolation=list(_CANDIDATES), preemptive_behaviour=False, enable_fallback=False):
         # Of the encodings that give the same characters, the most frequent.
         same = {match.encoding, *match.could_be_from_charset}.intersection(_CANDIDATES)
         ranked.append((round(match.coherence - match.chaos, 2), -min(map(_CANDIDATES.index, same))))
-    return _CANDIDATES[-max(ranked)[1]] if ranked else None
+    name = _CANDIDATES[-max(ranked)[1]] if ranked else None
+    if name is None or not fits(name):
+        raise UserError(
+            f"{what}, and no other encoding clearly fits",
+            where=str(where),
+            fix="save as UTF-8, or name the encoding with --encoding.",
+        )
+    example = next(line for line in lines if not _is_utf8(line)).decode(name, "replace").strip()[:60]
+    say(f"{where.name}: {what}; read as {name}, as in {example!r}. --encoding names another.")
+    return name
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -174,11 +183,6 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def _example(lines: list[bytes], name: str) -> str:
-    """Return the first line that is not UTF-8, as the encoding reads it."""
-    return repr(next(line for line in lines if not _is_utf8(line)).decode(name, "replace").strip()[:60])
-
-
 def _other(file: Path, head: bytes, fault: _Fault) -> str:
     """Return the encoding of a file that is not UTF-8 and has no mark."""
     if b"\0" in head or fault.reason == _NUL:
@@ -187,18 +191,8 @@ def _other(file: Path, head: bytes, fault: _Fault) -> str:
     sound = sum(map(_is_utf8, lines))
     if sound >= len(lines) - sound:  # bytes of another encoding hardly ever look like UTF-8
         raise _wrong(file, "UTF-8, which the other lines are", fault, "fix that line, or save the file as UTF-8.")
-    name = _guess(b"".join(lines))
-    if name is None or _find_fault(file, name):
-        raise UserError(
-            f"the file is not UTF-8 (byte {fault.byte + 1}, line {fault.line}), and no other encoding clearly fits",
-            where=str(file),
-            fix="save it as UTF-8, or name its encoding with --encoding.",
-        )
-    say(
-        f"{file.name}: not UTF-8; read as {name}, in which line {fault.line} is {_example(lines, name)}. "
-        "--encoding names another."
-    )
-    return name
+    what = f"the file is not UTF-8 (byte {fault.byte + 1}, line {fault.line})"
+    return _guessed(lines, file, what, lambda name: _find_fault(file, name) is None)
 
 
 def _wide(file: Path, head: bytes) -> str:
@@ -250,7 +244,13 @@ def decode_texts(
             )
         stats.append((str(file.path), file.offset, size, stat.st_mtime_ns))
     fallback = None if codec else _find_fallback(root, files)
-    return partial(_texts, codec, fallback), [stats, codec, fallback]
+
+    def texts(files: list[File]) -> pa.Array:
+        import pyarrow as pa
+
+        return pa.array([_read(file, codec, fallback) for file in files], pa.string())
+
+    return texts, [stats, codec, fallback]
 
 
 def _find_fallback(root: Path, files: list[File]) -> str | None:
@@ -268,30 +268,13 @@ def _find_fallback(root: Path, files: list[File]) -> str | None:
             size = sum(map(len, lines))
     if not odd:
         return None
-    name = _guess(b"".join(lines)[:SAMPLE])
-    if name is None:
-        raise UserError(
-            f"{odd} of {len(files)} files are not UTF-8, and no other encoding clearly fits them",
-            where=str(root),
-            fix="save them as UTF-8, or name their encoding with --encoding.",
-        )
-    say(
-        f"{root.name}: {odd} of {len(files)} files are not UTF-8; read as {name}, as in {_example(lines, name)}. "
-        "--encoding names another."
-    )
-    return name
+    return _guessed(lines, root, f"{odd} of {len(files)} files are not UTF-8")
 
 
 def _refuse_binary(content: bytes, file: Path) -> None:
     _refuse_formats(content, file)
     if b"\0" in content:
         raise _binary(file, "remove it, or name the encoding with --encoding.")
-
-
-def _texts(codec: str | None, fallback: str | None, files: list[File]) -> pa.Array:
-    import pyarrow as pa
-
-    return pa.array([_read(file, codec, fallback) for file in files], pa.string())
 
 
 def _read(file: File, codec: str | None, fallback: str | None) -> str:

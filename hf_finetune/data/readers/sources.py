@@ -88,19 +88,14 @@ def open_tables(files: list[Path], name: str, encoding: str | None = None, delim
             return open_delimited(files, name, encoding, delimiter)
         return open_json(files, name, encoding) if openers[0] is open_json else open_columnar(files, name)
     except OSError as error:
-        raise _unreadable(files[0], error) from error
+        raise UserError(
+            f"the file cannot be read ({error})", where=str(files[0]), fix="check the file's rights."
+        ) from error
 
 
 def read_file(file: str | Path, encoding: str | None = None, delimiter: str | None = None) -> Any:
     """Return all rows of one file, as :func:`open_tables` reads them."""
-    try:
-        return open_tables([Path(file)], str(file), encoding, delimiter).keep()
-    except OSError as error:
-        raise _unreadable(file, error) from error
-
-
-def _unreadable(file: str | Path, error: OSError) -> UserError:
-    return UserError(f"the file cannot be read ({error})", where=str(file), fix="check the file's rights.")
+    return open_tables([Path(file)], str(file), encoding, delimiter).keep()
 
 
 def _opener(file: Path) -> Callable[..., Source]:

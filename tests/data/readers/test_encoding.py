@@ -63,14 +63,14 @@ def test_another_encoding_is_found_and_said(text, encoding, file, capsys):
     found = find_encoding(path)
     assert path.read_bytes().decode(found) == text * 5
     said = capsys.readouterr().out
-    assert f"a.csv: not UTF-8; read as {found}, in which line 1 is" in said
+    assert f"line 1); read as {found}, as in" in said
     assert repr(text.splitlines()[0][:60]) in said
 
 
 def test_the_bytes_that_tell_it_may_stand_far_down(file, capsys):
     path = file(b"plain text\n" * (BLOCK // 8) + FRENCH.encode("cp1252"))
     assert find_encoding(path) == "cp1252"
-    assert f"in which line {BLOCK // 8 + 1} is 'Le café était très agréable.'" in capsys.readouterr().out
+    assert f"line {BLOCK // 8 + 1}); read as cp1252, as in 'Le café était très agréable.'" in capsys.readouterr().out
 
 
 def test_a_broken_byte_in_utf_8_is_not_taken_for_another_encoding(file):

@@ -353,6 +353,6 @@ def test_a_file_without_the_right_to_read_it(tmp_path, monkeypatch):
     def forbid(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("hf_finetune.data.readers.source.Source.keep", forbid)
+    monkeypatch.setattr("hf_finetune.data.readers.delimited.find_encoding", forbid)
     with pytest.raises(UserError, match="Permission denied"):
         read_file(tmp_path / "a.csv")
