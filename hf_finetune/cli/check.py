@@ -12,10 +12,7 @@ from hf_finetune.errors import UserError
 from hf_finetune.tasks import TASKS
 
 if TYPE_CHECKING:
-    import torch
-
     from hf_finetune.checks import Finding
-    from hf_finetune.config import Config
 
 
 _USAGE = (
@@ -37,45 +34,24 @@ def main(argv: list[str]) -> None:
     from hf_finetune.checks.report import HTML, all_findings
     from hf_finetune.console import say
     from hf_finetune.data import load_splits
+    from hf_finetune.models.precision import half_precision
     from hf_finetune.tasks import get_task
-    from hf_finetune.training.run import with_output_dir
+    from hf_finetune.training.run import prepare
 
     if config.data.streaming:
         what = "a check compares all rows with each other, and a stream reads one after the other"
         fix = "leave it out, and check a part of the rows with --max_train_samples."
         raise UserError(what, where="--streaming", fix=fix)
-    config = with_output_dir(config)
-    half, task = _prepare(config), get_task(name)
+    config, task = prepare(config), get_task(name)
     splits = load_splits(config.data, task)
     sections, inspection = check_data(config, task, splits)
     try:
-        sections += check_model(config, task, inspection, half)
+        sections += check_model(config, task, inspection, half_precision(config.training))
     finally:  # what was found is kept although the checkpoint cannot be loaded
         show_report(sections)
         write_report(config.output_dir, f"Check of {splits.source} for {name}", sections)
         say(f"Report: {config.output_dir / HTML}")
     _refuse(all_findings(sections), strict=own.strict)
-
-
-def _prepare(config: Config) -> torch.dtype | None:
-    """The run's folder, seed and precision, as training has them; nothing is written."""
-    import datasets
-    import torch
-    from accelerate import PartialState
-    from transformers import set_seed
-
-    from hf_finetune.models.precision import half_precision
-    from hf_finetune.strategies import check_name
-    from hf_finetune.training.run import keep_freed_memory
-
-    PartialState(cpu=not torch.accelerator.is_available())
-    keep_freed_memory()
-    datasets.disable_progress_bars()
-    if config.output_dir.exists() and not config.output_dir.is_dir():
-        raise UserError("this is a file, not a folder", where=f"--output_dir {config.output_dir}", fix="name a folder.")
-    check_name(config.strategy.strategy)
-    set_seed(int(config.training.get("seed", 42)))
-    return half_precision(config.training)
 
 
 def _refuse(findings: list[Finding], *, strict: bool) -> None:

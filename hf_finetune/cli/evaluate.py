@@ -33,8 +33,7 @@ def main(argv: list[str]) -> None:
     flags += ["--slice_column", *known.slice_column] if known.slice_column else []
     config = parse(["--config", str(run / "config.yaml"), *flags], program="hf-finetune evaluate")
     # A column that is named here takes the place of the run's own columns.
-    named = {"text_columns": known.text_column, "label_columns": known.label_column}
-    replaced: dict[str, Any] = {columns: None for columns, column in named.items() if column}
+    replaced: dict[str, Any] = {f"{name}s": None for name in ("text_column", "label_column") if getattr(known, name)}
     config = replace(config, data=replace(config.data, **replaced))
     source = known.test_file or known.test_dir
     output = Path(known.output_dir or run / "evaluations" / (Path(source).stem if source else "again"))

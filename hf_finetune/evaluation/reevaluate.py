@@ -5,18 +5,23 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_finetune.config import Config
-from hf_finetune.data import audit, load_splits
+from hf_finetune.data import Splits, load_splits
 from hf_finetune.data.load import load_labelled
 from hf_finetune.data.rows.audit import audit_files
+from hf_finetune.data.splits.split_file import FILE as SPLITS
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.judge import Judged
 from hf_finetune.evaluation.prediction.labeller import load_labeller
 from hf_finetune.evaluation.results import Results, write_results
 from hf_finetune.evaluation.run_folder import read_evaluation
 from hf_finetune.files import public_name
+from hf_finetune.tasks.task import Task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # Options that say which rows are read; they do not apply to new rows.
 _SOURCES: dict[str, Any] = {
@@ -49,15 +54,8 @@ def reevaluate(
         split = load_labelled(data, task, labeller.output)
         split = audit_files(split, task.input.rows, source)
     else:
-        data = config.data
-        if (run / "splits.parquet").exists():
-            divided: dict[str, Any] = dict.fromkeys(_DIVIDING)
-            data = replace(data, **divided, splits_file=str(run))
-        splits = load_splits(data, task)
-        if task.input.rows.cell.stays_a_file:
-            splits = audit(splits, task, config.data.on_bad_image)
-        name = "validation" if splits.test is None else "test"
-        split, source = getattr(splits, name), about["source"]
+        name, split, _ = held_out_rows(run, config, task)
+        source = about["source"]
     if split is None:
         raise UserError("the run has no held-out rows", where=str(run), fix="give labelled rows with --test_file.")
     size = int(config.training.get("per_device_eval_batch_size", 64))
@@ -72,3 +70,21 @@ def reevaluate(
         ) from error
     about |= {"source": public_name(source), "data": {"splits": rows, "notes": [], "skipped": 0}}
     return write_results(output, answers, config.run.metric, about, {}, began)
+
+
+def held_out_rows(run: Path, config: Config, task: Task) -> tuple[str, Dataset | None, Splits]:
+    """Read the data of a run again, divided as it was; return the name and the rows of the evaluated split, and all splits.
+
+    Raises:
+        UserError: the data cannot be read.
+    """
+    data = config.data
+    if (run / SPLITS).exists():
+        divided: dict[str, Any] = dict.fromkeys(_DIVIDING)
+        data = replace(data, **divided, splits_file=str(run / SPLITS))
+    splits = load_splits(data, task)
+    name = "validation" if splits.test is None else "test"
+    rows = getattr(splits, name)
+    if rows is not None:
+        rows = audit_files(rows, task.input.rows, f"{name} split", data.on_bad_image)
+    return name, rows, splits

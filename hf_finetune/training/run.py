@@ -68,6 +68,24 @@ PACKAGES = (
 )
 
 
+def prepare(config: Config) -> Config:
+    """Set this process up for a run or a check of its data; return the configuration with its run folder.
+
+    Raises:
+        UserError: there is no such strategy, or the run folder is a file.
+    """
+    # First of all, because without `cpu` accelerate does not connect processes on a machine without GPUs.
+    PartialState(cpu=not torch.accelerator.is_available())
+    keep_freed_memory()
+    datasets.disable_progress_bars()
+    config = with_output_dir(config)
+    check_name(config.strategy.strategy)
+    if config.output_dir.exists() and not config.output_dir.is_dir():
+        raise UserError("this is a file, not a folder", where=f"--output_dir {config.output_dir}", fix="give a folder.")
+    transformers.set_seed(int(config.training.get("seed", 42)))
+    return config
+
+
 def start_run(config: Config, dataset: Any = None) -> Config:
     """Choose and check the run folder, and seed all random generators; write nothing.
 
@@ -77,25 +95,19 @@ def start_run(config: Config, dataset: Any = None) -> Config:
     Raises:
         UserError: there is no such strategy; or the folder contains another run or other files, or is a file.
     """
-    # First of all, because without `cpu` accelerate does not connect processes on a machine without GPUs.
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    keep_freed_memory()
+    config = prepare(config)
     pass_over_imports()
     logger.setLevel(logging.INFO)
     logger.propagate = False
     # Messages are kept until the run folder exists, so that a refused run writes nothing.
     logger.handlers = [logging.handlers.MemoryHandler(10_000, flushLevel=logging.CRITICAL + 1)]
-    datasets.disable_progress_bars()
     if not is_terminal():  # bars would fill a redirected file
         transformers.utils.logging.disable_progress_bar()
-    config = with_output_dir(config)
     if isinstance(dataset, (datasets.IterableDataset, datasets.IterableDatasetDict)):
         config = replace(config, data=replace(config.data, streaming=True))
-    check_name(config.strategy.strategy)
     _check_folder(config)
     refuse_other_run(config)
-    transformers.set_seed(int(config.training.get("seed", 42)))
-    state.wait_for_everyone()  # no process writes before all have checked the folder
+    PartialState().wait_for_everyone()  # no process writes before all have checked the folder
     return config
 
 
@@ -146,8 +158,6 @@ def save_history(folder: Path, phase: str, entries: list[dict[str, Any]]) -> Non
 
 def _check_folder(config: Config) -> None:
     folder = config.output_dir
-    if folder.exists() and not folder.is_dir():
-        raise UserError("this is a file, not a folder", where=f"--output_dir {folder}", fix="give a folder.")
     found = [trace for trace in TRACES if (folder / trace).exists()]
     is_run = "config.yaml" in found or "metrics.json" in found
     if not found or wants_resume(config) or (is_run and config.run.overwrite_output_dir):

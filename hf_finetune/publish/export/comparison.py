@@ -12,14 +12,13 @@ import numpy as np
 import torch
 
 from hf_finetune.config import Config
-from hf_finetune.data import load_splits
 from hf_finetune.data.rows.audit import audit_files
-from hf_finetune.data.splits.split_file import FILE as SPLITS
 from hf_finetune.data.splits.splits import spaced
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.metrics import metrics_of
 from hf_finetune.evaluation.prediction.labeller import Labeller
+from hf_finetune.evaluation.reevaluate import held_out_rows
 from hf_finetune.publish.export.onnx_model import OnnxClassifier
 from hf_finetune.tasks.task import Task
 
@@ -64,17 +63,12 @@ def read_judged(run: Path, config: Config, task: Task) -> JudgedRows:
     import pandas as pd
 
     fix = f"restore the data, or correct its path in {run / 'config.yaml'}."
-    data = replace(config.data, splits_file=str(run / SPLITS)) if (run / SPLITS).exists() else config.data
     try:
-        splits = load_splits(data, task)
+        split, judged, splits = held_out_rows(run, config, task)
     except UserError as error:
         at = f"{error.where}: " if error.where else ""
         what = f"the export is checked on the evaluated rows of the run, which cannot be read ({at}{error.what})"
         raise UserError(what, where=str(run), fix=fix) from error
-    split = "validation" if splits.test is None else "test"
-    judged = getattr(splits, split)
-    if judged is not None:
-        judged = audit_files(judged, task.input.rows, f"{split} split", config.data.on_bad_image)
     known = pd.read_parquet(run / "predictions.parquet")
     if judged is None or judged["id"][:] != known["id"].tolist():
         raise UserError(f"the {split} rows in the data are not those of predictions.parquet", where=str(run), fix=fix)

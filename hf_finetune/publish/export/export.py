@@ -162,7 +162,10 @@ def _finish(folder: Path, labeller: Labeller, found: Comparison, kind: str, tole
         settings = {key: value for key, value in settings.items() if key not in _OF_MLP_HEAD}
         write_json(path, settings | {"model_type": own})
     code = usage(labeller.task.input, labeller.output.ONNX_CODE, labeller.input_columns)
-    (folder / "README.md").write_text(_readme(found, kind, code), encoding="utf-8")
+    table = markdown_table(("", "torch", kind), rows_of(found))
+    compared = f"`model.onnx` was compared with the original on {found.rows} rows that it was not trained on."
+    text = f"# {kind}\n\n{compared}\n\n{table}\n\n## Use\n\n```python\n{code}\n```\n"
+    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def usage(input: Input, answers: str, columns: dict[str, Any] | None = None) -> str:
@@ -176,10 +179,3 @@ def usage(input: Input, answers: str, columns: dict[str, Any] | None = None) -> 
         'logits = session.run(["logits"], {name: inputs[name] for name in names})[0]',
     ]
     return "\n".join([*before, *model, *run, answers])
-
-
-def _readme(found: Comparison, kind: str, code: str) -> str:
-    """Return the README; ``kind`` names the exported model, e.g. ``ONNX int8``."""
-    table = markdown_table(("", "torch", kind), rows_of(found))
-    compared = f"`model.onnx` was compared with the original on {found.rows} rows that it was not trained on."
-    return f"# {kind}\n\n{compared}\n\n{table}\n\n## Use\n\n```python\n{code}\n```\n"

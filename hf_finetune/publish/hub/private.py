@@ -27,9 +27,7 @@ class Private:
     """
 
     folders: Mapping[str, str]  # folder or file → what it is
-    given: frozenset[
-        str
-    ]  # relative paths as the user gave them, which are removed from pages, but are no reason to refuse
+    given: frozenset[str]  # relative paths that the user gave: removed from pages, but no reason to refuse
     token: str | None
 
 
