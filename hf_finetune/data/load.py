@@ -52,7 +52,7 @@ def load_splits(config: DataConfig, task: RowTask, dataset: Any = None) -> Split
         )
     if config.streaming:
         return stream_splits(sources, origin, config, rows, task.outputs, notes)
-    raw = first_rows({name: source.keep() for name, source in sources.items()}, config, drawn=rows.cell.stays_a_file)
+    raw = {name: _limited(source.keep(), name, config, rows) for name, source in sources.items()}
     for name, split in raw.items():
         if len(split) == 0:
             raise UserError(
@@ -79,19 +79,18 @@ def load_splits(config: DataConfig, task: RowTask, dataset: Any = None) -> Split
     )
 
 
-def first_rows(raw: dict[str, Dataset], config: DataConfig, *, drawn: bool) -> dict[str, Dataset]:
-    """Return the splits, limited by ``--max_train_samples`` and similar flags.
-
-    ``drawn`` takes rows at random with a fixed seed, for files that are often sorted by class; else take the first ones.
-    """
-    flags = {"train": "max_train_samples", "validation": "max_eval_samples", "test": "max_predict_samples"}
-    taken = dict(raw)
-    for name, split in raw.items():
-        limit = getattr(config, flags[name])
-        if limit and limit < len(split):
-            order = np.random.default_rng(SPLIT_SEED).permutation(len(split)) if drawn else np.arange(len(split))
-            taken[name] = split.select(np.sort(order[:limit]))
-    return taken
+def _limited(split: Dataset, name: str, config: DataConfig, rows: RowInput) -> Dataset:
+    """Return the first rows; of files, which are often sorted by class, random ones with a fixed seed."""
+    limits = {
+        "train": config.max_train_samples,
+        "validation": config.max_eval_samples,
+        "test": config.max_predict_samples,
+    }
+    limit = limits[name]
+    if not limit or limit >= len(split):
+        return split
+    drawn = np.random.default_rng(SPLIT_SEED).permutation(len(split))[:limit]
+    return split.select(np.sort(drawn) if rows.cell.stays_a_file else range(limit))
 
 
 def load_labelled(config: DataConfig, task: RowTask, output: RowOutput) -> Dataset:

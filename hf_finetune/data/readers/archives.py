@@ -38,6 +38,11 @@ ALWAYS_ALLOWED = 100_000_000  # bytes, so that a small archive of plain drawings
 DISK_SHARE = 0.9  # of what is free
 _CHUNK = 1 << 20
 _LONGEST_HEADER = 1 << 24
+_DECOMPRESSED: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys((".gz", ".tgz"), gzip.open),
+    **dict.fromkeys((".bz2", ".tbz2"), bz2.open),
+    **dict.fromkeys((".xz", ".txz"), lzma.open),
+}
 _FAULTS = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zlib.error, lzma.LZMAError)
 
 
@@ -69,12 +74,15 @@ def unpack(archive: Path, endings: frozenset[str]) -> Path:
         shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
         partial.mkdir()
         try:
-            count = _unpack_into(archive, partial, status.st_size, endings)
+            free = int(shutil.disk_usage(partial).free * DISK_SHARE)
+            target = _Target(archive, partial, max(ALWAYS_ALLOWED, MAX_RATIO * status.st_size), free, endings)
+            with _reading(archive):
+                (_unpack_zip if archive.suffix.lower() == ".zip" else _unpack_tar)(target)
             partial.rename(folder)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-    say(f"{archive.name}: {count} files unpacked into {folder}.")
+    say(f"{archive.name}: {target.files} files unpacked into {folder}.")
     return folder
 
 
@@ -82,15 +90,6 @@ def refuse_missing(archive: Path) -> None:
     """Refuse an archive that is not there."""
     if not archive.is_file():
         raise UserError("the archive does not exist", where=str(archive), fix="check the path.")
-
-
-def _unpack_into(archive: Path, folder: Path, packed: int, endings: frozenset[str]) -> int:
-    """Unpack, and return the number of files."""
-    free = int(shutil.disk_usage(folder).free * DISK_SHARE)
-    target = _Target(archive, folder, max(ALWAYS_ALLOWED, MAX_RATIO * packed), free, endings)
-    with _reading(archive):
-        (_unpack_zip if archive.suffix.lower() == ".zip" else _unpack_tar)(target)
-    return target.files
 
 
 @contextmanager
@@ -241,12 +240,7 @@ def _link_source(member: tarfile.TarInfo, target: _Target) -> Path:
 
 @contextmanager
 def _open_tar(target: _Target) -> Iterator[tarfile.TarFile]:
-    opened: dict[str, Callable[..., Any]] = {
-        **dict.fromkeys((".gz", ".tgz"), gzip.open),
-        **dict.fromkeys((".bz2", ".tbz2"), bz2.open),
-        **dict.fromkeys((".xz", ".txz"), lzma.open),
-    }
-    with opened.get(target.archive.suffix.lower(), open)(target.archive, "rb") as stream:
+    with _DECOMPRESSED.get(target.archive.suffix.lower(), open)(target.archive, "rb") as stream:
         bounded: Any = _Bounded(stream, target.check_stream)
         with tarfile.open(fileobj=bounded, mode="r:") as content:
             yield content

@@ -106,28 +106,23 @@ def parse_delimiter(asked: str) -> str:
 
 
 def _best_quoting(sample: str, complete: bool, delimiter: str) -> _Fit:
+    """Return the usual quoting, or another of which the sample has a sign and which fits where the usual one does not."""
     plain = _fit(sample, complete, Dialect(delimiter))
-    for quoting in _other_quoting(sample, plain):
-        fit = _fit(sample, complete, Dialect(delimiter, quoting))
-        # Where whole cells are quoted, a single unpaired quote is a mistake, not the style of the file.
-        mistake = quoting == UNQUOTED and _wrapped(fit, '"', 1)
-        if fit.clean and fit.exact == 1.0 and fit.width >= plain.width and not mistake:
-            return fit
-    return plain
-
-
-def _other_quoting(sample: str, plain: _Fit) -> list[str]:
-    """Return what else may explain a file that the usual quoting does not, each with a sign of it in the sample."""
-    delimiter = plain.dialect.delimiter
-    if plain.clean:
-        return [SINGLE] if '"' not in sample and _wrapped(plain, "'", 2) else []
     signs = {
         SPACED: f'{delimiter} "' in sample,
         BACKSLASH: '\\"' in sample,
         SINGLE: plain.sound and (f"{delimiter}'" in sample or "\n'" in sample),
         UNQUOTED: delimiter == "\t",  # files with tabs are often written without any quoting
     }
-    return [quoting for quoting, seen in signs.items() if seen]
+    if plain.clean:
+        signs = {SINGLE: '"' not in sample and _wrapped(plain, "'", 2)}
+    for quoting in (quoting for quoting, seen in signs.items() if seen):
+        fit = _fit(sample, complete, Dialect(delimiter, quoting))
+        # Where whole cells are quoted, a single unpaired quote is a mistake, not the style of the file.
+        mistake = quoting == UNQUOTED and _wrapped(fit, '"', 1)
+        if fit.clean and fit.exact == 1.0 and fit.width >= plain.width and not mistake:
+            return fit
+    return plain
 
 
 def _fit(sample: str, complete: bool, dialect: Dialect) -> _Fit:

@@ -129,7 +129,13 @@ class Source:
             unfinished = path.with_suffix(f".{os.getpid()}.partial")
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                self._write(unfinished)
+                rows = 0
+                with pa.OSFile(str(unfinished), "wb") as file, pa.ipc.new_stream(file, self.schema) as writer:
+                    for table in self.read(self.column_names, BLOCK):
+                        writer.write_table(table)
+                        rows += len(table)
+                if not rows:
+                    raise UserError("the file has no rows", where=self.name, fix="give a file with rows.")
                 unfinished.replace(path)  # whole or not at all, also where several processes read the same file
             except OSError as error:
                 raise UserError(
@@ -141,17 +147,6 @@ class Source:
             with pa.OSFile(str(path)) as kept, pa.ipc.open_stream(kept) as reader:
                 self.announce(reader.schema)
         return datasets.Dataset.from_file(str(path))
-
-    def _write(self, path: Path) -> None:
-        import pyarrow as pa
-
-        rows = 0
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, self.schema) as writer:
-            for table in self.read(self.column_names, BLOCK):
-                writer.write_table(table)
-                rows += len(table)
-        if not rows:
-            raise UserError("the file has no rows", where=self.name, fix="give a file with rows.")
 
     def where(self, chosen: np.ndarray) -> Source:
         """Return those of the rows that a mask of shape (rows,) chooses."""
