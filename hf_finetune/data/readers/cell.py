@@ -33,10 +33,6 @@ class Cell:
     open_files: Callable[[list[File], Path, str | None], tuple[Values, Any]]
 
 
-def _keep_files(files: list[File], root: Path, encoding: str | None = None) -> tuple[Values, Any]:
-    return _file_cells, None
-
-
 def _file_cells(files: list[File]) -> pa.Array:
     """Return ``{"bytes", "path"}``: the path of a file that stands alone, the bytes of one in an archive."""
     import pyarrow as pa
@@ -61,4 +57,6 @@ def _image_feature() -> Any:
 TEXT = Cell(
     "text", ".txt files", "text.txt", lambda: frozenset({".txt"}), _text_feature, False, ("text",), decode_texts
 )
-IMAGE = Cell("image", "images", "image.jpg", image_endings, _image_feature, True, IMAGE_NAMES, _keep_files)
+IMAGE = Cell(
+    "image", "images", "image.jpg", image_endings, _image_feature, True, IMAGE_NAMES, lambda *_: (_file_cells, None)
+)

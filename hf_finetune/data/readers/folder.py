@@ -91,9 +91,9 @@ def _source(
     from datasets import ClassLabel, Features, Value
 
     values, how = cell.open_files([File(path) for path in files], root, encoding)
-    features = {"id": Value("string"), cell.column: cell.feature()} | (
-        {"label": ClassLabel(names=classes)} if classes else {}
-    )
+    features = {"id": Value("string"), cell.column: cell.feature()}
+    if classes:
+        features["label"] = ClassLabel(names=classes)
     schema = Features(features).arrow_schema
 
     def read(columns: list[str], size: int) -> Iterator[pa.Table]:
@@ -108,9 +108,7 @@ def _source(
                 found["label"] = labels[start : start + size]
             if cell.column in columns:
                 found[cell.column] = values([File(path) for path in some])
-            yield pa.table({name: found[name] for name in columns}).cast(
-                pa.schema([schema.field(name) for name in columns])
-            )
+            yield pa.table({name: found[name] for name in columns}, pa.schema([schema.field(name) for name in columns]))
 
     return Source(str(root), lambda: schema, read, None if cell.stays_a_file else [root], [how, classes])
 

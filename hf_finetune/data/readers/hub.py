@@ -55,10 +55,9 @@ def open_columnar(files: list[Path], name: str) -> Source:
         options = {"path": builder, "data_files": list(map(str, files)), "split": "train"}
         return _source(name, partial(_load, options), by_columns=builder == "parquet")
 
-    others = [opened([file], str(file)) for file in files[1:]]
     source = opened(files, name)
-    for other, file in zip(others, files[1:], strict=True):
-        refuse_other_columns(other.column_names, source.column_names, file, files[0])
+    for file in files[1:]:
+        refuse_other_columns(opened([file], str(file)).column_names, source.column_names, file, files[0])
     return source
 
 

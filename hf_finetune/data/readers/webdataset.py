@@ -148,9 +148,8 @@ def _samples(archive: Path, cell: Cell) -> list[Sample]:
 
 
 def _row(shard: str, sample: Sample, cell: Cell) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    if ".json" in sample:
-        row = {name: value for name, value in _json(shard, sample).items() if name not in ("id", cell.column)}
+    row = _json(shard, sample) if ".json" in sample else {}
+    row = {name: value for name, value in row.items() if name not in ("id", cell.column)}
     side = ".cls" if ".cls" in sample else "" if ".json" in sample else ".txt"
     if side in sample:
         row["label"] = sample[side].read().decode("utf-8", "replace").strip()

@@ -97,7 +97,7 @@ def test_images_and_tables_come_out_and_nothing_else(ending, tmp_path, capsys):
 def test_unpacked_once_and_anew_when_the_archive_changes(tmp_path, cache, monkeypatch):
     archive = pack(tmp_path / "a.zip", {"1.png": png(1)})
     first = unpack(archive)
-    monkeypatch.setattr(archives, "_unpack_into", lambda *_: pytest.fail("unpacked twice"))
+    monkeypatch.setattr(archives, "_unpack_zip", lambda *_: pytest.fail("unpacked twice"))
     assert unpack(archive) == first
     monkeypatch.undo()
     monkeypatch.setenv("HF_FINETUNE_CACHE", str(cache.parent))
