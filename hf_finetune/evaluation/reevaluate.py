@@ -23,14 +23,12 @@ from hf_finetune.tasks.task import Task
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# Options that say which rows are read; they do not apply to new rows.
-_SOURCES: dict[str, Any] = {
-    "dataset_name": None, "train_file": None, "train_dir": None, "validation_file": None, "validation_dir": None,
-    "test_file": None, "test_dir": None, "splits_file": None, "num_folds": None, "fold": None, "time_column": None,
-    "test_split": None, "validation_split": None, "max_train_samples": None, "max_eval_samples": None,
-    "max_predict_samples": None,
-}  # fmt: skip
-_DIVIDING = ("validation_split", "test_split", "num_folds", "fold", "time_column")
+# Options that say how rows are divided, and those that say which rows are read.
+_DIVISION: dict[str, Any] = dict.fromkeys(("validation_split", "test_split", "num_folds", "fold", "time_column"))
+_SOURCES: dict[str, Any] = _DIVISION | dict.fromkeys(
+    ("dataset_name", "train_file", "train_dir", "validation_file", "validation_dir", "test_file", "test_dir",
+     "splits_file", "max_train_samples", "max_eval_samples", "max_predict_samples")
+)  # fmt: skip
 
 
 def reevaluate(
@@ -80,8 +78,7 @@ def held_out_rows(run: Path, config: Config, task: Task) -> tuple[str, Dataset |
     """
     data = config.data
     if (run / SPLITS).exists():
-        divided: dict[str, Any] = dict.fromkeys(_DIVIDING)
-        data = replace(data, **divided, splits_file=str(run / SPLITS))
+        data = replace(data, **_DIVISION, splits_file=str(run / SPLITS))
     splits = load_splits(data, task)
     name = "validation" if splits.test is None else "test"
     rows = getattr(splits, name)

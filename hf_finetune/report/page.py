@@ -129,16 +129,11 @@ def _strategy_table(strategy: list[dict[str, Any]]) -> list[tuple[str, int, list
     for number, phase in enumerate(strategy):
         for stage in phase["stages"]:
             row = (stage["stage"], stage["parameters"], ["frozen"] * len(strategy))
-            found.setdefault(stage["stage"], row)[2][number] = _stage(stage)
+            cells, rate = found.setdefault(stage["stage"], row)[2], stage.get("learning_rate")
+            if stage["trainable"]:
+                part = "" if stage["trainable"] == stage["parameters"] else f" ({stage['trainable']:,} weights)"
+                cells[number] = f"{'trains' if rate is None else f'{rate:.2e}'}{part}"
     return list(found.values())
-
-
-def _stage(stage: dict[str, Any]) -> str:
-    if not stage["trainable"]:
-        return "frozen"
-    part = "" if stage["trainable"] == stage["parameters"] else f" ({stage['trainable']:,} weights)"
-    rate = stage.get("learning_rate")
-    return f"{'trains' if rate is None else f'{rate:.2e}'}{part}"
 
 
 def _weakest(per_label: dict[str, dict[str, float]]) -> list[tuple[str, float]]:

@@ -57,24 +57,21 @@ class Unfinished:
         """
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._clear(made_of)
+            files = list(self.folder.iterdir())
+            others = [path.name for path in files if not _OWN.fullmatch(path.name)]
+            if others:
+                raise UserError(
+                    f"the folder for unfinished predictions contains another file ({others[0]})",
+                    where=str(self.folder),
+                    fix="move the file, or choose another --output.",
+                )
+            before = self._note().get("made_of")
+            if before is not None:
+                changed = [name for name in made_of if before.get(name) != made_of[name]]
+                say(f"{self.folder} was started with other {' and '.join(changed)}: all rows are predicted again.")
+            for path in files:
+                path.unlink()
             write_json(self.folder / NOTE, {"made_of": made_of, "faults": faults})
-
-    def _clear(self, made_of: dict[str, Any]) -> None:
-        files = list(self.folder.iterdir())
-        others = [path.name for path in files if not _OWN.fullmatch(path.name)]
-        if others:
-            raise UserError(
-                f"the folder for unfinished predictions contains another file ({others[0]})",
-                where=str(self.folder),
-                fix="move the file, or choose another --output.",
-            )
-        before = self._note().get("made_of")
-        if before is not None:
-            changed = [name for name in made_of if before.get(name) != made_of[name]]
-            say(f"{self.folder} was started with other {' and '.join(changed)}: all rows are predicted again.")
-        for path in files:
-            path.unlink()
 
     def write(self, number: int, table: pa.Table) -> None:
         """Write a piece; if that fails, the earlier pieces are kept."""

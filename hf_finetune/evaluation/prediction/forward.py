@@ -12,7 +12,7 @@ from hf_finetune.activations import CachedRows, Workload, cache_activations
 from hf_finetune.activations.rows import lengths_of, load_batch, model_inputs
 from hf_finetune.config import Config
 from hf_finetune.models import Checkpoint
-from hf_finetune.tasks.outputs.logits import pool_chunks, predict_logits
+from hf_finetune.tasks.outputs.logits import LogitOutput
 from hf_finetune.tasks.outputs.output import RawRows
 from hf_finetune.tasks.task import Task
 
@@ -24,8 +24,8 @@ def predict_rows(
     batch_size: int,
     progress: Callable[[float], Any] | None = None,
     *,
-    predict: Callable[[Any, dict[str, Any]], RawRows] = predict_logits,
-    pool: Callable[[np.ndarray, np.ndarray], np.ndarray] = pool_chunks,
+    predict: Callable[[Any, dict[str, Any]], RawRows] = LogitOutput.predict,
+    pool: Callable[[np.ndarray, np.ndarray], np.ndarray] = LogitOutput.pool,
 ) -> np.ndarray:
     """Return the raw outputs of all rows, in order; each process computes a share, and every process gets all.
 

@@ -14,20 +14,6 @@ if TYPE_CHECKING:
     from hf_finetune.config.options import DataConfig
 
 
-def predict_logits(model: Any, inputs: dict[str, Any]) -> np.ndarray:
-    """Return the logits of a batch in float32, shape (rows, labels)."""
-    logits: np.ndarray = model(**inputs).logits.float().cpu().numpy()
-    return logits
-
-
-def pool_chunks(raw: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the mean of the logits of each row's chunks, shape (rows, labels); ``rows`` is the row of each chunk."""
-    _, own = np.unique(rows, return_inverse=True)
-    total = np.zeros((own.max() + 1, raw.shape[1]))
-    np.add.at(total, own, raw)
-    return (total / np.bincount(own)[:, None]).astype(raw.dtype)
-
-
 @dataclass(frozen=True)
 class RowStatistics:
     """The truth of each row, and in subclasses the other arrays that the metrics need; the first axis is rows."""
@@ -53,8 +39,19 @@ class LogitOutput(Output):
     columns: list[str] = field(default_factory=list, kw_only=True)  # the label columns
 
     truth_of = staticmethod(label_array)
-    predict = staticmethod(predict_logits)
-    pool = staticmethod(pool_chunks)
+
+    @staticmethod
+    def predict(model: Any, inputs: dict[str, Any]) -> np.ndarray:
+        logits: np.ndarray = model(**inputs).logits.float().cpu().numpy()
+        return logits
+
+    @staticmethod
+    def pool(raw: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the mean of the logits of each row's chunks, shape (rows, labels)."""
+        _, own = np.unique(rows, return_inverse=True)
+        total = np.zeros((own.max() + 1, raw.shape[1]))
+        np.add.at(total, own, raw)
+        return (total / np.bincount(own)[:, None]).astype(raw.dtype)
 
     def gather(self, predictions: Any, labels: Any, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         logits, labels = np.asarray(predictions, dtype=np.float64), np.asarray(labels)
@@ -64,7 +61,7 @@ class LogitOutput(Output):
         _, first, own = np.unique(rows, return_index=True, return_inverse=True)
         if not np.array_equal(labels, labels[first][own]):
             raise RuntimeError("the chunks of a row came with different labels: they are not in the expected order")
-        return pool_chunks(logits, rows), labels[first]
+        return self.pool(logits, rows), labels[first]
 
     def read_raw(self, cells: list[Any]) -> np.ndarray:
         return np.stack(cells)

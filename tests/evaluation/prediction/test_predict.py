@@ -11,7 +11,7 @@ from datasets import Dataset
 from torch import nn
 
 from hf_finetune.evaluation.prediction.forward import predict_rows, scatter_rows
-from hf_finetune.tasks.outputs.logits import pool_chunks
+from hf_finetune.tasks.outputs.logits import LogitOutput
 
 
 def part(*rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +108,7 @@ def test_half_precision_logits_become_float32():
 
 def test_the_logits_of_chunks_are_averaged_row_by_row():
     logits = np.array([[1, 10], [2, 20], [6, 60], [4, 40], [9, 90]], dtype=np.float32)
-    found = pool_chunks(logits, np.array([0, 1, 1, 1, 2]))
+    found = LogitOutput.pool(logits, np.array([0, 1, 1, 1, 2]))
     np.testing.assert_array_equal(found, [[1, 10], [4, 40], [9, 90]])
     assert found.dtype == np.float32
 
