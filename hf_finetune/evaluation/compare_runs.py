@@ -31,9 +31,7 @@ class Answers:
     raw: np.ndarray  # shape (rows, ...)
     truth: np.ndarray  # the labels as numbers, shape (rows, ...)
     groups: np.ndarray | None  # group of each row, if the run has a group column
-    metric: str  # the headline metric
-    texts: str | None  # a hash of the texts; None for images
-    columns: dict[str, list[str]]  # standard name → names of the columns that were read
+    about: dict[str, Any]  # the content of ``evaluation.json``
 
     @cached_property
     def statistics(self) -> Any:
@@ -60,9 +58,7 @@ def read_answers(folder: Path) -> Answers:
         output.read_raw(rows["logits"].tolist()),
         output.read_truth(rows["label"].tolist()),
         rows["group"].to_numpy() if "group" in rows else None,
-        about["headline"]["metric"],
-        about["texts"],
-        about["columns"],
+        about,
     )
 
 
@@ -81,7 +77,7 @@ def compare_runs(folders: list[Path], metric: str | None = None) -> dict[str, An
     first = runs[0]
     for other in runs[1:]:
         align(first, other)
-    metric = metric or first.metric
+    metric = metric or first.about["headline"]["metric"]
     known = first.output.METRICS
     if metric not in known:
         raise UserError(
@@ -125,7 +121,8 @@ def _what_differs(first: Answers, other: Answers) -> str:
         return "the runs have different labels"
     if first.ids == other.ids:
         # Ids may be row numbers, so texts are compared too, unless the runs read different columns of the same rows.
-        if first.columns != other.columns or first.texts == other.texts:
+        one, two = first.about, other.about
+        if one["columns"] != two["columns"] or one["texts"] == two["texts"]:
             return ""
         how = "the same ids with different texts"
     elif sorted(first.ids) == sorted(other.ids):

@@ -36,11 +36,7 @@ class Task:
     defaults: Callable[[Facts], dict[str, Default]]
 
     def load_model(self, config: Config, output: Output) -> Checkpoint:
-        """Return the checkpoint with a fresh head for an output, and its processor set up by ``config.inputs``.
-
-        Raises:
-            UserError: no such checkpoint, one of another kind, or one that cannot read such inputs.
-        """
+        """Return the checkpoint with a fresh head for an output, and its processor; a ``UserError`` if they do not fit."""
         name = self.input.checkpoint_name(str(config.model.model_name_or_path))
         model = replace(config.model, model_name_or_path=name)
         load_settings(model)  # first: its errors are clearer than those of the processor

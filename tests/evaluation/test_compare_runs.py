@@ -14,7 +14,8 @@ from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
 
 def answers(name, output, logits, labels, ids=("x", "y"), texts=None, columns=None):
     logits, labels = np.array(logits, dtype=float), np.array(labels)
-    return Answers(Path(name), list(ids), output, logits, labels, None, "accuracy", texts, columns or {})
+    about = {"texts": texts, "columns": columns or {}}
+    return Answers(Path(name), list(ids), output, logits, labels, None, about)
 
 
 def test_another_order_of_classes_is_brought_into_the_first():
@@ -40,7 +41,7 @@ def test_other_columns_of_the_same_rows_may_be_compared():
         for name in ("title", "body")
     ]
     align(*both)
-    both[1].columns = both[0].columns
+    both[1].about["columns"] = both[0].about["columns"]
     with pytest.raises(UserError) as caught:
         align(*both)
     assert "(the same ids with different texts)" in caught.value.what

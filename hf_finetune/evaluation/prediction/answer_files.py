@@ -30,7 +30,8 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
 class Unfinished:
     """The pieces of ``labelled.csv`` in ``labelled.csv.partial/``: ``000000.csv``, ``000001.csv`` and so on.
 
-    A killed process leaves complete pieces; the same command then continues after them.
+    A killed process leaves complete pieces; the same command then continues after them. If a file cannot be written, a
+    ``UserError`` says so, and the pieces are kept.
     """
 
     output: Path  # the file with all predictions
@@ -50,11 +51,7 @@ class Unfinished:
         return next(number for number in itertools.count() if not self._piece(number).exists())
 
     def begin(self, made_of: dict[str, Any], faults: list[dict[str, Any]]) -> None:
-        """Create the folder, note the rows that are left out, and remove older pieces, which depend on other values.
-
-        Raises:
-            UserError: the folder cannot be written, or contains other files.
-        """
+        """Create the folder, note the rows that are left out, and remove older pieces, which depend on other values."""
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             files = list(self.folder.iterdir())
@@ -74,16 +71,12 @@ class Unfinished:
             write_json(self.folder / NOTE, {"made_of": made_of, "faults": faults})
 
     def write(self, number: int, table: pa.Table) -> None:
-        """Write a piece; if that fails, the earlier pieces are kept."""
+        """Write a piece."""
         with self._writing():
             write_piece(table, self._piece(number))
 
     def finish(self, schema: pa.Schema, faults: list[dict[str, Any]], listed: Path | None) -> None:
-        """Join the pieces atomically into the output, write the ``faults`` to ``listed``, and remove the folder.
-
-        Raises:
-            UserError: a file cannot be written; the pieces are kept.
-        """
+        """Join the pieces atomically into the output, write the ``faults`` to ``listed``, and remove the folder."""
         whole = self.folder / f"whole{self.output.suffix}"
         with self._writing():
             join_pieces([self._piece(number) for number in range(self.done())], schema, whole)

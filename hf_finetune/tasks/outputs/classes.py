@@ -105,7 +105,6 @@ class ClassOutput(LogitOutput):
         }
 
     def answer(self, raw: np.ndarray, most: int) -> Answer:
-        """Return the predicted and the most probable classes."""
         values, (answered,) = self.calibrated(raw[None])[0], self.truth(self.decide(raw[None]))
         chosen = [answered] if isinstance(answered, str) else answered
         cuts = [None] * len(values) if self.cuts is None else self.cuts.tolist()

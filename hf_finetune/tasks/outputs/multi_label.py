@@ -143,7 +143,6 @@ for row in probabilities:
         set_head_bias(model, prior_logits(counts, rows, weights))
 
     def loss(self, config: Config, splits: Splits) -> Any:
-        """Return binary cross-entropy with the requested weights and focal factor."""
         from hf_finetune.tasks.outputs import losses
 
         losses.refuse_options(config, classes=True)
@@ -152,12 +151,10 @@ for row in probabilities:
         return losses.MultiLabelLoss(weights, config.run.focal_gamma)
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
-        """Return the independent probability of each class, shape (rows, classes)."""
         return expit(raw.astype(np.float64))
 
     @property
     def cuts(self) -> np.ndarray:
-        """Return the threshold of each class, shape (classes,)."""
         return np.array(self.thresholds or [0.5] * len(self.names))
 
     def statistics(self, raw: np.ndarray, truth: np.ndarray) -> MultiLabelStatistics:

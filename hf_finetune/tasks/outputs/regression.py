@@ -154,7 +154,6 @@ for row in logits:
         return RegressionLoss(self.mean, self.std)
 
     def finish(self, model: Any) -> None:
-        """Change the last layer so that the model predicts in the units of the labels."""
         from hf_finetune.models import rescale_head
 
         rescale_head(model, self.mean, self.std)
@@ -175,7 +174,6 @@ for row in logits:
         return {name: each.mean(axis=0) for name, each in _by_target(statistics, weights).items()}
 
     def per_label(self, statistics: RegressionStatistics) -> dict[str, dict[str, float]]:
-        """Return the same metrics per target, without undefined ones."""
         found = _by_target(statistics, np.ones((1, len(statistics))))
         return {
             name: {key: float(each[i, 0]) for key, each in found.items() if not np.isnan(each[i, 0])}
@@ -205,11 +203,9 @@ for row in logits:
         }
 
     def answers(self, raw: np.ndarray) -> dict[str, list[Any]]:
-        """Return ``prediction``: a number, or a list with a number per target."""
         return {"prediction": self.truth(self.decide(raw))}
 
     def answer(self, raw: np.ndarray, most: int) -> Answer:
-        """Return the numbers, with names if there are several."""
         values = self.decide(raw)
         if len(self.names) == 1:
             return Answer(f"{values[0]:.6g}", [])

@@ -99,7 +99,6 @@ for row in probabilities:
         check_one_class_per_row(section, splits)
 
     def loss(self, config: Config, splits: Splits) -> Any:
-        """Return cross-entropy with the requested weights, smoothing, focal factor and offsets."""
         from hf_finetune.tasks.outputs import losses
 
         counts, tau, offsets = splits.class_counts("train"), config.run.logit_adjustment, None
@@ -110,7 +109,6 @@ for row in probabilities:
         return losses.ClassificationLoss(weights, losses.smoothing(config), config.run.focal_gamma, offsets)
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
-        """Return the probabilities for metrics, at temperature 1, shape (rows, classes)."""
         return softmax(raw.astype(np.float64), axis=1)
 
     def calibrated(self, raw: np.ndarray) -> np.ndarray:
@@ -144,7 +142,6 @@ for row in probabilities:
         }
 
     def row_losses(self, raw: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        """Return the cross-entropy of each row."""
         return self.statistics(raw, truth).losses
 
     def constant(self, truth: np.ndarray) -> np.ndarray:
@@ -154,7 +151,6 @@ for row in probabilities:
         return raw
 
     def label_errors(self, raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray] | None:
-        """Return held-out rows whose label the model disagrees with (confident learning, arXiv 1911.00068)."""
         if len(truth) < FEWEST_FOR_ERRORS:
             return None
         rows, suggested, margin = find_label_errors(self.calibrated(raw), truth)
@@ -173,7 +169,6 @@ for row in probabilities:
         return logistic_regression(features, truth, strength, len(self.names))
 
     def tune(self, raw: np.ndarray, truth: np.ndarray, metric: str | None) -> Self:
-        """Return the output with the temperature fitted on these rows."""
         return replace(self, temperature=fit_temperature(raw, truth))
 
     def decide(self, raw: np.ndarray) -> np.ndarray:
