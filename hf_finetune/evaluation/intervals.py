@@ -64,12 +64,9 @@ def intervals(
         values = _defined(drawn[name])
         if np.isnan(value) or not len(values):
             continue
-        if name in output.SHARES:
-            found[name] = _share(float(value), values, units, _independent(output, name, statistics, units))
-            continue
-        low, high = _middle(values, units)
-        if high - low > _NO_WIDTH:
-            found[name] = [low, high]
+        shares, count = name in output.SHARES, _independent(output, name, statistics, units)
+        bounds = _share(float(value), values, units, count) if shares else _middle(values, units)
+        found |= {} if bounds is None else {name: bounds}
     return found
 
 
@@ -86,8 +83,7 @@ def interval_of(
         return None
     weights = _weights(rows, rows, groups, 0, FEWER)
     drawn = (np.repeat(np.arange(rows), each) for some in weights for each in some.astype(int))
-    low, high = _middle(np.array([score(each) for each in drawn]), units)
-    return [low, high] if high - low > _NO_WIDTH else None
+    return _middle(np.array([score(each) for each in drawn]), units)
 
 
 def difference(
@@ -107,13 +103,14 @@ def difference(
     drawn, value = _defined(a_drawn[metric] - b_drawn[metric]), float(whole[0] - whole[1])
     if np.isnan(value) or not len(drawn):
         return None
-    low, high = _middle(drawn, units)
-    if high - low <= _NO_WIDTH:
+    bounds = _middle(drawn, units)
+    if bounds is None:
         shares = metric in output.SHARES
         if not shares and value:
             return None
         unseen = _binomial(0.0, _independent(output, metric, a, units))[1] if shares else 0.0
-        low, high = max(-1.0, value - unseen), min(1.0, value + unseen)
+        bounds = [max(-1.0, value - unseen), min(1.0, value + unseen)]
+    low, high = bounds
     turned = int((drawn * np.sign(value) <= 0).sum())
     p = min(1.0, 2 * (turned + 1) / (len(drawn) + 1))
     greater = output.METRICS[metric]
@@ -165,12 +162,13 @@ def _deviations(units: int) -> float:
     return float(t.ppf(0.975, units - 1) * np.sqrt(units / (units - 1)))
 
 
-def _middle(values: np.ndarray, units: int) -> list[float]:
+def _middle(values: np.ndarray, units: int) -> list[float] | None:
+    """Return the middle 95 % of the resamples; None if they are equal."""
     from scipy.stats import norm
 
     tail = float(norm.cdf(-_deviations(units)))
     low, high = np.quantile(values, [tail, 1 - tail])
-    return [float(low), float(high)]
+    return [float(low), float(high)] if high - low > _NO_WIDTH else None
 
 
 def _share(value: float, values: np.ndarray, units: int, count: float) -> list[float]:

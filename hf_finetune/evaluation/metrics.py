@@ -29,8 +29,7 @@ def metric_function(
     """Return the Trainer's ``compute_metrics``: the metrics of the output, and the metric ``extra`` of the Hub.
 
     Where the Trainer evaluates chunks of longer texts, ``rows`` is the row of each chunk in the order in which it does so;
-    all metrics, the loss among them, are then those of the rows.
-    """
+    all metrics, the loss among them, are then those of the rows."""
     hub = hub_metric(extra, output)
 
     def compute(prediction: Any) -> dict[str, float]:

@@ -37,10 +37,8 @@ def reevaluate(
     """Evaluate the saved model of a run; write ``metrics.json``, ``evaluation.json`` and ``predictions.parquet``.
 
     The rows are those of a labelled ``file``, or of a ``folder`` with images or ``.txt`` files in one folder per class;
-    without both, the test rows of the run, or its validation rows. The results go to the folder ``output``.
-
-    Raises:
-        UserError: the run is not finished, or the model cannot read the rows.
+    without both, the test rows of the run, or its validation rows. The results go to the folder ``output``. A ``UserError``
+    says that the run is not finished, or that the model cannot read the rows.
     """
     began = time.perf_counter()
     about = read_evaluation(run)

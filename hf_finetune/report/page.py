@@ -46,11 +46,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
 
 
 def report_page(folder: Path, *, public: bool = False) -> str:
-    """Return the HTML of the report; if ``public``, without folders of local paths, the command line, and rows of the data.
-
-    Raises:
-        UserError: there is no ``evaluation.json``, or a file cannot be read.
-    """
+    """Return the HTML of the report; if ``public``, without folders of local paths, the command line, and rows of the data."""
     run = _read_run(folder)
     if public:
         run = _without_paths(run)

@@ -29,6 +29,7 @@ def predict_rows(
 ) -> np.ndarray:
     """Return the raw outputs of all rows, in order; each process computes a share, and every process gets all.
 
+    They are a float32 array whose first axis is rows, or an object array of shape (rows,) if ``predict`` returns lists.
     Results are placed by row index, and each row must occur exactly once. Texts are sorted by length to save padding.
 
     Args:
@@ -36,9 +37,6 @@ def predict_rows(
         progress: called after each batch with its share of the rows; without it a bar is shown.
         predict: returns the raw output of each row of a batch; by default logits of shape (rows, labels).
         pool: combines the chunks of long texts to one raw output per text; the column ``row`` has the text of a chunk.
-
-    Returns:
-        A float32 array whose first axis is rows, or an object array of shape (rows,) if ``predict`` returns lists.
     """
     from accelerate import PartialState
     from accelerate.utils import gather_object

@@ -75,8 +75,7 @@ def task_of(name: str, *, trust_remote_code: bool = False) -> tuple[Task, Any]:
 def load_labeller(name: str, *, trust_remote_code: bool = False, task: Task | None = None) -> Labeller:
     """Return the model of a run folder, model folder or Hub id, whose ``task`` may be known already.
 
-    Raises:
-        UserError: there is no model, its task is not supported, or its tokenizer or image processor is missing.
+    A ``UserError`` says that there is no model, no such task, or neither tokenizer nor image processor.
     """
     task = task or task_of(name, trust_remote_code=trust_remote_code)[0]
     folder = model_folder(name)

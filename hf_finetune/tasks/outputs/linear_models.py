@@ -18,14 +18,11 @@ _SURE = np.log(1e9)  # largest logit of several classes per row: a probability o
 def logistic_regression(
     features: Any, labels: np.ndarray, strength: float, classes: int
 ) -> Callable[[Any], np.ndarray]:
-    """Fit multinomial logistic regression to ids; return a function from features to log-probabilities.
-
-    They have the shape (rows, classes), and those of classes without rows are log 1e-12.
-    """
+    """Fit multinomial logistic regression to ids; return a function from features to log-probabilities, (rows, classes)."""
     model = _fit(features, labels.astype(np.int64), strength)
 
     def answer(features: Any) -> np.ndarray:
-        logits = np.full((features.shape[0], classes), np.log(1e-12))
+        logits = np.full((features.shape[0], classes), np.log(1e-12))  # of classes without rows
         logits[:, model.classes_] = np.log(np.maximum(model.predict_proba(features), 1e-12))
         return logits
 
@@ -77,8 +74,7 @@ def _fit(features: Any, labels: np.ndarray, strength: float) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=tolerance(features, labels))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # printed below in one line
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # printed below in one line
         model.fit(features, labels)
     steps = int(np.max(model.n_iter_))
     if not 0 < steps < MOST_STEPS:

@@ -10,20 +10,12 @@ import numpy as np
 from scipy.special import expit
 
 from hf_finetune.data.rows.labels import refuse_unknown
-from hf_finetune.tasks.outputs import ranking
+from hf_finetune.tasks.outputs import ranking, reading
 from hf_finetune.tasks.outputs.calibration import calibration
 from hf_finetune.tasks.outputs.class_counts import check_several_classes_per_row
 from hf_finetune.tasks.outputs.classes import ClassOutput, ClassStatistics
 from hf_finetune.tasks.outputs.linear_models import one_vs_rest
 from hf_finetune.tasks.outputs.output import Floor, Section
-from hf_finetune.tasks.outputs.reading import (
-    FLAGS,
-    are_flags,
-    are_lists,
-    classes_of_rows,
-    encode_columns,
-    several_names,
-)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -93,15 +85,15 @@ for row in probabilities:
     def recognise(cls, train: Dataset, columns: list[str], options: DataConfig) -> bool:
         """Return whether there are several columns of 0 and 1, one of lists, or one of texts with a delimiter."""
         if len(columns) > 1:
-            return all(are_flags(train, column) for column in columns)
-        return bool(options.label_delimiter) or are_lists(train, columns[0])
+            return all(reading.are_flags(train, column) for column in columns)
+        return bool(options.label_delimiter) or reading.are_lists(train, columns[0])
 
     @classmethod
     def read(cls, train: Dataset, columns: list[str], options: DataConfig) -> Self:
         """Return the output with the classes of the training rows in natural order, or the names of several columns."""
         if len(columns) > 1:
             return cls(columns, columns=columns)
-        names = several_names(train, columns[0], options.label_delimiter)
+        names = reading.several_names(train, columns[0], options.label_delimiter)
         return cls(names, columns=columns, delimiter=options.label_delimiter)
 
     def read_from(self, columns: list[str], options: DataConfig) -> Self:
@@ -109,8 +101,8 @@ for row in probabilities:
 
     def encode(self, split: Dataset, split_name: str) -> list[Any]:
         if len(self.columns) > 1:
-            return encode_columns(split, self.columns, split_name, FLAGS)
-        cells = classes_of_rows(split, self.columns[0], self.delimiter)
+            return reading.encode_columns(split, self.columns, split_name, reading.FLAGS)
+        cells = reading.classes_of_rows(split, self.columns[0], self.delimiter)
         refuse_unknown(cells, set(self.names), self.columns[0], split_name)
         return self.read_truth(cells).tolist()
 
