@@ -28,26 +28,16 @@ class UserError(Exception):
         return f"error: {_one_line(where + self.what)}\nfix: {_one_line(self.fix)}"
 
 
-class Stopped(Exception):
+class Interrupted(Exception):
     """A signal stopped the work, which can be resumed. The exit status is 128 plus the signal's number.
 
-    Args:
-        number: the signal's number.
-        kept: what was done and what was not: a clause without a full stop.
-        command: the command that resumes the work.
+    ``resume`` says what was done and how to go on; without it, a checkpoint of the run was written.
     """
 
-    def __init__(self, number: int, kept: str, command: str) -> None:
-        super().__init__(f"interrupted by {signal.Signals(number).name}; {kept}. To continue, run:\n  {command}")
-        self.number = number
-
-
-class Interrupted(Exception):
-    """A signal stopped the run, after a checkpoint was written. The exit status is 128 plus the signal's number."""
-
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, resume: str = "") -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}")
         self.number = number
+        self.resume = resume
 
 
 def first_line(error: Exception) -> str:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from hf_finetune.errors import UserError
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -18,6 +22,15 @@ def write_text(path: Path, text: str, errors: str = "strict") -> None:
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(text, encoding="utf-8", errors=errors)
     partial.replace(path)
+
+
+@contextmanager
+def writing(what: str, where: str, fix: str) -> Iterator[None]:
+    """Turn an ``OSError`` into a ``UserError``: ``what`` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"the {what} cannot be written ({error})", where=where, fix=fix) from error
 
 
 def cache_dir() -> Path:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from hf_finetune.console import say, show_table
 from hf_finetune.data.rows.finding import SEVERITIES, Finding, Section
-from hf_finetune.errors import UserError
-from hf_finetune.files import write_json
+from hf_finetune.files import write_json, writing
 from hf_finetune.report.render import render, write_page
 
 HTML, JSON = "check.html", "check.json"
@@ -66,10 +65,6 @@ def write_report(folder: Path, title: str, sections: list[Section]) -> None:
         "findings": [asdict(finding) for finding in findings],
         "sections": {section.key: section.facts | {"sentences": section.sentences} for section in sections},
     }
-    try:
+    with writing("report", f"--output_dir {folder}", "name another folder."):
         write_page(folder / HTML, page)
         write_json(folder / JSON, content)
-    except OSError as error:
-        raise UserError(
-            f"the report cannot be written ({error})", where=f"--output_dir {folder}", fix="name another folder."
-        ) from error

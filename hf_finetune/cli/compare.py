@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
 
     from hf_finetune.console import say, show_table
     from hf_finetune.evaluation.compare_runs import compare_runs
-    from hf_finetune.files import write_json
+    from hf_finetune.files import write_json, writing
 
     found = compare_runs([Path(run) for run in known.runs], known.metric)
     rows = [(each["run"], f"{each['value']:.4f}", _span(each["interval"])) for each in found["runs"]]
@@ -34,11 +34,8 @@ def main(argv: list[str]) -> None:
                 f"{Path(each['with']).name} only; p = {test['p']:.3g}."
             )
     if known.output:
-        try:
+        with writing("file", f"--output {known.output}", "choose another file."):
             write_json(Path(known.output), found)
-        except OSError as error:
-            what = f"the file cannot be written ({error})"
-            raise UserError(what, where=f"--output {known.output}", fix="choose another file.") from error
 
 
 def _span(interval: list[float] | None) -> str:

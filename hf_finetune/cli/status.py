@@ -13,7 +13,7 @@ from hf_finetune.config import without_secrets
 from hf_finetune.config.flags import with_underscores
 from hf_finetune.config.parser import HelpFormatter
 from hf_finetune.console import is_main_process
-from hf_finetune.errors import Interrupted, Stopped, UserError
+from hf_finetune.errors import Interrupted, UserError
 
 
 def run_as_script(main: Callable[[], Any]) -> int:
@@ -26,10 +26,11 @@ def run_as_script(main: Callable[[], Any]) -> int:
         main()
     except KeyboardInterrupt:
         return 130
-    except (UserError, Stopped, Interrupted) as error:
+    except (UserError, Interrupted) as error:
         said = str(error)
         if isinstance(error, Interrupted):
-            said += f"; a checkpoint was written. To resume, run (with the same launcher):\n  {_resume_command()}"
+            resume = f"a checkpoint was written. To resume, run (with the same launcher):\n  {_resume_command()}"
+            said += f"; {error.resume or resume}"
         if is_main_process():
             print(said, file=sys.stderr)
         return 2 if isinstance(error, UserError) else 128 + error.number

@@ -17,7 +17,7 @@ from hf_finetune.evaluation.judge import Judged
 from hf_finetune.evaluation.prediction.labeller import load_labeller
 from hf_finetune.evaluation.results import Results, write_results
 from hf_finetune.evaluation.run_folder import read_evaluation
-from hf_finetune.files import public_name
+from hf_finetune.files import public_name, writing
 from hf_finetune.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -58,12 +58,8 @@ def reevaluate(
     raw = labeller.predict(labeller.encode(split), size)
     answers = {name: Judged(split, labeller.output, raw, labeller.output.truth_of(split), task.input)}
     rows = {name: {"rows": len(split), "counts": None}}
-    try:
+    with writing("folder", f"--output_dir {output}", "choose another one."):
         output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"the folder cannot be created ({error})", where=f"--output_dir {output}", fix="choose another one."
-        ) from error
     about |= {"source": public_name(source), "data": {"splits": rows, "notes": [], "skipped": 0}}
     return write_results(output, answers, config.run.metric, about, {}, began)
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_finetune.console import is_main_process
-from hf_finetune.errors import UserError
 from hf_finetune.evaluation.run_folder import read_evaluation, read_json
-from hf_finetune.files import public_name
+from hf_finetune.files import public_name, writing
 from hf_finetune.report.figures import (
     draw_confusion,
     draw_curves,
@@ -37,11 +36,8 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     if not is_main_process():
         return path
     text = report_page(folder)
-    try:
+    with writing("report", str(path), "choose another file with --output."):
         write_page(path, text)
-    except OSError as error:
-        what, fix = f"the report cannot be written ({error})", "choose another file with --output."
-        raise UserError(what, where=str(path), fix=fix) from error
     return path
 
 

@@ -11,18 +11,9 @@ from hf_finetune.console import say
 from hf_finetune.errors import UserError
 
 # With another value of these, the weights, optimiser state or steps of a checkpoint do not fit.
-_IDENTITY = (
-    "model_name_or_path",
-    "model_revision",
-    "head_hidden_size",
-    "strategy",
-    "lora_r",
-    "lora_alpha",
-    "lora_target_modules",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "seed",
-)
+_STEP = ("per_device_train_batch_size", "gradient_accumulation_steps", "seed")
+_LORA = ("lora_r", "lora_alpha", "lora_target_modules")
+_IDENTITY = ("model_name_or_path", "model_revision", "head_hidden_size", "strategy", *_LORA, *_STEP)
 
 
 def wants_resume(config: Config) -> bool:

@@ -29,43 +29,16 @@ from hf_finetune.config import Config, without_secrets
 from hf_finetune.console import is_main_process, is_terminal, logger, say
 from hf_finetune.data.rows.bad_rows import SKIPPED, write_skipped
 from hf_finetune.errors import UserError
-from hf_finetune.files import write_json
+from hf_finetune.files import write_json, writing
 from hf_finetune.strategies import check_name
 from hf_finetune.training.resume import refuse_other_run, wants_resume
 
-# What a run writes: any of it means that the folder contains a run.
-TRACES = (
-    "config.yaml",
-    "metrics.json",
-    "checkpoints",
-    "model",
-    "predictions.parquet",
-    "splits.parquet",
-    "environment.json",
-    "README.md",
-    "history.json",
-    "evaluation.json",
-    "report.html",
-    "figures",
-    "evaluations",
-    "onnx",
-    "onnx-int8",
-    "verify.json",
-    "verify",
-    SKIPPED,
-)
-PACKAGES = (
-    "hf-finetune",
-    "torch",
-    "torchvision",
-    "transformers",
-    "timm",
-    "datasets",
-    "accelerate",
-    "evaluate",
-    "peft",
-    "huggingface_hub",
-)
+# What a run and later commands write: any of it means that the folder contains a run.
+_RECORDS = ("config.yaml", "environment.json", "history.json", "splits.parquet", SKIPPED, "checkpoints", "model")
+_RESULTS = ("metrics.json", "evaluation.json", "evaluations", "predictions.parquet", "report.html", "figures")
+TRACES = (*_RECORDS, *_RESULTS, "README.md", "onnx", "onnx-int8", "verify.json", "verify")
+_HUGGING_FACE = ("transformers", "datasets", "accelerate", "evaluate", "peft", "huggingface_hub")
+PACKAGES = ("hf-finetune", "torch", "torchvision", "timm", *_HUGGING_FACE)
 
 
 def prepare(config: Config) -> Config:
@@ -121,16 +94,11 @@ def open_run(config: Config, skipped: list[dict[str, Any]] | None = None) -> Non
             for trace in (*TRACES, "train.log"):
                 path = folder / trace
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        try:
+        with writing("folder", f"--output_dir {folder}", "choose another one."):
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "config.yaml").write_text(
-                yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8"
-            )
+            text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+            (folder / "config.yaml").write_text(text, encoding="utf-8")
             write_skipped(skipped or [], folder)
-        except OSError as error:
-            raise UserError(
-                f"the folder cannot be written ({error})", where=f"--output_dir {folder}", fix="choose another one."
-            ) from error
         write_json(folder / "environment.json", _environment())
         file = logging.FileHandler(folder / "train.log", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

@@ -7,15 +7,14 @@ import itertools
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from hf_finetune.console import say
 from hf_finetune.errors import UserError
-from hf_finetune.files import write_json
+from hf_finetune.files import write_json, writing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,17 +92,9 @@ class Unfinished:
         path = self.folder / NOTE
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UserError(
-                f"the file cannot be written ({error})",
-                where=str(self.output),
-                fix="free disk space or make the folder writable, and repeat the command, which continues where it "
-                "stopped; or choose another --output.",
-            ) from error
+    def _writing(self) -> AbstractContextManager[None]:
+        fix = "free disk space or make the folder writable, and repeat the command, which continues where it stopped"
+        return writing("file", str(self.output), f"{fix}; or choose another --output.")
 
 
 def write_piece(table: pa.Table, path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say
 from hf_finetune.data import Splits
-from hf_finetune.errors import Stopped, UserError
+from hf_finetune.errors import Interrupted, UserError
 from hf_finetune.evaluation.results import Results
 from hf_finetune.publish.card import TIMING, model_card
 from hf_finetune.publish.hub.access import prepare_repository, preupload
@@ -58,7 +58,7 @@ def push_run(config: Config) -> str | None:
 
     Raises:
         UserError: the Hub refused the push; the message has the command that repeats it.
-        Stopped: a signal came during the push.
+        Interrupted: a signal came during the push.
     """
     if not config.training.get("push_to_hub") or not is_main_process():
         return None
@@ -77,7 +77,7 @@ def push_folder(run: Path, to: Destination) -> str:
     Raises:
         UserError: the run is not finished, has something private in its files, fails the verification, or the Hub
             refused the push.
-        Stopped: a signal came during the push.
+        Interrupted: a signal came during the push.
     """
     with merged_model(run) if to.merged else nullcontext() as model:
         files = files_to_push(run, to, model)
@@ -94,7 +94,7 @@ def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str
 
     Raises:
         UserError: the Hub refused the push, or could not be reached.
-        Stopped: SIGINT or SIGTERM came.
+        Interrupted: SIGINT or SIGTERM came.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
@@ -129,7 +129,8 @@ def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str
             )
     except KeyboardInterrupt as stop:
         number = stop.args[0] if stop.args else signal.SIGINT
-        raise Stopped(int(number), _state(files, large, uploaded, run, to), command) from None
+        state = _state(files, large, uploaded, run, to)
+        raise Interrupted(int(number), f"{state}. To continue, run:\n  {command}") from None
     except client_errors() as error:
         state = f"; {_state(files, large, uploaded, run, to)}"
         raise to_user_error(error, to, state=state, command=command) from error
