@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from hf_finetune.models import Stage, is_adapter, stage_lookup
+from hf_finetune.models.stages import is_under, outermost
 
 KEY = "activations"  # their name in a batch
 _PIXELS = "pixel_values"
@@ -179,7 +180,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def _locate(base: nn.Module, stages: list[Stage], depth: int, batch: dict[str, torch.Tensor]) -> Cut:
     """Run the model once, and find the boundary: the last frozen module before the first one that trains."""
     rows = len(next(iter(batch.values())))
-    frozen = [name for stage in stages[:depth] for name in _outermost(stage.modules)]
+    frozen = [name for stage in stages[:depth] for name in outermost(stage.modules)]
     calls, late = _calls(base, frozen, batch)
     usable = [index for index, (name, output) in enumerate(calls) if name in frozen and _of_rows(output, rows)]
     if not usable:
@@ -220,8 +221,8 @@ def _calls(
     def note(name: str) -> Callable[..., None]:
         return lambda module, args, output: late.add(name) if begun else calls.append((name, output))
 
-    empty = _outermost(tuple(n for n, m in base.named_modules() if n and next(m.parameters(), None) is None))
-    free = [name for name in empty if not any(name == root or name.startswith(root + ".") for root in frozen)]
+    empty = outermost(n for n, m in base.named_modules() if n and next(m.parameters(), None) is None)
+    free = [name for name in empty if not is_under(name, frozen)]
     with ExitStack() as hooks, torch.no_grad():
         for name in (*frozen, *free):
             hooks.enter_context(base.get_submodule(name).register_forward_hook(note(name)))
@@ -302,15 +303,6 @@ def _difference(found: torch.Tensor, expected: torch.Tensor) -> float:
 def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
     autocast = torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
     return _difference(found, expected) <= (3e-2 if autocast else 1e-4)
-
-
-def _outermost(names: tuple[str, ...]) -> list[str]:
-    """Return the modules that are not inside another one of them."""
-    found: list[str] = []
-    for name in sorted(names, key=lambda each: each.count(".")):
-        if not any(name.startswith(outer + ".") for outer in found):
-            found.append(name)
-    return found
 
 
 def _tensors(output: Any) -> list[torch.Tensor]:

@@ -12,7 +12,7 @@ from torch import nn
 from hf_finetune.config.options import StrategyConfig
 from hf_finetune.errors import UserError
 from hf_finetune.models.checkpoint import Checkpoint
-from hf_finetune.models.stages import Stage
+from hf_finetune.models.stages import Stage, is_under, outermost
 
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_fsdp_wrapped_module|_orig_mod|module)\.")
 
@@ -31,12 +31,15 @@ def add_lora(checkpoint: Checkpoint, config: StrategyConfig) -> Checkpoint:
             where="--head_hidden_size",
             fix="add --merge_adapter, or remove --head_hidden_size.",
         )
+    head = checkpoint.stages[-1]
     settings = LoraConfig(
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
         target_modules=lora_targets(model, checkpoint.stages, config.lora_target_modules),
-        modules_to_save=_outermost(checkpoint.stages[-1]),
+        modules_to_save=[
+            name for name in outermost(head.modules) if any(is_under(p, (name,)) for p in head.parameters)
+        ],
     )
     # No task type: its PeftModel hides the argument `labels`, and the Trainer then reports no evaluation loss.
     checkpoint.model = get_peft_model(model, settings)
@@ -124,13 +127,3 @@ def stage_lookup(stages: list[Stage]) -> Callable[[str], int]:
         return next(index for known, index in index_of.items() if known.startswith(plain + "."))
 
     return lookup
-
-
-def _outermost(stage: Stage) -> list[str]:
-    """Return the outermost modules of a stage that have weights."""
-    found: list[str] = []
-    for name in stage.modules:
-        has_weights = any(parameter.startswith(name + ".") for parameter in stage.parameters)
-        if has_weights and not any(name.startswith(outer + ".") for outer in found):
-            found.append(name)
-    return found

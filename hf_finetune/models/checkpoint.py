@@ -21,7 +21,6 @@ from hf_finetune.config.options import ModelConfig
 from hf_finetune.console import say
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import mlp_head
-from hf_finetune.models.refusals import refuse_broken_settings, refuse_code, refuse_without_weights
 from hf_finetune.models.stages import Stage, read_stages
 
 # What the libraries raise for files that are truncated, or are not weights.
@@ -53,7 +52,7 @@ def load_checkpoint(
     name = str(config.model_name_or_path)
     settings = load_settings(config)
     own_labels = _set_labels(settings, labels, output or {})
-    refuse_without_weights(name)
+    _refuse_without_weights(name)
     factory: Any = getattr(transformers, auto_class)
     options: dict[str, Any] = {"ignore_mismatched_sizes": True, "output_loading_info": True}
     if config.head_hidden_size:
@@ -67,7 +66,7 @@ def load_checkpoint(
                 name, config=settings, dtype=torch.float32, revision=config.model_revision, **options
             )
     except (*_UNREADABLE, RuntimeError) as error:
-        refuse_code(error, name)
+        _refuse_code(error, name)
         if "Unrecognized configuration class" in str(error):
             raise _wrong_kind(settings, auto_class, name) from error
         raise UserError(
@@ -104,7 +103,7 @@ def _quietly() -> Iterator[None]:
 def load_settings(config: ModelConfig) -> transformers.PreTrainedConfig:
     """Load the configuration of a checkpoint; a ``UserError`` if neither transformers nor timm finds or knows it."""
     name = str(config.model_name_or_path)
-    refuse_broken_settings(name)
+    _refuse_broken_settings(name)
     try:
         factory = _mlp_head_class(name, 0) or transformers.AutoConfig
         settings = factory.from_pretrained(
@@ -115,7 +114,7 @@ def load_settings(config: ModelConfig) -> transformers.PreTrainedConfig:
             f"config.json is invalid ({error})", where=f"--model_name_or_path {name}", fix="correct the value."
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        refuse_code(error, name)
+        _refuse_code(error, name)
         raise UserError(
             f"no checkpoint was found under this name ({first_line(error)})",
             where=f"--model_name_or_path {name}",
@@ -132,7 +131,7 @@ def load_preprocessing(auto_class: str, kind: str, name: str, fix: str, **option
     try:
         return getattr(transformers, auto_class).from_pretrained(name, **options)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        refuse_code(error, name)
+        _refuse_code(error, name)
         raise UserError(
             f"no {kind} can be loaded ({first_line(error)})", where=f"--model_name_or_path {name}", fix=fix
         ) from error
@@ -222,6 +221,58 @@ def _wrong_kind(settings: transformers.PreTrainedConfig, auto_class: str, name: 
         where=f"--model_name_or_path {name}",
         fix="choose a checkpoint of a type that transformers has in this class, or use the recipe of another task.",
     )
+
+
+def _refuse_without_weights(name: str) -> None:
+    """Raise a ``UserError`` if a local folder has no file of weights."""
+    folder = Path(name)
+    if folder.is_dir() and not any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir()):
+        raise UserError(
+            "the folder has no weights (model.safetensors)",
+            where=f"--model_name_or_path {name}",
+            fix="give a folder that save_pretrained wrote, or copy the weights into it.",
+        )
+
+
+def _refuse_broken_settings(name: str) -> None:
+    """Raise a ``UserError`` if a local folder has no ``config.json``, or if a JSON file of settings is not an object."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return
+    if not (folder / "config.json").exists():
+        files = sorted(path.name for path in folder.iterdir())[:8]
+        raise UserError(
+            f"the folder has no config.json; it contains {', '.join(files) or 'nothing'}",
+            where=f"--model_name_or_path {name}",
+            fix="give a folder that save_pretrained wrote.",
+        )
+    for file in [folder / "tokenizer.json", *sorted(folder.glob("*config.json"))]:
+        wrong = _fault(file) if file.is_file() else ""
+        if wrong:
+            raise UserError(wrong, where=str(file), fix="download or copy it again.")
+
+
+def _fault(file: Path) -> str:
+    """Return why a file is not a JSON object; of ``tokenizer.json``, which may be large, only the start is read."""
+    if file.name == "tokenizer.json":
+        with file.open("rb") as opened:
+            start = opened.read(200).lstrip()
+        return "" if start.startswith(b"{") else f"expected a JSON object, found {start[:20]!r}"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return f"the file is not valid JSON ({first_line(error)})"
+    return "" if isinstance(content, dict) else f"expected a JSON object, found a {type(content).__name__}"
+
+
+def _refuse_code(error: Exception, name: str) -> None:
+    """Raise a ``UserError`` if transformers stopped because the repository contains Python code."""
+    if "trust_remote_code" in str(error):
+        raise UserError(
+            "the checkpoint contains Python code, which does not run without your consent",
+            where=f"--model_name_or_path {name}",
+            fix="read the code, and add --trust_remote_code if you trust it.",
+        ) from error
 
 
 def save_mlp_head_code(model: transformers.PreTrainedModel, folder: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,7 @@ def _timm_assignment(model: nn.Module) -> tuple[Assign, list[str]]:
     classifier = backbone.get_classifier()
     heads = tuple(n for n, m in backbone.named_modules() if any(m is h for h in _listed(classifier)))
     names = {n for n, _ in (*backbone.named_parameters(), *backbone.named_modules(), *backbone.named_buffers()) if n}
-    trunk = [name for name in names if not _under(name, heads)]
+    trunk = [name for name in names if not is_under(name, heads)]
     matcher = backbone.group_matcher(coarse=True)
     if isinstance(matcher, dict):  # a group is a pattern, or a list of tuples that begin with one; or None
         specs = [spec for group in matcher.values() if group for spec in _listed(group)]
@@ -106,7 +106,7 @@ def _timm_assignment(model: nn.Module) -> tuple[Assign, list[str]]:
 
     def assign(name: str) -> int:
         local = name.removeprefix("timm_model.")
-        if _under(local, heads):
+        if is_under(local, heads):
             return last + 1
         if local in groups:
             return rank.get(groups[local], 0)
@@ -136,10 +136,10 @@ def _transformers_assignment(model: nn.Module) -> tuple[Assign, list[str]]:
     last = len(blocks)
 
     def assign(name: str) -> int:
-        if not _under(name, (base_name,)):
+        if not is_under(name, (base_name,)):
             return last + 1
         local = name.removeprefix(base_name).removeprefix(".")
-        if _under(local, (trunk,)):
+        if is_under(local, (trunk,)):
             index = local.removeprefix(trunk + ".").split(".")[0]
             return blocks.index(index) + 1 if index in blocks else 0
         if _is_pooler(base, local):
@@ -166,17 +166,17 @@ def _backbone_name(model: nn.Module) -> str:
 def _find_trunk(base: nn.Module) -> str:
     """Return the full name of the outermost container with most weights, embedding tables not counted."""
     embeddings = {id(m.weight) for m in base.modules() if isinstance(m, nn.Embedding)}
-    outermost: dict[str, int] = {}
+    weights: dict[str, int] = {}
     for name, module in base.named_modules():
-        if name and isinstance(module, (nn.ModuleList, nn.Sequential)) and not _under(name, tuple(outermost)):
-            outermost[name] = sum(p.numel() for p in module.parameters() if id(p) not in embeddings)
-    if not any(outermost.values()):
+        if name and isinstance(module, (nn.ModuleList, nn.Sequential)) and not is_under(name, weights):
+            weights[name] = sum(p.numel() for p in module.parameters() if id(p) not in embeddings)
+    if not any(weights.values()):
         raise UserError(
             f"no sequence of blocks was found in {type(base).__name__}",
             where="--model_name_or_path",
             fix="choose another checkpoint, or report this one as an issue.",
         )
-    return max(outermost, key=outermost.__getitem__)
+    return max(weights, key=weights.__getitem__)
 
 
 def _is_pooler(base: nn.Module, local: str) -> bool:
@@ -197,5 +197,15 @@ def _block_name(parameter: str, number: int) -> str:
     return f"stage{number}" if re.fullmatch(r"stages|s\d+", first) else f"block{number}"
 
 
-def _under(name: str, roots: tuple[str, ...]) -> bool:
+def outermost(names: Iterable[str]) -> list[str]:
+    """Return the modules that are not inside another one of them, which comes before its own."""
+    found: list[str] = []
+    for name in names:
+        if not is_under(name, found):
+            found.append(name)
+    return found
+
+
+def is_under(name: str, roots: Collection[str]) -> bool:
+    """Return whether a module or parameter is one of the roots or inside one."""
     return any(name == root or name.startswith(root + ".") for root in roots)

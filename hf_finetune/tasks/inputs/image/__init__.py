@@ -5,8 +5,15 @@ from typing import Any
 
 from hf_finetune.tasks.inputs.image import facts
 from hf_finetune.tasks.inputs.image.checks import inspect, why_column
-from hf_finetune.tasks.inputs.image.encoding import collator, encode, mixer, shortened, views
-from hf_finetune.tasks.inputs.image.fingerprint import describe_processor, fingerprint
+from hf_finetune.tasks.inputs.image.encoding import (
+    collator,
+    describe_processor,
+    encode,
+    fingerprint,
+    mixer,
+    shortened,
+    views,
+)
 from hf_finetune.tasks.inputs.image.processor import checkpoint_name, load_processor, prepare
 from hf_finetune.tasks.inputs.image.row_input import rows
 from hf_finetune.tasks.inputs.image.sample import keep_row, longest, odd_rows, pipeline_input, probe

@@ -1,8 +1,10 @@
-"""Encode images: decoded pixels or random views of them, batches, mixup and CutMix."""
+"""Encode images: decoded pixels or random views of them, batches, mixup and CutMix; hashes for the names of caches."""
 
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -189,6 +192,30 @@ def _collate(pixels: Preprocessing, rows: list[dict[str, Any]]) -> dict[str, Any
         values = normalise(values, pixels) if values.dtype == torch.uint8 else values
     labels = {"labels": torch.tensor([row["labels"] for row in rows])} if "labels" in rows[0] else {}
     return {"pixel_values": values} | labels
+
+
+def fingerprint(encoded: Any, processor: Any) -> str:
+    """Return a hash of the images and of the processor's settings; files count by path, size and time of the last change."""
+    digest = hashlib.sha256()
+    for batch in encoded.split.select_columns(["image"]).with_format("arrow").iter(1000):
+        for cell in batch["image"].to_pylist():
+            digest.update(_identity(cell))
+    digest.update(describe_processor(processor).encode())
+    return digest.hexdigest()
+
+
+def describe_processor(processor: Any) -> str:
+    if hasattr(processor, "data_config"):  # timm's
+        return json.dumps(processor.data_config, sort_keys=True, default=str)
+    return json.dumps(processor.to_dict(), sort_keys=True, default=str) if hasattr(processor, "to_dict") else ""
+
+
+def _identity(cell: dict[str, Any]) -> bytes:
+    if cell.get("bytes") is not None:
+        return hashlib.sha256(cell["bytes"]).digest()
+    path = Path(cell["path"]).absolute()
+    status = path.stat()
+    return f"{path} {status.st_size} {status.st_mtime_ns};".encode()
 
 
 def views(inputs: InputConfig, *, tunes_backbone: bool) -> InputConfig | None:

@@ -8,13 +8,15 @@ from hf_finetune.tasks.inputs.text.checks import inspect, why_column
 from hf_finetune.tasks.inputs.text.encoding import (
     checkpoint_name,
     collator,
+    content_hash,
+    describe_processor,
     encode,
+    fingerprint,
     load_processor,
     mixer,
     prepare,
     views,
 )
-from hf_finetune.tasks.inputs.text.fingerprint import content_hash, describe_processor, fingerprint
 from hf_finetune.tasks.inputs.text.long_texts import shortened
 from hf_finetune.tasks.inputs.text.row_input import rows
 from hf_finetune.tasks.inputs.text.sample import keep_row, longest, odd_rows, pipeline_input, probe

@@ -1,9 +1,13 @@
-"""Encode texts: tokenizer, maximum length and batches."""
+"""Encode texts: tokenizer, maximum length and batches; hashes of texts and tokenizers for the names of caches."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
@@ -15,11 +19,12 @@ from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.models import Checkpoint, load_preprocessing
 from hf_finetune.tasks.inputs.text.long_texts import CHUNK, TRUNCATE, encode_pieces, long_text_of, set_long_text
-from hf_finetune.tasks.inputs.text.row_input import in_users_cache
+from hf_finetune.tasks.inputs.text.row_input import columns_of, in_users_cache
 
 # The default limit: tokenizers of checkpoints without one have 1e30, and longer attention is rarely wanted.
 LONGEST = 512
 _ABOUT = frozenset({"length", "cut", "row"})  # columns of encoded rows that are not model inputs
+_NOT_INPUTS = frozenset({"id", "label", "labels", "length", "cut", "row"})
 # Increase it when ``encode`` changes its result for the same rows, so that caches on disk are not reused.
 VERSION = 1
 
@@ -71,7 +76,7 @@ def encode(split: Dataset, processor: Any, views: InputConfig | None = None, ima
         return split.encoded(partial(_tokenize_rows, processor))
     # In memory if datasets would write its cache beside a data set that the user saved.
     options = {"remove_columns": split.column_names, "desc": "Tokenising", "keep_in_memory": not in_users_cache(split)}
-    name = _fingerprint(split, processor)
+    name = _cache_name(split, processor)
     with PartialState().main_process_first():
         return split.map(
             partial(_tokenize, processor), batched=True, with_indices=True, new_fingerprint=name, **options
@@ -97,7 +102,7 @@ def _tokenize_rows(processor: Any, rows: list[dict[str, Any]]) -> list[dict[str,
     return [{name: values[index] for name, values in tokens.items()} for index in range(len(tokens["length"]))]
 
 
-def _fingerprint(split: Dataset, processor: Any) -> str | None:
+def _cache_name(split: Dataset, processor: Any) -> str | None:
     """Return the cache name of the encoded rows, a hash of all that their token ids depend on; None leaves it to ``datasets``.
 
     It pickles the tokenizer entry by entry, which takes half a second per split, and is left to tokenizers in Python.
@@ -111,6 +116,33 @@ def _fingerprint(split: Dataset, processor: Any) -> str | None:
     settings = [type(processor).__name__, processor.model_max_length, processor.truncation_side, VERSION]
     settings += [long_text_of(processor), list(processor.model_input_names)]
     return Hasher.hash([split._fingerprint, backend.to_str(), *settings])
+
+
+def fingerprint(encoded: Any, processor: Any) -> str:
+    digest = hashlib.sha256()
+    columns = sorted(name for name in encoded.column_names if name not in _NOT_INPUTS)
+    for batch in encoded.select_columns(columns).with_format("arrow").iter(1000):
+        for name in columns:
+            digest.update(f"{name} {json.dumps(batch[name].to_pylist())}".encode())
+    return digest.hexdigest()
+
+
+def describe_processor(processor: Any) -> str:
+    """Return a hash of the files of a tokenizer."""
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory() as folder:
+        processor.save_pretrained(folder)
+        for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def content_hash(split: Any) -> str | None:
+    digest = hashlib.sha256()
+    for name in columns_of(split):
+        for text in split[name][:]:
+            digest.update(f"{len(text)} {text}".encode(errors="surrogatepass"))
+    return digest.hexdigest()
 
 
 def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:

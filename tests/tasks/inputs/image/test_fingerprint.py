@@ -11,7 +11,7 @@ import pytest
 
 from hf_finetune.data.readers.cell import IMAGE
 from hf_finetune.data.readers.folder import open_classes
-from hf_finetune.tasks.inputs.image.fingerprint import fingerprint
+from hf_finetune.tasks.inputs.image.encoding import fingerprint
 
 
 @pytest.fixture
