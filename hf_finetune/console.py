@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 logger = logging.getLogger("hf_finetune")
 
@@ -19,6 +21,18 @@ def is_terminal() -> bool:
     from rich.console import Console
 
     return Console().is_terminal
+
+
+@contextmanager
+def without_bars(library: Any) -> Iterator[None]:
+    """Hide a library's progress bars, which break ours and fill a redirected file; ``library`` is its module ``logging``."""
+    shown = library.is_progress_bar_enabled()
+    library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            library.enable_progress_bar()
 
 
 def say(sentence: str) -> None:

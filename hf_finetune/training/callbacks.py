@@ -8,8 +8,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -17,7 +15,6 @@ import torch
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.utils import logging
 
 from hf_finetune.console import is_main_process, is_terminal, say
 from hf_finetune.data.splits.stream import Stream
@@ -182,18 +179,6 @@ class Progress(TrainerCallback):
         if self._bar is not None:
             shown: Any = {"description": self._where(state), "figures": self._figures, "pace": self._pace(state)}
             self._bar.update(self._bar.task_ids[0], completed=state.global_step, **shown)
-
-
-@contextmanager
-def without_library_bars() -> Iterator[None]:
-    """Turn off the progress bars of ``transformers``, which would break our bar and fill a redirected file."""
-    before = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if before:
-            logging.enable_progress_bar()
 
 
 def format_seconds(seconds: float) -> str:

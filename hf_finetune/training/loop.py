@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers.utils import logging
 
 from hf_finetune.activations import Workload, cache_activations
 from hf_finetune.config import Config
-from hf_finetune.console import is_main_process, say
+from hf_finetune.console import is_main_process, say, without_bars
 from hf_finetune.data import Splits
 from hf_finetune.data.splits.split_file import refuse_other_rows, write_split_file
 from hf_finetune.data.splits.stream import Stream
@@ -27,14 +28,13 @@ from hf_finetune.strategies import Plan, apply_phase, show_phase
 from hf_finetune.tasks.outputs import Output
 from hf_finetune.tasks.task import Task
 from hf_finetune.training.arguments import is_sharded, training_arguments
-from hf_finetune.training.callbacks import without_library_bars
 from hf_finetune.training.fit_in_memory import FitInMemory
 from hf_finetune.training.resume import find_resume, refuse_other_settings, wants_resume
 from hf_finetune.training.run import open_run, save_history
 from hf_finetune.training.trainer import PhaseTrainer, evaluation_order
 
 
-@without_library_bars()
+@without_bars(logging)
 def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, plan: Plan) -> dict[str, float]:
     """Train all phases, and save the best model of the last one to ``model/``.
 

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 from transformers import TrainerControl, TrainerState
 
-from hf_finetune.training.callbacks import Progress, format_seconds, without_library_bars
+from hf_finetune.console import without_bars
+from hf_finetune.training.callbacks import Progress, format_seconds
 
 ARGS = SimpleNamespace(eval_strategy="epoch", metric_for_best_model="eval_accuracy")
 CONTROL = TrainerControl()
@@ -123,7 +124,7 @@ def test_progress_bars_of_libraries_are_restored(monkeypatch):
     monkeypatch.setattr(logging.hf_hub_utils, "enable_progress_bars", lambda: None)  # disabled in the test environment
     logging.enable_progress_bar()
     try:
-        with without_library_bars():
+        with without_bars(logging):
             assert not logging.is_progress_bar_enabled()
         assert logging.is_progress_bar_enabled()
     finally:

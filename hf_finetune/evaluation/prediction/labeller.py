@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_finetune.config.options import ModelConfig
+from hf_finetune.console import without_bars
 from hf_finetune.evaluation.prediction.forward import predict_rows
 from hf_finetune.models import load_artifact, load_settings
 from hf_finetune.tasks import task_of_model
@@ -37,27 +37,15 @@ class Labeller:
 
     def encode(self, rows: Dataset) -> Any:
         """Return the model inputs of rows with standard columns."""
-        with without_bars():
+        from datasets.utils import logging
+
+        with without_bars(logging):
             return self.task.input.encode(rows, self.processor)
 
     def predict(self, inputs: Any, batch_size: int, progress: Callable[[float], Any] | None = None) -> np.ndarray:
         """Return raw outputs of encoded rows; ``progress`` is called with each batch's share of the rows."""
         collate, predict, pool = self.task.input.collator(self.processor), self.output.predict, self.output.pool
         return predict_rows(self.model, inputs, collate, batch_size, progress, predict=predict, pool=pool)
-
-
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """Hide the progress bars of ``datasets``, which appear for every step and even without a terminal."""
-    import datasets
-
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
 
 
 def model_folder(name: str) -> str:

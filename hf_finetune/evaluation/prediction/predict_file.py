@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_finetune.config.options import DataConfig
-from hf_finetune.console import is_main_process, say
+from hf_finetune.console import is_main_process, say, without_bars
 from hf_finetune.data.inputs import RowInput
 from hf_finetune.data.rows.unlabelled import Fault, Unlabelled, find_faults, open_unlabelled
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.answer_files import Unfinished
-from hf_finetune.evaluation.prediction.labeller import Labeller, load_labeller, task_of, without_bars
+from hf_finetune.evaluation.prediction.labeller import Labeller, load_labeller, task_of
 from hf_finetune.tasks.outputs import Output
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def predict_file(
     import pyarrow as pa
     import torch
     from accelerate import PartialState
+    from datasets.utils import logging
 
     PartialState(cpu=not torch.accelerator.is_available())  # first: the first state decides about process groups
     if output.is_dir():
@@ -72,7 +73,7 @@ def predict_file(
     if output.exists() and Path(source).exists() and output.samefile(source):
         raise UserError("this is the input, which would be lost", where=f"--output {output}", fix="name another file.")
     task, settings = task_of(model, trust_remote_code=trust_remote_code)
-    with without_bars():
+    with without_bars(logging):
         given = open_unlabelled(source, task.input.rows, columns, getattr(settings, "input_columns", None))
         labeller = load_labeller(model, trust_remote_code=trust_remote_code, task=task)
         answers = partial(_answers, labeller.output, top_k)

@@ -4,44 +4,70 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from timeit import timeit
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
 
 from hf_finetune.config import Config, parse
 from hf_finetune.console import say, show_table
+from hf_finetune.data.rows.audit import audit_files
 from hf_finetune.data.splits.splits import spaced
+from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
+from hf_finetune.evaluation.metrics import metrics_of
 from hf_finetune.evaluation.prediction.labeller import Labeller, load_labeller
+from hf_finetune.evaluation.reevaluate import held_out_rows
 from hf_finetune.files import write_json
 from hf_finetune.models import is_adapter
 from hf_finetune.publish.card import markdown_table
-from hf_finetune.publish.export.comparison import (
-    Comparison,
-    JudgedRows,
-    batches,
-    compare,
-    read_judged,
-    rows_of,
-)
-from hf_finetune.publish.export.onnx_model import (
-    FILE,
-    OPSETS,
-    is_convolutional,
-    is_large,
-    quantise,
-    require_extra,
-    write_onnx,
-)
-from hf_finetune.tasks.task import Input
+from hf_finetune.publish.export import onnx_model
+from hf_finetune.publish.export.onnx_model import FILE, OPSETS
+from hf_finetune.tasks.task import Input, Task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # Largest difference of a logit, as a share of the largest logit; and share of the headline metric that int8 may lose.
 TOLERANCES = {None: 1e-3, "int8": 0.01}
 MOST_CALIBRATED = 128  # rows to measure the ranges of int8 activations
 
+BATCH = 16
+TIMED = 50  # rows to time one by one
+MOST_ROWS = 2000  # rows to compare
+# Share of the largest logit: GPUs and other library versions cause smaller differences, another model larger ones.
+SAME_MODEL = 0.05
+
 # Files of model/ that an exported model does not need.
 _WEIGHTS = (".safetensors", ".bin", ".py", ".index.json")
 _OF_MLP_HEAD = ("auto_map", "mlp_head_on", "head_hidden_size")
+
+
+class JudgedRows(NamedTuple):
+    """Rows of ``predictions.parquet``, or an evenly spaced part of them; and rows to calibrate on."""
+
+    rows: Dataset
+    raw: np.ndarray  # their raw outputs in predictions.parquet
+    others: Dataset  # from the training split, or from the validation split of a stream
+
+
+@dataclass
+class Comparison:
+    """The result of a comparison; docs/export.md describes the values."""
+
+    rows: int
+    largest_logit: float
+    largest_difference: float
+    changed: float | None
+    metric: str
+    torch: dict[str, float]
+    onnx: dict[str, float]
+    lost: float
 
 
 def export_run(
@@ -65,7 +91,7 @@ def export_run(
         UserError: a package is missing, the run is not finished, its rows cannot be read, the model cannot be exported, or
             the exported model differs. No files are left then.
     """
-    require_extra()
+    onnx_model.require_extra()
     output = output or run / ("onnx-int8" if quantize else "onnx")
     kind = f"ONNX {quantize or 'float32'}"
     tolerance = TOLERANCES[quantize] if tolerance is None else tolerance
@@ -78,19 +104,19 @@ def export_run(
     judged = read_judged(run, config, labeller.task)
     if is_adapter(labeller.model):
         labeller = replace(labeller, model=labeller.model.merge_and_unload())
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    unfinished = output.with_name(output.name + ".partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
     try:
-        _build(partial, run, labeller, judged, quantize, opset)
-        found = compare(labeller, partial / FILE, judged)
+        _build(unfinished, run, labeller, judged, quantize, opset)
+        found = compare(labeller, unfinished / FILE, judged)
         show_table(f"Compared on {found.rows} rows", ("", "torch", kind), rows_of(found))
         _refuse_different(found, quantize, tolerance)
-        _finish(partial, labeller, found, kind, tolerance)
+        _finish(unfinished, labeller, found, kind, tolerance)
         shutil.rmtree(output, ignore_errors=True)
-        partial.rename(output)
+        unfinished.rename(output)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     say(f"Exported to {output}; README.md there has code that runs it.")
     return found
 
@@ -123,16 +149,124 @@ def _build(
     """Write the ONNX file, and copy the files of ``model/`` that it needs."""
     model = labeller.model
     two = labeller.encode(judged.rows.select([0, len(judged.rows) - 1]))
-    write_onnx(model, next(batches(labeller, two, 2)), folder / FILE, opset)
+    onnx_model.write_onnx(model, next(batches(labeller, two, 2)), folder / FILE, opset)
     if quantize:
         calibration = None
-        if is_convolutional(model):
+        if onnx_model.is_convolutional(model):
             some = judged.others.select(spaced(len(judged.others), MOST_CALIBRATED))
             calibration = batches(labeller, labeller.encode(some), 8)
-        quantise(folder / FILE, calibration, large=is_large(model))
+        onnx_model.quantise(folder / FILE, calibration, large=onnx_model.is_large(model))
     for path in (run / "model").iterdir():
         if not path.name.endswith(_WEIGHTS) and path.name not in ("adapter_config.json", "README.md"):
             shutil.copy(path, folder)
+
+
+def read_judged(run: Path, config: Config, task: Task) -> JudgedRows:
+    """Read the evaluated rows of a run with their labels, from the data named in its configuration.
+
+    Raises:
+        UserError: the rows cannot be read, or are not those that the run was evaluated on.
+    """
+    import pandas as pd
+
+    fix = f"restore the data, or correct its path in {run / 'config.yaml'}."
+    try:
+        split, judged, splits = held_out_rows(run, config, task)
+    except UserError as error:
+        at = f"{error.where}: " if error.where else ""
+        what = f"the export is checked on the evaluated rows of the run, which cannot be read ({at}{error.what})"
+        raise UserError(what, where=str(run), fix=fix) from error
+    known = pd.read_parquet(run / "predictions.parquet")
+    if judged is None or judged["id"][:] != known["id"].tolist():
+        raise UserError(f"the {split} rows in the data are not those of predictions.parquet", where=str(run), fix=fix)
+    chosen = spaced(len(judged), MOST_ROWS)
+    others = (splits.validation or judged) if isinstance(splits.train, Stream) else splits.train
+    others = others.select(spaced(len(others), MOST_ROWS))
+    others = audit_files(others, task.input.rows, "training split", config.data.on_bad_image)
+    return JudgedRows(judged.select(chosen), splits.output.read_raw(known["logits"].tolist())[chosen], others)
+
+
+def compare(labeller: Labeller, path: Path, judged: JudgedRows) -> Comparison:
+    """Run the original model and an ONNX file on the evaluated rows, and return the comparison.
+
+    Raises:
+        UserError: onnxruntime cannot run the file, or the original's logits differ from those of the run.
+    """
+    model, output, exported = labeller.model, labeller.output, onnx_model.OnnxClassifier(path)
+    rows = labeller.encode(judged.rows)
+    raw = labeller.predict(rows, BATCH)
+    _refuse_other_model(raw, judged.raw)
+    answers = replace(labeller, model=exported).predict(rows, BATCH)
+    longest = labeller.task.input.longest(next(batches(labeller, rows, 1)), labeller.processor)
+    with torch.inference_mode():
+        apart = model(**longest).logits - exported(**longest).logits
+    truth = output.truth_of(judged.rows)
+    metric, greater = next(iter(output.METRICS.items()))
+    before, after = (metrics_of(output, values, truth)[metric] for values in (raw, answers))
+    decided = zip(output.decide(raw), output.decide(answers), strict=True)
+    changed = float(np.mean([not np.array_equal(*pair) for pair in decided]))
+    timed = [next(batches(labeller, [rows[int(index)]], 1)) for index in spaced(len(rows), TIMED)]
+    milliseconds = time_pairs(model, exported, timed)
+    weights = sum(p.numel() * p.element_size() for p in [*model.parameters(), *model.buffers()])
+    files = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+    return Comparison(
+        rows=len(judged.rows),
+        largest_logit=_largest(raw),
+        largest_difference=max(_largest_difference(raw, answers), float(apart.abs().max())),
+        changed=changed if output.HAS_CLASSES else None,
+        metric=metric,
+        torch={metric: before, "bytes": weights, "milliseconds": milliseconds[0]},
+        onnx={metric: after, "bytes": files, "milliseconds": milliseconds[1]},
+        lost=(before - after if greater else after - before) / (abs(before) or 1.0),
+    )
+
+
+def batches(labeller: Labeller, rows: Any, size: int) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the inputs of encoded rows in batches of ``size`` rows, without labels."""
+    collate = labeller.task.input.collator(labeller.processor)
+    for start in range(0, len(rows), size):
+        batch = collate([rows[index] for index in range(start, min(start + size, len(rows)))])
+        yield {name: values for name, values in batch.items() if name != "labels"}
+
+
+def time_pairs(model: Any, exported: Any, inputs: list[dict[str, torch.Tensor]]) -> tuple[float, float]:
+    """Return the median milliseconds per row of both models, timed alternately so that a busy machine slows both."""
+    warm = inputs[:3]
+    with torch.inference_mode():
+        seconds = [
+            [timeit(partial(each, **batch), number=1) for each in (model, exported)] for batch in [*warm, *inputs]
+        ]
+    before, after = 1000 * np.median(seconds[len(warm) :], axis=0)
+    return float(before), float(after)
+
+
+def _largest(raw: Iterable[np.ndarray]) -> float:
+    """Return the largest absolute value of raw outputs."""
+    return float(np.max([np.abs(row).max() for row in raw]))
+
+
+def _largest_difference(one: np.ndarray, other: np.ndarray) -> float:
+    return _largest(a - b for a, b in zip(one, other, strict=True))
+
+
+def _refuse_other_model(raw: np.ndarray, known: np.ndarray) -> None:
+    apart = _largest_difference(raw, known)
+    if not apart <= SAME_MODEL * _largest(known):
+        what = f"the model gives other logits than in the run's evaluation: one differs by {apart:.3g}"
+        fix = "restore the data and model/ of the run, or train again."
+        raise UserError(what, where="predictions.parquet", fix=fix)
+
+
+def rows_of(found: Comparison) -> list[tuple[str, str, str]]:
+    """Return a table of both models side by side: figure, original, exported."""
+    changed = "-" if found.changed is None else f"{found.changed:.2%}"
+    return [
+        (found.metric, f"{found.torch[found.metric]:.4f}", f"{found.onnx[found.metric]:.4f}"),
+        ("size, MB", f"{found.torch['bytes'] / 1e6:.2f}", f"{found.onnx['bytes'] / 1e6:.2f}"),
+        ("one row, ms", f"{found.torch['milliseconds']:.2f}", f"{found.onnx['milliseconds']:.2f}"),
+        ("largest difference of a logit", "", f"{found.largest_difference:.2g} (of {found.largest_logit:.3g})"),
+        ("rows with another prediction", "", changed),
+    ]
 
 
 def _refuse_different(found: Comparison, quantize: str | None, tolerance: float) -> None:

@@ -24,8 +24,7 @@ from hf_finetune.config import parse
 from hf_finetune.errors import UserError
 from hf_finetune.publish.export import export as export_module
 from hf_finetune.publish.export import onnx_model
-from hf_finetune.publish.export.comparison import _refuse_other_model, time_pairs
-from hf_finetune.publish.export.export import export_run, usage
+from hf_finetune.publish.export.export import _refuse_other_model, export_run, time_pairs, usage
 from hf_finetune.publish.export.onnx_model import OnnxClassifier, write_onnx
 from hf_finetune.tasks import image_classification, text_classification
 from hf_finetune.tasks.outputs import MultiLabel, Regression, SingleLabel
