@@ -264,7 +264,7 @@ FAULTS = [
     ),
     Fault(
         "a folder of the user's is published",
-        "publish/hub/private.py",
+        "publish/hub/contents.py",
         "        if what is not None:\n            raise",
         "        if what is not None and False:\n            raise",
         "tests/publish/hub",

@@ -11,7 +11,6 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say
@@ -20,15 +19,21 @@ from hf_finetune.errors import Interrupted, UserError
 from hf_finetune.evaluation.results import Results
 from hf_finetune.publish.card import TIMING, model_card
 from hf_finetune.publish.hub.access import prepare_repository, preupload
-from hf_finetune.publish.hub.contents import files_to_push, final_card, merged_model, run_settings
+from hf_finetune.publish.hub.contents import (
+    files_to_push,
+    final_card,
+    find_private,
+    merged_model,
+    refuse_leaks,
+    run_settings,
+)
 from hf_finetune.publish.hub.destination import Destination, configured_destination
-from hf_finetune.publish.hub.private import find_private, refuse_leaks
 from hf_finetune.publish.hub.responses import client_errors, to_user_error, with_retries
 from hf_finetune.publish.verify.verify import verify_before_use
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks.task import Task
 
-LARGE = 10 * 1024 * 1024  # bytes; the Hub takes larger texts through LFS too
+LARGE = 10 * 1024 * 1024  # bytes; larger texts go to LFS before the commit, as all binary files do
 # Weights of an earlier push would be loaded instead of new ones in another format, or in addition to them.
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "pytorch_model*.bin")
 
@@ -108,7 +113,7 @@ def upload(files: Mapping[str, Path | bytes], run: Path, to: Destination) -> str
             adds = {name: CommitOperationAdd(name, content) for name, content in files.items()}
             # The model before the figures of its card, and smaller files before larger ones.
             large += sorted(
-                (name for name in files if _is_large(adds[name])),
+                (name for name, add in adds.items() if b"\0" in add.upload_info.sample or add.upload_info.size > LARGE),
                 key=lambda name: ("/" in name, adds[name].upload_info.size),
             )
             head = with_retries(lambda: api.model_info(to.hub_model_id, revision=to.hub_revision))
@@ -148,11 +153,6 @@ def _state(files: Mapping[str, object], large: list[str], uploaded: list[str], r
     unless = ", unless it succeeded before the connection was lost" if uploaded and uploaded == large else ""
     commit = f"no commit was made to {to.hub_model_id}{unless}"
     return f"{said}; not yet: {', '.join(waiting)}; {commit}; the run in {run} is complete"
-
-
-def _is_large(file: Any) -> bool:
-    """Return whether a file of a commit goes to LFS before the commit: a binary file, or a very long text."""
-    return b"\0" in file.upload_info.sample or file.upload_info.size > LARGE
 
 
 def _place(to: Destination) -> str:

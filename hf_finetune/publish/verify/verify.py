@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +34,6 @@ _NOT_PASSED_ON = (
     "ACCELERATE_", "FSDP_", "DEEPSPEED_", "DS_", "MEGATRON_LM_", "PARALLELISM_CONFIG_", "TORCHELASTIC_", "OMPI_", "PMI_",
     "PMIX_", "MPI_", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Verification:
-    """The content of ``verify.json``; docs/outputs.md describes it."""
-
-    rows: int
-    largest_difference: float
-    tolerance: float
-    seconds: float
-    left_out: dict[str, int] = field(default_factory=dict)  # reason → rows that a pipeline cannot repeat
 
 
 def verify(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint) -> None:
@@ -77,7 +65,7 @@ def verify_before_use(folder: Path, *, trust_remote_code: bool = False) -> None:
         verify_run(folder, trust_remote_code=trust_remote_code)
 
 
-def verify_run(folder: Path, *, trust_remote_code: bool = False) -> Verification:
+def verify_run(folder: Path, *, trust_remote_code: bool = False) -> None:
     """Compare the logits of a fresh process with ``predictions.parquet``; write ``verify.json`` and print the result.
 
     An MLP head of this package does not need ``trust_remote_code``.
@@ -90,21 +78,20 @@ def verify_run(folder: Path, *, trust_remote_code: bool = False) -> Verification
     sample = read_sample(folder)
     [answer] = ask([job(folder, sample, trust_remote_code=trust_remote_code)])
     largest, tolerance = judge(folder, sample, answer)
-    seconds = time.perf_counter() - began
-    outcome = Verification(len(sample["rows"]), largest, tolerance, seconds, sample["left_out"])
-    write_json(folder / "verify.json", asdict(outcome))
-    say(sentence(outcome))
-    return outcome
+    rows, left_out = len(sample["rows"]), sample["left_out"]
+    found = {"rows": rows, "largest_difference": largest, "tolerance": tolerance}
+    write_json(folder / "verify.json", found | {"seconds": time.perf_counter() - began, "left_out": left_out})
+    say(sentence(rows, largest, left_out))
 
 
-def sentence(outcome: Verification) -> str:
-    """Return the result as a sentence."""
-    if not outcome.rows:
+def sentence(rows: int, largest: float, left_out: dict[str, int]) -> str:
+    """Return the result as a sentence; ``left_out`` is reason → number of rows that a pipeline cannot repeat."""
+    if not rows:
         return "Verified: a fresh process loads the model. There were no held-out rows to compare logits on."
-    left = "".join(f" {count} rows were left out: {reason}." for reason, count in outcome.left_out.items())
+    left = "".join(f" {count} rows were left out: {reason}." for reason, count in left_out.items())
     return (
         "Verified: a fresh process without hf-finetune gives the same logits for "
-        f"{outcome.rows} rows (largest difference {outcome.largest_difference:.0e}).{left}"
+        f"{rows} rows (largest difference {largest:.0e}).{left}"
     )
 
 

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from hf_finetune.errors import UserError
-from hf_finetune.publish.hub.contents import files_to_push
+from hf_finetune.files import is_on_hub
+from hf_finetune.publish.hub.contents import Private, files_to_push, find_leak, find_private, remove_private
 from hf_finetune.publish.hub.destination import Destination
-from hf_finetune.publish.hub.private import Private, find_leak, find_private, is_local, remove_private
 
 TO = Destination("alice/films", hub_token="hf_secret")
 PRIVATE = Private(
@@ -87,7 +87,7 @@ def test_what_is_taken_out_of_pages(text, public):
 )
 def test_what_is_a_local_path(name, local, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[3])
-    assert is_local(name) is local
+    assert is_on_hub(name) is not local
 
 
 def test_a_run_names_what_is_private_of_it(run):

@@ -20,7 +20,7 @@ from hf_finetune.errors import UserError
 from hf_finetune.packaged import load_recipe, recipe_path
 from hf_finetune.publish.verify import fresh_process
 from hf_finetune.publish.verify.sample import model_facts, read_sample
-from hf_finetune.publish.verify.verify import Verification, _environment, ask, job, judge, sentence, verify_run
+from hf_finetune.publish.verify.verify import _environment, ask, job, judge, sentence, verify_run
 from hf_finetune.training import loop
 
 TEXT = ["--num_train_epochs", "2", "--learning_rate", "2e-3", "--bf16", "false"]
@@ -508,8 +508,8 @@ def test_without_memory_on_the_gpu_the_processor_does(monkeypatch):
 
 def test_the_outcome_in_words():
     left = {"longer than 8 tokens, which a pipeline truncates and this run did not": 3}
-    assert sentence(Verification(29, 2.2e-6, 1e-4, 6.0, left)) == (
+    assert sentence(29, 2.2e-6, left) == (
         "Verified: a fresh process without hf-finetune gives the same logits for 29 rows (largest "
         "difference 2e-06). 3 rows were left out: longer than 8 tokens, which a pipeline truncates and this run did not."
     )
-    assert "no held-out rows" in sentence(Verification(0, 0.0, 0.0, 6.0))
+    assert "no held-out rows" in sentence(0, 0.0, {})
