@@ -70,10 +70,11 @@ class Images(torch.utils.data.Dataset):
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
         """Return a batch of rows; without workers, decode the images in threads."""
-        threads = 1 if torch.utils.data.get_worker_info() else _decoding_threads()
+        share = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of this process, in cores
+        threads = 1 if torch.utils.data.get_worker_info() else min(4, share)
         missing = [index for index in indices if self.store is None or self.store.get(index) is None]
         with _one_thread():
-            if threads == 1 or len(missing) < 2:
+            if threads <= 1 or len(missing) < 2:
                 return [self[index] for index in indices]
             with ThreadPoolExecutor(threads) as pool:
                 return list(map(self._item, indices, pool.map(self._decoded, indices)))
@@ -101,11 +102,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _decoding_threads() -> int:
-    """Return this process's share of the cores, at most 4."""
-    return max(1, min(4, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def encode(

@@ -59,29 +59,48 @@ class TextInspection:
         return near_texts(_texts(self.splits, rows))
 
     def add_processor(self, tokenizer: Any) -> None:
-        """Add the loss from truncation at ``--max_length``."""
+        """Add the number of tokens, and the share of rows and tokens that ``--max_length`` truncates."""
         say("Counting tokens.")
-        check_lengths(self.section, self.splits, tokenizer)
+        section, limit = self.section, int(tokenizer.model_max_length)
+        table = []
+        for name, split in self.splits.items():
+            drawn = draw(len(split), MOST_TOKENISED)
+            if len(drawn) < len(split):
+                sampled = f"Tokens are counted in {len(drawn):,} of {len(split):,} rows of the {name} split."
+                section.sentences.append(sampled)
+            lengths = _count_tokens(split.select(drawn) if len(drawn) < len(split) else split, tokenizer)
+            shortest, median, p95, longest = np.quantile(lengths, [0, 0.5, 0.95, 1]).astype(int).tolist()
+            cut = np.flatnonzero(lengths > limit)
+            rows_cut = len(cut) / len(lengths)
+            tokens_cut = float(np.maximum(lengths - limit, 0).sum() / lengths.sum())
+            table.append((name, shortest, median, p95, longest, limit, percent(rows_cut, 1), percent(tokens_cut, 1)))
+            section.facts.setdefault(name, {})["tokens"] = {
+                "looked_at": len(lengths),
+                "median": median,
+                "p95": p95,
+                "longest": longest,
+                "max_length": limit,
+                "rows_cut": rows_cut,
+                "tokens_cut": tokens_cut,
+            }
+            if name == "train":
+                section.tables.append(_histogram(lengths))
+            if len(cut):
+                section.add(
+                    "text-cut",
+                    "warning" if tokens_cut > _COSTLY else "info",
+                    f"{percent(rows_cut, 1)} of the rows are longer than {limit} tokens; {percent(tokens_cut, 1)} of all tokens "
+                    "are cut off",
+                    where=f"{name} split",
+                    rows=row_ids(split, drawn[cut]),
+                    fix="raise --max_length if the checkpoint reads more, or put what matters first.",
+                )
+        columns = ("split", "shortest", "median", "95 of 100", "longest", "max_length", "rows cut", "tokens cut")
+        section.tables.insert(0, Table("Tokens of a row", columns, table))
 
 
 def inspect(splits: Splits, config: DataConfig) -> TextInspection:
-    return TextInspection(check_texts(splits), splits)
-
-
-def _texts(splits: Splits, rows: pd.DataFrame) -> pa.Array:
-    """Return the texts of some rows (pairs as one text) as one Arrow array."""
-    columns = columns_of(splits.train)
-    parts: list[pa.Array] = []
-    for name in rows["split"].unique():
-        chosen = getattr(splits, name).select(rows.loc[rows["split"] == name, "row"].to_numpy())
-        for table in tables(chosen, columns):
-            cells = [pc.cast(table[column], pa.large_string()) for column in columns]
-            parts.append(pc.binary_join_element_wise(*cells, pa.scalar(" ", pa.large_string())).combine_chunks())
-    return pa.concat_arrays(parts) if parts else pa.array([], pa.large_string())
-
-
-def check_texts(splits: Splits) -> Section:
-    """Return the section on texts: empty ones, ones without letters and damaged ones."""
+    """Find empty texts, ones without letters and damaged ones."""
     section = Section("Texts", "texts")
     # A column's name as the user wrote it; the first one if several make one text.
     own_names = {standard: own for own, standard in reversed(splits.inputs.items())}
@@ -103,7 +122,19 @@ def check_texts(splits: Splits) -> Section:
                     rows=row_ids(split, rows),
                     fix=fix,
                 )
-    return section
+    return TextInspection(section, splits)
+
+
+def _texts(splits: Splits, rows: pd.DataFrame) -> pa.Array:
+    """Return the texts of some rows (pairs as one text) as one Arrow array."""
+    columns = columns_of(splits.train)
+    parts: list[pa.Array] = []
+    for name in rows["split"].unique():
+        chosen = getattr(splits, name).select(rows.loc[rows["split"] == name, "row"].to_numpy())
+        for table in tables(chosen, columns):
+            cells = [pc.cast(table[column], pa.large_string()) for column in columns]
+            parts.append(pc.binary_join_element_wise(*cells, pa.scalar(" ", pa.large_string())).combine_chunks())
+    return pa.concat_arrays(parts) if parts else pa.array([], pa.large_string())
 
 
 def _wrong_rows(split: Any, column: str) -> dict[str, np.ndarray]:
@@ -117,47 +148,7 @@ def _wrong_rows(split: Any, column: str) -> dict[str, np.ndarray]:
     return {code: np.flatnonzero(wrong) for (code, *_), wrong in zip(_WRONG, np.hstack(flags), strict=True)}
 
 
-def check_lengths(section: Section, splits: Splits, tokenizer: Any) -> None:
-    """Add the number of tokens and the share of truncated rows and tokens to the section."""
-    limit = int(tokenizer.model_max_length)
-    table = []
-    for name, split in splits.items():
-        drawn = draw(len(split), MOST_TOKENISED)
-        if len(drawn) < len(split):
-            sampled = f"Tokens are counted in {len(drawn):,} of {len(split):,} rows of the {name} split."
-            section.sentences.append(sampled)
-        lengths = count_tokens(split.select(drawn) if len(drawn) < len(split) else split, tokenizer)
-        shortest, median, p95, longest = np.quantile(lengths, [0, 0.5, 0.95, 1]).astype(int).tolist()
-        cut = np.flatnonzero(lengths > limit)
-        rows_cut = len(cut) / len(lengths)
-        tokens_cut = float(np.maximum(lengths - limit, 0).sum() / lengths.sum())
-        table.append((name, shortest, median, p95, longest, limit, percent(rows_cut, 1), percent(tokens_cut, 1)))
-        section.facts.setdefault(name, {})["tokens"] = {
-            "looked_at": len(lengths),
-            "median": median,
-            "p95": p95,
-            "longest": longest,
-            "max_length": limit,
-            "rows_cut": rows_cut,
-            "tokens_cut": tokens_cut,
-        }
-        if name == "train":
-            section.tables.append(_histogram(lengths))
-        if len(cut):
-            section.add(
-                "text-cut",
-                "warning" if tokens_cut > _COSTLY else "info",
-                f"{percent(rows_cut, 1)} of the rows are longer than {limit} tokens; {percent(tokens_cut, 1)} of all tokens "
-                "are cut off",
-                where=f"{name} split",
-                rows=row_ids(split, drawn[cut]),
-                fix="raise --max_length if the checkpoint reads more, or put what matters first.",
-            )
-    columns = ("split", "shortest", "median", "95 of 100", "longest", "max_length", "rows cut", "tokens cut")
-    section.tables.insert(0, Table("Tokens of a row", columns, table))
-
-
-def count_tokens(split: Any, tokenizer: Any) -> np.ndarray:
+def _count_tokens(split: Any, tokenizer: Any) -> np.ndarray:
     """Return the tokens of every row without truncation, with special tokens, shape (rows,)."""
     columns = columns_of(split)
     lengths: list[int] = []
