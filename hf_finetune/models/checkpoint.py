@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from hf_finetune.config.options import ModelConfig
-from hf_finetune.console import say
+from hf_finetune.console import say, without_bars
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import mlp_head
 from hf_finetune.models.stages import Stage, read_stages
@@ -89,15 +89,13 @@ def _quietly() -> Iterator[None]:
     """Silence the loading report and progress bar of transformers; we print what is new in one line."""
     from transformers.utils import logging
 
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    level = logging.get_verbosity()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        yield
+        with without_bars(logging):
+            yield
     finally:
         logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def load_settings(config: ModelConfig) -> transformers.PreTrainedConfig:
