@@ -14,16 +14,8 @@ from warm_process import verification_in_a_fork
 
 from hf_finetune.cli.main import VERBS
 from hf_finetune.cli.train import _seeds
-from hf_finetune.config import (
-    CheckOptions,
-    EvaluateOptions,
-    PredictOptions,
-    PushOptions,
-    TrainOptions,
-    build_parser,
-    options_of,
-    parse,
-)
+from hf_finetune.config import build_parser, options_of, parse
+from hf_finetune.config.options import CheckOptions, EvaluateOptions, PredictOptions, PushOptions, TrainOptions
 from hf_finetune.packaged import accelerate_config_path, recipe_path
 from hf_finetune.tasks import TASKS, module_name
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from hf_finetune.cli.status import VerbParser
 from hf_finetune.cli.task_flags import take_task
-from hf_finetune.config import CheckOptions, add_options, options_of, parse
+from hf_finetune.config import add_options, options_of, parse
 from hf_finetune.config.flags import with_underscores
+from hf_finetune.config.options import CheckOptions
 from hf_finetune.errors import UserError
 from hf_finetune.tasks import TASKS
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_finetune.cli.status import VerbParser
-from hf_finetune.config import EvaluateOptions, add_options, find_options, options_of
+from hf_finetune.config import add_options, find_options, options_of
+from hf_finetune.config.options import EvaluateOptions
 from hf_finetune.errors import UserError
 
 

@@ -7,8 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from hf_finetune.cli.status import VerbParser
-from hf_finetune.config import PredictOptions, add_options, find_options, options_of
-from hf_finetune.config.options import DataConfig
+from hf_finetune.config import add_options, find_options, options_of
+from hf_finetune.config.options import DataConfig, PredictOptions
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.answer_files import FORMATS
 

@@ -6,7 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from hf_finetune.cli.status import VerbParser
-from hf_finetune.config import PushOptions, add_options, find_options, options_of
+from hf_finetune.config import add_options, find_options, options_of
+from hf_finetune.config.options import PushOptions
 
 
 def main(argv: list[str]) -> None:

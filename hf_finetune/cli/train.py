@@ -9,8 +9,9 @@ import sys
 
 from hf_finetune.cli.status import VerbParser
 from hf_finetune.cli.task_flags import take_task
-from hf_finetune.config import Config, TrainOptions, add_options, find_options, options_of, parse
+from hf_finetune.config import Config, add_options, find_options, options_of, parse
 from hf_finetune.config.flags import with_underscores
+from hf_finetune.config.options import TrainOptions
 from hf_finetune.errors import UserError
 from hf_finetune.packaged import accelerate_config_path, load_recipe, recipe_path
 from hf_finetune.tasks import TASKS

@@ -21,42 +21,26 @@ _NEEDS = {
     "test_dir": "train_dir",
     "num_folds": "fold",
     "fold": "num_folds",
-    "hub_model_id": "push_to_hub",
-    "hub_private_repo": "push_to_hub",
-    "hub_revision": "push_to_hub",
-    "create_pr": "push_to_hub",
+    **dict.fromkeys(("hub_model_id", "hub_private_repo", "hub_revision", "create_pr"), "push_to_hub"),
 }
 # Each of these alone makes up for the frequencies of the classes; two of them would favour the rare ones.
 _FOR_RARE_CLASSES = {"class_weights": "none", "balanced_sampling": False, "logit_adjustment": 0}
+_ROWS = ("max_train_samples", "max_eval_samples", "max_predict_samples")
+_BATCHES = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+_SIZES = ("lora_r", "head_hidden_size", "max_length", "image_size", "early_stopping_patience")
+_RATES = ("learning_rate", "head_learning_rate", "num_train_epochs", "mixup", "cutmix")
 _BOUNDS: dict[str, tuple[float, float | None]] = {
+    **dict.fromkeys((*_ROWS, *_BATCHES, *_SIZES), (1, None)),
+    **dict.fromkeys(_RATES, (0, None)),
+    **dict.fromkeys(("focal_gamma", "logit_adjustment"), (0.0, None)),
+    **dict.fromkeys(("layer_decay", "lora_dropout", "label_smoothing_factor"), (0.0, 1.0)),
     "validation_split": (0.0, 0.9),
     "test_split": (0.0, 0.9),
     "num_folds": (2, None),
-    "focal_gamma": (0.0, None),
-    "logit_adjustment": (0.0, None),
-    "layer_decay": (0.0, 1.0),
-    "lora_dropout": (0.0, 1.0),
-    "lora_r": (1, None),
-    "head_hidden_size": (1, None),
-    "max_length": (1, None),
-    "image_size": (1, None),
     "rotation_degrees": (0, 180),
-    "mixup": (0, None),
-    "cutmix": (0, None),
     "activation_cache_max_gb": (0.001, None),
     "activation_views": (0, 1000),
-    "early_stopping_patience": (1, None),
-    "head_learning_rate": (0, None),
-    "learning_rate": (0, None),
-    "num_train_epochs": (0, None),
-    "per_device_train_batch_size": (1, None),
-    "per_device_eval_batch_size": (1, None),
-    "gradient_accumulation_steps": (1, None),
     "seed": (0, 2**32 - 1),
-    "label_smoothing_factor": (0.0, 1.0),
-    "max_train_samples": (1, None),
-    "max_eval_samples": (1, None),
-    "max_predict_samples": (1, None),
 }
 
 

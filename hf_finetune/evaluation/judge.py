@@ -156,11 +156,6 @@ def slices(judged: Judged) -> list[Section]:
 
 
 def _slice(judged: Judged, value: str, rows: np.ndarray) -> Section:
-    statistics = judged.statistics[rows]
-    groups = None if judged.groups is None else judged.groups[rows]
-    return {
-        "value": value,
-        "rows": len(rows),
-        "metrics": score_rows(judged.output, statistics),
-        "intervals": intervals(judged.output, statistics, groups),
-    }
+    statistics, groups = judged.statistics[rows], None if judged.groups is None else judged.groups[rows]
+    bounds = intervals(judged.output, statistics, groups)
+    return {"value": value, "rows": len(rows), "metrics": score_rows(judged.output, statistics), "intervals": bounds}

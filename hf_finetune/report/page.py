@@ -11,14 +11,7 @@ from typing import Any
 from hf_finetune.console import is_main_process
 from hf_finetune.evaluation.run_folder import read_evaluation, read_json
 from hf_finetune.files import public_name, writing
-from hf_finetune.report.figures import (
-    draw_confusion,
-    draw_curves,
-    draw_headline,
-    draw_numbers,
-    draw_reliability,
-    phases_of,
-)
+from hf_finetune.report import figures
 from hf_finetune.report.render import render, write_page
 
 HTML = "report.html"
@@ -49,7 +42,7 @@ def report_page(folder: Path, *, public: bool = False) -> str:
         run["evaluation"] |= {"top_losses": [], "label_errors": []}
     e = run["evaluation"]
     strategy = _strategy_table(e["strategy"])
-    curves = draw_curves(run["history"], (e["headline"] or {}).get("metric", ""))
+    curves = figures.draw_curves(run["history"], (e["headline"] or {}).get("metric", ""))
     timing = [(_spaced(key), _timing(key, value)) for key, value in run["metrics"].get("timing", {}).items()]
     contents = [
         ("metrics", "Metrics", e["metrics"]),
@@ -75,12 +68,12 @@ def report_page(folder: Path, *, public: bool = False) -> str:
         name=folder.resolve().name,
         with_baseline=any(row.get("baseline") is not None for row in e["metrics"]),
         weakest=_weakest(e["per_label"]),
-        headline=draw_headline(e["headline"]),
+        headline=figures.draw_headline(e["headline"]),
         curves=curves,
-        phases=phases_of(run["history"]),
-        confusion=draw_confusion(e["confusion"]),
-        reliability=draw_reliability(e["calibration"]),
-        targets=[(t["name"], draw_numbers(i, t)) for i, t in enumerate((e["numbers"] or [])[:_TARGETS])],
+        phases=figures.phases_of(run["history"]),
+        confusion=figures.draw_confusion(e["confusion"]),
+        reliability=figures.draw_reliability(e["calibration"]),
+        targets=[(t["name"], figures.draw_numbers(i, t)) for i, t in enumerate((e["numbers"] or [])[:_TARGETS])],
         strategy=strategy,
         counts=_class_counts(e["data"].get("splits", {})),
         timing=timing,

@@ -169,11 +169,9 @@ class Progress(TrainerCallback):
         """Return the speed, and the time left at the average speed, evaluations and checkpoints included."""
         pace = f", {self.rows_per_second:,.0f} rows/s" if self.rows_per_second else ""
         done, left = state.global_step - self._first_step, state.max_steps - state.global_step
-        return (
-            f"{pace}, {format_seconds((time.perf_counter() - self._began) / done * left)} left"
-            if done and left
-            else pace
-        )
+        if not done or not left:
+            return pace
+        return f"{pace}, {format_seconds((time.perf_counter() - self._began) / done * left)} left"
 
     def _show(self, state: TrainerState) -> None:
         if self._bar is not None:

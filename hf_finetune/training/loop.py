@@ -223,24 +223,19 @@ def _save_artifact(trainer: Any, checkpoint: Checkpoint, config: Config, output:
     else:
         trainer.save_model(str(partial))
     if is_main_process():
-        _save_config_and_processor(model, checkpoint.processor, partial)
+        if is_adapter(model):
+            # An adapter is saved without the configuration, which names the labels.
+            model.get_base_model().config.save_pretrained(partial)
+        else:
+            save_mlp_head_code(model, partial)
+        if not hasattr(checkpoint.processor, "data_config"):  # timm's processor is saved within config.json
+            checkpoint.processor.save_pretrained(partial)
+        for name in ("training_args.bin", "README.md"):  # a pickle of the arguments, and a generic model card
+            (partial / name).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     trainer.accelerator.wait_for_everyone()
     say(f"Saved {folder}")
-
-
-def _save_config_and_processor(model: Any, processor: Any, folder: Path) -> None:
-    if is_adapter(model):
-        # An adapter is saved without the configuration, which names the labels.
-        model.get_base_model().config.save_pretrained(folder)
-    else:
-        save_mlp_head_code(model, folder)
-    if not hasattr(processor, "data_config"):  # timm's processor is saved within config.json
-        processor.save_pretrained(folder)
-    # A pickle of the arguments, and a generic model card.
-    for name in ("training_args.bin", "README.md"):
-        (folder / name).unlink(missing_ok=True)
 
 
 def _logits_only(logits: Any, labels: Any) -> Any:

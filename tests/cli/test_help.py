@@ -11,7 +11,7 @@ import pytest
 
 from hf_finetune.cli.main import VERBS, main
 from hf_finetune.cli.task_flags import take_task
-from hf_finetune.config import TrainOptions
+from hf_finetune.config.options import TrainOptions
 from hf_finetune.tasks import TASKS
 
 RECIPES = Path(__file__).parents[2] / "recipes"
