@@ -180,7 +180,7 @@ FAULTS = [
     ),
     Fault(
         "gathered rows in the wrong place",
-        "evaluation/prediction/forward.py",
+        "evaluation/prediction/labeller.py",
         "for _, values in parts])[np.argsort(indices)]",
         "for _, values in parts])",
         "tests/evaluation",

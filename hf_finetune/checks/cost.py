@@ -41,34 +41,18 @@ def check_cost(
     measured = [_phase_cost(config, task, splits, checkpoint, phase, half, batch_size) for phase in plan.phases]
     phases = [facts for facts, _ in measured]
     _what_trains(section, phases)
-    times = ("seconds_per_epoch", "read_seconds", "step_seconds")
-    section.table(
-        "Time and memory",
-        ("phase", "epochs", "seconds an epoch", "reading", "computing", "minutes in all", "peak memory"),
-        [
-            (
-                each["phase"],
-                f"{each['epochs']:g}",
-                *(f"{each[key]:.3g}" for key in times),
-                f"{each['seconds_per_epoch'] * each['epochs'] / 60:.1f}",
-                byte_size(each["peak_memory_bytes"]),
-            )
-            for each in phases
-        ],
-    )
-    section.table(
-        "Disk",
-        ("phase", "checkpoints", "saved model", "activation cache"),
-        [
-            (
-                each["phase"],
-                f"2 x {byte_size(each['checkpoint_bytes'])}",  # the newest and the best
-                byte_size(each["model_bytes"]),
-                "none" if each["activation_cache_bytes"] is None else byte_size(each["activation_cache_bytes"]),
-            )
-            for each in phases
-        ],
-    )
+    times, disk = [], []
+    for each in phases:
+        seconds = (f"{each[key]:.3g}" for key in ("seconds_per_epoch", "read_seconds", "step_seconds"))
+        minutes = f"{each['seconds_per_epoch'] * each['epochs'] / 60:.1f}"
+        peak = byte_size(each["peak_memory_bytes"])
+        times.append((each["phase"], f"{each['epochs']:g}", *seconds, minutes, peak))
+        checkpoints = f"2 x {byte_size(each['checkpoint_bytes'])}"  # the newest and the best
+        cache = "none" if each["activation_cache_bytes"] is None else byte_size(each["activation_cache_bytes"])
+        disk.append((each["phase"], checkpoints, byte_size(each["model_bytes"]), cache))
+    columns = ("phase", "epochs", "seconds an epoch", "reading", "computing", "minutes in all", "peak memory")
+    section.table("Time and memory", columns, times)
+    section.table("Disk", ("phase", "checkpoints", "saved model", "activation cache"), disk)
     section.facts["phases"] = phases
     cuda = PartialState().device.type == "cuda"
     device = torch.cuda.get_device_name() if cuda else f"this processor with {torch.get_num_threads()} threads"
@@ -115,13 +99,12 @@ def _phase_cost(
     read, step, steps = _time_steps(model, rows, collate, _chosen_batches(rows, batch_size), half)
     count = len(splits.train)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    weighed = zip(stages, sizes, trains, strict=True)
+    figures = {stage.name: {"parameters": size, "train": train} for stage, size, train in weighed}
     return {
         "phase": phase.name,
         "epochs": phase.epochs,
-        "stages": {
-            stage.name: {"parameters": size, "train": train}
-            for stage, size, train in zip(stages, sizes, trains, strict=True)
-        },
+        "stages": figures,
         "seconds_per_epoch": count * (read + encoding + step),
         "read_seconds": count * (read + encoding),
         "step_seconds": count * step,

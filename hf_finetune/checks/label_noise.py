@@ -13,7 +13,7 @@ import torch
 from hf_finetune.activations.cut import evaluating
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.finding import DRAW_SEED, MOST_NAMED, Section, percent
-from hf_finetune.evaluation.prediction.forward import predict_rows
+from hf_finetune.evaluation.prediction.labeller import predict_rows
 from hf_finetune.models import Checkpoint
 from hf_finetune.tasks.outputs.confident_learning import find_label_errors
 

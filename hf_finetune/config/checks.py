@@ -56,8 +56,12 @@ def check(config: Config) -> None:
             fix="keep one of them; --focal_gamma goes with each.",
         )
     for name, (low, high) in (_BOUNDS | {"fold": (1, config.data.num_folds)}).items():
-        if name in values:
-            _check_bounds(name, values[name], low, high)
+        value = values.get(name, low)
+        if not (low <= value and (high is None or value <= high)):
+            bounds = f"at least {low}" if high is None else f"between {low} and {high}"
+            raise UserError(
+                f"{value} is out of bounds; expected {bounds}", where=f"--{name}", fix=f"give --{name} {bounds}."
+            )
     if not config.model.model_name_or_path:
         raise UserError(
             "no checkpoint was given",
@@ -76,11 +80,3 @@ def _check_combinations(given: set[str]) -> None:
     for one, other in _NEEDS.items():
         if one in given and other not in given:
             raise UserError(f"--{one} needs --{other}", where=f"--{one}", fix=f"add --{other}, or leave --{one} out.")
-
-
-def _check_bounds(name: str, value: float, low: float, high: float | None) -> None:
-    if not (low <= value and (high is None or value <= high)):
-        bounds = f"at least {low}" if high is None else f"between {low} and {high}"
-        raise UserError(
-            f"{value} is out of bounds; expected {bounds}", where=f"--{name}", fix=f"give --{name} {bounds}."
-        )

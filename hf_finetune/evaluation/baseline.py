@@ -17,7 +17,7 @@ from hf_finetune.data.rows.duplicates import label_codes
 from hf_finetune.data.rows.finding import draw
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.evaluation.metrics import metrics_of
-from hf_finetune.evaluation.prediction.forward import cached_rows, predict_rows
+from hf_finetune.evaluation.prediction.labeller import cached_rows, predict_rows
 from hf_finetune.models import logit_layer
 from hf_finetune.models.precision import half_precision
 from hf_finetune.tasks.outputs import Output

@@ -54,8 +54,7 @@ def reevaluate(
         source = about["source"]
     if split is None:
         raise UserError("the run has no held-out rows", where=str(run), fix="give labelled rows with --test_file.")
-    size = int(config.training.get("per_device_eval_batch_size", 64))
-    raw = labeller.predict(labeller.encode(split), size)
+    raw = labeller.predict(labeller.encode(split), int(config.training.get("per_device_eval_batch_size", 64)))
     answers = {name: Judged(split, labeller.output, raw, labeller.output.truth_of(split), task.input)}
     rows = {name: {"rows": len(split), "counts": None}}
     with writing("folder", f"--output_dir {output}", "choose another one."):

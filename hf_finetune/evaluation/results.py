@@ -16,8 +16,7 @@ from hf_finetune.data import Splits
 from hf_finetune.evaluation.baseline import Baseline, make_baseline
 from hf_finetune.evaluation.judge import Judged, judge
 from hf_finetune.evaluation.metrics import HubMetric, hub_metric, score_rows
-from hf_finetune.evaluation.prediction.forward import cached_rows, predict_rows
-from hf_finetune.evaluation.prediction.labeller import load_labeller
+from hf_finetune.evaluation.prediction.labeller import cached_rows, load_labeller, predict_rows
 from hf_finetune.files import public_name, write_json
 from hf_finetune.models import Checkpoint, Stage, is_adapter, read_stages
 from hf_finetune.strategies import Phase, Plan

@@ -22,8 +22,6 @@ class PhaseTrainer(Trainer):
     """A Trainer for one phase.
 
     Args:
-        stages: the model's stages.
-        phase: what trains, at which learning rates.
         mix: from a batch to one of mixed rows and label probabilities.
         fit: splits batches that do not fit into memory; with None they end the run.
         balance: class of each training row, for sampling all classes equally often; None samples rows as they are.

@@ -23,7 +23,7 @@ from hf_finetune.evaluation.compare_runs import compare_runs, read_answers
 from hf_finetune.evaluation.intervals import difference, intervals
 from hf_finetune.evaluation.judge import Judged, judge
 from hf_finetune.evaluation.metrics import metric_function, metrics_of, score_rows
-from hf_finetune.evaluation.prediction.forward import predict_rows
+from hf_finetune.evaluation.prediction.labeller import predict_rows
 from hf_finetune.evaluation.results import score, write_results
 from hf_finetune.tasks.inputs import text
 from hf_finetune.tasks.outputs.output import Floor

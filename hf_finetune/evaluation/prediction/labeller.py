@@ -1,4 +1,4 @@
-"""A fine-tuned model with all that predictions need, for ``predict``, ``serve`` and other verbs."""
+"""A model over all rows, in any number of processes; and a fine-tuned model with all that its predictions need."""
 
 from __future__ import annotations
 
@@ -8,17 +8,103 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
+from hf_finetune.activations import CachedRows, Workload, cache_activations
+from hf_finetune.activations.rows import lengths_of, load_batch, model_inputs
+from hf_finetune.config import Config
 from hf_finetune.config.options import ModelConfig
 from hf_finetune.console import without_bars
-from hf_finetune.evaluation.prediction.forward import predict_rows
-from hf_finetune.models import load_artifact, load_settings
+from hf_finetune.models import Checkpoint, load_artifact, load_settings
 from hf_finetune.tasks import task_of_model
 from hf_finetune.tasks.outputs import Output
+from hf_finetune.tasks.outputs.logits import LogitOutput
+from hf_finetune.tasks.outputs.output import RawRows
 from hf_finetune.tasks.task import Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+
+def predict_rows(
+    model: Any,
+    rows: Any,
+    collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    batch_size: int,
+    progress: Callable[[float], Any] | None = None,
+    *,
+    predict: Callable[[Any, dict[str, Any]], RawRows] = LogitOutput.predict,
+    pool: Callable[[np.ndarray, np.ndarray], np.ndarray] = LogitOutput.pool,
+) -> np.ndarray:
+    """Return the raw outputs of all rows, in order; each process computes a share, and every process gets all.
+
+    They are a float32 array whose first axis is rows, or an object array of shape (rows,) if ``predict`` returns lists.
+    Results are placed by row index, and each row must occur exactly once. Texts are sorted by length to save padding.
+
+    Args:
+        rows: map-style data set of model inputs; ``labels`` are ignored.
+        progress: called after each batch with its share of the rows; without it a bar is shown.
+        predict: returns the raw output of each row of a batch; by default logits of shape (rows, labels).
+        pool: combines the chunks of long texts to one raw output per text; the column ``row`` has the text of a chunk.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+    from tqdm.auto import tqdm
+
+    state = PartialState()
+    model = model.to(state.device).eval()
+    order = np.argsort(lengths_of(rows), kind="stable")[state.process_index :: state.num_processes]
+    found: list[tuple[np.ndarray, RawRows]] = []
+    starts = range(0, len(order), batch_size)
+    quiet = None if state.is_main_process and progress is None else True
+    for start in tqdm(starts, desc="Predicting", disable=quiet, leave=False):
+        indices = order[start : start + batch_size]
+        with torch.inference_mode():
+            found.append((indices, predict(model, model_inputs(load_batch(rows, collate, indices), state.device))))
+        if progress is not None:
+            progress(len(indices) / len(order))
+    raw = scatter_rows(gather_object(found), len(rows))
+    return pool(raw, np.asarray(rows["row"][:])) if "row" in getattr(rows, "column_names", ()) else raw
+
+
+def cached_rows(
+    config: Config,
+    task: Task,
+    checkpoint: Checkpoint,
+    trains: set[str] | None,
+    parts: dict[str, Any],
+    name: str,
+    half: torch.dtype | None = None,
+) -> CachedRows:
+    """Return encoded rows, with the output of the stages below those in ``trains`` if caching it pays.
+
+    ``name`` is that of the work in messages; ``trains`` is None if any stage may have changed.
+    """
+    rows = {part: task.input.encode(split, checkpoint.processor) for part, split in parts.items()}
+    collate = task.input.collator(checkpoint.processor)
+    if trains is None or not parts:
+        return CachedRows(rows, collate)
+    for stage in checkpoint.stages:
+        for parameter in stage.parameters:
+            checkpoint.model.get_parameter(parameter).requires_grad_(stage.name in trains)
+    size = int(config.training["per_device_eval_batch_size"])
+    work = Workload(name, rows, collate, task.input.fingerprint, 1, half, size)
+    return cache_activations(config.cache, checkpoint, work)
+
+
+def scatter_rows(parts: list[tuple[np.ndarray, RawRows]], count: int) -> np.ndarray:
+    """Put the values of ``count`` rows, each occurring once, in order; ``parts`` are indices and values of each batch."""
+    indices = np.concatenate([part[0] for part in parts])
+    if len(indices) != count or len(np.unique(indices)) != count:
+        raise RuntimeError(
+            f"predicted {len(indices)} rows, {len(np.unique(indices))} of them different, expected {count}"
+        )
+    if isinstance(parts[0][1], np.ndarray):
+        return np.concatenate([values for _, values in parts])[np.argsort(indices)]
+    result = np.empty(count, dtype=object)
+    for index, row in zip(indices, (row for _, values in parts for row in values), strict=True):
+        result[index] = row
+    return result
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from torch import nn
 
-from hf_finetune.evaluation.prediction.forward import predict_rows, scatter_rows
+from hf_finetune.evaluation.prediction.labeller import predict_rows, scatter_rows
 from hf_finetune.tasks.outputs.logits import LogitOutput
 
 
