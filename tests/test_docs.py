@@ -357,7 +357,7 @@ def test_push_commands_parse(monkeypatch):
 
 def test_push_page_lists_every_flag_and_retried_status():
     from hf_finetune.cli.push import build_parser as build_push_parser
-    from hf_finetune.publish.hub.responses import BUSY, LONGEST_WAIT, RETRY_SECONDS
+    from hf_finetune.publish.hub.access import BUSY, LONGEST_WAIT, RETRY_SECONDS
 
     text = text_of(ROOT / "docs" / "push.md")
     flags = {action.dest for action in build_push_parser()._actions} - {"hub_token", "help", "run"}

@@ -1,11 +1,15 @@
-"""The model card: base model, data, metrics, training, limits, and code that uses the model."""
+"""The model card: base model, data, metrics with figures, training, limits, and code that uses the model."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hf_finetune import __version__
 from hf_finetune.config import Config
@@ -14,7 +18,6 @@ from hf_finetune.data import Splits
 from hf_finetune.evaluation.judge import MOST_SHOWN
 from hf_finetune.evaluation.results import Results
 from hf_finetune.files import is_on_hub, public_name
-from hf_finetune.publish.card_figures import draw_figures
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks.outputs import Output
 from hf_finetune.tasks.task import Task
@@ -22,6 +25,8 @@ from hf_finetune.tasks.task import Task
 # What the card reads of a run's ``timing``.
 TIMING = ("train_seconds", "trainable_parameters", "parameters", "processes", "peak_memory_bytes")
 NOT_EVALUATED = "No rows were held out, so the model was not evaluated."
+FIGURES = "figures"  # their folder in that of the run
+MOST_NAMES = 15  # with more classes the axes show their numbers in the table of labels
 
 
 def write_model_card(config: Config, task: Task, splits: Splits, plan: Plan, results: Results) -> None:
@@ -213,3 +218,71 @@ def _limits(splits: Splits, results: Results) -> list[str]:
 def _safe(text: str) -> str:
     """Return a name from the data, escaped for a line of Markdown."""
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def draw_figures(folder: Path, details: dict[str, Any]) -> dict[str, str]:
+    """Draw the figures of a run into ``figures/`` of its folder, which is emptied first.
+
+    ``details`` is the content of ``evaluation.json``. Return path of each image in the folder → its alternative text.
+    """
+    shutil.rmtree(folder / FIGURES, ignore_errors=True)
+    matrix = np.array((details.get("confusion") or {}).get("matrix") or [], dtype=float)
+    made = {}
+    if matrix.size:
+        words = "Rows of each true label by predicted label"
+        made["confusion_matrix.png"] = _confusion(matrix, details["labels"]), words
+    if details.get("calibration"):
+        made["reliability.png"] = _reliability(details["calibration"]), "Share of correct predictions by confidence"
+    if details.get("numbers"):
+        made["predictions.png"] = _numbers(details["numbers"][0]), "Predicted over true numbers"
+    for name, (figure, _) in made.items():
+        (folder / FIGURES).mkdir(exist_ok=True)
+        # Without matplotlib's version, so that the same run gives the same file.
+        figure.savefig(folder / FIGURES / name, dpi=150, metadata={"Software": None})
+    return {f"{FIGURES}/{name}": words for name, (_, words) in made.items()}
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure((width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _confusion(matrix: np.ndarray, names: list[str]) -> Any:
+    side = 3 + 0.25 * min(len(names), MOST_NAMES)
+    figure, axes = _figure(side + 1, side)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, extent=(0.5, len(names) + 0.5, len(names) + 0.5, 0.5))
+    figure.colorbar(image, label="share of the true label's rows")
+    # The font lacks many scripts.
+    if len(names) <= MOST_NAMES and all(name.isascii() for name in names):
+        short = [name if len(name) <= 20 else name[:19] + "…" for name in names]
+        axes.set_xticks(range(1, len(names) + 1), short, rotation=45, ha="right", parse_math=False)
+        axes.set_yticks(range(1, len(names) + 1), short, parse_math=False)
+    else:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_major_locator().set_params(integer=True)
+    axes.set(xlabel="predicted", ylabel="true")
+    return figure
+
+
+def _reliability(calibration: dict[str, Any]) -> Any:
+    figure, axes = _figure(4.5, 4)
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfectly calibrated")
+    for part in ("before", "after"):
+        if calibration[part]:
+            points = [(each["confidence"], each["accuracy"]) for each in calibration[part]["curve"]]
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=f"{part} temperature scaling")
+    axes.set(xlabel="confidence", ylabel="share of correct predictions")
+    axes.legend()
+    return figure
+
+
+def _numbers(target: dict[str, Any]) -> Any:
+    figure, axes = _figure(4.5, 4)
+    ends = [min(target["labels"] + target["predictions"]), max(target["labels"] + target["predictions"])]
+    axes.plot(ends, ends, color="grey", linestyle=":")
+    axes.plot(target["labels"], target["predictions"], ".", alpha=0.4)
+    axes.set(xlabel="true", ylabel="predicted")
+    return figure

@@ -24,6 +24,23 @@ KEEP_SECONDS = 600  # longest time that an uploaded image stays on disk
 PAGE = Path(__file__).parent / "page"  # template of an answer and style of the page
 
 
+# Options of Gradio's ``launch``: nothing is shared, documented or loaded from elsewhere.
+LAUNCH: dict[str, Any] = {
+    "share": False,
+    "quiet": True,
+    "inbrowser": False,
+    "prevent_thread_lock": True,
+    "show_error": True,
+    "max_file_size": MAX_FILE_SIZE,
+    "footer_links": [],
+    "ssr_mode": False,
+    "pwa": False,
+    "mcp_server": False,
+    "enable_monitoring": False,
+    "app_kwargs": {"docs_url": None, "redoc_url": None, "openapi_url": None},
+}
+
+
 def answer(labeller: Labeller, values: tuple[Any, ...]) -> Answer | None:
     """Return the prediction for the values of the components; None if they are empty.
 
@@ -97,9 +114,11 @@ def serve(labeller: Labeller, name: str, host: str, port: int, ready: Callable[[
     """
     with tempfile.TemporaryDirectory(prefix="hf-finetune-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
-        page = _build_page(labeller, name)
+        page, default = _build_page(labeller, name), import_gradio().themes.Default
+        theme = default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+        css = (PAGE / "serve.css").read_text(encoding="utf-8")
         try:
-            _, address, _ = page.launch(server_name=host, server_port=port, **_launch_options())
+            _, address, _ = page.launch(server_name=host, server_port=port, theme=theme, css=css, **LAUNCH)
         except OSError as error:  # the port was taken while the model was loaded
             raise _no_place(host, port, error) from error
         try:
@@ -127,24 +146,3 @@ def _build_page(labeller: Labeller, name: str) -> Any:
         for event in events:
             event(say, inputs, shown, api_visibility="private", show_progress="minimal")
     return page
-
-
-def _launch_options() -> dict[str, Any]:
-    """Return the options of ``Blocks.launch``: nothing is shared, documented or loaded from elsewhere."""
-    themes = import_gradio().themes
-    return {
-        "theme": themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        "css": (PAGE / "serve.css").read_text(encoding="utf-8"),
-        "share": False,
-        "quiet": True,
-        "inbrowser": False,
-        "prevent_thread_lock": True,
-        "show_error": True,
-        "max_file_size": MAX_FILE_SIZE,
-        "footer_links": [],
-        "ssr_mode": False,
-        "pwa": False,
-        "mcp_server": False,
-        "enable_monitoring": False,
-        "app_kwargs": {"docs_url": None, "redoc_url": None, "openapi_url": None},
-    }

@@ -19,8 +19,7 @@ import yaml
 
 from hf_finetune.errors import UserError
 from hf_finetune.files import is_on_hub, public_name
-from hf_finetune.publish.card import pipeline_code
-from hf_finetune.publish.card_figures import FOLDER as FIGURES
+from hf_finetune.publish.card import FIGURES, pipeline_code
 from hf_finetune.publish.hub.destination import Destination
 from hf_finetune.report import report_page
 from hf_finetune.tasks import get_task

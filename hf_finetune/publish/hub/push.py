@@ -18,7 +18,7 @@ from hf_finetune.data import Splits
 from hf_finetune.errors import Interrupted, UserError
 from hf_finetune.evaluation.results import Results
 from hf_finetune.publish.card import TIMING, model_card
-from hf_finetune.publish.hub.access import prepare_repository, preupload
+from hf_finetune.publish.hub.access import client_errors, prepare_repository, preupload, to_user_error, with_retries
 from hf_finetune.publish.hub.contents import (
     files_to_push,
     final_card,
@@ -28,7 +28,6 @@ from hf_finetune.publish.hub.contents import (
     run_settings,
 )
 from hf_finetune.publish.hub.destination import Destination, configured_destination
-from hf_finetune.publish.hub.responses import client_errors, to_user_error, with_retries
 from hf_finetune.publish.verify.verify import verify_before_use
 from hf_finetune.strategies import Plan
 from hf_finetune.tasks.task import Task
