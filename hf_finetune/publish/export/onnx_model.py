@@ -131,8 +131,7 @@ def _quietly() -> Iterator[None]:
     """Silence the logs and warnings of the exporter and the quantiser, which are for authors of operators."""
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logging.disable(logging.NOTSET)
