@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
+from datasets import Dataset
 
+from hf_finetune.config.options import DataConfig
 from hf_finetune.data.readers.cell import Cell
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset
-
-    from hf_finetune.config.options import DataConfig
 
 
 class RowInput(Protocol):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from datasets import Dataset, IterableDataset, IterableDatasetDict
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say
@@ -21,9 +22,6 @@ from hf_finetune.data.splits.splits import SPLIT_SEED, Splits
 from hf_finetune.data.splits.stream_splits import stream_splits
 from hf_finetune.errors import UserError
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
 
 def load_splits(config: DataConfig, task: RowTask, dataset: Any = None) -> Splits:
     """Read the rows, find the columns, encode the labels, and hold out the requested splits that were not given.
@@ -37,8 +35,6 @@ def load_splits(config: DataConfig, task: RowTask, dataset: Any = None) -> Split
     Raises:
         UserError: no source, no rows, or rows that cannot be read or do not fit the task.
     """
-    from datasets import IterableDataset, IterableDatasetDict
-
     rows = task.input.rows
     if isinstance(dataset, (IterableDataset, IterableDatasetDict)):
         config = replace(config, streaming=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+from datasets import Dataset
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from hf_finetune.config.options import DataConfig
+from hf_finetune.config.options import DataConfig
 
 
 class RowOutput(Protocol):

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from filelock import FileLock
+
 from hf_finetune.console import say
 from hf_finetune.data.readers.folder import is_hidden
 from hf_finetune.data.readers.source import File
@@ -60,8 +62,6 @@ def unpack(archive: Path, endings: frozenset[str]) -> Path:
     Raises:
         UserError: no such file, no such archive, a member that leads out of it, or more than the bounds allow.
     """
-    from filelock import FileLock
-
     refuse_missing(archive)
     status = archive.stat()
     known = f"{archive.resolve()} {status.st_size} {status.st_mtime_ns} {sorted(endings - KEPT_ENDINGS)}"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+from datasets import Image, Value
 
 from hf_finetune.data.images.decode import image_endings
 from hf_finetune.data.readers.encoding import decode_texts
 from hf_finetune.data.readers.source import File
 from hf_finetune.data.rows.columns import IMAGE_NAMES
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Values = Callable[[list[File]], "pa.Array"]
 
@@ -35,22 +35,16 @@ class Cell:
 
 def _file_cells(files: list[File]) -> pa.Array:
     """Return ``{"bytes", "path"}``: the path of a file that stands alone, the bytes of one in an archive."""
-    import pyarrow as pa
-
     content = pa.array([None if file.size is None else file.read() for file in files], pa.binary())
     paths = pa.array([str(file.path) if file.size is None else None for file in files], pa.string())
     return pa.StructArray.from_arrays([content, paths], ["bytes", "path"])
 
 
 def _text_feature() -> Any:
-    from datasets import Value
-
     return Value("string")
 
 
 def _image_feature() -> Any:
-    from datasets import Image
-
     return Image(decode=False)
 
 

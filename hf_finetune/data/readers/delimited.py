@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from hf_finetune.console import say
 from hf_finetune.data.readers.dialect import NAMES, Dialect, allow_long_cells, find_dialect, parse_delimiter
 from hf_finetune.data.readers.encoding import find_encoding
 from hf_finetune.data.readers.source import Source, refuse_other_columns
 from hf_finetune.errors import UserError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 SAMPLE = 2**18  # characters that the dialect is read off
 
@@ -39,8 +38,6 @@ def open_delimited(files: list[Path], name: str, encoding: str | None = None, de
         UserError: an encoding or a delimiter that cannot be, a header without or with repeated names, unbalanced quotes,
             a row with more cells than the header, or other columns than in the first file.
     """
-    import pyarrow as pa
-
     tables = [_open(file, encoding, delimiter) for file in files]
     columns = _columns(tables[0])
     for table in tables[1:]:
@@ -144,8 +141,6 @@ def _columns(table: _Table) -> list[str]:
 
 def _blocks(tables: list[_Table], columns: list[str], size: int) -> Iterator[pa.Table]:
     """Rows are taken apart as they come: thousands held at once cost the garbage collector more time than parsing them."""
-    import pyarrow as pa
-
     for table in tables:
         rows = table.rows()
         header = next(rows)

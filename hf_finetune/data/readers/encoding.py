@@ -10,14 +10,13 @@ import codecs
 import encodings.aliases
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 from hf_finetune.console import say
 from hf_finetune.data.readers.source import File
 from hf_finetune.errors import UserError, did_you_mean
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 BLOCK = 2**20  # bytes read at once
 SAMPLE = 2**16  # bytes that an unknown encoding is told by
@@ -246,8 +245,6 @@ def decode_texts(
     fallback = None if codec else _find_fallback(root, files)
 
     def texts(files: list[File]) -> pa.Array:
-        import pyarrow as pa
-
         return pa.array([_read(file, codec, fallback) for file in files], pa.string())
 
     return texts, [stats, codec, fallback]

@@ -9,9 +9,11 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from datasets import ClassLabel, Dataset, Features, Value
 
 from hf_finetune.data.readers.cell import Cell
 from hf_finetune.data.readers.paths import is_below
@@ -20,10 +22,6 @@ from hf_finetune.data.readers.split_names import STANDARD, find_splits
 from hf_finetune.data.rows.labels import natural_key
 from hf_finetune.data.splits.splits import SPLIT_SEED
 from hf_finetune.errors import UserError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset
 
 
 def open_classes(
@@ -88,8 +86,6 @@ def _source(
     labels: np.ndarray | None = None,
 ) -> Source:
     """Return files as rows: their path below the folder, their cell and, where there are classes, their label."""
-    from datasets import ClassLabel, Features, Value
-
     values, how = cell.open_files([File(path) for path in files], root, encoding)
     features = {"id": Value("string"), cell.column: cell.feature()}
     if classes:
@@ -97,8 +93,6 @@ def _source(
     schema = Features(features).arrow_schema
 
     def read(columns: list[str], size: int) -> Iterator[pa.Table]:
-        import pyarrow as pa
-
         for start in range(0, len(files), size):
             some = files[start : start + size]
             found: dict[str, Any] = {}

@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+from datasets import Image, load_dataset, load_dataset_builder, load_from_disk
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.readers.source import Source, refuse_other_columns
 from hf_finetune.data.readers.split_names import find_splits
 from hf_finetune.errors import UserError, first_line
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 def open_object(dataset: Any, where: str, notes: list[str]) -> dict[str, Source]:
@@ -31,8 +33,6 @@ def open_saved(folder: Path, notes: list[str]) -> dict[str, Source]:
     Raises:
         UserError: they cannot be read.
     """
-    from datasets import load_from_disk
-
     try:
         return open_object(load_from_disk(str(folder)), str(folder), notes)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -67,10 +67,6 @@ def open_hub(name: str, config: DataConfig, notes: list[str], *, streaming: bool
     Raises:
         UserError: there is none.
     """
-    from datasets import load_dataset, load_dataset_builder
-    from datasets.exceptions import DatasetNotFoundError
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
     options = {"path": name, "name": config.dataset_config_name, "revision": config.dataset_revision}
     try:
         if not streaming:
@@ -96,8 +92,6 @@ def as_source(dataset: Any, name: str) -> Source:
 
 
 def _load(options: dict[str, Any], streaming: bool, columns: tuple[str, ...]) -> Any:
-    from datasets import load_dataset
-
     return load_dataset(streaming=streaming, **options, **({"columns": list(columns)} if columns else {}))
 
 
@@ -132,8 +126,6 @@ def _source(name: str, load: Callable[[bool, tuple[str, ...]], Any], by_columns:
 
 def _prepared(rows: Any, where: str) -> Any:
     """Return rows with their features known, images not decoded, and the names of a WebDataset's samples as ids."""
-    from datasets import Image
-
     if rows.features is None:  # of JSON, and of CSV at the Hub, they are read off the first rows
         rows = rows._resolve_features()
     if not rows.features:
@@ -150,8 +142,6 @@ def _prepared(rows: Any, where: str) -> Any:
 @contextmanager
 def _reading(where: str) -> Iterator[None]:
     """Turn the errors of files that cannot be read into a ``UserError``."""
-    from datasets.exceptions import DatasetGenerationError
-
     try:
         yield
     except (DatasetGenerationError, ValueError, OSError, EOFError) as error:

@@ -12,15 +12,14 @@ from contextlib import contextmanager
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from hf_finetune.console import say
 from hf_finetune.data.readers.encoding import find_encoding
 from hf_finetune.data.readers.source import Source
 from hf_finetune.errors import UserError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 ROWS = 10_000  # rows held at once
 MIXED = b"hf_finetune.mixed"  # where the kept rows say which columns had several types
@@ -88,8 +87,6 @@ class ColumnTypes:
 
     def add(self, rows: list[dict[str, Any]]) -> None:
         """Take some rows into account."""
-        import pyarrow as pa
-
         for name in dict.fromkeys(name for row in rows for name in row):
             try:
                 found = pa.array([row.get(name) for row in rows]).type
@@ -101,16 +98,12 @@ class ColumnTypes:
 
     def schema(self) -> pa.Schema:
         """Return names and types; the metadata says which columns have no type in common."""
-        import pyarrow as pa
-
         schema = pa.schema(list(self.types.items()))
         return schema.with_metadata({MIXED: json.dumps(sorted(self.mixed))}) if self.mixed else schema
 
 
 def to_table(rows: list[dict[str, Any]], schema: pa.Schema, columns: list[str]) -> pa.Table:
     """Return these columns of some objects in their types; a key that a row lacks is None."""
-    import pyarrow as pa
-
     mixed = _mixed_columns(schema)
     found = {}
     for name in columns:

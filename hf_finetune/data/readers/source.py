@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, DatasetInfo, Features
+from datasets.fingerprint import Hasher
+from datasets.table import InMemoryTable
 
 from hf_finetune.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    from datasets import Dataset, Features
 
 BLOCK = 10_000  # rows held at once while rows are kept
 VERSION = 2  # rises when the same file gives other rows than before
@@ -82,8 +84,6 @@ class Source:
     @property
     def features(self) -> Features:
         """Names and types of the columns, as ``datasets`` spells them."""
-        from datasets import Features
-
         return Features.from_arrow_schema(self.schema)
 
     @property
@@ -105,10 +105,6 @@ class Source:
         Raises:
             UserError: the rows cannot be read, or there are none.
         """
-        import pyarrow as pa
-        from datasets import Dataset, DatasetInfo
-        from datasets.table import InMemoryTable
-
         if self.kept:
             return self.kept()
         if self.files is not None:
@@ -118,10 +114,6 @@ class Source:
 
     def _keep_on_disk(self, files: list[Path]) -> Dataset:
         """Return the rows, memory-mapped; they are read again if a file or the way of reading it has changed."""
-        import datasets
-        import pyarrow as pa
-        from datasets.fingerprint import Hasher
-
         folder = Path(datasets.config.HF_DATASETS_CACHE) / "hf_finetune"
         stats = [(str(file.resolve()), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
         path = folder / f"{Hasher.hash([VERSION, stats, self.how])}.arrow"
@@ -162,8 +154,6 @@ class Source:
 
 def in_blocks(tables: Iterable[pa.Table], size: int, limit: int | None = None) -> Iterator[pa.Table]:
     """Yield the same rows in tables of ``size`` rows (fewer in the last), up to a number of rows."""
-    import pyarrow as pa
-
     held: list[pa.Table] = []
     count, left = 0, limit
     for table in tables:

@@ -10,6 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say
 from hf_finetune.data.readers.archives import is_archive, unpack
@@ -320,8 +322,6 @@ def _described(folder: Path, cell: Cell, config: DataConfig) -> Source | None:
 
 def _by_first_folder(rows: Source) -> dict[str, Source]:
     """Divide rows by the split that their paths start with; all are for training where some start otherwise."""
-    import numpy as np
-
     found: list[str] = []
     for table in rows.blocks(["id"], 10_000):
         for path in table["id"].to_pylist():

@@ -7,6 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Features, Value
+
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.readers.cell import Cell
 from hf_finetune.data.readers.hub import as_source
@@ -17,8 +21,6 @@ from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import pyarrow as pa
 
 PATH_NAMES = ("path", "file", "file_name", "filename", "filepath", "file_path")
 
@@ -70,8 +72,6 @@ class _Table:
     asked: bool  # the folder was named
 
     def schema(self) -> pa.Schema:
-        from datasets import Features, Value
-
         features = {name: kind for name, kind in self.rows.features.items() if name != self.column}
         features[self.column] = self.cell.feature()
         return Features({**features, "id": features.get("id", Value("string"))}).arrow_schema
@@ -84,8 +84,6 @@ class _Table:
         self._refuse(faults)
 
     def read(self, columns: list[str], size: int) -> Iterator[pa.Table]:
-        import pyarrow as pa
-
         known = self.rows.column_names
         new_id = "id" in columns and "id" not in known
         own = [name for name in known if name in columns or (name == self.column and new_id)]
@@ -105,8 +103,6 @@ class _Table:
 
     def _find(self, table: pa.Table, faults: _Faults) -> pa.Array:
         """Return the column as files, and note those that are missing or elsewhere."""
-        import pyarrow as pa
-
         content, paths = _cells(table, self.column)
         files = find_files(paths, self.root)
         for path, file, held in zip(paths, files, content.is_valid().to_pylist(), strict=True):
@@ -189,8 +185,6 @@ def _like_paths(rows: Source, columns: list[str], endings: frozenset[str]) -> li
 
 def _cells(table: pa.Table, column: str) -> tuple[pa.Array, list[str | None]]:
     """Return the bytes of the files that are in the rows, and the paths of those that are not; both None in an empty cell."""
-    import pyarrow as pa
-
     cells = table[column].to_pylist()
     if not pa.types.is_struct(table.schema.field(column).type):
         return pa.nulls(len(table), pa.binary()), [path or None for path in cells]
@@ -201,8 +195,6 @@ def _cells(table: pa.Table, column: str) -> tuple[pa.Array, list[str | None]]:
 
 def _some_are_files(rows: Any, column: str) -> bool:
     """Return whether some cells name a file instead of holding the content."""
-    import pyarrow.compute as pc
-
     content, paths = (pc.struct_field(rows.data[column], name) for name in ("bytes", "path"))
     return bool(pc.any(pc.and_(pc.is_null(content), pc.is_valid(paths))).as_py())
 

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+from datasets import Features, Value
 
 from hf_finetune.data.readers.archives import refuse_missing, tar_members, unpack
 from hf_finetune.data.readers.cell import Cell
@@ -19,9 +22,6 @@ from hf_finetune.data.readers.json_rows import ColumnTypes, to_table
 from hf_finetune.data.readers.source import BLOCK, File, Source
 from hf_finetune.data.rows.labels import natural_key
 from hf_finetune.errors import UserError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 SIDES = (".cls", ".json", ".txt")
 Sample = dict[str, Any]  # "key", and a File by its role: "cell" or one of SIDES
@@ -91,14 +91,10 @@ class _Shards:
         return types.schema()
 
     def schema(self) -> pa.Schema:
-        from datasets import Features, Value
-
         known = {"id": Value("string"), self.cell.column: self.cell.feature()}
         return Features({**known, **Features.from_arrow_schema(self.labels)}).arrow_schema
 
     def read(self, columns: list[str], size: int) -> Iterator[pa.Table]:
-        import pyarrow as pa
-
         size = min(size, ROWS)
         told = [name for name in columns if name in self.labels.names]
         for archive in self.archives:
