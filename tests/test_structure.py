@@ -107,4 +107,4 @@ def test_no_two_modules_need_each_other():
 
 def test_folders_have_a_readable_size():
     sizes = Counter(str(path.parent) for path in FILES)
-    assert {folder: count for folder, count in sizes.items() if count > 14} == {"cli": 15, "data/readers": 15}
+    assert {folder: count for folder, count in sizes.items() if count > 14} == {"cli": 15}

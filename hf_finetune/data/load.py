@@ -61,28 +61,16 @@ def load_splits(config: DataConfig, task: RowTask, dataset: Any = None) -> Split
     clean = {name: add_slices(split, raw[name], name, config.slice_column or []) for name, split in clean.items()}
     splits, split_table = divide(clean, raw, columns, config, output, notes)
     say(f"{origin}: {rows.describe(columns.inputs)}, {describe_labels(columns, output)}.")
+    held_out = splits.get("validation"), splits.get("test")
     return Splits(
-        splits["train"],
-        splits.get("validation"),
-        splits.get("test"),
-        output,
-        origin,
-        notes,
-        columns.inputs,
-        skipped,
-        split_table,
-        columns.labels,
+        splits["train"], *held_out, output, origin, notes, columns.inputs, skipped, split_table, columns.labels
     )
 
 
 def _limited(split: Dataset, name: str, config: DataConfig, rows: RowInput) -> Dataset:
     """Return the first rows; of files, which are often sorted by class, random ones with a fixed seed."""
-    limits = {
-        "train": config.max_train_samples,
-        "validation": config.max_eval_samples,
-        "test": config.max_predict_samples,
-    }
-    limit = limits[name]
+    flags = {"train": "max_train_samples", "validation": "max_eval_samples", "test": "max_predict_samples"}
+    limit = getattr(config, flags[name])
     if not limit or limit >= len(split):
         return split
     drawn = np.random.default_rng(SPLIT_SEED).permutation(len(split))[:limit]

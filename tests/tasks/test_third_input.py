@@ -48,7 +48,7 @@ class Quantiser:
 class NumberRows:
     """Fixed-length lists of numbers, in a column called ``numbers``."""
 
-    cell = Cell("numbers", "lists", "numbers.json", frozenset, lambda: None, False, ("numbers",), lambda *_: None)
+    cell = Cell("numbers", "lists", "numbers.json", frozenset, None, False, ("numbers",), lambda *_: None)
     block_rows = most_judging = 100
 
     def find_columns(self, split, config, taken):

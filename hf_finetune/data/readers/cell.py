@@ -26,7 +26,7 @@ class Cell:
     called: str  # the files in messages, in the plural
     example: str  # the name of such a file
     endings: Callable[[], frozenset[str]]  # of the files, in small letters and with their dots
-    feature: Callable[[], Any]  # its type, as ``datasets`` spells it
+    feature: Any  # its type, as ``datasets`` spells it
     stays_a_file: bool  # the cell is ``{"bytes", "path"}``, and a table may name files instead of holding the content
     names: tuple[str, ...]  # what its column is called, the usual name first
     # Gives the function that makes cells of files, and what its result depends on besides the files.
@@ -40,17 +40,16 @@ def _file_cells(files: list[File]) -> pa.Array:
     return pa.StructArray.from_arrays([content, paths], ["bytes", "path"])
 
 
-def _text_feature() -> Any:
-    return Value("string")
-
-
-def _image_feature() -> Any:
-    return Image(decode=False)
-
-
 TEXT = Cell(
-    "text", ".txt files", "text.txt", lambda: frozenset({".txt"}), _text_feature, False, ("text",), decode_texts
+    "text", ".txt files", "text.txt", lambda: frozenset({".txt"}), Value("string"), False, ("text",), decode_texts
 )
 IMAGE = Cell(
-    "image", "images", "image.jpg", image_endings, _image_feature, True, IMAGE_NAMES, lambda *_: (_file_cells, None)
+    "image",
+    "images",
+    "image.jpg",
+    image_endings,
+    Image(decode=False),
+    True,
+    IMAGE_NAMES,
+    lambda *_: (_file_cells, None),
 )

@@ -87,7 +87,7 @@ def _source(
 ) -> Source:
     """Return files as rows: their path below the folder, their cell and, where there are classes, their label."""
     values, how = cell.open_files([File(path) for path in files], root, encoding)
-    features = {"id": Value("string"), cell.column: cell.feature()}
+    features = {"id": Value("string"), cell.column: cell.feature}
     if classes:
         features["label"] = ClassLabel(names=classes)
     schema = Features(features).arrow_schema

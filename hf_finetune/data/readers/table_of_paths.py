@@ -55,7 +55,7 @@ def with_files(
     if is_string(rows, column):
         table.check()
     elif not config.streaming and not _some_are_files(rows.keep(), column):
-        kept = partial(_cast, rows, column, cell)
+        kept = partial(rows.keep().cast_column, column, cell.feature)
     return Source(rows.name, table.schema, table.read, announce=rows.announce, kept=kept)
 
 
@@ -73,7 +73,7 @@ class _Table:
 
     def schema(self) -> pa.Schema:
         features = {name: kind for name, kind in self.rows.features.items() if name != self.column}
-        features[self.column] = self.cell.feature()
+        features[self.column] = self.cell.feature
         return Features({**features, "id": features.get("id", Value("string"))}).arrow_schema
 
     def check(self) -> None:
@@ -118,27 +118,22 @@ class _Table:
         if faults.outside:
             row, path = faults.outside[0]
             if "://" in (path or ""):
-                raise UserError(
-                    f"row {row} names {path!r}; {called} are read from files, not from the network",
-                    where=self.where,
-                    fix=f"download the {called}, and write their paths.",
-                )
-            raise UserError(
-                f"{len(faults.outside)} of {faults.rows} paths lead out of the folder {self.root}; the first, in row "
-                f"{row}: {path!r}",
-                where=self.where,
-                fix=f"write paths below that folder, or name {'another' if self.asked else f'the folder of all {called}'} "
-                f"with {root_flag}.",
-            )
-        if faults.missing and not self.skip:
+                what = f"row {row} names {path!r}; {called} are read from files, not from the network"
+                fix = f"download the {called}, and write their paths."
+            else:
+                what = f"{len(faults.outside)} of {faults.rows} paths lead out of the folder {self.root}; the first, in row "
+                what += f"{row}: {path!r}"
+                other = "another" if self.asked else f"the folder of all {called}"
+                fix = f"write paths below that folder, or name {other} with {root_flag}."
+        elif faults.missing and not self.skip:
             row, path = faults.missing[0]
-            what = f"there is no file {str(self.root / path)!r}" if path else "it has no path"
-            raise UserError(
-                f"{len(faults.missing)} of {faults.rows} {called} are missing; the first, in row {row}: {what}",
-                where=self.where,
-                fix=f"fix the paths, name the folder that they start from with {root_flag}, or drop the rows with "
-                f"--on_bad_{self.cell.column} skip.",
-            )
+            missing = f"there is no file {str(self.root / path)!r}" if path else "it has no path"
+            what = f"{len(faults.missing)} of {faults.rows} {called} are missing; the first, in row {row}: {missing}"
+            fix = f"fix the paths, name the folder that they start from with {root_flag}, or drop the rows with "
+            fix += f"--on_bad_{self.cell.column} skip."
+        else:
+            return
+        raise UserError(what, where=self.where, fix=fix)
 
 
 @dataclass
@@ -150,13 +145,9 @@ class _Faults:
     missing: list[tuple[int, str | None]] = field(default_factory=list)
 
 
-def _cast(rows: Source, column: str, cell: Cell) -> Any:
-    return rows.keep().cast_column(column, cell.feature())
-
-
 def find_paths(rows: Source, cell: Cell, named: str | None) -> str | None:
     """Return the column that holds paths or files; None where nothing looks like one."""
-    kind = type(cell.feature())
+    kind = type(cell.feature)
     features = rows.features
     files = [name for name, feature in features.items() if isinstance(feature, kind) or _is_cell(feature)]
     strings = [name for name in features if is_string(rows, name)]

@@ -91,7 +91,7 @@ class _Shards:
         return types.schema()
 
     def schema(self) -> pa.Schema:
-        known = {"id": Value("string"), self.cell.column: self.cell.feature()}
+        known = {"id": Value("string"), self.cell.column: self.cell.feature}
         return Features({**known, **Features.from_arrow_schema(self.labels)}).arrow_schema
 
     def read(self, columns: list[str], size: int) -> Iterator[pa.Table]:

@@ -113,13 +113,21 @@ def _hold_out(rows: _Rows, belongs: np.ndarray, share: float, what: str, notes: 
     classes = rows.output.strata(rows.labels[among])
     if rows.times is not None:
         out = latest(rows.times[among], share)
+        why = f"all {len(among)} training rows are of the same moment"
+        where, other = f"column {rows.columns.time!r}", "another column"
     elif rows.groups is not None:
         groups = np.unique(rows.groups[among], return_inverse=True)[1]
         out = groups_out(classes, groups, share, random, keep_classes=rows.output.HAS_CLASSES)
+        why = "every group of the training rows is needed there: without it a class, or all, would have no training row"
+        where, other = f"column {rows.columns.group!r}", "another column"
     else:
         out = stratified_out(classes, share, random)
+        why = f"{len(among)} training rows, one of each class, are too few"
+        where, other = "the training rows", "more rows"
     if not out.any():
-        raise _too_few(rows, len(among), what)
+        give_up = "--validation_split 0 to train without one" if what == "validation" else "leave --test_split out"
+        fix = f"give a {what} split, {other}, or {give_up}."
+        raise UserError(f"{why}; no {what} split can be held out", where=where, fix=fix)
     held = among[out]
     belongs[held] = what
     aim = " for testing" if what == "test" else ""
@@ -143,21 +151,6 @@ def _describe(rows: _Rows, among: np.ndarray, held: np.ndarray) -> str:
             f"(seed {SPLIT_SEED})"
         )
     return f"stratified by label (seed {SPLIT_SEED})"
-
-
-def _too_few(rows: _Rows, number: int, what: str) -> UserError:
-    if rows.times is not None:
-        why = f"all {number} training rows are of the same moment"
-        where, other = f"column {rows.columns.time!r}", "another column"
-    elif rows.groups is not None:
-        why = "every group of the training rows is needed there: without it a class, or all, would have no training row"
-        where, other = f"column {rows.columns.group!r}", "another column"
-    else:
-        why = f"{number} training rows, one of each class, are too few"
-        where, other = "the training rows", "more rows"
-    give_up = "--validation_split 0 to train without one" if what == "validation" else "leave --test_split out"
-    fix = f"give a {what} split, {other}, or {give_up}."
-    return UserError(f"{why}; no {what} split can be held out", where=where, fix=fix)
 
 
 def _take(given: dict[str, Dataset], belongs: dict[str, np.ndarray]) -> dict[str, Dataset]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hf_finetune.data.readers.dialect import BACKSLASH, PLAIN, SINGLE, SPACED, Dialect, find_dialect, parse_delimiter
+from hf_finetune.data.readers.delimited import BACKSLASH, PLAIN, SINGLE, SPACED, Dialect, find_dialect, parse_delimiter
 from hf_finetune.data.readers.sources import read_file
 from hf_finetune.errors import UserError
 
@@ -203,7 +203,7 @@ def test_what_is_wrong_is_named_with_its_line(content, words, refused):
 
 @pytest.fixture
 def _short_cells(monkeypatch):
-    monkeypatch.setattr("hf_finetune.data.readers.dialect.LARGEST_CELL", 1000)
+    monkeypatch.setattr("hf_finetune.data.readers.delimited.LARGEST_CELL", 1000)
     before = csv.field_size_limit(1000)
     yield
     csv.field_size_limit(before)

@@ -38,7 +38,7 @@ class _ImageRows:
     def clean(self, split: Dataset, inputs: dict[str, str], where: str) -> Dataset:
         own = next(iter(inputs))
         images = split.select_columns([own]).rename_columns({} if own == "image" else {own: "image"})
-        return images.cast_column("image", self.cell.feature())
+        return images.cast_column("image", self.cell.feature)
 
     def standard(self, block: pa.Table, inputs: dict[str, str]) -> pa.Table:
         return block.select(list(inputs)).rename_columns(list(inputs.values()))
