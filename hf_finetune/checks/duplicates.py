@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hf_finetune.data import Splits
-from hf_finetune.data.inputs import RowInput
+from hf_finetune.data.protocols import RowInput
 from hf_finetune.data.rows.duplicates import (
     add_conflicts,
     add_duplicates,

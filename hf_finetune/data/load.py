@@ -10,8 +10,7 @@ from datasets import Dataset, IterableDataset, IterableDatasetDict
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say
-from hf_finetune.data.inputs import RowInput
-from hf_finetune.data.outputs import RowOutput, RowOutputs, RowTask
+from hf_finetune.data.protocols import RowInput, RowOutput, RowOutputs, RowTask
 from hf_finetune.data.readers.sources import open_sources
 from hf_finetune.data.rows.bad_rows import missing, sound_rows, without
 from hf_finetune.data.rows.columns import Columns, clean_split, describe_labels, find_columns

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hf_finetune.config import Config
     from hf_finetune.config.options import DataConfig, InputConfig
     from hf_finetune.data import Splits
-    from hf_finetune.data.inputs import RowInput
+    from hf_finetune.data.protocols import RowInput
     from hf_finetune.data.rows.finding import Section
 
 

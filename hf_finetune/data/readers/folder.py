@@ -16,7 +16,6 @@ import pyarrow as pa
 from datasets import ClassLabel, Dataset, Features, Value
 
 from hf_finetune.data.readers.cell import Cell
-from hf_finetune.data.readers.paths import is_below
 from hf_finetune.data.readers.source import File, Source
 from hf_finetune.data.readers.split_names import STANDARD, find_splits
 from hf_finetune.data.rows.labels import natural_key
@@ -192,3 +191,8 @@ def _check_link(path: Path, root: str) -> None:
             where=str(path),
             fix="copy the files to where the link stands, or name a folder that holds both.",
         )
+
+
+def is_below(real: str, root: str) -> bool:
+    """Return whether a resolved path is a resolved folder or is below it."""
+    return real == root or real.startswith(root.rstrip(os.sep) + os.sep)

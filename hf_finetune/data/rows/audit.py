@@ -5,8 +5,7 @@ from __future__ import annotations
 from datasets import Dataset
 
 from hf_finetune.console import first_few, show_table, warn_and_note
-from hf_finetune.data.inputs import RowInput
-from hf_finetune.data.outputs import RowTask
+from hf_finetune.data.protocols import RowInput, RowTask
 from hf_finetune.data.rows.bad_rows import find_unreadable, list_skipped, refuse_unreadable
 from hf_finetune.data.rows.duplicates import add_duplicates, find_duplicates, keyed_rows
 from hf_finetune.data.rows.finding import Section

@@ -20,7 +20,7 @@ from hf_finetune.data.rows.columns import Columns, is_string
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:
-    from hf_finetune.data.inputs import RowInput
+    from hf_finetune.data.protocols import RowInput
 
 SKIPPED = "skipped.jsonl"
 

@@ -13,8 +13,7 @@ from hf_finetune.console import first_few
 from hf_finetune.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from hf_finetune.data.inputs import RowInput
-    from hf_finetune.data.outputs import RowOutput
+    from hf_finetune.data.protocols import RowInput, RowOutput
 
 TEXT_NAMES = (
     "text", "sentence", "content", "review", "tweet", "message", "document", "body", "comment", "utterance", "query",

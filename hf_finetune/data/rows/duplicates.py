@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from datasets import Dataset
 
-from hf_finetune.data.inputs import RowInput
+from hf_finetune.data.protocols import RowInput
 from hf_finetune.data.rows.finding import MOST_NAMED, Section, percent
 from hf_finetune.data.splits.splits import Splits
 

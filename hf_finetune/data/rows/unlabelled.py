@@ -14,7 +14,7 @@ from datasets import Dataset
 from datasets.table import InMemoryTable
 
 from hf_finetune.config.options import DataConfig
-from hf_finetune.data.inputs import RowInput
+from hf_finetune.data.protocols import RowInput
 from hf_finetune.data.readers.source import in_blocks
 from hf_finetune.data.readers.sources import open_unlabelled as open_rows
 from hf_finetune.data.rows.bad_rows import find_unreadable, refuse_rows, refuse_unreadable

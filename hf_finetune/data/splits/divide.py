@@ -13,7 +13,7 @@ from datasets import Dataset, concatenate_datasets
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import first_few, say_and_note, warn_and_note
-from hf_finetune.data.outputs import RowOutput
+from hf_finetune.data.protocols import RowOutput
 from hf_finetune.data.rows.columns import Columns
 from hf_finetune.data.rows.row_metadata import read_groups, read_times
 from hf_finetune.data.splits.folds import default_share, fold_of, groups_out, latest, stratified_out

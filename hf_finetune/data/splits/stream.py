@@ -18,7 +18,7 @@ from accelerate.utils import gather_object
 from torch.utils.data import IterableDataset, get_worker_info
 
 from hf_finetune.console import first_few, say
-from hf_finetune.data.inputs import RowInput
+from hf_finetune.data.protocols import RowInput
 from hf_finetune.data.readers.source import Source
 from hf_finetune.errors import UserError
 

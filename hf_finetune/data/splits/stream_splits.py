@@ -12,8 +12,7 @@ from datasets import Dataset, Features
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say, say_and_note
-from hf_finetune.data.inputs import RowInput
-from hf_finetune.data.outputs import RowOutputs
+from hf_finetune.data.protocols import RowInput, RowOutputs
 from hf_finetune.data.readers.source import Source
 from hf_finetune.data.rows.bad_rows import is_missing, missing, refuse_rows
 from hf_finetune.data.rows.columns import Columns, clean_split, describe_labels, find_columns, refuse_missing_columns

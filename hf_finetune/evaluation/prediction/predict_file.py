@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import is_main_process, say, without_bars
-from hf_finetune.data.inputs import RowInput
+from hf_finetune.data.protocols import RowInput
 from hf_finetune.data.rows.unlabelled import Fault, Unlabelled, find_faults, open_unlabelled
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.answer_files import Unfinished

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from hf_finetune.data.outputs import RowOutput
+from hf_finetune.data.protocols import RowOutput
 from hf_finetune.errors import UserError
 
 if TYPE_CHECKING:

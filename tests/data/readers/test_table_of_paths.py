@@ -20,9 +20,8 @@ from hf_finetune.data.images.decode import open_image
 from hf_finetune.data.load import load_splits
 from hf_finetune.data.readers.cell import IMAGE
 from hf_finetune.data.readers.hub import as_source
-from hf_finetune.data.readers.paths import OUTSIDE, find_files
 from hf_finetune.data.readers.sources import open_file
-from hf_finetune.data.readers.table_of_paths import find_paths
+from hf_finetune.data.readers.table_of_paths import OUTSIDE, find_files, find_paths
 from hf_finetune.data.rows.audit import audit
 from hf_finetune.errors import UserError
 from hf_finetune.tasks import get_task

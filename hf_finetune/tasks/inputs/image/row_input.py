@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.images.decode import unreadable_images
-from hf_finetune.data.inputs import RowInput
+from hf_finetune.data.protocols import RowInput
 from hf_finetune.data.readers.cell import IMAGE
 from hf_finetune.data.rows.columns import find_image
 from hf_finetune.data.rows.duplicates import tables

@@ -13,7 +13,7 @@ from accelerate import PartialState
 from datasets import Dataset, Features, Value
 
 from hf_finetune.config.options import DataConfig
-from hf_finetune.data.inputs import RowInput
+from hf_finetune.data.protocols import RowInput
 from hf_finetune.data.readers.cell import TEXT
 from hf_finetune.data.rows.columns import find_texts, is_string
 from hf_finetune.data.rows.duplicates import tables
