@@ -60,11 +60,7 @@ class _Fault(NamedTuple):
 def find_encoding(file: Path, asked: str | None = None) -> str:
     """Return the name of the codec that reads the whole file without an error, a byte order mark included.
 
-    The file is read once, in blocks. What is not UTF-8 is said.
-
-    Args:
-        file: a file of text.
-        asked: what ``--encoding`` names; None to find it.
+    The file is read once, in blocks. What is not UTF-8 is said. ``asked`` is what ``--encoding`` names; None to find it.
 
     Raises:
         UserError: an unknown or a wrong encoding, a binary file, or none that fits.

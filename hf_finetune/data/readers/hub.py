@@ -96,13 +96,7 @@ def _load(options: dict[str, Any], streaming: bool, columns: tuple[str, ...]) ->
 
 
 def _source(name: str, load: Callable[[bool, tuple[str, ...]], Any], by_columns: bool) -> Source:
-    """Return rows that ``datasets`` reads.
-
-    Args:
-        name: of the split in messages.
-        load: loads the rows, as a stream or not, with these columns alone or (if there are none) with all.
-        by_columns: whether the format can be read by columns.
-    """
+    """Return rows that ``load`` gives: as a stream or not, with these columns alone or (if there are none) with all."""
 
     @cache
     def stream(*columns: str) -> Any:

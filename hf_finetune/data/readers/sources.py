@@ -68,13 +68,7 @@ def open_sources(config: DataConfig, cell: Cell, dataset: Any, notes: list[str])
 
 
 def open_tables(files: list[Path], name: str, encoding: str | None = None, delimiter: str | None = None) -> Source:
-    """Return the rows of files of one format. CSV and TSV cells stay text: a label ``01`` keeps its zero and ``NA`` its name.
-
-    Args:
-        files: their endings say what they are.
-        name: what they are called in messages.
-        encoding: of CSV, TSV, JSON and JSONL; None to find it.
-        delimiter: of CSV and TSV; None to find it.
+    """Return the rows of files of one format, which their endings say; ``name`` is what messages call them.
 
     Raises:
         UserError: no such file, an unknown ending, several formats, an empty file, or rows that cannot be parsed.

@@ -38,15 +38,8 @@ def with_files(
 ) -> Source:
     """Return rows with their column of paths as files; as they are where no column holds paths.
 
-    Columns that hold the content itself stay. Rows without an ``id`` get the path as it is written.
-
-    Args:
-        rows: of the table.
-        root: the folder that paths start from.
-        cell: what the files hold.
-        config: says whether missing files are refused, and whether rows are read anew.
-        where: the table in messages.
-        named: the column, if the user named it.
+    Paths start from ``root``; ``named`` is the column, if the user named it. Columns that hold the content itself stay. Rows
+    without an ``id`` get the path as it is written.
 
     Raises:
         UserError: a path that leads out of its folder, or (unless bad ones are skipped) a file that is not there.
@@ -207,10 +200,6 @@ def find_files(paths: list[str | None], root: Path) -> list[str | None]:
 
     A path is tried as it is written, with ``\\`` for ``/``, and with its letters composed and decomposed (Unicode NFC,
     NFD), since tables come from other systems than images do.
-
-    Args:
-        paths: of the files; None in a row without one.
-        root: the folder that paths start from and do not leave.
     """
     top, real = str(Path(root).absolute()).rstrip("/"), os.path.realpath(root)
 

@@ -43,13 +43,8 @@ def divide(
 ) -> tuple[dict[str, Dataset], pa.Table]:
     """Return train, validation and test rows, and a table with the split of each row.
 
-    Held-out rows keep the order of their file. With a group column, the splits have the column ``group``.
-
-    Args:
-        given: original split → clean rows.
-        raw: original split → rows with all of the user's columns.
-        columns, config, output: what is read, how to split, and the kind of label.
-        notes: a sentence per decision is added here, and printed.
+    Held-out rows keep the order of their file. With a group column, the splits have the column ``group``. ``given`` and ``raw``
+    are original split → rows: clean, and with all of the user's columns. Each decision is printed and noted.
 
     Raises:
         UserError: too few rows or groups, an unreadable group or time, or a split file of other rows.
