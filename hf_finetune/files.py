@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,10 +47,4 @@ def public_name(name: str) -> str:
 
 def is_on_hub(name: str) -> bool:
     """Return whether a name can only be a Hub id: it looks like one, and no such file exists."""
-    return (
-        bool(name)
-        and not Path(name).exists()
-        and not name.startswith(("/", ".", "~"))
-        and name.count("/") <= 1
-        and "\\" not in name
-    )
+    return bool(re.fullmatch(r"[^/.~\\][^/\\]*(/[^/\\]*)?", name)) and not Path(name).exists()

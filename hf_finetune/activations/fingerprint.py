@@ -13,32 +13,13 @@ from hf_finetune.models import Stage
 
 _FORMAT = 2  # raised when the format of stores changes
 # Settings of a configuration that concern the head, or the origin of the model.
-_NOT_THE_BACKBONE = frozenset(
-    {
-        "id2label",
-        "label2id",
-        "num_labels",
-        "num_classes",
-        "label_names",
-        "problem_type",
-        "thresholds",
-        "calibration_temperature",
-        "input_columns",
-        "classifier_dropout",
-        "architectures",
-        "auto_map",
-        "head_hidden_size",
-        "mlp_head_on",
-        "model_type",  # an MLP head changes it; the class identifies the backbone
-        "_name_or_path",
-        "name_or_path",
-        "transformers_version",
-        "dtype",
-        "torch_dtype",
-        "pretrained_cfg",
-        "use_cache",  # for text generation; the Trainer turns it off
-    }
-)
+_NOT_THE_BACKBONE = {
+    "id2label", "label2id", "num_labels", "num_classes", "label_names", "problem_type", "thresholds",
+    "calibration_temperature", "input_columns", "classifier_dropout", "architectures", "auto_map", "head_hidden_size",
+    "mlp_head_on", "_name_or_path", "name_or_path", "transformers_version", "dtype", "torch_dtype", "pretrained_cfg",
+    "model_type",  # an MLP head changes it; the class identifies the backbone
+    "use_cache",  # for text generation; the Trainer turns it off
+}  # fmt: skip
 
 
 def name_store(prefix: str, rows: str, views: str, dtype: torch.dtype, precision: str) -> str:

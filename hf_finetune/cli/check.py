@@ -13,7 +13,7 @@ from hf_finetune.errors import UserError
 from hf_finetune.tasks import TASKS
 
 if TYPE_CHECKING:
-    from hf_finetune.checks import Finding
+    from hf_finetune.data.rows.finding import Finding
 
 
 _USAGE = (

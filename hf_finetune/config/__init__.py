@@ -4,13 +4,3 @@ from hf_finetune.config.flags import add_options, options_of
 from hf_finetune.config.options import Config, without_secrets
 from hf_finetune.config.parse import parse
 from hf_finetune.config.parser import build_parser, find_options
-
-__all__ = [
-    "Config",
-    "add_options",
-    "build_parser",
-    "find_options",
-    "options_of",
-    "parse",
-    "without_secrets",
-]

@@ -3,5 +3,3 @@
 from hf_finetune.data.load import load_splits
 from hf_finetune.data.rows.audit import audit
 from hf_finetune.data.splits.splits import Splits
-
-__all__ = ["Splits", "audit", "load_splits"]

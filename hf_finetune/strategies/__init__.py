@@ -3,15 +3,3 @@
 from hf_finetune.strategies.freeze import apply_phase, parameter_groups
 from hf_finetune.strategies.phases import Phase, check_name, make_phases
 from hf_finetune.strategies.plan import Plan, count_weights, make_plan, show_phase
-
-__all__ = [
-    "Phase",
-    "Plan",
-    "apply_phase",
-    "check_name",
-    "count_weights",
-    "make_phases",
-    "make_plan",
-    "parameter_groups",
-    "show_phase",
-]

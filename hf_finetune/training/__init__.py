@@ -3,5 +3,3 @@
 from hf_finetune.errors import Interrupted
 from hf_finetune.training.loop import train
 from hf_finetune.training.run import start_run
-
-__all__ = ["Interrupted", "start_run", "train"]

@@ -6,7 +6,5 @@ from hf_finetune.tasks.outputs.reading import Outputs
 from hf_finetune.tasks.outputs.regression import Regression
 from hf_finetune.tasks.outputs.single_label import SingleLabel
 
-__all__ = ["CLASSES_OR_NUMBERS", "Answer", "MultiLabel", "Output", "Outputs", "Regression", "Section", "SingleLabel"]
-
 # The kinds of label of a whole input, in the order in which they are tried.
 CLASSES_OR_NUMBERS = Outputs((MultiLabel, Regression, SingleLabel))
