@@ -82,7 +82,7 @@ FILES = {
     ),
     "other text column in the validation file": (
         lambda c: c.text("--validation_file", c.file("v.csv", GOOD, ("sentence", "label"))),
-        "no column 'text', which the training rows have; found sentence, label",
+        "no column 'text', which the training rows have; the columns are 'sentence', 'label'",
         "same columns",
     ),
     "binary content": (lambda c: c.text(train=c.raw("b.csv", bytes(range(256)) * 9)), "b.csv: ", ""),

@@ -8,11 +8,13 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import FILLER, NEGATIVE, POSITIVE
 from safetensors.torch import load_file, save_file
+from transformers.image_processing_base import ImageProcessingMixin
 from warm_process import verification_in_a_fork
 
 from hf_finetune.cli.main import main as hf_finetune
@@ -21,7 +23,6 @@ from hf_finetune.packaged import load_recipe, recipe_path
 from hf_finetune.publish.verify import fresh_process
 from hf_finetune.publish.verify.sample import model_facts, read_sample
 from hf_finetune.publish.verify.verify import _environment, ask, job, judge, sentence, verify_run
-from hf_finetune.training import loop
 
 TEXT = ["--num_train_epochs", "2", "--learning_rate", "2e-3", "--bf16", "false"]
 RUNS = {
@@ -403,15 +404,15 @@ def test_a_run_ends_with_its_verification(checkpoints, image_folder, tmp_path, c
 @pytest.mark.usefixtures("verify_in_a_fork")
 def test_a_model_that_is_saved_wrongly_fails_its_run(checkpoints, image_folder, tmp_path, monkeypatch):
     """Training and the saved preprocessing differ: the file says what evaluation and pipelines read."""
-    save = loop._save_config_and_processor
+    model, save = checkpoints("resnet"), ImageProcessingMixin.save_pretrained
 
-    def save_wrongly(model, processor, folder):
-        save(model, processor, folder)
-        edit(PROCESSOR, size={"height": 16, "width": 16})(folder)
+    def save_wrongly(processor, folder, **options):
+        save(processor, folder, **options)
+        edit(PROCESSOR, size={"height": 16, "width": 16})(Path(folder))
 
-    monkeypatch.setattr(loop, "_save_config_and_processor", save_wrongly)
+    monkeypatch.setattr(ImageProcessingMixin, "save_pretrained", save_wrongly)
     monkeypatch.setenv("HF_FINETUNE_VERIFY", "1")
-    run = ["--model_name_or_path", checkpoints("resnet"), "--dataset_name", image_folder, "--strategy", "head"]
+    run = ["--model_name_or_path", model, "--dataset_name", image_folder, "--strategy", "head"]
     with pytest.raises(
         UserError, match=r"image size: size \{'height': 32, 'width': 32\} → \{'height': 16, 'width': 16\}"
     ):
