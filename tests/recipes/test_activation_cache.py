@@ -310,7 +310,7 @@ def test_nothing_is_said_or_kept_where_everything_trains(checkpoints, image_fold
     assert not (tmp_path / "activations").exists()
 
 
-@pytest.mark.parametrize(("model", "strategy"), [("resnet", "freeze:1"), ("vit", "head")])
+@pytest.mark.parametrize(("model", "strategy"), [pytest.param("resnet", "freeze:1", marks=SLOW), ("vit", "head")])
 def test_epochs_take_the_views_in_turn(
     model, strategy, checkpoints, image_folder, tmp_path, monkeypatch, capsys, written
 ):
@@ -335,7 +335,11 @@ def test_epochs_take_the_views_in_turn(
 
 @pytest.mark.parametrize(
     ("task", "model", "strategy", "bound"),
-    [(TEXT, "bert", "freeze:1", 1e-3), (IMAGE, "vit", "head", 1e-6), (IMAGE, "resnet", "head", 1e-6)],
+    [
+        (TEXT, "bert", "freeze:1", 1e-3),
+        (IMAGE, "vit", "head", 1e-6),
+        pytest.param(IMAGE, "resnet", "head", 1e-6, marks=SLOW),
+    ],
 )
 def test_half_precision_is_near(task, model, strategy, bound, checkpoints, text_files, image_folder, tmp_path, capsys):
     """Losses agree within ``bound``, relatively: what is kept is bf16, which a head reads in any case, but not a block."""

@@ -21,8 +21,8 @@ from hf_finetune.tasks import get_task
 from hf_finetune.tasks.outputs import SingleLabel
 
 FOLDER = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-quick = settings(derandomize=True, deadline=None, database=None, max_examples=200, suppress_health_check=FOLDER)
-few = settings(quick, max_examples=40)
+quick = settings(derandomize=True, deadline=None, database=None, max_examples=100, suppress_health_check=FOLDER)
+few = settings(quick, max_examples=25)
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
 VALUES = st.recursive(

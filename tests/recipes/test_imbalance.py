@@ -61,7 +61,7 @@ def plain(train) -> float:
     [
         pytest.param(["--class_weights", "balanced"], "class weights by inverse frequency", marks=pytest.mark.slow),
         (["--balanced_sampling"], "balanced sampling of classes"),
-        (["--focal_gamma", "3"], "focal loss with gamma 3 (arXiv 1708.02002)"),
+        pytest.param(["--focal_gamma", "3"], "focal loss with gamma 3 (arXiv 1708.02002)", marks=pytest.mark.slow),
         (["--logit_adjustment", "1"], "logit adjustment with tau 1 (arXiv 2007.07314)"),
         pytest.param(
             ["--balanced_sampling", "--focal_gamma", "2"],

@@ -70,15 +70,22 @@ def test_image_checkpoints_learn_and_keep_natural_class_order(name, checkpoints,
 
 
 @pytest.mark.usefixtures("training_alone")
-@pytest.mark.parametrize("strategy", ["head", "freeze:1", "freeze:embeddings", "lp_ft", "gradual", "lora"])
-@pytest.mark.parametrize(("task", "name"), [("text-classification", "bert"), ("image-classification", "timm-resnet")])
+@pytest.mark.parametrize(
+    ("task", "name", "strategy"),
+    [
+        *(("text-classification", "bert", strategy) for strategy in ("head", "freeze:1", "lp_ft", "gradual", "lora")),
+        *(("image-classification", "timm-resnet", strategy) for strategy in ("freeze:1", "gradual", "lora")),
+        pytest.param("text-classification", "bert", "freeze:embeddings", marks=pytest.mark.slow),
+        pytest.param("image-classification", "timm-resnet", "freeze:layer2", marks=pytest.mark.slow),
+        pytest.param("image-classification", "timm-resnet", "head", marks=pytest.mark.slow),
+        pytest.param("image-classification", "timm-resnet", "lp_ft", marks=pytest.mark.slow),
+    ],
+)
 def test_strategies_train_what_they_say(strategy, task, name, checkpoints, text_flags, image_flags, tmp_path):
     from hf_finetune.config.options import ModelConfig
     from hf_finetune.models import load_artifact
     from hf_finetune.tasks import get_task
 
-    if strategy == "freeze:embeddings" and name == "timm-resnet":
-        strategy = "freeze:layer2"
     data = text_flags if task == "text-classification" else image_flags
     run(task, checkpoints(name), data, tmp_path, "--strategy", strategy, "--merge_adapter")
     trained = load_artifact(tmp_path / "model", get_task(task).auto_class).state_dict()
