@@ -74,12 +74,10 @@ class Source:
     @cached_property
     def schema(self) -> pa.Schema:
         """Names and types of the columns, with the features of ``datasets`` in its metadata where they say more."""
-        return self.find_schema()
-
-    def say_schema(self) -> None:
-        """Say what is odd about the columns, as :meth:`keep` does."""
-        if self.announce:
-            self.announce(self.schema)
+        schema = self.find_schema()
+        if any("\0" in name for name in schema.names):  # Arrow files end names there
+            raise UserError("the name of a column holds a NUL character", where=self.name, fix="rename the column.")
+        return schema
 
     @property
     def features(self) -> Features:

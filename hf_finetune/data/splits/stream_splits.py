@@ -41,7 +41,8 @@ def stream_splits(
     """
     _refuse_flags(config)
     for source in sources.values():
-        source.say_schema()
+        if source.announce:
+            source.announce(source.schema)
     train = sources["train"]
     train.limit = config.max_train_samples
     columns = find_columns(train, rows, config)

@@ -259,6 +259,10 @@ BROKEN = {
         "text",
         lambda p: {"train_file": str(write(p, {"a.jsonl": '{"text": "a", "label": 1}\n{"text": \n'}) / "a.jsonl")},
     ),
+    "a NUL in the name of a column": (
+        "text",
+        lambda p: {"train_file": str(write(p, {"a.jsonl": '{"text": "a", "label": 1, "b\\u0000": 2}\n'}) / "a.jsonl")},
+    ),
     "broken Parquet": ("text", lambda p: {"train_file": str(write(p, {"a.parquet": "PAR1 nothing"}) / "a.parquet")}),
     "an empty file": ("text", lambda p: {"train_file": str(write(p, {"a.csv": ""}) / "a.csv")}),
     "an unknown ending": ("text", lambda p: {"train_file": str(write(p, {"a.xlsx": "x"}) / "a.xlsx")}),
