@@ -7,7 +7,9 @@ rounding, gradients are those of a run with more memory.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +31,7 @@ class FitInMemory(TrainerCallback, ExportableState):
     """Computes batches in parts, and halves the largest part whenever memory is full.
 
     One object serves all phases: later phases train more, and need no less memory. Checkpoints store the size of a
-    part (``at_once``, in rows), so a resumed phase continues with it.
+    part (``at_once``, in rows), and so do finished phases, so a resumed phase continues with it.
     """
 
     def __init__(self, at_once: int = 1 << 30) -> None:
@@ -46,6 +48,15 @@ class FitInMemory(TrainerCallback, ExportableState):
         if type(self).__name__ in stored:
             self.at_once = stored[type(self).__name__]["attributes"]["at_once"]
         self._accumulated = []
+
+    def save(self, folder: Path) -> None:
+        """Write the size of a part into the folder of a finished phase."""
+        (folder / "rows_at_once.json").write_text(json.dumps(self.at_once))
+
+    def load(self, folder: Path) -> None:
+        """Read the size of a part that an earlier phase wrote, if any."""
+        path = folder / "rows_at_once.json"
+        self.at_once = json.loads(path.read_text()) if path.exists() else self.at_once
 
     def step(self, model: nn.Module, batch: Batch, backward: Backward, *, closes: bool) -> torch.Tensor:
         """Accumulate the gradients of a batch, in parts if memory requires it.
@@ -80,7 +91,7 @@ class FitInMemory(TrainerCallback, ExportableState):
             for batch in batches:
                 loss = torch.stack([backward(model, part) for part in split_batch(batch, self.at_once)]).sum()
         except RuntimeError as error:
-            if not should_reduce_batch_size(error):
+            if not (isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)):
                 raise
             fitting = 0 if tried == 1 else (tried + 1) // 2
         state = PartialState()

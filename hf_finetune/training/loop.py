@@ -86,6 +86,8 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
     reset_peak_memory()
     if start > 0:
         load_weights(model, folders[start - 1] / "finished")
+        if shared["fit"]:
+            shared["fit"].load(folders[start - 1] / "finished")
     for number in range(start, len(plan.phases)):
         phase, arguments = plan.phases[number], every_arguments[number]
         began = time.perf_counter()
@@ -198,6 +200,8 @@ def _finish_phase(trainer: PhaseTrainer, folder: Path) -> None:
     trainer.save_model(str(folder / "partial"))
     if is_main_process():
         (folder / "partial" / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nothing reads
+        if trainer.fit:
+            trainer.fit.save(folder / "partial")
         shutil.rmtree(folder / "finished", ignore_errors=True)
         (folder / "partial").rename(folder / "finished")
         for path in folder.glob("checkpoint-*"):

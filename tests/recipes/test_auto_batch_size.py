@@ -124,6 +124,7 @@ def test_the_next_phase_starts_from_what_was_found(checkpoints, text_files, tmp_
     flags = ["--strategy", "lp_ft", "--per_device_train_batch_size", "16", "--auto_find_batch_size"]
     main(flags_of(checkpoints("bert"), text_files, tmp_path, *flags))
     assert found == [16, 8]
+    assert (tmp_path / "checkpoints" / "1-head" / "finished" / "rows_at_once.json").read_text() == "4"
 
 
 def test_all_processes_divide_their_batches_when_one_must(python, checkpoints, text_files, tmp_path):

@@ -39,7 +39,7 @@ def test_a_mistake_beside_overwrite_does_not_cost_the_trained_model(argv, tmp_pa
         assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before, flags
 
 
-def test_a_mended_command_is_not_refused_for_the_folder_of_the_failed_one(argv):
+def test_a_corrected_command_is_not_refused_for_the_folder_of_the_failed_one(argv):
     assert hf_finetune(argv("--metric", "acuracy")) == 2
     assert hf_finetune(argv()) == 0
 

@@ -92,6 +92,22 @@ def test_a_single_row_that_does_not_fit_is_an_error(model):
         gradients(model, [batch_of(4)], FitInMemory(), 0)
 
 
+@pytest.mark.parametrize(
+    "error", [RuntimeError("CUDA out of memory. Tried to allocate 20 MiB"), torch.OutOfMemoryError()]
+)
+def test_each_error_of_full_memory_is_known(error, model):
+    fit, failed = FitInMemory(), []
+
+    def backward(model, part):
+        if len(part["labels"]) > 2:
+            failed.append(len(part["labels"]))
+            raise error
+        return model(part["inputs"]).sum()
+
+    fit.step(model, batch_of(4), backward, closes=True)
+    assert (failed, fit.at_once) == ([4], 2)
+
+
 def test_other_errors_are_not_treated_as_out_of_memory(model):
     def backward(model, part):
         raise RuntimeError("shapes cannot be multiplied")
@@ -100,10 +116,15 @@ def test_other_errors_are_not_treated_as_out_of_memory(model):
         FitInMemory().step(model, batch_of(4), backward, closes=True)
 
 
-def test_checkpoints_save_the_number_of_rows(tmp_path):
+def test_checkpoints_and_finished_phases_save_the_number_of_rows(tmp_path):
     from transformers import TrainerControl, TrainerState
 
-    found, resumed = FitInMemory(4), FitInMemory()
+    found, resumed, following = FitInMemory(4), FitInMemory(), FitInMemory()
     TrainerState(stateful_callbacks=[found, TrainerControl()]).save_to_json(tmp_path / "state.json")
     resumed.on_train_begin(None, TrainerState.load_from_json(tmp_path / "state.json"), TrainerControl())
     assert resumed.at_once == 4
+    following.load(tmp_path)  # no file of an earlier phase
+    assert following.at_once > 1_000_000
+    found.save(tmp_path)
+    following.load(tmp_path)
+    assert following.at_once == 4

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 NOTE = "begun.json"
-_OWN = re.compile(r"begun\.(json|partial)|(whole|\d{6,})\.(csv|jsonl|parquet)(\.new)?")
+_OWN = re.compile(r"begun\.(partial|json(\.partial)?)|(whole|\d{6,})\.(csv|jsonl|parquet)(\.new)?")
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
 
 

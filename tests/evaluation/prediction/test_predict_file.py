@@ -171,6 +171,14 @@ def test_a_folder_of_the_users_is_left_alone(bert, texts, tmp_path):
     assert (tmp_path / "out.csv.partial" / "thesis.doc").read_text() == "years of work"
 
 
+def test_a_note_that_was_cut_short_is_no_file_of_the_users(bert, texts, whole, tmp_path):
+    (tmp_path / "out.csv.partial").mkdir()
+    (tmp_path / "out.csv.partial" / "begun.json.partial").write_text('{"made_of"')
+    predict(bert, texts, tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_bytes() == (whole / "out.csv").read_bytes()
+    assert not (tmp_path / "out.csv.partial").exists()
+
+
 def test_a_full_disk_loses_no_piece(bert, texts, whole, tmp_path, monkeypatch):
     from hf_finetune.evaluation.prediction import answer_files
 
@@ -405,7 +413,7 @@ def test_bad_images_are_named_or_left_out_and_looked_for_once(classifiers, image
     assert list(pd.read_csv(tmp_path / "out.csv")["id"]) == [f"{row}.png" for row in range(10) if row != 5]
 
 
-def test_a_image_that_breaks_meanwhile_is_the_users_to_mend(classifiers, images, tmp_path, monkeypatch):
+def test_an_image_that_breaks_meanwhile_is_refused(classifiers, images, tmp_path, monkeypatch):
     encode = Labeller.encode
 
     def breaks(self, rows):
