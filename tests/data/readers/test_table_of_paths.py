@@ -1,10 +1,13 @@
-"""Tables of paths: every image is found below its folder, whoever wrote the table, and nothing else is."""
+"""Tables of paths: every image below its folder is found, whatever system wrote the table, and no other file."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import stat
+import threading
+import time
 import unicodedata
 from pathlib import Path
 
@@ -311,6 +314,23 @@ def test_links_folders_and_gaps_among_files(four):
     wanted = [*PATHS, "photos/link.png", "photos/out.png", "photos/folder.png", "photos/none.png", None, ""]
     inside = [str(four / path) for path in wanted[:5]]
     assert find_files(wanted, four) == [*inside, OUTSIDE, None, None, None, None]
+
+
+@pytest.mark.parametrize(("fast", "several"), [(1e9, False), (0.0, True)])
+def test_files_of_a_slow_disk_are_looked_for_in_threads(fast, several, four, monkeypatch):
+    threads = set()
+
+    def kind(path):
+        threads.add(threading.get_ident())
+        time.sleep(0.005)
+        return stat.S_IFREG
+
+    monkeypatch.setattr("hf_finetune.data.readers.table_of_paths._kind", kind)
+    monkeypatch.setattr("hf_finetune.data.readers.table_of_paths.PROBED", 5)
+    monkeypatch.setattr("hf_finetune.data.readers.table_of_paths.FAST", fast)
+    paths = [f"{number}.png" for number in range(40)]
+    assert find_files(paths, four) == [str(four / path) for path in paths]
+    assert (len(threads) > 1) == several
 
 
 def test_a_root_that_is_a_link_or_the_top_of_the_machine(four, monkeypatch):
