@@ -305,18 +305,19 @@ def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
     return _difference(found, expected) <= (3e-2 if autocast else 1e-4)
 
 
-def _tensors(output: Any) -> list[torch.Tensor]:
+def tensors_of(output: Any) -> list[torch.Tensor]:
+    """Return the tensors in the output of a module, however they are nested."""
     return [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
 
 
 def _of_rows(output: Any, rows: int) -> bool:
     """Return whether the output has one value per row: it has tensors, and the first dimension of all is the rows."""
-    tensors = _tensors(output)
+    tensors = tensors_of(output)
     return bool(tensors) and all(each.ndim > 0 and len(each) == rows for each in tensors)
 
 
 def _first_tensor(output: Any, rows: int) -> torch.Tensor:
-    return next(each for each in _tensors(output) if len(each) == rows)
+    return next(each for each in tensors_of(output) if len(each) == rows)
 
 
 def _shape_of(leaf: Any) -> Any:

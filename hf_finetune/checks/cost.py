@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
+from datasets import Dataset
 
 from hf_finetune.activations.cache import probes
 from hf_finetune.activations.cut import CannotCut, find_cut, frozen_depth
@@ -83,8 +84,6 @@ def _phase_cost(
     batch_size: int,
 ) -> tuple[dict[str, Any], int]:
     """Return the facts of a phase, and the number of timed steps."""
-    from datasets import Dataset
-
     model, stages = checkpoint.model.to(PartialState().device), checkpoint.stages
     apply_phase(model, stages, phase)
     sizes, trains = count_weights(model, stages)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_finetune.activations.cut import evaluating
+from hf_finetune.activations.cut import evaluating, tensors_of
 from hf_finetune.data import Splits
 from hf_finetune.data.rows.finding import DRAW_SEED, MOST_NAMED, Section, percent
 from hf_finetune.evaluation.prediction.labeller import predict_rows
@@ -94,9 +94,9 @@ def backbone_features(checkpoint: Checkpoint, rows: Any, collate: Any, batch_siz
     last: list[torch.Tensor] = []
 
     def keep(module: Any, args: Any, output: Any) -> None:
-        leaves = [leaf for leaf in torch.utils._pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
-        if leaves and leaves[0].ndim >= 2:
-            last[:] = leaves[:1]
+        first = tensors_of(output)[:1]
+        if first and first[0].ndim >= 2:
+            last[:] = first
 
     def below_head(model: Any, inputs: dict[str, Any]) -> np.ndarray:
         model(**inputs)

@@ -94,7 +94,7 @@ def sound_rows(name: str, faults: list[Fault]) -> np.ndarray:
 
 def is_missing(split: Dataset, column: str, *, blank: bool) -> np.ndarray:
     """Return which rows have no value in a column: null, NaN, a hidden class (-1), or with ``blank`` only spaces."""
-    cells: pa.ChunkedArray = split.select_columns([column]).with_format("arrow")[:][column]
+    cells: pa.ChunkedArray = split.with_format("arrow", columns=[column])[:][column]
     missing = pc.is_null(cells, nan_is_null=True)
     feature = split.features[column]
     if isinstance(feature, ClassLabel):

@@ -9,11 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from timeit import timeit
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
+import transformers
+from accelerate import PartialState
+from datasets import Dataset
 
+from hf_finetune.activations.rows import load_batch, model_inputs
 from hf_finetune.config import Config, parse
 from hf_finetune.console import say, show_table
 from hf_finetune.data.rows.audit import audit_files
@@ -29,9 +34,6 @@ from hf_finetune.publish.card import markdown_table
 from hf_finetune.publish.export import onnx_model
 from hf_finetune.publish.export.onnx_model import FILE, OPSETS
 from hf_finetune.tasks.task import Input, Task
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 # Largest difference of a logit, as a share of the largest logit; and share of the headline metric that int8 may lose.
 TOLERANCES = {None: 1e-3, "int8": 0.01}
@@ -96,7 +98,6 @@ def export_run(
     kind = f"ONNX {quantize or 'float32'}"
     tolerance = TOLERANCES[quantize] if tolerance is None else tolerance
     _check_asked(output, tolerance, opset)
-    from accelerate import PartialState
 
     PartialState(cpu=True)  # the exported model is for CPUs, so both models are compared there
     config = _read_config(run)
@@ -167,8 +168,6 @@ def read_judged(run: Path, config: Config, task: Task) -> JudgedRows:
     Raises:
         UserError: the rows cannot be read, or are not those that the run was evaluated on.
     """
-    import pandas as pd
-
     fix = f"restore the data, or correct its path in {run / 'config.yaml'}."
     try:
         split, judged, splits = held_out_rows(run, config, task)
@@ -225,8 +224,8 @@ def batches(labeller: Labeller, rows: Any, size: int) -> Iterator[dict[str, torc
     """Yield the inputs of encoded rows in batches of ``size`` rows, without labels."""
     collate = labeller.task.input.collator(labeller.processor)
     for start in range(0, len(rows), size):
-        batch = collate([rows[index] for index in range(start, min(start + size, len(rows)))])
-        yield {name: values for name, values in batch.items() if name != "labels"}
+        batch = load_batch(rows, collate, np.arange(start, min(start + size, len(rows))))
+        yield model_inputs(batch, torch.device("cpu"))
 
 
 def time_pairs(model: Any, exported: Any, inputs: list[dict[str, torch.Tensor]]) -> tuple[float, float]:
@@ -290,8 +289,6 @@ def _finish(folder: Path, labeller: Labeller, found: Comparison, kind: str, tole
     path = folder / "config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
     if "mlp_head_on" in settings:
-        import transformers
-
         own = getattr(transformers, settings["mlp_head_on"]).config_class.model_type
         settings = {key: value for key, value in settings.items() if key not in _OF_MLP_HEAD}
         write_json(path, settings | {"model_type": own})
