@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from hf_finetune.console import first_few
+from hf_finetune.data import Splits
 from hf_finetune.errors import UserError
-
-if TYPE_CHECKING:
-    from hf_finetune.data import Splits
 
 FEW_ROWS = 10  # training rows of a class: too few for five folds or for validation rows
 SHOWN_CLASSES = 60  # bars per histogram

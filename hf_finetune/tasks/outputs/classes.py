@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -70,9 +71,9 @@ class ClassOutput(LogitOutput):
     def describe(self) -> str:
         return f"{len(self.names)} classes"
 
+    @abstractmethod
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """Return the probabilities for metrics, shape (rows, classes)."""
-        raise NotImplementedError
 
     def calibrated(self, raw: np.ndarray) -> np.ndarray:
         """Return the probabilities for users, shape (rows, classes)."""

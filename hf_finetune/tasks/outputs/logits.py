@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
+from hf_finetune.config.options import DataConfig
 from hf_finetune.data.splits.splits import label_array
 from hf_finetune.tasks.outputs.output import Output
-
-if TYPE_CHECKING:
-    from hf_finetune.config.options import DataConfig
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,7 @@ def print_values(title: str, names: list[str], values: np.ndarray) -> np.ndarray
     return values
 
 
-class StepLoss:
+class StepLoss(ABC):
     """A ``compute_loss_func`` of the Trainer: a sum over a batch, divided by the count of the whole optimiser step.
 
     The count is over all accumulated batches and all processes: a batch of 8 gives the same gradient as 8 accumulated
@@ -60,9 +61,9 @@ class StepLoss:
         total = self.total(outputs["logits"].float(), labels)
         return total / (self.count(labels) if num_items_in_batch is None else num_items_in_batch)
 
+    @abstractmethod
     def total(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the sum over the batch; ``logits`` are of shape (rows, labels)."""
-        raise NotImplementedError
 
     def count(self, labels: torch.Tensor) -> int:
         """Return what the Trainer counts of a batch: all labels of its rows."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from datasets import Dataset
 from scipy.special import expit
 
+from hf_finetune.config import Config
+from hf_finetune.config.options import DataConfig
+from hf_finetune.data import Splits
 from hf_finetune.data.rows.labels import refuse_unknown
 from hf_finetune.tasks.outputs import ranking, reading
 from hf_finetune.tasks.outputs.calibration import calibration
@@ -16,13 +20,6 @@ from hf_finetune.tasks.outputs.class_counts import check_several_classes_per_row
 from hf_finetune.tasks.outputs.classes import ClassOutput, ClassStatistics
 from hf_finetune.tasks.outputs.linear_models import one_vs_rest
 from hf_finetune.tasks.outputs.output import Floor, Section
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from hf_finetune.config import Config
-    from hf_finetune.config.options import DataConfig
-    from hf_finetune.data import Splits
 
 
 class MultiLabelStatistics(ClassStatistics):

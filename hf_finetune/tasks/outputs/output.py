@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+from datasets import Dataset
 
+from hf_finetune.config import Config
+from hf_finetune.config.options import DataConfig
+from hf_finetune.data import Splits
 from hf_finetune.data.protocols import RowOutput
 from hf_finetune.errors import UserError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from hf_finetune.config import Config
-    from hf_finetune.config.options import DataConfig
-    from hf_finetune.data import Splits
 
 Section = dict[str, Any]  # a part of evaluation.json
 RawRows = np.ndarray | list[np.ndarray]  # of a batch: an array whose first axis is rows, or one array per row

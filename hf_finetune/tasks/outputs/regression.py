@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from datasets import Dataset
 
+from hf_finetune.config import Config
+from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say
+from hf_finetune.data import Splits
 from hf_finetune.data.splits.splits import spaced
 from hf_finetune.errors import UserError
 from hf_finetune.tasks.outputs import ranking
@@ -17,13 +21,6 @@ from hf_finetune.tasks.outputs.linear_models import ridge_regression
 from hf_finetune.tasks.outputs.logits import LogitOutput, RowStatistics
 from hf_finetune.tasks.outputs.output import Answer, Floor
 from hf_finetune.tasks.outputs.reading import NUMBERS, encode_columns, have_fractions, number, refuse_delimiter
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from hf_finetune.config import Config
-    from hf_finetune.config.options import DataConfig
-    from hf_finetune.data import Splits
 
 MOST_POINTS = 2000  # per scatter plot
 

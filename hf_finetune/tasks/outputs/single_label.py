@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from datasets import Dataset
 from scipy.special import softmax
 
+from hf_finetune.config import Config
+from hf_finetune.config.options import DataConfig
+from hf_finetune.data import Splits
 from hf_finetune.data.rows.labels import encode_labels, label_names
 from hf_finetune.errors import UserError
 from hf_finetune.tasks.outputs import ranking
@@ -20,13 +24,6 @@ from hf_finetune.tasks.outputs.confident_learning import find_label_errors
 from hf_finetune.tasks.outputs.linear_models import logistic_regression
 from hf_finetune.tasks.outputs.output import Floor, Section
 from hf_finetune.tasks.outputs.reading import refuse_delimiter
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from hf_finetune.config import Config
-    from hf_finetune.config.options import DataConfig
-    from hf_finetune.data import Splits
 
 # Key in ``config.json``. Not ``temperature``: transformers removes that, as a setting of text generation.
 TEMPERATURE = "calibration_temperature"

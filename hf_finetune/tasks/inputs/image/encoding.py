@@ -47,9 +47,7 @@ class Images(torch.utils.data.Dataset):
 
     split: Any
     decode: Callable[[Any], np.ndarray]  # from an image cell to an array
-    view: Callable[[torch.Tensor], torch.Tensor] | None = (
-        None  # from that array to a random view; None: the array itself
-    )
+    view: Callable[[torch.Tensor], torch.Tensor] | None = None  # from that array to a random view of it
     store: PixelStore | None = None  # of these arrays
 
     def __post_init__(self) -> None:
