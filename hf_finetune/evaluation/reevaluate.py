@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from datasets import Dataset
 
 from hf_finetune.config import Config
 from hf_finetune.data import Splits, load_splits
@@ -19,9 +21,6 @@ from hf_finetune.evaluation.results import Results, write_results
 from hf_finetune.evaluation.run_folder import read_evaluation
 from hf_finetune.files import public_name, writing
 from hf_finetune.tasks.task import Task
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 # Options that say how rows are divided, and those that say which rows are read.
 _DIVISION: dict[str, Any] = dict.fromkeys(("validation_split", "test_split", "num_folds", "fold", "time_column"))

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from datasets import Dataset
+from datasets.utils import logging
 
 from hf_finetune.activations import CachedRows, Workload, cache_activations
 from hf_finetune.activations.rows import lengths_of, load_batch, model_inputs
@@ -21,9 +25,6 @@ from hf_finetune.tasks.outputs import Output
 from hf_finetune.tasks.outputs.logits import LogitOutput
 from hf_finetune.tasks.outputs.output import RawRows
 from hf_finetune.tasks.task import Task
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 
 def predict_rows(
@@ -47,8 +48,6 @@ def predict_rows(
         predict: returns the raw output of each row of a batch; by default logits of shape (rows, labels).
         pool: combines the chunks of long texts to one raw output per text; the column ``row`` has the text of a chunk.
     """
-    from accelerate import PartialState
-    from accelerate.utils import gather_object
     from tqdm.auto import tqdm
 
     state = PartialState()
@@ -123,8 +122,6 @@ class Labeller:
 
     def encode(self, rows: Dataset) -> Any:
         """Return the model inputs of rows with standard columns."""
-        from datasets.utils import logging
-
         with without_bars(logging):
             return self.task.input.encode(rows, self.processor)
 

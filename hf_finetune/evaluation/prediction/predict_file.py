@@ -8,7 +8,15 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import torch
+import transformers
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset
+from datasets.utils import logging
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import is_main_process, say, without_bars
@@ -18,10 +26,6 @@ from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.answer_files import Unfinished
 from hf_finetune.evaluation.prediction.labeller import Labeller, load_labeller, task_of
 from hf_finetune.tasks.outputs import Output
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset
 
 SKIPPED = ".skipped.jsonl"
 _MOST_LOGITS = 10_000_000  # per piece
@@ -62,11 +66,6 @@ def predict_file(
     Raises:
         UserError: no model, no input, a bad row, ``top_k`` for a model of numbers, or an output that cannot be written.
     """
-    import pyarrow as pa
-    import torch
-    from accelerate import PartialState
-    from datasets.utils import logging
-
     PartialState(cpu=not torch.accelerator.is_available())  # first: the first state decides about process groups
     if output.is_dir():
         raise UserError("this is a folder, not a file", where=f"--output {output}", fix="name a file.")
@@ -107,10 +106,6 @@ def _piece_rows(labeller: Labeller, top_k: int | None) -> int:
 
 def _made_of(labeller: Labeller, given: Unlabelled, flags: dict[str, Any]) -> dict[str, Any]:
     """Return everything that the output depends on, including what changes only the last digits of a logit."""
-    import torch
-    import transformers
-    from accelerate import PartialState
-
     state = PartialState()
     return {
         "model": _hash_model(labeller),
@@ -123,8 +118,6 @@ def _made_of(labeller: Labeller, given: Unlabelled, flags: dict[str, Any]) -> di
 
 def _of_main(find: Callable[[], Any]) -> Any:
     """Return the main process's result in all processes."""
-    from accelerate.utils import broadcast_object_list
-
     found = [find() if is_main_process() else None]
     broadcast_object_list(found)
     return found[0]
@@ -158,8 +151,6 @@ def _predict(
     schema: pa.Schema,
 ) -> None:
     """Predict and write the missing pieces of ``size`` rows each, without ``bad`` rows."""
-    import pyarrow as pa
-
     shortened = labeller.task.input.shortened()
     first = _of_main(unfinished.done)
     done = min(first * size, len(given))

@@ -9,16 +9,16 @@ import json
 import shutil
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from accelerate import PartialState
+from datasets import Dataset
 
 from hf_finetune.errors import UserError
 from hf_finetune.files import write_json
 from hf_finetune.tasks.task import Task
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 FOLDER, FILE = "verify", "sample.json"
 ROWS = 32
@@ -35,8 +35,6 @@ def keep_sample(folder: Path, task: Task, rows: Dataset | None, labels: list[str
     ``rows`` are the evaluated split, in the order of ``predictions.parquet``, or None if no rows were held out; ``labels`` are
     in the order of the logits; ``processor`` is the one that training used.
     """
-    from accelerate import PartialState
-
     part = folder / f"{FOLDER}.partial"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -128,8 +126,6 @@ def _choose(
 
 def _strata(folder: Path, rows: Dataset) -> list[str]:
     """Return the label and prediction of each row as one text."""
-    import pandas as pd
-
     frame = pd.read_parquet(folder / "predictions.parquet", columns=["label", "prediction"])
     if len(frame) != len(rows):
         raise RuntimeError(f"{len(frame)} predictions of {len(rows)} rows")
@@ -138,7 +134,5 @@ def _strata(folder: Path, rows: Dataset) -> list[str]:
 
 def _spread(strata: list[str]) -> list[int]:
     """Return every row once: one of each stratum in turn, in random order within a stratum."""
-    import pandas as pd
-
     shuffled = pd.Series(strata).sample(frac=1, random_state=0)
     return shuffled.groupby(shuffled).cumcount().sort_values(kind="stable").index.tolist()

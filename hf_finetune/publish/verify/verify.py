@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
+from accelerate.utils import broadcast_object_list
 
 from hf_finetune.config import Config
 from hf_finetune.console import is_main_process, say
@@ -42,8 +45,6 @@ def verify(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint) -
     Raises:
         UserError: as :func:`verify_run`, in every process.
     """
-    from accelerate.utils import broadcast_object_list
-
     failure = None
     if is_main_process():
         try:
@@ -131,8 +132,6 @@ def ask(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Raises:
         UserError: the process ended before it answered.
     """
-    import torch
-
     if torch.accelerator.is_available():
         torch.accelerator.empty_cache()  # the other process needs memory
     with tempfile.TemporaryDirectory() as scratch:
@@ -177,8 +176,6 @@ def judge(folder: Path, sample: dict[str, Any], answer: dict[str, Any]) -> tuple
 
 def _measured(folder: Path, sample: dict[str, Any]) -> np.ndarray:
     """Return the logits of the sample's rows, shape (rows, labels); rows are found by position, as ids may repeat."""
-    import pandas as pd
-
     rows, labels = [row["row"] for row in sample["rows"]], sample["labels"]
     if not rows:
         return np.zeros((0, len(labels)))
@@ -193,8 +190,6 @@ def _measured(folder: Path, sample: dict[str, Any]) -> np.ndarray:
 
 def _environment(scratch: str) -> dict[str, str]:
     """Return an environment for a single process without network and token, with as many threads as this one."""
-    import torch
-
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
     # Threads that spin on busy cores tripled the time of single rows.
     kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
