@@ -141,7 +141,7 @@ def test_labels_that_look_like_paths_are_published_as_they_are(labels, run):
     ("secret", "what"),
     [("RUN", "the run folder"), ("DATA", "the folder of --"), ("hf_secret", "a token of the Hub")],
 )
-def test_what_cannot_be_mended_is_refused(file, secret, what, run):
+def test_what_cannot_be_fixed_is_refused(file, secret, what, run):
     found = {"RUN": str(run), "DATA": str(Path(settings_of(run)["train_file"]).parent)}.get(secret, secret)
     path = run / file
     content = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML

@@ -108,7 +108,7 @@ def test_options_that_do_not_fit_are_refused():
     config = DataConfig(problem_type=SINGLE)
     assert refused(lambda: problem("a", "b", config=config, a=["x"], b=["y"])).where == "--label_columns"
     config = DataConfig(problem_type=MULTI)
-    assert "[1 is no list" not in refused(lambda: problem(config=config, label=["a", "a"])).what
+    assert "is not a list of labels" not in refused(lambda: problem(config=config, label=["a", "a"])).what
     assert "is not a list of labels" in refused(lambda: problem(config=config, label=["[a b]", "[c]"])).what
 
 
