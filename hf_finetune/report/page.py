@@ -103,8 +103,9 @@ def _without_paths(run: dict[str, Any]) -> dict[str, Any]:
 
     values = [value for value in (yaml.safe_load(run["config"]) or {}).values() if isinstance(value, str)]
     text = json.dumps(run, ensure_ascii=False)
-    for value in sorted({v.rstrip("/") for v in values if set(v) & {"/", "\\"}}, key=len, reverse=True):
-        text = text.replace(json.dumps(value, ensure_ascii=False)[1:-1], public_name(value))
+    for value in sorted({v.rstrip("/\\") for v in values if set(v) & {"/", "\\"}}, key=len, reverse=True):
+        quoted, name = (json.dumps(part, ensure_ascii=False)[1:-1] for part in (value, public_name(value)))
+        text = text.replace(quoted, name)
     return json.loads(text)
 
 

@@ -8,6 +8,7 @@ import shutil
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from example_runs import BANKING, CHECK, KINDS, make_run
 
 from hf_finetune.cli.main import main as hf_finetune
@@ -211,6 +212,18 @@ def test_a_public_page_shows_no_local_path(runs):
     assert "train_file: reviews.csv" in page
     assert "google-bert/bert-base-uncased" in page
     assert "The run was started with" not in page
+
+
+@pytest.mark.parametrize("delimiter", ["\\", "a\\b", "/"])
+def test_a_public_page_keeps_settings_with_a_backslash_or_a_slash(runs, tmp_path, delimiter):
+    folder = shutil.copytree(runs["text"], tmp_path / "run")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config |= {"label_delimiter": delimiter, "test_file": "/home/ann/a\\b.csv"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    page = report_page(folder, public=True)
+    assert "/home/ann" not in page
+    assert "test_file: a\\b.csv" in page
+    assert f"label_delimiter: {delimiter}" in page
 
 
 # The history
