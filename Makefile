@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 READY := .venv/.ready
+# What Python compiles is kept for the next run, tests that pytest rewrites included.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-all lint bench clean
 
