@@ -2,8 +2,8 @@
 
 The worker of pytest forks once, after its tests are collected: by then it has imported what they import, and has started
 no thread of torch's. That process waits for command lines and forks for each of them; the child gets its own ``argv``,
-environment, folder and standard streams, runs the code as ``python`` would, and ends. What a library reads from the
-environment while it is imported is read again by the modules of ``SETTINGS`` alone.
+environment, folder and standard streams, runs the code as ``python`` would, and ends. Its figures are sketched. What a
+library reads from the environment while it is imported is read again by the modules of ``SETTINGS`` alone.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sketch import Figures
 
 # What the commands of the package import sooner or later, and no test file may have.
 WARM = (
@@ -137,6 +139,7 @@ def _serve(line: socket.socket) -> None:
     os.closerange(line.fileno() + 1, 4096)
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    Figures().switch(drawing=False)
     try:
         with line.makefile("rw", encoding="utf-8") as requests:
             for request in requests:
