@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib
 import os
 import shutil
 import tempfile
@@ -12,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sketch import Figures
-from warm_process import WarmProcess
+from warm_process import WARM, WarmProcess
 
 # The caches of the libraries begin empty, and nothing is left in those of the user; workers of xdist share them.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-finetune-tests-")
     atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
+else:  # a worker has said all by the time it ends; taking torch and transformers apart takes seconds
+    atexit.register(os._exit, 0)
 # Before anything imports the Hub client: no test may reach the network by accident.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -49,6 +52,9 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_collection_finish(session):
     """Fork the warm process while this one runs no threads but pytest's own; xdist's controller collects nothing."""
+    if "PYTEST_XDIST_WORKER" in os.environ:  # sooner or later this process imports them too: once, before the fork
+        for name in WARM:
+            importlib.import_module(name)
     gc.freeze()  # the collector would walk through what torch and transformers are, again and again
     session.config.stash[WARM_PROCESS] = None if session.config.option.collectonly else WarmProcess()
 
@@ -62,6 +68,13 @@ def pytest_unconfigure(config):
 @pytest.hookimpl(tryfirst=True)  # before the fixtures of the test, of whatever scope
 def pytest_runtest_setup(item):
     item.config.stash.setdefault(FIGURES, Figures()).switch(drawing=item.get_closest_marker("drawing") is not None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_collections():
+    """Each run of accelerate collects all garbage: what earlier files imported and keep is left out of it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
