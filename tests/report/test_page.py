@@ -16,8 +16,6 @@ from hf_finetune.errors import UserError
 from hf_finetune.report import report_page, write_report
 from hf_finetune.report.figures import draw_curves, phases_of, points_of
 
-pytestmark = pytest.mark.drawing
-
 SECTIONS = {
     "text": {"metrics", "curves", "confusion", "labels", "calibration", "slices", "losses", "errors", "data", "check",
              "strategy", "timing", "configuration"},
@@ -37,6 +35,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(runs):
+    """With their figures: tests of pages are marked ``drawing``."""
     return {kind: write_report(folder).read_text(encoding="utf-8") for kind, folder in runs.items()}
 
 
@@ -62,12 +61,14 @@ def cells(html: str) -> list[list[str]]:
     ]  # fmt: skip
 
 
+@pytest.mark.drawing
 @pytest.mark.parametrize("kind", SECTIONS)
 def test_each_kind_of_label_has_its_sections_and_links_to_them(pages, kind):
     assert set(sections(pages[kind])) == SECTIONS[kind]
     assert set(re.findall(r'href="#(\w+)">', pages[kind])) == SECTIONS[kind]
 
 
+@pytest.mark.drawing
 def test_the_headline_says_value_interval_floor_baseline_and_verdict(pages, runs):
     e = json.loads((runs["image"] / "evaluation.json").read_text())["headline"]
     head = pages["image"].split("<nav")[0]
@@ -78,6 +79,7 @@ def test_the_headline_says_value_interval_floor_baseline_and_verdict(pages, runs
     assert "majority accuracy" in head
 
 
+@pytest.mark.drawing
 def test_metrics_stand_beside_interval_and_baseline(pages):
     rows = cells(sections(pages["text"])["metrics"])
     assert rows[0] == ["metric", "test", "95 % interval", "baseline"]
@@ -85,6 +87,7 @@ def test_metrics_stand_beside_interval_and_baseline(pages):
     assert cells(sections(pages["numbers"])["metrics"])[2] == ["mse", "1,624", "–"]
 
 
+@pytest.mark.drawing
 def test_few_classes_are_a_table_and_many_a_image(pages, runs):
     matrix = json.loads((runs["image"] / "evaluation.json").read_text())["confusion"]["matrix"]
     rows = cells(sections(pages["image"])["confusion"])
@@ -95,6 +98,7 @@ def test_few_classes_are_a_table_and_many_a_image(pages, runs):
     assert len(cells(many)) == 9  # the most confused pairs
 
 
+@pytest.mark.drawing
 def test_labels_are_numbered_in_their_order(pages):
     rows = cells(sections(pages["many"])["labels"])[1:]
     assert [row[:2] for row in rows] == [[str(i + 1), name] for i, name in enumerate(BANKING)]
@@ -103,6 +107,7 @@ def test_labels_are_numbered_in_their_order(pages):
     assert several[1][-1] == "0.350"
 
 
+@pytest.mark.drawing
 def test_other_sections_hold_their_figures(pages):
     text = sections(pages["text"])
     assert cells(text["calibration"])[1:] == [
@@ -125,6 +130,7 @@ def test_other_sections_hold_their_figures(pages):
     assert "correlation 0.97" in sections(pages["numbers"])["numbers"]
 
 
+@pytest.mark.drawing
 def test_everything_from_data_is_escaped(pages):
     for page in pages.values():
         assert "<script" not in page
@@ -152,6 +158,7 @@ def test_a_sound_can_be_played_and_comes_from_nowhere_else(runs, tmp_path):
     assert "example.org" not in page
 
 
+@pytest.mark.drawing
 def test_the_page_names_no_address_to_load_from(pages):
     for page in pages.values():
         without_names = re.sub(r'xmlns(:xlink)?="[^"]*"', "", page)
@@ -159,6 +166,7 @@ def test_the_page_names_no_address_to_load_from(pages):
         assert not re.findall(r'(?:src|xlink:href|href)="(?!data:|#)', without_names)
 
 
+@pytest.mark.drawing
 @pytest.mark.parametrize("kind", KINDS)
 def test_figures_are_images_in_words_and_their_ids_are_their_own(pages, kind):
     figures = re.findall(r'<figure role="img" aria-label="([^"]+)">(.*?)</figure>', pages[kind], re.DOTALL)
@@ -172,6 +180,7 @@ def test_figures_are_images_in_words_and_their_ids_are_their_own(pages, kind):
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.drawing
 def test_the_same_run_gives_the_same_page(runs, pages):
     for kind in ("many", "numbers"):
         assert report_page(runs[kind]) == pages[kind]
