@@ -43,9 +43,9 @@ def texts(checkpoints, text_files, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def image_run(checkpoints, image_folder, tmp_path_factory):
-    """A run on images."""
+    """A run on images, whose head has a hidden layer."""
     run = tmp_path_factory.mktemp("images") / "run"
-    flags = {"model_name_or_path": checkpoints("resnet"), "dataset_name": image_folder}
+    flags = {"model_name_or_path": checkpoints("resnet"), "dataset_name": image_folder, "head_hidden_size": 8}
     fine_tune("image-classification", output_dir=run, **flags, **FAST)
     return run
 
@@ -93,10 +93,10 @@ slow = pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
-        "timm-efficientnet",
+        "timm-resnet",
         *(pytest.param(name, marks=slow) for name in (
-            "deberta", "distilbert", "roberta", "modernbert", "resnet", "vit", "convnext", "dinov2", "mobilenet", "swin", "timm-resnet",
-            "timm-vit",
+            "deberta", "distilbert", "roberta", "modernbert", "resnet", "vit", "convnext", "dinov2", "mobilenet", "swin", "timm-vit",
+            "timm-efficientnet",
         )),
     ],
 )  # fmt: skip
@@ -203,12 +203,16 @@ def operators(folder):
     return {node.op_type for node in onnx.load(folder / "model.onnx").graph.node}
 
 
-def test_adapters_are_merged_and_int8_texts(checkpoints, text_files, tmp_path):
+def test_adapters_are_merged_for_pairs_of_texts_and_numbers_in_int8(checkpoints, tmp_path):
     import onnx
 
-    files = {f"{split}_file": path for split, path in text_files.items()}
-    flags = {"model_name_or_path": checkpoints("distilbert"), "strategy": "lora", "output_dir": tmp_path / "run"}
-    fine_tune("text-classification", **flags, **files, **FAST)
+    with (tmp_path / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = [(a, b, 2.5 + len(a) / 50) for (a, _), (b, _) in zip(make_texts(60), make_texts(60, 1), strict=True)]
+        csv.writer(file).writerows([("text_a", "text_b", "score"), *rows])
+    flags = {"text_column": "text_a", "text_pair_column": "text_b", "label_column": "score", "strategy": "lora"}
+    flags |= {"train_file": tmp_path / "rows.csv", "problem_type": "regression", "test_split": 0.2}
+    model = checkpoints("roberta")
+    fine_tune("text-classification", model_name_or_path=model, output_dir=tmp_path / "run", **flags, **FAST)
     assert (tmp_path / "run" / "model" / "adapter_config.json").exists()
     export([str(tmp_path / "run"), *["--format", "onnx", "--quantize", "int8", "--tolerance", "0.2", "--opset", "21"]])
     folder = tmp_path / "run" / "onnx-int8"
@@ -220,15 +224,16 @@ def test_adapters_are_merged_and_int8_texts(checkpoints, text_files, tmp_path):
     found = figures(folder)
     assert found["onnx"]["bytes"] == (folder / "model.onnx").stat().st_size
     assert 1e-5 * found["largest_logit"] < found["largest_difference"] < 0.2 * found["largest_logit"]
+    assert (found["rows"], found["metric"], found["changed"]) == (11, "rmse", None)
+    errors = [found[engine]["rmse"] for engine in ("torch", "onnx")]
+    assert found["lost"] == pytest.approx(errors[1] / errors[0] - 1, abs=1e-6)
+    assert abs(found["lost"]) < 0.05
+    assert '["Some text."], ["Another."]' in (folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_mlp_heads_leave_no_code_to_be_trusted_and_large_weights_stand_apart(
-    checkpoints, image_folder, tmp_path, monkeypatch
-):
-    flags = {"model_name_or_path": checkpoints("resnet"), "dataset_name": image_folder, "head_hidden_size": 8}
-    fine_tune("image-classification", output_dir=tmp_path / "run", **flags, **FAST)
+def test_mlp_heads_leave_no_code_to_be_trusted_and_large_weights_stand_apart(image_run, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_model, "EXTERNAL_FROM", 0)
-    found = export_run(tmp_path / "run", tmp_path / "out")
+    found = export_run(image_run, tmp_path / "out")
     settings = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
     assert settings["model_type"] == "resnet"
     assert "auto_map" not in settings
@@ -240,21 +245,6 @@ def test_mlp_heads_leave_no_code_to_be_trusted_and_large_weights_stand_apart(
     assert AutoImageProcessor.from_pretrained(tmp_path / "out").size == {"height": 32, "width": 32}
 
 
-def test_pairs_and_numbers(checkpoints, tmp_path):
-    with (tmp_path / "rows.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = [(a, b, 2.5 + len(a) / 50) for (a, _), (b, _) in zip(make_texts(60), make_texts(60, 1), strict=True)]
-        csv.writer(file).writerows([("text_a", "text_b", "score"), *rows])
-    flags = {"text_column": "text_a", "text_pair_column": "text_b", "label_column": "score"}
-    flags |= {"train_file": tmp_path / "rows.csv", "problem_type": "regression", "test_split": 0.2}
-    fine_tune(
-        "text-classification", model_name_or_path=checkpoints("roberta"), output_dir=tmp_path / "run", **flags, **FAST
-    )
-    found = export_run(tmp_path / "run")
-    assert (found.rows, found.metric, found.changed) == (11, "rmse", None)
-    assert abs(found.lost) < 1e-3
-    assert '["Some text."], ["Another."]' in (tmp_path / "run" / "onnx" / "README.md").read_text(encoding="utf-8")
-
-
 # Refusals
 
 
@@ -264,10 +254,12 @@ def refusal(*flags):
     return caught.value
 
 
-def test_a_model_that_differs_is_refused_and_an_earlier_export_stays(image_run, tmp_path):
+def test_a_model_that_differs_is_refused_and_an_earlier_export_stays(exported, texts, tmp_path, monkeypatch):
+    traced = exported / "model.onnx"
+    monkeypatch.setattr(onnx_model, "write_onnx", lambda model, batch, path, opset: shutil.copy(traced, path))
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "model.onnx").write_text("an earlier export")
-    error = refusal(image_run, "--tolerance", "0", "--output", tmp_path / "old")
+    error = refusal(texts, "--tolerance", "0", "--output", tmp_path / "old")
     assert re.search(
         r"differs by \S+ of the largest one, more than the tolerance of 0; nothing was exported$", error.what
     )
