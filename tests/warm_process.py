@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alone import training_alone
 from sketch import Figures
 
 # What the commands of the package import sooner or later, and no test file may have.
@@ -61,6 +62,7 @@ class WarmProcess:
         cwd: str | Path | None = None,
         input: str = "",
         processes: int = 1,
+        alone: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Run ``python ARGV`` (``FILE …``, ``-m MODULE …`` or ``-c CODE …``) to its end.
 
@@ -70,12 +72,13 @@ class WarmProcess:
             cwd: the working folder; by default this process's.
             input: what stands on standard input.
             processes: how many of them, with the variables by which ``accelerate launch`` tells each its rank.
+            alone: runs of this package train alone, as ``alone.py`` has it.
 
         Returns:
             As of ``subprocess.run``; the status of the first process that failed, and what all of them printed.
         """
         asked: dict[str, Any] = {"argv": [str(word) for word in argv], "env": dict(os.environ if env is None else env)}
-        asked |= {"cwd": str(cwd or Path.cwd()), "input": input, "processes": processes}
+        asked |= {"cwd": str(cwd or Path.cwd()), "input": input, "processes": processes, "alone": alone}
         done = self._ask(asked)
         return subprocess.CompletedProcess(list(argv), done["status"], done["stdout"], done["stderr"])
 
@@ -218,7 +221,8 @@ def _child(asked: dict[str, Any], rank: dict[str, str], streams: list[int]) -> i
         os.environ.update(asked["env"] | rank)
         os.chdir(asked["cwd"])
         _read_settings()
-        status = _run(asked["argv"])
+        with training_alone() if asked.get("alone") else contextlib.nullcontext():
+            status = _run(asked["argv"])
     except BaseException:
         traceback.print_exc()
     finally:

@@ -117,7 +117,11 @@ def state_of(model: nn.Module) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("name", MAKERS)
+# Many layers, or large images: the other kinds of models cut alike.
+LARGE = ("mobilenet", "timm-vit")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in MAKERS])
 def test_logits_and_gradients_equal_those_of_the_full_model_at_every_depth(name, fresh):
     stages = len(fresh(name).stages)
     probes, batch = batches_of(name)

@@ -24,10 +24,7 @@ SLOW = pytest.mark.slow  # test_cut.py cuts every kind of model at every stage
 CASES = [
     (TEXT, "bert", "freeze:1"),
     (TEXT, "bert", "lp_ft"),
-    (IMAGE, "resnet", "head"),
     (IMAGE, "resnet", "lp_ft"),
-    (IMAGE, "vit", "freeze:1"),
-    (IMAGE, "timm-resnet", "freeze:layer3"),
 ]
 CASES += [
     pytest.param(*case, marks=SLOW)
@@ -36,10 +33,13 @@ CASES += [
         (TEXT, "bert", "freeze:embeddings"),
         (TEXT, "modernbert", "freeze:1"),
         (TEXT, "deberta", "freeze:1"),
+        (IMAGE, "resnet", "head"),
         (IMAGE, "resnet", "freeze:1"),
         (IMAGE, "vit", "head"),
+        (IMAGE, "vit", "freeze:1"),
         (IMAGE, "vit", "lp_ft"),
         (IMAGE, "timm-resnet", "head"),
+        (IMAGE, "timm-resnet", "freeze:layer3"),
         (IMAGE, "timm-resnet", "lp_ft"),
         (IMAGE, "timm-efficientnet", "freeze:2"),
     )
@@ -169,7 +169,7 @@ def written(monkeypatch) -> list[tuple[str, int]]:
     return seen
 
 
-@pytest.mark.parametrize(("task", "model"), [(IMAGE, "vit"), (TEXT, "bert")])
+@pytest.mark.parametrize(("task", "model"), [pytest.param(IMAGE, "vit", marks=SLOW), (TEXT, "bert")])
 def test_later_runs_compute_nothing(task, model, checkpoints, text_files, image_folder, tmp_path, capsys, written):
     data = data_of(task, text_files, image_folder)
 
@@ -270,7 +270,7 @@ def test_a_full_disk_costs_time_and_nothing_else(
             {"augmentation": "light"},
             r"its views are random \(--activation_views K caches K of them, --augmentation none turns them off\)",
         ),
-        ({"mixup": 0.2}, "rows are mixed"),
+        pytest.param({"mixup": 0.2}, "rows are mixed", marks=SLOW),
         ({"cutmix": 0.2, "augmentation": "light", "activation_views": 2}, "rows are mixed"),
     ],
 )
@@ -337,7 +337,7 @@ def test_epochs_take_the_views_in_turn(
     ("task", "model", "strategy", "bound"),
     [
         (TEXT, "bert", "freeze:1", 1e-3),
-        (IMAGE, "vit", "head", 1e-6),
+        pytest.param(IMAGE, "vit", "head", 1e-6, marks=SLOW),
         pytest.param(IMAGE, "resnet", "head", 1e-6, marks=SLOW),
     ],
 )
@@ -357,7 +357,7 @@ def test_half_precision_is_near(task, model, strategy, bound, checkpoints, text_
         (TEXT, "bert", "freeze:1", 4),
         (TEXT, "bert", "lp_ft", 2),
         (IMAGE, "timm-resnet", "freeze:layer3", 3),
-        (IMAGE, "resnet", "head", 5),
+        pytest.param(IMAGE, "resnet", "head", 5, marks=SLOW),
     ],
 )
 def test_a_run_that_is_resumed_ends_with_the_same_weights(
@@ -399,8 +399,8 @@ from hf_finetune.packaged import fine_tune
 for task, output_dir, flags in json.load(open(sys.argv[1])):
     fine_tune(task, output_dir=output_dir, **flags)
 """
-SHARED = [(TEXT, "bert-without-dropout", "freeze:1"), (IMAGE, "resnet", "lp_ft")]
-SHARED_SLOWLY = [(IMAGE, "vit", "head"), (IMAGE, "timm-resnet", "freeze:layer3")]
+SHARED = [(TEXT, "bert-without-dropout", "freeze:1")]
+SHARED_SLOWLY = [(IMAGE, "resnet", "lp_ft"), (IMAGE, "vit", "head"), (IMAGE, "timm-resnet", "freeze:layer3")]
 
 
 @pytest.mark.parametrize("shared", [SHARED, pytest.param(SHARED_SLOWLY, marks=SLOW)], ids=["few", "more"])
@@ -427,7 +427,7 @@ def test_two_processes_share_the_work_and_train_as_without(
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
     (tmp_path / "both.py").write_text(IN_TWO_PROCESSES)
     argv = [str(tmp_path / "both.py"), str(tmp_path / "jobs.json")]
-    done = python(argv, cwd=Path(__file__).parents[2], processes=2)
+    done = python(argv, cwd=Path(__file__).parents[2], processes=2, alone=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(re.findall("Activation cache: on in phase", done.stdout)) == len(shared)
     for number, _ in enumerate(shared):

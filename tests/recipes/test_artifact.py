@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from alone import training_alone
 from scipy.special import softmax
 
 from hf_finetune.cli.predict import main as predict
@@ -49,7 +50,8 @@ def artifacts(python, checkpoints, text_files, image_folder, tmp_path_factory):
     for name, (task, checkpoint, flags) in RUNS.items():
         data = texts if task == "text-classification" else ["--dataset_name", image_folder]
         short = ["--num_train_epochs", "2", "--output_dir", str(root / name)]
-        load_recipe(recipe_path(task))(["--model_name_or_path", checkpoints(checkpoint), *data, *short, *flags])
+        with training_alone():
+            load_recipe(recipe_path(task))(["--model_name_or_path", checkpoints(checkpoint), *data, *short, *flags])
         expected = pd.read_parquet(root / name / "predictions.parquet")
         if task == "text-classification":
             inputs = list(pd.read_csv(text_files["test"])["text"])

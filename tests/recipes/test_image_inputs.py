@@ -12,6 +12,8 @@ from PIL import Image
 
 from hf_finetune.cli.main import main as hf_finetune
 
+pytestmark = pytest.mark.usefixtures("training_alone")
+
 KINDS = {
     "grey.png": ("L", {}),
     "deep.png": ("I;16", {}),

@@ -49,6 +49,8 @@ def agrees(run, source, tmp_path, *flags, model="."):
 
 
 FAST = {"bf16": False, "learning_rate": 2e-3, "head_learning_rate": 2e-3, "strategy": "full", "layer_decay": 1.0}
+# The last epoch is the model: nothing is judged or saved between the epochs.
+ONE_LOOK = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +78,8 @@ def test_a_rule_over_pairs_is_learned_and_predicted_from_the_run_folder(checkpoi
         output_dir=run,
         num_train_epochs=20,
         per_device_train_batch_size=8,
-        eval_strategy="no",
-        save_strategy="no",
-        load_best_model_at_end=False,
         **FAST,
+        **ONE_LOOK,
     )
     assert metrics["test"]["accuracy"] > 0.95
     assert metrics["test"]["majority_accuracy"] == 0.5
@@ -99,6 +99,7 @@ def test_a_rule_over_pairs_is_learned_and_predicted_from_the_run_folder(checkpoi
     agrees(run, str(renamed), tmp_path, "--text_column", "p")
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_several_columns_are_read_alike_in_training_and_prediction(checkpoints, tmp_path):
     """The telling word stands in the title or in the body; some titles are missing."""
     random = np.random.default_rng(0)
@@ -141,6 +142,7 @@ def long_files(tmp_path_factory):
     return files
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_the_end_of_long_texts_is_read(checkpoints, long_files, tmp_path, capsys):
     def train(how):
         return fine_tune(
@@ -153,6 +155,7 @@ def test_the_end_of_long_texts_is_read(checkpoints, long_files, tmp_path, capsys
             num_train_epochs=8,
             per_device_train_batch_size=16,
             **FAST,
+            **ONE_LOOK,
         )
 
     truncated, both_ends, chunked = train("truncate"), train("head_tail"), train("chunk")
@@ -166,6 +169,7 @@ def test_the_end_of_long_texts_is_read(checkpoints, long_files, tmp_path, capsys
         agrees(tmp_path / how, long_files["test_file"], tmp_path)
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_between_epochs_chunks_are_judged_as_the_saved_model_is(checkpoints, long_files, tmp_path):
     """The best epoch's figures are those that the final evaluation finds on the same rows."""
     metrics = fine_tune(
@@ -187,6 +191,7 @@ def test_between_epochs_chunks_are_judged_as_the_saved_model_is(checkpoints, lon
         assert entry[f"eval_{name}"] == pytest.approx(metrics["validation"][name], abs=1e-5), name
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_chunks_are_kept_by_the_activation_cache(checkpoints, long_files, tmp_path, capsys):
     def train(name, cache):
         metrics = fine_tune(
@@ -210,6 +215,7 @@ def test_chunks_are_kept_by_the_activation_cache(checkpoints, long_files, tmp_pa
     assert with_cache == pytest.approx(train("off", "off"), rel=1e-4)
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_several_classes_a_row(checkpoints, tmp_path):
     """Three classes, each told by a word of its own; a row has none to three of them."""
     random = np.random.default_rng(0)
@@ -235,6 +241,7 @@ def test_several_classes_a_row(checkpoints, tmp_path):
         seed=2,
         per_device_train_batch_size=16,
         **FAST,
+        **ONE_LOOK,
     )
     assert metrics["test"]["f1_micro"] > max(0.9, metrics["test"]["majority_f1_micro"])
     settings = json.loads((run / "model" / "config.json").read_text())
@@ -272,6 +279,7 @@ def test_numbers_come_back_in_their_own_units(checkpoints, tmp_path):
         num_train_epochs=10,
         per_device_train_batch_size=16,
         **FAST,
+        **ONE_LOOK,
     )
     assert metrics["test"]["spearman"] > 0.9
     assert metrics["test"]["rmse"] < metrics["test"]["mean_rmse"] / 2
@@ -286,6 +294,7 @@ def test_numbers_come_back_in_their_own_units(checkpoints, tmp_path):
     assert np.sqrt(np.mean(errors**2)) == pytest.approx(metrics["test"]["rmse"], rel=1e-3)
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_an_adapter_remembers_its_columns(checkpoints, pair_files, tmp_path):
     fine_tune(
         "text-classification",
@@ -300,6 +309,7 @@ def test_an_adapter_remembers_its_columns(checkpoints, pair_files, tmp_path):
     agrees(tmp_path / "run", pair_files["test_file"], tmp_path)
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_a_model_that_goes_on_from_another_remembers_its_own_columns(checkpoints, pair_files, text_files, tmp_path):
     common = {"num_train_epochs": 1, "bf16": False, "long_text": "truncate"}
     first = {"model_name_or_path": checkpoints("bert-without-dropout"), "long_text": "chunk"}
@@ -315,6 +325,7 @@ def test_a_model_that_goes_on_from_another_remembers_its_own_columns(checkpoints
     assert "long_text" not in (tmp_path / "two" / "model" / "tokenizer_config.json").read_text()
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_images_of_several_classes_from_rows_in_memory(checkpoints, tmp_path):
     """Red and blue patches, alone, together or not at all."""
     from PIL import Image as Images

@@ -33,6 +33,7 @@ def losses(log):
     return [entry["loss"] for entry in log if "loss" in entry]
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_accumulated_batches_equal_one_large_batch(text):
     every_step = ["--num_train_epochs", "2", "--logging_strategy", "steps", "--logging_steps", "1", "--bf16", "false"]
     _, large = text("large", *every_step, "--per_device_train_batch_size", "16", model="bert-without-dropout")
@@ -42,12 +43,14 @@ def test_accumulated_batches_equal_one_large_batch(text):
     assert losses(small) == pytest.approx(losses(large), rel=1e-4)
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_early_stopping_stops(text):
     flags = ["--num_train_epochs", "30", "--early_stopping_patience", "1", "--learning_rate", "1e-9"]
     _, log = text("stop", *flags, "--head_learning_rate", "1e-9")
     assert max(entry["epoch"] for entry in log) <= 3
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_class_weights_move_answers_to_the_rare_class(text, tmp_path):
     import csv
 
@@ -70,8 +73,9 @@ def test_class_weights_move_answers_to_the_rare_class(text, tmp_path):
     assert share_of_the_rare_class("balanced") > 0.35
 
 
-@pytest.mark.parametrize("flags", [["--mixup", "0.2"], ["--cutmix", "1.0"], ["--mixup", "0.2", "--cutmix", "1.0"]])
-def test_mixed_images_train(flags, text, image_folder):
+@pytest.mark.usefixtures("training_alone")
+def test_mixed_images_train(text, image_folder):
+    flags = ["--mixup", "0.2", "--cutmix", "1.0"]
     short = ["--num_train_epochs", "2", "--per_device_train_batch_size", "7"]  # the last batch is odd
     metrics, log = text(
         "mix", *short, *flags, task="image-classification", data=["--dataset_name", image_folder], model="timm-resnet"
@@ -103,6 +107,7 @@ def test_texts_cannot_be_mixed(text):
         text("mix", "--mixup", "0.2")
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_the_metric_that_is_asked_for_chooses_the_epoch(text, tmp_path):
     _, log = text("loss", "--metric", "loss", "--num_train_epochs", "3")
     state = json.loads(next(tmp_path.glob("loss/checkpoints/1-full/checkpoint-*/trainer_state.json")).read_text())
@@ -123,6 +128,7 @@ def test_without_test_rows_the_card_says_that_the_figures_are_optimistic(text, t
     assert "optimistic" in (tmp_path / "held" / "README.md").read_text()
 
 
+@pytest.mark.usefixtures("training_alone")
 @pytest.mark.parametrize(
     "flags", [["--bf16"], ["--optim", "adafactor"], ["--lr_scheduler_type", "cosine"], ["--max_steps", "3"]]
 )

@@ -19,7 +19,7 @@ def launch(python):
     """``launch(processes, recipe, *flags)`` gives what was printed."""
 
     def launch(processes, recipe, *flags):
-        done = python([f"recipes/{recipe}.py", *flags], cwd=REPOSITORY, processes=processes)
+        done = python([f"recipes/{recipe}.py", *flags], cwd=REPOSITORY, processes=processes, alone=True)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 

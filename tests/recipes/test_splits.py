@@ -42,6 +42,7 @@ def test_a_run_by_groups_tests_authors_that_it_did_not_train_on(checkpoints, rev
     assert "3 of 15 groups of column 'author', stratified by label as far as whole groups allow (seed 42)" in card
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_over_all_folds_every_row_is_tested_once(checkpoints, reviews, tmp_path):
     tested = []
     for fold in ("1", "2", "3"):
@@ -52,6 +53,7 @@ def test_over_all_folds_every_row_is_tested_once(checkpoints, reviews, tmp_path)
     assert sorted(tested, key=int) == [str(i) for i in range(60)]
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_another_run_has_the_same_splits(checkpoints, reviews, tmp_path):
     splits, predictions = run(checkpoints, reviews, tmp_path / "first", "--num_folds", "4", "--fold", "3")
     again, repeated = run(checkpoints, reviews, tmp_path / "second", "--splits_file", str(tmp_path / "first"))
@@ -59,6 +61,7 @@ def test_another_run_has_the_same_splits(checkpoints, reviews, tmp_path):
     pd.testing.assert_frame_equal(predictions, repeated)
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_a_run_is_repeated_by_its_own_configuration(checkpoints, reviews, tmp_path):
     splits, _ = run(checkpoints, reviews, tmp_path / "first", "--group_column", "author", "--test_split", "0.3")
     main = load_recipe(recipe_path("text-classification"))
@@ -66,6 +69,7 @@ def test_a_run_is_repeated_by_its_own_configuration(checkpoints, reviews, tmp_pa
     pd.testing.assert_frame_equal(splits, pd.read_parquet(tmp_path / "second" / "splits.parquet"))
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_splits_of_other_rows_are_refused_before_a_folder_is_made(checkpoints, reviews, text_files, tmp_path):
     run(checkpoints, reviews, tmp_path / "first")
     with pytest.raises(UserError, match="the file has 60 rows of the train split, the data 64"):
@@ -73,6 +77,7 @@ def test_splits_of_other_rows_are_refused_before_a_folder_is_made(checkpoints, r
     assert not (tmp_path / "second").exists()
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_a_run_goes_on_with_the_rows_that_it_began_with(checkpoints, reviews, tmp_path):
     run(checkpoints, reviews, tmp_path)
     resume = ["--resume_from_checkpoint", "auto"]

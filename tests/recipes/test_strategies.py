@@ -19,8 +19,8 @@ def slow(*names: str) -> list:
 
 
 TEXT = ["bert", "modernbert", *slow("distilbert", "roberta", "deberta")]
-IMAGE = ["resnet", "vit", "timm-efficientnet"]
-IMAGE += slow("convnext", "swin", "dinov2", "mobilenet", "timm-resnet", "timm-vit")
+IMAGE = ["resnet", "vit"]
+IMAGE += slow("timm-efficientnet", "convnext", "swin", "dinov2", "mobilenet", "timm-resnet", "timm-vit")
 
 # Twenty-seven layers from random weights.
 DEEP = ("--num_train_epochs", "40", "--strategy", "full", "--learning_rate", "1e-2", "--augmentation", "none")
@@ -57,6 +57,7 @@ def test_text_checkpoints_learn_and_leave_the_contracted_run_folder(name, checkp
     assert (predictions["label"] == predictions["prediction"]).mean() == pytest.approx(metrics["test"]["accuracy"])
 
 
+@pytest.mark.usefixtures("training_alone")
 @pytest.mark.parametrize("name", IMAGE)
 def test_image_checkpoints_learn_and_keep_natural_class_order(name, checkpoints, image_flags, tmp_path):
     flags = DEEP if name == "mobilenet" else ("--num_train_epochs", "10")
@@ -74,7 +75,8 @@ def test_image_checkpoints_learn_and_keep_natural_class_order(name, checkpoints,
     ("task", "name", "strategy"),
     [
         *(("text-classification", "bert", strategy) for strategy in ("head", "freeze:1", "lp_ft", "gradual", "lora")),
-        *(("image-classification", "timm-resnet", strategy) for strategy in ("freeze:1", "gradual", "lora")),
+        *(("image-classification", "timm-resnet", strategy) for strategy in ("freeze:1", "lora")),
+        pytest.param("image-classification", "timm-resnet", "gradual", marks=pytest.mark.slow),
         pytest.param("text-classification", "bert", "freeze:embeddings", marks=pytest.mark.slow),
         pytest.param("image-classification", "timm-resnet", "freeze:layer2", marks=pytest.mark.slow),
         pytest.param("image-classification", "timm-resnet", "head", marks=pytest.mark.slow),
@@ -114,6 +116,7 @@ def test_strategies_train_what_they_say(strategy, task, name, checkpoints, text_
         assert not {key for key in changed if "running" in key or "num_batches" in key}
 
 
+@pytest.mark.usefixtures("training_alone")
 def test_resolved_config_repeats_the_run(checkpoints, text_flags, tmp_path):
     first = run("text-classification", checkpoints("bert"), text_flags, tmp_path / "a")
     resolved = yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())

@@ -91,7 +91,9 @@ def assert_resumed_alike(main, flags, tmp_path, stop_after, *steps):
 
 
 @pytest.mark.usefixtures("training_alone")
-@pytest.mark.parametrize(("strategy", "steps"), [("full", (7, 19)), ("lp_ft", (30, 95))])
+@pytest.mark.parametrize(
+    ("strategy", "steps"), [pytest.param("full", (7, 19), marks=pytest.mark.slow), ("lp_ft", (30, 95))]
+)
 def test_a_resumed_stream_ends_with_the_same_weights(
     strategy, steps, checkpoints, long_file, text_files, tmp_path, stop_after, monkeypatch
 ):
@@ -136,7 +138,7 @@ def test_two_processes_and_workers_train_as_one_does(python, checkpoints, long_f
         output = tmp_path / str(processes)
         options = [*whole_steps, "--dataloader_num_workers", str(workers)]
         argv = ["recipes/text_classification.py", *text_flags(model, long_file, text_files, output, *options)]
-        done = python(argv, cwd=REPOSITORY, processes=processes)
+        done = python(argv, cwd=REPOSITORY, processes=processes, alone=True)
         assert done.returncode == 0, done.stderr[-3000:]
     one, two = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("1", "2"))
     assert two["timing"]["processes"] == 2

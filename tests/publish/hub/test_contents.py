@@ -11,7 +11,7 @@ from hf_finetune.models import load_artifact
 from hf_finetune.publish.hub.contents import merged_model
 
 
-@pytest.mark.parametrize("name", ["vit", "resnet", "timm-vit"])
+@pytest.mark.parametrize("name", ["vit", "resnet", pytest.param("timm-vit", marks=pytest.mark.slow)])
 def test_image_models(name, checkpoints, image_folder, tmp_path):
     flags = {"strategy": "lora", "num_train_epochs": 1, "output_dir": tmp_path / "run", "image_cache": "off"}
     fine_tune("image-classification", model_name_or_path=checkpoints(name), dataset_name=image_folder, **flags)

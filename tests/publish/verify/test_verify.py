@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from alone import training_alone
 from conftest import FILLER, NEGATIVE, POSITIVE
 from safetensors.torch import load_file, save_file
 from transformers.image_processing_base import ImageProcessingMixin
@@ -267,7 +268,10 @@ def runs(checkpoints, text_files, image_folder, tmp_path_factory):
         if task == "text-classification":
             data[name] = ["--train_file", str(rows(root, random))] if rows else texts
         output = ["--output_dir", str(root / name)]
-        load_recipe(recipe_path(task))(["--model_name_or_path", checkpoints(checkpoint), *data[name], *flags, *output])
+        with training_alone():
+            load_recipe(recipe_path(task))(
+                ["--model_name_or_path", checkpoints(checkpoint), *data[name], *flags, *output]
+            )
     return {name: root / name for name in RUNS}
 
 
