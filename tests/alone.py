@@ -10,12 +10,14 @@ import pytest
 
 @contextlib.contextmanager
 def training_alone() -> Iterator[None]:
-    """Runs train, are judged and saved, without the baseline and what is written for people.
-
-    That is half of the time of a tiny run.
-    """
+    """Runs train, are judged and saved, and leave out what :func:`train_alone` does."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hf_finetune.evaluation.results.make_baseline", lambda *_: None)
-        patch.setattr("hf_finetune.report.write_report", lambda *_: None)
-        patch.setattr("hf_finetune.publish.write_model_card", lambda *_: None)
+        train_alone(patch)
         yield
+
+
+def train_alone(patch: pytest.MonkeyPatch) -> None:
+    """Leave out the baseline and what is written for people: half of the time of a tiny run."""
+    patch.setattr("hf_finetune.evaluation.results.make_baseline", lambda *_: None)
+    patch.setattr("hf_finetune.report.write_report", lambda *_: None)
+    patch.setattr("hf_finetune.publish.write_model_card", lambda *_: None)
