@@ -10,10 +10,13 @@ from datasets import Dataset
 
 from hf_finetune.config.options import DataConfig
 from hf_finetune.data.readers.cell import Cell
+from hf_finetune.data.rows.columns import find_label
 
 
 class RowInput(Protocol):
     """The rows of a kind of input. ``clean`` and ``standard`` give the user's columns their standard names.
+
+    A method with code here is a default for inputs that inherit from this class.
 
     ``inputs`` is always the user's name of each column → its standard name.
     """
@@ -28,6 +31,18 @@ class RowInput(Protocol):
         Raises:
             UserError: a named column is missing, or the choice is not clear.
         """
+
+    def find_labels(self, split: Any, named: list[str]) -> list[str]:
+        """Return the label columns: those that the user named, or the one with a usual name or type.
+
+        Raises:
+            UserError: the choice is not clear.
+        """
+        return named or [find_label(split, None)]
+
+    def label_columns(self, labels: list[str], inputs: dict[str, str]) -> list[str]:
+        """Return the columns from which labels are read."""
+        return labels
 
     def describe(self, inputs: dict[str, str]) -> str:
         """Return the columns in words: ``text column 'review'``."""

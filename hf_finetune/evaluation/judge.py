@@ -136,9 +136,19 @@ def _rows(judged: Judged, rows: Any, columns: dict[str, Any]) -> list[Section]:
         return []
     labels, cells = judged.output.truth(judged.truth[rows]), zip(*columns.values(), strict=True)
     return [
-        {"id": one["id"], "label": label, **dict(zip(columns, own, strict=True)), **judged.input.preview(one)}
+        _row(judged, one, {"label": label, **dict(zip(columns, own, strict=True))})
         for one, label, own in zip(judged.split.select(rows), labels, cells, strict=True)
     ]
+
+
+def _row(judged: Judged, row: dict[str, Any], cells: dict[str, Any]) -> Section:
+    """Return a row for the report; ``marked`` has its text with the labels and the predictions of parts of it."""
+    texts = {
+        name: judged.output.marked(row.get("text") or "", cells[name])
+        for name in ("label", "prediction") & cells.keys()
+    }
+    marked = {"marked": texts} if any(texts.values()) else {}
+    return {"id": row["id"], **cells, **judged.input.preview(row), **marked}
 
 
 def slices(judged: Judged) -> list[Section]:

@@ -63,6 +63,7 @@ def evaluate(config: Config, task: Task, splits: Splits, plan: Plan, timing: dic
             write_json(path, settings | output.tuned())
     baseline = make_baseline(config, task, splits, next(reversed(answers))) if answers else None
     about = _describe_run(config, task, splits, plan, base, checkpoint.stages)
+    about["call"] = task.input.call_options(labeller.processor) | output.PIPELINE_OPTIONS
     return write_results(config.output_dir, answers, config.run.metric, about, timing, began, baseline)
 
 
@@ -187,15 +188,15 @@ def _write_predictions(path: Path, answers: Judged) -> None:
 
     output, raw = answers.output, answers.raw
     columns: dict[str, Any] = {"id": answers.split["id"][:], "label": output.truth(answers.truth)}
-    columns |= {**output.answers(raw), "logits": [_cell(row) for row in raw]}
+    columns |= {**output.answers(raw), "logits": [_cell(row) for row in output.cells(raw)]}
     if answers.groups is not None:
         columns["group"] = answers.groups.tolist()
     pd.DataFrame(columns).to_parquet(path, index=False)
 
 
-def _cell(row: np.ndarray) -> Any:
+def _cell(row: Any) -> Any:
     """Return an array as Parquet stores it: with several axes a list of arrays."""
-    return row if row.ndim == 1 else [_cell(part) for part in row]
+    return row if np.ndim(row) == 1 and not isinstance(row, list) else [_cell(part) for part in row]
 
 
 def _show(results: Results) -> None:

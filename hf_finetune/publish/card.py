@@ -79,7 +79,7 @@ def model_card(
         _results(splits.output, results),
         *(f"![{words}]({path})" for path, words in (images or {}).items()),
         "## Use",
-        _usage(config, task, config.training.get("hub_model_id", name), splits),
+        _usage(config, task, config.training.get("hub_model_id", name), splits, results.details.get("call", {})),
         "## Training",
         _training(config, plan, results.metrics["timing"]),
         *(["## By label", _label_table(per_label)] if per_label else []),
@@ -94,8 +94,10 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [columns, ["---"] * len(columns), *rows])
 
 
-def pipeline_code(task: str, repo: str, sample: str, options: str = "") -> str:
-    """Return code that calls the pipeline of a repository; ``sample`` are the arguments of the call."""
+def pipeline_code(task: str, repo: str, sample: str, call: dict[str, Any], options: str = "") -> str:
+    """Return code that calls the pipeline of a repository with a ``sample`` and the options ``call``."""
+    for option, value in call.items():
+        sample += f", {option}={json.dumps(value) if isinstance(value, str) else value}"
     return (
         f'```python\nfrom transformers import pipeline\n\nclassify = pipeline("{task}", model="{repo}"{options})\n'
         f"print(classify({sample}))\n```"
@@ -133,8 +135,8 @@ def _results(output: Output, results: Results) -> str:
     return f"{table}\n\n{results.details['headline']['verdict']}"
 
 
-def _usage(config: Config, task: Task, repo: str, splits: Splits) -> str:
-    """Return code that loads and calls the model."""
+def _usage(config: Config, task: Task, repo: str, splits: Splits, call: dict[str, Any]) -> str:
+    """Return code that loads and calls the model; ``call`` are the options of the pipeline."""
     if _adapter_only(config):
         return (
             "```python\nfrom peft import PeftModel\n"
@@ -145,10 +147,8 @@ def _usage(config: Config, task: Task, repo: str, splits: Splits) -> str:
             f'model = PeftModel.from_pretrained(base, "{repo}").eval()\n```'
         )
     sample = task.input.usage_sample(splits.inputs)
-    for option, value in splits.output.PIPELINE_OPTIONS.items():
-        sample += f", {option}={json.dumps(value) if isinstance(value, str) else value}"
     trust = ", trust_remote_code=True" if config.model.head_hidden_size else ""
-    return pipeline_code(task.name, repo, sample, trust)
+    return pipeline_code(task.name, repo, sample, call, trust)
 
 
 def _training(config: Config, plan: Plan, timing: dict[str, float]) -> str:

@@ -18,7 +18,7 @@ HTML = "report.html"
 _TARGETS = 6  # targets of a regression that get figures, at most
 _EMPTY: dict[str, Any] = {
     "task": "", "problem": None, "labels": [], "judged": "", "rows": 0, "checkpoint": "", "source": "", "headline": None,
-    "metrics": [], "per_label": {}, "confusion": None, "calibration": None, "numbers": None, "top_losses": [],
+    "metrics": [], "per_label": {}, "confusion": None, "calibration": None, "numbers": None, "tables": {}, "top_losses": [],
     "label_errors": [], "slices": [], "data": {}, "strategy": [],
 }  # fmt: skip
 
@@ -39,7 +39,7 @@ def report_page(folder: Path, *, public: bool = False) -> str:
     run = _read_run(folder)
     if public:
         run = _without_paths(run)
-        run["evaluation"] |= {"top_losses": [], "label_errors": []}
+        run["evaluation"] |= {"top_losses": [], "label_errors": [], "tables": {}}
     e = run["evaluation"]
     strategy = _strategy_table(e["strategy"])
     curves = figures.draw_curves(run["history"], (e["headline"] or {}).get("metric", ""))
@@ -51,6 +51,7 @@ def report_page(folder: Path, *, public: bool = False) -> str:
         ("labels", "By label", e["per_label"]),
         ("calibration", "Calibration", e["calibration"]),
         ("numbers", "Predicted numbers", e["numbers"]),
+        ("tables", "Details", e["tables"]),
         ("slices", "Slices", any(each["values"] for each in e["slices"])),
         ("losses", "Top losses", e["top_losses"]),
         ("errors", "Likely label errors", e["label_errors"]),

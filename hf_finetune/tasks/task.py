@@ -55,7 +55,6 @@ class Input(Protocol):
     decodes: bool  # whether rows are files that are decoded when read, so that a cache of decoded data saves time
     piece_rows: int  # rows that ``predict`` keeps in memory, and the most that a killed process loses
     processor_name: str  # the keyword of ``transformers.pipeline`` for the preprocessing
-    call_options: dict[str, Any]  # keywords for calling the pipeline, so that it reads a row as training did
     facts: RowFacts
     baseline_name: str  # of the baseline, with ``{linear}`` for the model on its features
 
@@ -108,6 +107,9 @@ class Input(Protocol):
 
         ``backbone`` returns features of the pretrained backbone, for inputs without features of their own.
         """
+
+    def call_options(self, processor: Any) -> dict[str, Any]:
+        """Return keywords for calling the pipeline, so that it reads a row as training did."""
 
     def odd_rows(self, rows: Dataset) -> list[int]:
         """Return the numbers of unusual rows (longest, smallest, …), which ``verify`` keeps first."""

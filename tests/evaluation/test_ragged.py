@@ -26,7 +26,7 @@ from hf_finetune.evaluation.metrics import metric_function, metrics_of, score_ro
 from hf_finetune.evaluation.prediction.labeller import predict_rows
 from hf_finetune.evaluation.results import score, write_results
 from hf_finetune.tasks.inputs import text
-from hf_finetune.tasks.outputs.output import Floor
+from hf_finetune.tasks.outputs.output import Floor, Output
 
 TAGS = ["O", "PER", "LOC"]
 
@@ -59,7 +59,7 @@ class TagStatistics:
 
 
 @dataclass(frozen=True)
-class Tags:
+class Tags(Output):
     """Raw outputs hold an array of shape (tokens, tags) for each row, truth one of shape (tokens,)."""
 
     names: list[str]

@@ -15,6 +15,7 @@ from datasets import Dataset, DatasetDict
 from hf_finetune.checks import check_data, check_model
 from hf_finetune.config import parse
 from hf_finetune.data import audit, load_splits
+from hf_finetune.data.protocols import RowInput
 from hf_finetune.data.readers.cell import Cell
 from hf_finetune.data.rows.finding import Section
 from hf_finetune.data.rows.unlabelled import open_unlabelled
@@ -45,7 +46,7 @@ class Quantiser:
         (Path(folder) / "quantiser.json").write_text(json.dumps({"levels": self.levels}))
 
 
-class NumberRows:
+class NumberRows(RowInput):
     """Fixed-length lists of numbers, in a column called ``numbers``."""
 
     cell = Cell("numbers", "lists", "numbers.json", frozenset, None, False, ("numbers",), lambda *_: None)
@@ -113,7 +114,7 @@ NUMBERS = SimpleNamespace(
     decodes=False,
     piece_rows=100,
     processor_name="feature_extractor",
-    call_options={},
+    call_options=lambda processor: {},
     facts=SimpleNamespace(__file__="", processor_facts=vars, input_facts=dict),
     baseline_name="means and {linear}",
     checkpoint_name=str,

@@ -48,12 +48,15 @@ def find_columns(split: Any, rows: RowInput, config: DataConfig) -> Columns:
     Raises:
         UserError: a named column is missing, or the choice is not clear.
     """
-    labels = [_require(split, name, "--label_columns") for name in config.label_columns or []]
-    labels = labels or [find_label(split, config.label_column)]
+    named = [_require(split, name, "--label_columns") for name in config.label_columns or []]
+    if not named and config.label_column:
+        named = [_require(split, config.label_column, "--label_column")]
+    labels = rows.find_labels(split, named)
     group = _require(split, config.group_column, "--group_column") if config.group_column else None
     time = _require(split, config.time_column, "--time_column") if config.time_column else None
     taken = tuple(name for name in (*labels, group, time) if name)
-    return Columns(rows.find_columns(split, config, taken), labels, group, time)
+    inputs = rows.find_columns(split, config, taken)
+    return Columns(inputs, rows.label_columns(labels, inputs), group, time)
 
 
 def find_texts(

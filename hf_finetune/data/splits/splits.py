@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,8 +54,8 @@ class Splits:
         """Return the rows per class of a split, shape (classes,); a row counts in each of its classes. None without classes."""
         rows = getattr(self, split)
         if self.output.HAS_CLASSES and hasattr(rows, "class_counts"):  # of a stream, without listing its labels
-            counts: np.ndarray = rows.class_counts()
-            return np.pad(counts, (0, len(self.labels) - len(counts)))
+            counts = rows.class_counts()
+            return None if counts is None else np.pad(counts, (0, len(self.labels) - len(counts)))
         return self.output.class_counts(self.output.truth_of(rows))
 
 
@@ -66,6 +67,22 @@ def label_array(split: Any) -> np.ndarray:
     if not column.type.num_fields:
         return column.to_numpy(zero_copy_only=False)
     return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+
+
+def label_cells(labels: list[Any]) -> np.ndarray:
+    """Return encoded labels as one array whose first axis is rows; an object array if they differ in length."""
+    if len({np.shape(label) for label in labels}) > 1:
+        return ragged(map(np.asarray, labels))
+    return np.asarray(labels)
+
+
+def ragged(rows: Iterable[Any]) -> np.ndarray:
+    """Return an object array of shape (rows,) with one value per row."""
+    values = list(rows)
+    found = np.empty(len(values), dtype=object)
+    for index, value in enumerate(values):
+        found[index] = value
+    return found
 
 
 def spaced(count: int, most: int) -> np.ndarray:

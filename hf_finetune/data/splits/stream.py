@@ -86,8 +86,13 @@ class Stream(IterableDataset[Row]):
     def _kept_codes(self) -> np.ndarray:
         return np.delete(self.codes, self.held_out)
 
-    def class_counts(self) -> np.ndarray:
-        """Return the rows per class, also for several classes per row; shape (highest class + 1,)."""
+    def class_counts(self) -> np.ndarray | None:
+        """Return the rows per class, also for several classes per row; shape (highest class + 1,).
+
+        None if labels are of parts of a row.
+        """
+        if self.cells.dtype == object or self.cells.ndim > 2:
+            return None
         counts = np.bincount(self._kept_codes(), minlength=len(self.cells))
         sums = counts @ self.cells if self.cells.ndim > 1 else np.bincount(self.cells, weights=counts)
         return sums.astype(np.int64)

@@ -18,7 +18,7 @@ from hf_finetune.data.rows.bad_rows import is_missing, missing, refuse_rows
 from hf_finetune.data.rows.columns import Columns, clean_split, describe_labels, find_columns, refuse_missing_columns
 from hf_finetune.data.rows.labels import drop_unlabelled
 from hf_finetune.data.splits.folds import default_share, stratified_out
-from hf_finetune.data.splits.splits import SPLIT_SEED, Splits
+from hf_finetune.data.splits.splits import SPLIT_SEED, Splits, label_cells
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
 
@@ -57,7 +57,7 @@ def stream_splits(
     # Frequent labels occur three times, so as not to look like ids.
     some = np.repeat(np.arange(len(distinct)), np.minimum(np.bincount(codes), 3))
     output = outputs.find(Dataset.from_dict(distinct[some], distinct.features), columns.labels, config)
-    cells = np.asarray(output.encode(distinct, "train"))
+    cells = label_cells(output.encode(distinct, "train"))
     say(
         f"{origin} as a stream: {len(codes):,} rows, {rows.describe(columns.inputs)}, {describe_labels(columns, output)}, "
         f"counted in {time.perf_counter() - began:.1f} s. Training rows are read anew every epoch and mixed "

@@ -35,7 +35,7 @@ def predict_rows(
     progress: Callable[[float], Any] | None = None,
     *,
     predict: Callable[[Any, dict[str, Any]], RawRows] = LogitOutput.predict,
-    pool: Callable[[np.ndarray, np.ndarray], np.ndarray] = LogitOutput.pool,
+    pool: Callable[[np.ndarray, Any], np.ndarray] = LogitOutput.pool,
 ) -> np.ndarray:
     """Return the raw outputs of all rows, in order; each process computes a share, and every process gets all.
 
@@ -46,7 +46,7 @@ def predict_rows(
         rows: map-style data set of model inputs; ``labels`` are ignored.
         progress: called after each batch with its share of the rows; without it a bar is shown.
         predict: returns the raw output of each row of a batch; by default logits of shape (rows, labels).
-        pool: combines the chunks of long texts to one raw output per text; the column ``row`` has the text of a chunk.
+        pool: combines the chunks of long texts, whose column ``row`` has the text of each, to one raw output per text.
     """
     from tqdm.auto import tqdm
 
@@ -63,7 +63,7 @@ def predict_rows(
         if progress is not None:
             progress(len(indices) / len(order))
     raw = scatter_rows(gather_object(found), len(rows))
-    return pool(raw, np.asarray(rows["row"][:])) if "row" in getattr(rows, "column_names", ()) else raw
+    return pool(raw, rows) if "row" in getattr(rows, "column_names", ()) else raw
 
 
 def cached_rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -194,7 +194,8 @@ def compare(labeller: Labeller, path: Path, judged: JudgedRows) -> Comparison:
     model, output, exported = labeller.model, labeller.output, onnx_model.OnnxClassifier(path)
     rows = labeller.encode(judged.rows)
     raw = labeller.predict(rows, BATCH)
-    _refuse_other_model(raw, judged.raw)
+    before_arrays, known = output.arrays(raw), output.arrays(judged.raw)
+    _refuse_other_model(before_arrays, known)
     answers = replace(labeller, model=exported).predict(rows, BATCH)
     longest = labeller.task.input.longest(next(batches(labeller, rows, 1)), labeller.processor)
     with torch.inference_mode():
@@ -210,8 +211,8 @@ def compare(labeller: Labeller, path: Path, judged: JudgedRows) -> Comparison:
     files = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
     return Comparison(
         rows=len(judged.rows),
-        largest_logit=_largest(raw),
-        largest_difference=max(_largest_difference(raw, answers), float(apart.abs().max())),
+        largest_logit=_largest(before_arrays),
+        largest_difference=max(_largest_difference(before_arrays, output.arrays(answers)), float(apart.abs().max())),
         changed=changed if output.HAS_CLASSES else None,
         metric=metric,
         torch={metric: before, "bytes": weights, "milliseconds": milliseconds[0]},
@@ -244,11 +245,11 @@ def _largest(raw: Iterable[np.ndarray]) -> float:
     return float(np.max([np.abs(row).max() for row in raw]))
 
 
-def _largest_difference(one: np.ndarray, other: np.ndarray) -> float:
+def _largest_difference(one: Iterable[np.ndarray], other: Iterable[np.ndarray]) -> float:
     return _largest(a - b for a, b in zip(one, other, strict=True))
 
 
-def _refuse_other_model(raw: np.ndarray, known: np.ndarray) -> None:
+def _refuse_other_model(raw: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> None:
     apart = _largest_difference(raw, known)
     if not apart <= SAME_MODEL * _largest(known):
         what = f"the model gives other logits than in the run's evaluation: one differs by {apart:.3g}"

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import yaml
 
 from hf_finetune.errors import UserError
+from hf_finetune.evaluation.run_folder import read_json
 from hf_finetune.files import is_on_hub, public_name
 from hf_finetune.publish.card import FIGURES, pipeline_code
 from hf_finetune.publish.hub.destination import Destination
@@ -134,7 +135,7 @@ def files_to_push(run: Path, to: Destination, model: Path | None = None) -> dict
             continue
         # The report is drawn again, without rows of the user's data.
         seen = report_page(run, public=True) if name == "report.html" else text
-        texts[name] = _public(name, seen, settings, to, private)
+        texts[name] = _public(name, seen, settings, to, private, run)
         pushed[name] = path if texts[name] == text else texts[name].encode()
     # Its keys LABEL/f1 would look like paths.
     texts["metrics.json"] = re.sub(r'/\w+"(?=\s*:)', '"', texts["metrics.json"])
@@ -146,7 +147,8 @@ def final_card(run: Path, to: Destination) -> bytes:
     """Return the card to push with the full name of the repository, which is known only after the checks."""
     settings = run_settings(run)
     private = find_private(run, settings, to.hub_token)
-    return _public("README.md", (run / "README.md").read_text(encoding="utf-8"), settings, to, private).encode()
+    text = (run / "README.md").read_text(encoding="utf-8")
+    return _public("README.md", text, settings, to, private, run).encode()
 
 
 def run_settings(run: Path) -> dict[str, Any]:
@@ -156,7 +158,7 @@ def run_settings(run: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _public(name: str, text: str, settings: dict[str, Any], to: Destination, private: Private) -> str:
+def _public(name: str, text: str, settings: dict[str, Any], to: Destination, private: Private, run: Path) -> str:
     """Return the public version of a text file."""
     if name == "config.yaml":
         public = {k: public_name(v) if PATH_KEY.fullmatch(k) and isinstance(v, str) else v for k, v in settings.items()}
@@ -164,18 +166,19 @@ def _public(name: str, text: str, settings: dict[str, Any], to: Destination, pri
         lines = yaml.safe_dump(public, sort_keys=False, allow_unicode=True, width=float("inf"))
         return lines if public != settings else text
     if name == "README.md":
-        return remove_private(_public_card(text, settings, to), private)
+        return remove_private(_public_card(text, settings, to, run), private)
     if name == "report.html":
         return remove_private(text, private)
     return _public_origin(text) if name.endswith("config.json") else text
 
 
-def _public_card(text: str, settings: dict[str, Any], to: Destination) -> str:
+def _public_card(text: str, settings: dict[str, Any], to: Destination, run: Path) -> str:
     """Return the card with the repository's name in its code, and, for a merged adapter, code that loads the full model."""
     if to.merged:
         text = re.sub(r"^library_name: peft$", "library_name: transformers", text, count=1, flags=re.MULTILINE)
         if task := re.search(r"^pipeline_tag: (\S+)$", text, re.MULTILINE):
-            code = pipeline_code(task[1], to.hub_model_id, get_task(task[1]).input.usage_sample({}))
+            call = read_json(run / "evaluation.json", {}).get("call", {})
+            code = pipeline_code(task[1], to.hub_model_id, get_task(task[1]).input.usage_sample({}), call)
             text = re.sub(r"^```python\nfrom peft .*?^```", lambda _: code, text, flags=re.MULTILINE | re.DOTALL)
     trained_as = settings.get("hub_model_id") or Path(str(settings.get("output_dir", ""))).name
     named = re.compile(rf'(["\']){re.escape(trained_as)}\1')

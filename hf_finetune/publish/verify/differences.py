@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from hf_finetune.publish.verify.sample import UNREADABLE
-from hf_finetune.tasks import get_task
 
 # Other batches and padding in float32 caused differences of up to 3e-7 of the spread (MiniLM, MobileNet and EfficientNet
 # on a CPU). A hundred times that leaves room for deeper models, and still finds every change of a model that was tried.
@@ -36,26 +35,28 @@ _MEANINGS = {
 _NAMES = {key: meaning for meaning, keys in _MEANINGS.items() for key in keys}
 
 
-def _tolerance(measured: np.ndarray, sample: dict[str, Any], answer: dict[str, Any]) -> float:
-    """Return the largest allowed difference of two logits: what other batches and padding cause in float32."""
-    if not measured.size:
+Answers = list[dict[str, float]]  # of each row: name → number
+
+
+def _tolerance(measured: Answers, scale: float, sample: dict[str, Any], answer: dict[str, Any]) -> float:
+    """Return the largest allowed difference of two numbers: what other batches and padding cause in float32."""
+    values = [value for row in measured for value in row.values()]
+    if not values:
         return 0.0
-    problem = sample["settings"].get("config.json", {}).get("problem_type")
-    output = get_task(sample["task"]).outputs.restore(problem, sample["labels"], {})
-    largest = max(output.SMALLEST_SCALE, float(np.abs(measured).max()))
+    largest = max(scale, float(np.abs(values).max()))
     factor = 1 if {sample["device"], answer.get("device", "cpu")} == {"cpu"} else GPU_FACTOR
-    return float(SPREAD_SHARE * np.ptp(measured) + SIZE_SHARE * largest) * factor
+    return float(SPREAD_SHARE * np.ptp(values) + SIZE_SHARE * largest) * factor
 
 
 def find_differences(
-    sample: dict[str, Any], model: dict[str, Any], answer: dict[str, Any], measured: np.ndarray
+    sample: dict[str, Any], model: dict[str, Any], answer: dict[str, Any], measured: Answers, scale: float
 ) -> tuple[list[str], float, float]:
-    """Return what differs, the likely cause first, the largest difference of two logits, and the tolerance.
+    """Return what differs, the likely cause first, the largest difference of two numbers, and the tolerance.
 
     ``sample`` is what the run saved, ``model`` the facts of ``model/`` now, ``answer`` that of the fresh process, and
-    ``measured`` the evaluated logits, shape (rows, labels).
+    ``measured`` the answers of the evaluation, whose size rounding depends on, but at least on ``scale``.
     """
-    tolerance = _tolerance(measured, sample, answer)
+    tolerance = _tolerance(measured, scale, sample, answer)
     weights = _weights(sample["weights"], model["weights"])
     causes = _settings(sample["settings"], model["settings"])
     if answer["failed"]:
@@ -67,7 +68,7 @@ def find_differences(
     if not causes:
         causes += _inputs(sample["rows"], answer["inputs"])
     causes += weights
-    largest = _largest(sample, answer, measured)
+    largest = _largest(answer["answers"], measured)
     if largest > tolerance:
         if sample["base"] != model["base"]:
             causes.append(f"base checkpoint of the adapter {sample['base']!r} → {model['base']!r}")
@@ -78,12 +79,14 @@ def find_differences(
     return causes, largest, tolerance
 
 
-def _largest(sample: dict[str, Any], answer: dict[str, Any], measured: np.ndarray) -> float:
-    """Return the largest difference between logits of the same row and label; infinite if a label is missing."""
-    if not measured.size:
-        return 0.0
-    found = [[row.get(label, np.nan) for label in sample["labels"]] for row in answer["logits"]]
-    return float(np.nan_to_num(np.abs(np.array(found) - measured), nan=np.inf).max())
+def _largest(answers: Answers, measured: Answers) -> float:
+    """Return the largest difference between numbers of the same row and name; infinite if a name is missing."""
+    apart = [
+        abs(found.get(name, np.nan) - row.get(name, np.nan))
+        for found, row in zip(answers, measured, strict=True)
+        for name in found.keys() | row.keys()
+    ]
+    return float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0))
 
 
 def _settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -27,21 +27,21 @@ def answer(job: dict[str, Any], reports: list[dict[str, Any]]) -> dict[str, Any]
     """Load a saved model, and run it on the inputs of a job, which ``verify.job`` describes.
 
     ``reports`` are the loading reports of transformers. Return the error as ``failed``, or None with ``labels`` in the order of
-    the logits, ``logits`` of each input by label, ``inputs`` and ``processor`` (from ``facts``), ``missing`` and ``unexpected``
-    weights, and the ``device``.
+    the logits, ``answers`` of each input as name → number, ``inputs`` and ``processor`` (from ``facts``), ``missing`` and
+    ``unexpected`` weights, and the ``device``.
     """
     reports.clear()
     try:
         classify, missing, unexpected = load(job, reports)
         labels = classify.model.config.id2label
         call = job["call"]
-        options = {"function_to_apply": "none", "top_k": len(labels), **call}
+        prepared, _, _ = classify._sanitize_parameters(**call)
         facts = _load_facts(job["facts"])
         return {
             "failed": None,
             "labels": [labels[index] for index in range(len(labels))],
-            "inputs": [facts.input_facts(classify.preprocess(item, **call)) for item in job["inputs"]],
-            "logits": [{row["label"]: row["score"] for row in classify(item, **options)} for item in job["inputs"]],
+            "inputs": [facts.input_facts(_first(classify.preprocess(item, **prepared))) for item in job["inputs"]],
+            "answers": [numbers(classify(item, **call, **job["options"])) for item in job["inputs"]],
             "processor": facts.processor_facts(getattr(classify, job["processor"])),
             "missing": sorted(missing),
             "unexpected": sorted(unexpected),
@@ -51,6 +51,19 @@ def answer(job: dict[str, Any], reports: list[dict[str, Any]]) -> dict[str, Any]
         if type(error).__name__ == "OutOfMemoryError" and "device" not in job:  # the run may still use the GPU
             return answer(job | {"device": "cpu"}, reports)
         return {"failed": f"{type(error).__name__}: {error}"}
+
+
+def numbers(found: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the logit of each label, or the score of each entity, which its label and place name."""
+    return {
+        row["label"] if "label" in row else f"{row['entity_group']} {row['start']}:{row['end']}": float(row["score"])
+        for row in found
+    }
+
+
+def _first(prepared: Any) -> Any:
+    """Return the inputs of a text, of which some pipelines make several parts."""
+    return prepared if hasattr(prepared, "keys") else next(iter(prepared))
 
 
 def load(job: dict[str, Any], reports: list[dict[str, Any]]) -> tuple[Any, set[str], set[str]]:

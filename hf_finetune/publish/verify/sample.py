@@ -44,6 +44,7 @@ def keep_sample(folder: Path, task: Task, rows: Dataset | None, labels: list[str
         "device": PartialState().device.type,
         "labels": labels,
         "processor": task.input.facts.processor_facts(processor),
+        "call": task.input.call_options(processor),
         **model_facts(folder / "model"),
         "left_out": left_out,
         "rows": kept,

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from accelerate.utils import broadcast_object_list
@@ -28,6 +27,7 @@ from hf_finetune.publish.verify import fresh_process
 from hf_finetune.publish.verify.differences import find_differences
 from hf_finetune.publish.verify.sample import FOLDER, keep_sample, model_facts, read_sample
 from hf_finetune.tasks import get_task
+from hf_finetune.tasks.outputs import Output
 from hf_finetune.tasks.task import Task
 
 SWITCH = "HF_FINETUNE_VERIFY"
@@ -116,7 +116,8 @@ def job(folder: Path, sample: dict[str, Any], *, trust_remote_code: bool = False
         "model": str(model),
         "task": task.name,
         "auto_class": task.auto_class,
-        "call": task.input.call_options,
+        "call": sample["call"],
+        "options": _output(sample).pipeline_numbers(),
         "processor": task.input.processor_name,
         "facts": task.input.facts.__file__,
         "inputs": [task.input.pipeline_input(row["input"], folder / FOLDER) for row in sample["rows"]],
@@ -163,7 +164,8 @@ def judge(folder: Path, sample: dict[str, Any], answer: dict[str, Any]) -> tuple
         UserError: the answer differs from the evaluation; the message says how.
     """
     facts = model_facts(folder / "model")
-    causes, largest, tolerance = find_differences(sample, facts, answer, _measured(folder, sample))
+    measured, scale = _measured(folder, sample), _output(sample).SMALLEST_SCALE
+    causes, largest, tolerance = find_differences(sample, facts, answer, measured, scale)
     if causes:
         raise UserError(
             f"the saved model differs from the one that was evaluated: {'; '.join(causes[:5])}",
@@ -174,15 +176,21 @@ def judge(folder: Path, sample: dict[str, Any], answer: dict[str, Any]) -> tuple
     return largest, tolerance
 
 
-def _measured(folder: Path, sample: dict[str, Any]) -> np.ndarray:
-    """Return the logits of the sample's rows, shape (rows, labels); rows are found by position, as ids may repeat."""
-    rows, labels = [row["row"] for row in sample["rows"]], sample["labels"]
+def _output(sample: dict[str, Any]) -> Output:
+    """Return the output of the run, as its sample describes it."""
+    settings = sample["settings"].get("config.json", {})
+    return get_task(sample["task"]).outputs.restore(settings.get("problem_type"), sample["labels"], {})
+
+
+def _measured(folder: Path, sample: dict[str, Any]) -> list[dict[str, float]]:
+    """Return the answers for the sample's rows, name → number; rows are found by position, as ids may repeat."""
+    rows, output = [row["row"] for row in sample["rows"]], _output(sample)
     if not rows:
-        return np.zeros((0, len(labels)))
+        return []
     path = folder / "predictions.parquet"
     try:
         logits = pd.read_parquet(path, columns=["logits"])["logits"]
-        return np.stack(list(logits.iloc[rows])).astype(np.float64).reshape(len(rows), len(labels))
+        return [output.comparable(row) for row in output.read_raw(list(logits.iloc[rows]))]
     except (OSError, ValueError, IndexError, KeyError) as error:
         what = "the file lacks the logits of the rows in verify/"
         raise UserError(what, where=str(path), fix="restore the file as the run wrote it.") from error

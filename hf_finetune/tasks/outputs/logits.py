@@ -44,9 +44,9 @@ class LogitOutput(Output):
         return logits
 
     @staticmethod
-    def pool(raw: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def pool(raw: np.ndarray, encoded: Any) -> np.ndarray:
         """Return the mean of the logits of each row's chunks, shape (rows, labels)."""
-        _, own = np.unique(rows, return_inverse=True)
+        _, own = np.unique(encoded["row"][:], return_inverse=True)
         total = np.zeros((own.max() + 1, raw.shape[1]))
         np.add.at(total, own, raw)
         return (total / np.bincount(own)[:, None]).astype(raw.dtype)
@@ -59,7 +59,7 @@ class LogitOutput(Output):
         _, first, own = np.unique(rows, return_index=True, return_inverse=True)
         if not np.array_equal(labels, labels[first][own]):
             raise RuntimeError("the chunks of a row came with different labels: they are not in the expected order")
-        return self.pool(logits, rows), labels[first]
+        return self.pool(logits, {"row": rows}), labels[first]
 
     def read_raw(self, cells: list[Any]) -> np.ndarray:
         return np.stack(cells)

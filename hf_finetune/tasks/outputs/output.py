@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -40,11 +40,12 @@ class Bar:
 
 @dataclass(frozen=True)
 class Answer:
-    """A prediction for people: in words, the most probable classes, and how many more there are."""
+    """A prediction for people: in words, the most probable classes, how many more there are, and marked parts of a text."""
 
     prediction: str
     bars: list[Bar]
     more: int = 0
+    marked: list[tuple[str, str | None]] = field(default_factory=list)  # (part, its label or None)
 
 
 class Output(RowOutput, Protocol):
@@ -124,14 +125,30 @@ class Output(RowOutput, Protocol):
     def predict(self, model: Any, inputs: dict[str, Any]) -> RawRows:
         """Return the raw output of each row of a batch, in float32."""
 
-    def pool(self, raw: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return raw outputs of rows from those of chunks; ``rows`` is the row of each chunk."""
+    def pool(self, raw: np.ndarray, encoded: Any) -> np.ndarray:
+        """Return raw outputs of rows from those of chunks; column ``row`` of the encoded chunks is the row of each."""
 
     def example(self) -> np.ndarray:
         """Return raw outputs of one row for which all columns of :meth:`answers` have their final types."""
 
+    def cells(self, raw: np.ndarray) -> list[Any]:
+        """Return the column ``logits`` of a table of predictions, with (nested lists of) arrays as cells."""
+        return list(raw)
+
     def read_raw(self, cells: list[Any]) -> np.ndarray:
-        """Return raw outputs from the column ``logits`` of a table of predictions, with (nested) arrays as cells."""
+        """Return raw outputs from that column."""
+
+    def arrays(self, raw: np.ndarray) -> list[np.ndarray]:
+        """Return the logits of each row, to compare two models."""
+        return list(raw)
+
+    def pipeline_numbers(self) -> dict[str, Any]:
+        """Return arguments of the pipeline with which it answers what :meth:`comparable` returns."""
+        return {"function_to_apply": "none", "top_k": len(self.names)}
+
+    def comparable(self, raw: Any) -> dict[str, float]:
+        """Return what a pipeline answers for a row: name → number, which ``verify`` compares; ``raw`` is of one row."""
+        return dict(zip(self.names, map(float, raw), strict=True))
 
     def gather(self, predictions: Any, labels: Any, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Return raw outputs and truth as gathered by the Trainer; ``rows`` is the row of each chunk, if any."""
@@ -166,6 +183,13 @@ class Output(RowOutput, Protocol):
     def label_errors(self, raw: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray] | None:
         """Return indices, suggested labels and margins of probably mislabelled rows; None if not supported."""
         return None
+
+    def marked(self, text: str, cell: Any) -> list[tuple[str, str | None]]:
+        """Return a text in parts, each with its label or None; empty if labels are not of parts of a text.
+
+        ``cell`` is of the column of true labels or of predictions.
+        """
+        return []
 
     def sections(self, raw: np.ndarray, truth: np.ndarray) -> dict[str, Section]:
         """Return name → section of ``evaluation.json`` for this kind of label."""

@@ -16,12 +16,11 @@ from hf_finetune.tasks.inputs.image.encoding import (
 )
 from hf_finetune.tasks.inputs.image.processor import checkpoint_name, load_processor, prepare
 from hf_finetune.tasks.inputs.image.row_input import rows
-from hf_finetune.tasks.inputs.image.sample import keep_row, longest, odd_rows, pipeline_input, probe
+from hf_finetune.tasks.inputs.image.sample import call_options, keep_row, longest, odd_rows, pipeline_input, probe
 from hf_finetune.tasks.inputs.image.show import components, onnx_code, preview, row_of, usage_sample, widget
 
 name: str = "image"
 processor_name: str = "image_processor"
-call_options: dict[str, Any] = {}
 decodes: bool = True
 piece_rows: int = 1024
 baseline_name: str = "{linear} on the untouched backbone"

@@ -19,7 +19,7 @@ from hf_finetune.data.rows.columns import find_image
 from hf_finetune.data.rows.duplicates import tables
 
 
-class _ImageRows:
+class _ImageRows(RowInput):
     """Rows of images, kept as files until they are decoded."""
 
     cell = IMAGE

@@ -16,6 +16,10 @@ LOOKED_AT = 1_000  # image headers that are read to find unusual images
 MOST_KINDS = 16
 
 
+def call_options(processor: Any) -> dict[str, Any]:
+    return {}
+
+
 def odd_rows(rows: Any) -> list[int]:
     """Return the largest and the smallest image, and one image of each file format, pixel format and orientation."""
     looked = np.unique(np.linspace(0, len(rows) - 1, LOOKED_AT).astype(int)).tolist()

@@ -76,7 +76,7 @@ def encode(split: Dataset, processor: Any, views: InputConfig | None = None, ima
         return split.encoded(partial(_tokenize_rows, processor))
     # In memory if datasets would write its cache beside a data set that the user saved.
     options = {"remove_columns": split.column_names, "desc": "Tokenising", "keep_in_memory": not in_users_cache(split)}
-    name = _cache_name(split, processor)
+    name = cache_name(split, processor, [VERSION, long_text_of(processor)])
     with PartialState().main_process_first():
         return split.map(
             partial(_tokenize, processor), batched=True, with_indices=True, new_fingerprint=name, **options
@@ -102,9 +102,10 @@ def _tokenize_rows(processor: Any, rows: list[dict[str, Any]]) -> list[dict[str,
     return [{name: values[index] for name, values in tokens.items()} for index in range(len(tokens["length"]))]
 
 
-def _cache_name(split: Dataset, processor: Any) -> str | None:
+def cache_name(split: Dataset, processor: Any, how: list[Any]) -> str | None:
     """Return the cache name of the encoded rows, a hash of all that their token ids depend on; None leaves it to ``datasets``.
 
+    ``how`` is what they depend on besides rows and tokenizer.
     It pickles the tokenizer entry by entry, which takes half a second per split, and is left to tokenizers in Python.
     """
     backend = getattr(processor, "backend_tokenizer", None)
@@ -113,8 +114,8 @@ def _cache_name(split: Dataset, processor: Any) -> str | None:
     # Truncation and padding of the last call are part of its state; every call sets both.
     backend.no_truncation()
     backend.no_padding()
-    settings = [type(processor).__name__, processor.model_max_length, processor.truncation_side, VERSION]
-    settings += [long_text_of(processor), list(processor.model_input_names)]
+    settings = [type(processor).__name__, processor.model_max_length, processor.truncation_side]
+    settings += [*how, list(processor.model_input_names)]
     return Hasher.hash([split._fingerprint, backend.to_str(), *settings])
 
 

@@ -28,7 +28,7 @@ def columns_of(split: Any) -> list[str]:
     return [name for name in COLUMNS if name in names]
 
 
-class _TextRows:
+class TextRows(RowInput):
     """Rows of texts in one column, or of pairs in two; several ``text`` columns are joined, one line each.
 
     ``title: …``, ``body: …``; cells without text are left out.
@@ -112,7 +112,7 @@ class _TextRows:
         }
 
 
-rows: RowInput = _TextRows()
+rows: RowInput = TextRows()
 
 
 def in_users_cache(split: Dataset) -> bool:

@@ -13,6 +13,10 @@ from hf_finetune.tasks.inputs.text.long_texts import TRUNCATE, long_text_of
 from hf_finetune.tasks.inputs.text.row_input import columns_of
 
 
+def call_options(processor: Any) -> dict[str, Any]:
+    return {"truncation": True}
+
+
 def odd_rows(rows: Any) -> list[int]:
     """Return the longest and the shortest text."""
     columns = [rows[name][:] for name in columns_of(rows)]

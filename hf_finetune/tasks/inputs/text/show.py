@@ -45,8 +45,7 @@ def widget(inputs: dict[str, str]) -> list[dict[str, str]] | None:
 
 
 def usage_sample(inputs: dict[str, str]) -> str:
-    text = '{"text": "Some text.", "text_pair": "Another."}' if "text_pair" in inputs.values() else '"Some text."'
-    return f"{text}, truncation=True"
+    return '{"text": "Some text.", "text_pair": "Another."}' if "text_pair" in inputs.values() else '"Some text."'
 
 
 def onnx_code(columns: dict[str, Any]) -> tuple[str, list[str], list[str]]:
