@@ -16,6 +16,7 @@ from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say
 from hf_finetune.data.readers.archives import is_archive, unpack
 from hf_finetune.data.readers.cell import Cell
+from hf_finetune.data.readers.conll import ENDINGS, open_conll
 from hf_finetune.data.readers.delimited import open_delimited
 from hf_finetune.data.readers.folder import folders_in, has_files, is_hidden, open_classes, open_files, split_folders
 from hf_finetune.data.readers.hub import open_columnar, open_hub, open_object, open_saved
@@ -34,6 +35,7 @@ TABLES: dict[str, Callable[..., Source]] = {
     ".jsonl": open_json,
     ".parquet": open_columnar,
     ".arrow": open_columnar,
+    **dict.fromkeys(ENDINGS, open_conll),
 }
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 MOST_FILES = 100_000  # that one name may mean
@@ -82,7 +84,7 @@ def open_tables(files: list[Path], name: str, encoding: str | None = None, delim
     try:
         if openers[0] is open_delimited:
             return open_delimited(files, name, encoding, delimiter)
-        return open_json(files, name, encoding) if openers[0] is open_json else open_columnar(files, name)
+        return open_columnar(files, name) if openers[0] is open_columnar else openers[0](files, name, encoding)
     except OSError as error:
         raise UserError(
             f"the file cannot be read ({error})", where=str(files[0]), fix="check the file's rights."
