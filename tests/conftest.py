@@ -311,6 +311,61 @@ def text_files(tmp_path_factory) -> dict[str, str]:
     return paths
 
 
+def make_tagged(random, length: int) -> tuple[list[str], list[str]]:
+    """Words and tags: ``very`` and a bad word are a fault, a bad word alone is none; a good word is praise."""
+    words, tags = [], []
+    while len(words) < length:
+        kind = random.random()
+        if kind < 0.2:
+            words, tags = [*words, str(random.choice(POSITIVE))], [*tags, "B-praise"]
+        elif kind < 0.35:
+            words, tags = [*words, "very", str(random.choice(NEGATIVE))], [*tags, "B-fault", "I-fault"]
+        elif kind < 0.45 and words[-1:] != ["very"]:
+            words, tags = [*words, str(random.choice(NEGATIVE))], [*tags, "O"]
+        else:
+            words, tags = [*words, str(random.choice([w for w in FILLER if w != "very"]))], [*tags, "O"]
+    return words, tags
+
+
+def characters(words, tags):
+    """The same entities as spans of the text."""
+    starts = np.cumsum([0, *(len(word) + 1 for word in words)])
+    found = []
+    for place, tag in enumerate(tags):
+        end = int(starts[place]) + len(words[place])
+        if tag[0] == "B":
+            found.append({"start": int(starts[place]), "end": end, "label": tag[2:]})
+        elif tag[0] == "I":
+            found[-1]["end"] = end
+    return found
+
+
+@pytest.fixture(scope="session")
+def entity_files(tmp_path_factory) -> dict[str, dict[str, str]]:
+    """The same rows as words with tags, and as texts with spans; some are longer than 12 tokens."""
+    import json
+
+    folder = tmp_path_factory.mktemp("entities")
+    found: dict[str, dict[str, str]] = {"words": {}, "spans": {}}
+    for seed, (split, count) in enumerate({"train": 96, "validation": 24, "test": 21}.items()):
+        random = np.random.default_rng(seed)
+        rows = [make_tagged(random, int(random.integers(2, 12))) for _ in range(count)]
+        lines = {
+            "words": [
+                {"id": f"{split} {n}", "tokens": words, "ner_tags": tags} for n, (words, tags) in enumerate(rows)
+            ],
+            "spans": [
+                {"id": f"{split} {n}", "text": " ".join(w), "entities": characters(w, t)}
+                for n, (w, t) in enumerate(rows)
+            ],
+        }
+        for name, each in lines.items():
+            path = folder / f"{name} {split}.jsonl"
+            path.write_text("".join(json.dumps(line) + "\n" for line in each))
+            found[name][f"{split}_file"] = str(path)
+    return found
+
+
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory) -> str:
     """Images by class and split: reddish, greenish and bluish noise of different sizes; 48, 12 and 13 of them."""
