@@ -1,8 +1,9 @@
 """The peers: a plain ``transformers.Trainer`` with the defaults of the transformers example scripts, in float32.
 
 Images follow ``run_image_classification.py`` (random crops and flips of images that are decoded at every access,
-8 rows per step). Texts follow ``run_glue.py`` and ``run_classification.py`` (padded to 128 tokens, 32 rows per step, as in
-the README of the examples). Rows and frozen parameters are the same as on our side.
+8 rows per step). Words follow ``run_ner.py`` (padded to the longest text of a batch of 8). Texts follow ``run_glue.py``
+and ``run_classification.py`` (padded to 128 tokens, 32 rows per step, as in the README of the examples). Rows and frozen
+parameters are the same as on our side.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
+    DataCollatorForTokenClassification,
     Trainer,
     TrainingArguments,
 )
 
+from hf_finetune.evaluation.metrics import metrics_of
 from hf_finetune.models import read_stages
 from hf_finetune.strategies.phases import Rates, make_phases
 from measure.rows import read
@@ -89,10 +93,52 @@ def trainer_texts(strategy: str, settings: dict[str, Any], judge: bool, **flags:
     return fit(model, strategy, train, validation, test if judge else None, None, settings)
 
 
+def trainer_words(strategy: str, settings: dict[str, Any], judge: bool, **flags: Any) -> dict[str, Any]:
+    """Fine-tune on words as ``run_ner.py`` does; arguments as in :func:`trainer_images`. ``f1`` is that of the entities."""
+    _, splits = read("token-classification", flags)
+    output, name = splits.output, flags["model_name_or_path"]
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    model = AutoModelForTokenClassification.from_pretrained(name, num_labels=len(output.names))
+
+    def places(text: str) -> np.ndarray:
+        ends = np.cumsum([len(word) + 1 for word in text.split(" ")]) - 1
+        return np.stack([np.concatenate([[0], ends[:-1] + 1]), ends], axis=1)
+
+    def align(rows: dict[str, list[Any]]) -> Any:
+        tokens = tokenizer([text.split(" ") for text in rows["text"]], truncation=True, is_split_into_words=True)
+        tokens["labels"] = []
+        for number, text in enumerate(rows["text"]):
+            tags = output._tags(places(text), np.array(rows["label"][number], dtype=int).reshape(-1, 3))
+            words = tokens.word_ids(number)
+            first = [word is not None and word != before for word, before in zip(words, [None, *words], strict=False)]
+            tokens["labels"].append([int(tags[w]) if own else -100 for w, own in zip(words, first, strict=True)])
+        return tokens
+
+    train, validation, test = (
+        None if rows is None else rows.map(align, batched=True, remove_columns=rows.column_names)
+        for rows in (splits.train, splits.validation, splits.test)
+    )
+    collate = DataCollatorForTokenClassification(tokenizer)
+
+    def score(scored: Any) -> dict[str, float]:
+        raw, truth = output.gather(scored.predictions, scored.label_ids, None)
+        return metrics_of(output, raw, truth)
+
+    settings = {"per_device_train_batch_size": 8} | settings
+    return fit(model, strategy, train, validation, test if judge else None, collate, settings, score)
+
+
 def fit(
-    model: Any, strategy: str, train: Any, validation: Any, test: Any, collate: Any, settings: dict[str, Any]
+    model: Any,
+    strategy: str,
+    train: Any,
+    validation: Any,
+    test: Any,
+    collate: Any,
+    settings: dict[str, Any],
+    score: Any = None,
 ) -> dict[str, Any]:
-    """Train, and time each epoch and step and, in ``seconds``, all of ``train()``."""
+    """Train, and time each epoch and step and, in ``seconds``, all of ``train()``; ``score`` replaces the accuracy."""
     freeze(model, strategy)
     clock = install_clock()
     with tempfile.TemporaryDirectory() as scratch:
@@ -103,7 +149,7 @@ def fit(
             train_dataset=train,
             eval_dataset=validation,
             data_collator=collate,
-            compute_metrics=accuracy,
+            compute_metrics=score or accuracy,
         )
         began = now()
         trainer.train()
@@ -114,6 +160,7 @@ def fit(
         "seconds": seconds,
         "trainable": trainable,
         "accuracy": scores.get("eval_accuracy"),
+        "f1": scores.get("eval_f1"),
     }
 
 

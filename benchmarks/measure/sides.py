@@ -77,6 +77,8 @@ def ours(task: str, **flags: Any) -> dict[str, Any]:
         "trainable": int(timing["trainable_parameters"]),
         "disk_mb": disk / 1e6,
         "accuracy": metrics.get("test", {}).get("accuracy"),
+        "f1": metrics.get("test", {}).get("f1"),
+        "f1_interval": metrics.get("test_intervals", {}).get("f1"),
     }
 
 

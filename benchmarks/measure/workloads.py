@@ -10,7 +10,11 @@ from hf_finetune.demo import image_checkpoint, image_data, text_checkpoint, text
 from hf_finetune.files import cache_dir
 from measure.paired import run_side
 
-PEERS = {"text-classification": "peers:trainer_texts", "image-classification": "peers:trainer_images"}
+PEERS = {
+    "text-classification": "peers:trainer_texts",
+    "image-classification": "peers:trainer_images",
+    "token-classification": "peers:trainer_words",
+}
 
 Side = tuple[str, dict[str, Any]]
 
@@ -66,6 +70,15 @@ def film_reviews(shared: Path | None, strategy: str, **samples: int) -> Workload
         name = "Rotten Tomatoes, MiniLM-L6"
     model = {"model_name_or_path": str(text_checkpoint(cache))}
     return Workload(name, "text-classification", strategy, model | flags | samples)
+
+
+def tweets(shared: Path, strategy: str, **samples: int) -> Workload:
+    """Return WNUT-17 from the shared folder, with the demo's MiniLM."""
+    files = {
+        f"{split}_file": str(shared / "data" / "wnut17" / f"{split}.jsonl") for split in ("train", "validation", "test")
+    }
+    flags = {"model_name_or_path": str(text_checkpoint(cache_dir())), **files, **samples}
+    return Workload("WNUT-17, MiniLM-L6", "token-classification", strategy, flags)
 
 
 def partly_frozen(shared: Path | None, folder: Path, *, images: int, texts: int) -> list[Workload]:

@@ -103,7 +103,7 @@ def test_labels_are_numbered_in_their_order(pages):
     rows = cells(sections(pages["many"])["labels"])[1:]
     assert [row[:2] for row in rows] == [[str(i + 1), name] for i, name in enumerate(BANKING)]
     several = cells(sections(pages["several"])["labels"])
-    assert several[0] == ["#", "label", "F1", "precision", "recall", "rows", "threshold"]
+    assert several[0] == ["#", "label", "F1", "precision", "recall", "support", "threshold"]
     assert several[1][-1] == "0.350"
 
 

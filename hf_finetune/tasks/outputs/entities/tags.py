@@ -32,7 +32,7 @@ from hf_finetune.tasks.outputs.entities.tagged_text import (
 )
 from hf_finetune.tasks.outputs.output import Answer, Floor, Output, Section
 
-MOST_EXAMPLES = 10  # of each kind of error
+MOST_EXAMPLES = 3  # of each kind of error
 KINDS = ("missed", "spurious", "wrong type", "wrong boundary")
 SURE = 10.0  # the logit of a certain tag, for predictions without a model
 

@@ -1,0 +1,48 @@
+"""Token classification: ours, and ``run_ner.py`` of transformers with its defaults, on WNUT-17.
+
+    python benchmarks/entities.py --shared FOLDER
+
+Speed: an epoch of ours, without evaluation and checkpoints; the peer over some steps, from the end of the first one, and
+scaled to an epoch of the same rows. F1: one run of each to the end, with the defaults of each, on the test rows; entities
+of ours are those of ``pipeline()``, those of the peer are of the words as they are given.
+"""
+
+from __future__ import annotations
+
+from measure import paired
+from measure.workloads import tweets
+
+PEER_ROWS = 8  # per step
+TRAINED = 3394  # rows of an epoch
+
+
+def main() -> None:
+    parser = paired.parser(__doc__)
+    parser.add_argument(
+        "--full", action="store_true", help="also train both to the end and compare F1 on the test rows"
+    )
+    flags = parser.parse_args()
+    if flags.shared is None:
+        parser.error("--shared is needed: the demo has no data for this task")
+    rows = 64 if flags.quick else TRAINED
+    few = {"max_train_samples": rows, "max_eval_samples": 32, "max_predict_samples": 32}
+    work = tweets(flags.shared, "full", **few)
+    nothing_else = {"eval_strategy": "no", "save_strategy": "no", "num_train_epochs": 1}
+    sides = {"peer": work.peer(max_steps=2 if flags.quick else 120), "ours": work.ours(**nothing_else)}
+    runs = paired.alternate(sides, 1 if flags.quick else flags.repeats)
+    peer = [seconds * rows / PEER_ROWS for seconds in paired.values(runs["peer"], "step_seconds")]
+    ours = [sum(run["epoch_seconds"]) for run in runs["ours"]]
+    columns = ["rows", "peer s", "ours s", "peer/ours"]
+    cells = [rows, paired.median(peer), paired.median(ours), paired.ratio(peer, ours)]
+    if flags.full:
+        whole = tweets(flags.shared, "full") if not flags.quick else work
+        ended = paired.alternate({"peer, whole": whole.peer(judge=True), "ours, whole": whole.ours()}, 1)
+        runs |= ended
+        columns += ["F1 ours", "F1 peer", "ours whole s", "peer whole s"]
+        both = [ended[f"{side}, whole"][0] for side in ("ours", "peer")]
+        cells += [*(run["f1"] for run in both), *(run["seconds"] for run in both)]
+    paired.publish(__file__, flags, f"Token classification: {work.name}", columns, [cells], runs)
+
+
+if __name__ == "__main__":
+    main()
