@@ -20,7 +20,6 @@ from hf_finetune.models import Stage, is_adapter, stage_lookup
 from hf_finetune.models.stages import is_under, outermost
 
 KEY = "activations"  # their name in a batch
-_PIXELS = "pixel_values"
 
 
 class CannotCut(Exception):
@@ -50,7 +49,8 @@ class Cut:
     per_token: bool = False  # whether its first dimension is the tokens of a text
     first_only: bool = False  # whether the rest of the model reads its first position only (a class token)
     channels_last: bool = False  # whether it is an image in channels-last memory order
-    pixels: _Shape | None = None  # an input image; None for texts
+    whole: _Shape | None = None  # an input of fixed size, such as an image; None for texts
+    given: str = ""  # the name of that input
     outputs: dict[str, Any] = field(default_factory=dict)  # of the modules that are replaced, with shapes for tensors
     restored: torch.Tensor | None = None  # the boundary's output during a replay
 
@@ -106,8 +106,8 @@ class Cut:
         """Before a forward pass, take the activations out of its arguments."""
         cached = kwargs.pop(KEY, None)
         self.restored = None if cached is None else self._restore(cached, kwargs.get("input_ids"))
-        if self.restored is not None and self.pixels is not None:  # a required argument that nothing reads
-            kwargs[_PIXELS] = _blank(self.pixels, self.restored)
+        if self.restored is not None and self.whole is not None:  # a required argument that nothing reads
+            kwargs[self.given] = _blank(self.whole, self.restored)
         return args, kwargs
 
     def _restore(self, cached: torch.Tensor, tokens: torch.Tensor | None) -> torch.Tensor:
@@ -194,7 +194,8 @@ def _locate(base: nn.Module, stages: list[Stage], depth: int, batch: dict[str, t
             raise CannotCut(f"there is dropout among the frozen stages ({name})")
     tokens = batch.get("attention_mask")
     per_token = tokens is not None and tensor.ndim == 3 and tensor.shape[1] == tokens.shape[1]
-    if _PIXELS not in batch and not per_token:
+    given = "" if tokens is not None else next(iter(batch))
+    if not given and not per_token:
         raise CannotCut("the output of the frozen stages is not one vector per token")
     return Cut(
         base,
@@ -205,7 +206,8 @@ def _locate(base: nn.Module, stages: list[Stage], depth: int, batch: dict[str, t
         channels_last=tensor.ndim == 4
         and tensor.is_contiguous(memory_format=torch.channels_last)
         and not tensor.is_contiguous(),
-        pixels=_shape_of(batch.get(_PIXELS)),
+        whole=_shape_of(batch[given]) if given else None,
+        given=given,
         outputs={n: tree_map(_shape_of, given) for n, given in calls if n not in late and _of_rows(given, rows)},
     )
 
@@ -261,7 +263,7 @@ def _check(cut: Cut, batch: dict[str, torch.Tensor]) -> None:
         cached = cut.compute(batch)
         if cut.tokens:
             cached = unflatten(cached, batch["attention_mask"])
-        rest = {key: value for key, value in batch.items() if key != _PIXELS}
+        rest = {key: value for key, value in batch.items() if key != cut.given}
         try:
             with cut.replaying():
                 found = cut.model(**rest, **{KEY: cached}).logits.float()
@@ -279,7 +281,7 @@ def _refuse_padding(cut: Cut, batches: list[dict[str, torch.Tensor]]) -> None:
 
     Example: positions that are counted from the left, with padding on the left.
     """
-    if cut.pixels is not None:
+    if cut.whole is not None:
         return
     batch = max(batches, key=lambda each: int((each["attention_mask"] == 0).sum(1).max()))
     row = int((batch["attention_mask"] == 0).sum(1).argmax())

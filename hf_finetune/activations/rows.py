@@ -32,7 +32,7 @@ class ActivationDataset(torch.utils.data.Dataset):
         self.collate = collate
         # In shared memory, because persistent workers must see a new epoch.
         self.epoch = torch.frombuffer(mmap.mmap(-1, 8), dtype=torch.int64)
-        self.labels = None if cut.pixels is None or rows.labels is None else np.asarray(rows.labels)
+        self.labels = None if cut.whole is None or rows.labels is None else np.asarray(rows.labels)
 
     @property
     def column_names(self) -> list[str]:
@@ -52,7 +52,7 @@ class ActivationDataset(torch.utils.data.Dataset):
     def __getitems__(self, indices: list[int]) -> dict[str, torch.Tensor]:
         """Return a batch; the data loader of torch calls this with all its indices."""
         cached = self.stores[int(self.epoch) % len(self.stores)].read(np.asarray(indices))
-        if self.cut.pixels is not None:
+        if self.cut.whole is not None:
             labels = {} if self.labels is None else {"labels": torch.from_numpy(self.labels[indices])}
             return labels | {KEY: cached}
         batch = self.collate([self.rows[int(index)] for index in indices])

@@ -55,8 +55,8 @@ def _parser() -> VerbParser:
     files = "CSV, TSV, JSON, JSONL, Parquet or Arrow file of texts or of paths of images"
     parser.add_argument("input", metavar="INPUT", help=f"{files}; folder or archive of images; one image")
     add_options(parser, options_of(PredictOptions), bare=True)
-    columns = ("text_column", "text_columns", "text_pair_column", "image_column")
+    columns = ("text_column", "text_columns", "text_pair_column", "image_column", "audio_column")
     add_options(parser, find_options(*columns, default="what the model was trained on"), bare=True)
-    reading = ("image_root", "encoding", "delimiter", "on_bad_row", "on_bad_image")
+    reading = ("image_root", "audio_root", "encoding", "delimiter", "on_bad_row", "on_bad_image", "on_bad_audio")
     add_options(parser, find_options(*reading, "trust_remote_code"), bare=True)
     return parser

@@ -76,6 +76,10 @@ class DataConfig:
     image_root: str | None = option(
         None, "Folder that paths in a table are relative to (default: its own).", common="image"
     )
+    audio_column: str | None = option(None, "Column of the recording (default: found by name and type).", common="audio")
+    audio_root: str | None = option(
+        None, "Folder that paths of recordings in a table are relative to (default: its own).", common="audio"
+    )
     label_column: str | None = option(None, "Column of the label (default: found by name and type).", common="all")
     label_columns: list[str] | None = option(
         None, "Several label columns: a 0/1 column per class, or a column per number."
@@ -112,6 +116,13 @@ class DataConfig:
     on_bad_image: Literal["error", "skip"] = option(
         "error", "For an unreadable image: error stops the run, skip leaves it out and counts it."
     )
+    on_bad_audio: Literal["error", "skip"] = option(
+        "error", "For an unreadable recording: error stops the run, skip leaves it out and counts it."
+    )
+
+    def on_bad(self, column: str) -> str:
+        """Return what is done with an unreadable file of an input: ``error`` or ``skip``."""
+        return str(getattr(self, f"on_bad_{column}", "error"))
 
 
 @dataclass(frozen=True)
@@ -126,6 +137,10 @@ class InputConfig:
         "Longer texts: truncate, head_tail or chunk. truncate: cut at the end; head_tail: keep the first and the last "
         "tokens; chunk: average the predictions of overlapping chunks.",
         common="text",
+    )
+    max_seconds: float | None = option(
+        None, "Longest recording that is read at once (default: the checkpoint's, 10 at most); longer ones in chunks.",
+        common="audio",
     )
     image_size: int | None = option(None, "Side of the square input image (default: the checkpoint's).", common="image")
     augmentation: Literal["auto", "none", "light", "randaug"] = option(

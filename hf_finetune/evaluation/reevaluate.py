@@ -75,5 +75,5 @@ def held_out_rows(run: Path, config: Config, task: Task) -> tuple[str, Dataset |
     name = "validation" if splits.test is None else "test"
     rows = getattr(splits, name)
     if rows is not None:
-        rows = audit_files(rows, task.input.rows, f"{name} split", data.on_bad_image)
+        rows = audit_files(rows, task.input.rows, f"{name} split", data.on_bad(task.input.rows.cell.column))
     return name, rows, splits

@@ -183,6 +183,9 @@ class RowFacts(Protocol):
     def processor_facts(self, processor: Any) -> dict[str, Any]:
         """Return the settings of a processor that change the model's inputs, as JSON."""
 
+    def pipeline_input(self, item: Any) -> Any:
+        """Return what a pipeline takes for an item, JSON, of the jobs of ``verify``."""
+
     def input_facts(self, inputs: Any) -> dict[str, Any]:
         """Return facts about the model inputs of one row, as JSON."""
 

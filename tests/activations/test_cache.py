@@ -94,7 +94,7 @@ def kept_images(folder, views: int = 2) -> ActivationDataset:
         store.write(0, torch.stack([torch.arange(10.0), torch.full((10,), float(view))], 1))
         stores.append(store)
     rows = SimpleNamespace(labels=[i % 3 for i in range(10)], __len__=lambda: 10)
-    return ActivationDataset(rows, stores, SimpleNamespace(pixels=object(), tokens=False), pass_through)
+    return ActivationDataset(rows, stores, SimpleNamespace(whole=object(), tokens=False), pass_through)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -125,7 +125,7 @@ def test_text_rows_include_their_tokens(tmp_path):
             mask[at, -len(row["input_ids"]) :] = 1  # on the left
         return {"attention_mask": mask, "first": [row["input_ids"][0] for row in batch]}
 
-    kept = ActivationDataset(rows, [store], SimpleNamespace(pixels=None, tokens=True), collate)
+    kept = ActivationDataset(rows, [store], SimpleNamespace(whole=None, tokens=True), collate)
     assert list(kept["length"]) == lengths
     assert kept.column_names == ["input_ids", "length"]
     batch = kept.__getitems__([1, 0])

@@ -115,7 +115,7 @@ NUMBERS = SimpleNamespace(
     piece_rows=100,
     processor_name="feature_extractor",
     call_options=lambda processor: {},
-    facts=SimpleNamespace(__file__="", processor_facts=vars, input_facts=dict),
+    facts=SimpleNamespace(__file__="", processor_facts=vars, input_facts=dict, pipeline_input=list),
     baseline_name="means and {linear}",
     checkpoint_name=str,
     load_processor=lambda name, **options: Quantiser(),

@@ -127,7 +127,7 @@ def refuse_unreadable(split: Dataset, bad: dict[int, str], rows: RowInput, where
     raise UserError(
         f"{len(bad)} of {len(split)} {rows.cell.called} cannot be read; the first: {file} ({reason})",
         where=where,
-        fix="fix or remove them; training and predict can leave them out with --on_bad_image skip.",
+        fix=f"fix or remove them; training and predict can leave them out with --on_bad_{rows.cell.column} skip.",
     )
 
 

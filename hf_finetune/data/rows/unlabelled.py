@@ -135,7 +135,7 @@ def find_faults(
         return []
     bad = {fault["row"] - 1: fault["reason"] for fault in faults}
     if given.input.cell.stays_a_file:
-        if config.on_bad_image == "error":
+        if config.on_bad(given.input.cell.column) == "error":
             refuse_unreadable(given.rows, bad, given.input, given.source)
     elif config.on_bad_row == "error":
         where = f"{given.source}, {faults[0]['reason'].removeprefix('no text in ')}"

@@ -61,7 +61,7 @@ class Stream(IterableDataset[Row]):
     codes: np.ndarray  # index of each row's label in ``cells``, shape (rows of the source,)
     cells: np.ndarray  # the different labels, encoded; shape (labels,) or (labels, classes or targets)
     held_out: np.ndarray  # indices of the rows not to train on, ascending
-    on_bad_image: str = "error"  # or ``skip`` to leave unreadable images out of their batch
+    on_bad: str = "error"  # or ``skip`` to leave unreadable files out of their batch
     encode: EncodeRows | None = None
 
     def __post_init__(self) -> None:
@@ -198,28 +198,28 @@ class Stream(IterableDataset[Row]):
         Raises:
             StreamError: such rows must not be skipped, or no row of the batch is left.
         """
-        first = min(faults)
-        if self.on_bad_image == "error":
+        first, column = min(faults), self.input.cell.column
+        if self.on_bad == "error":
             raise StreamError(
-                f"the image of row {first + 1:,} cannot be read ({faults[first]})",
+                f"the {column} of row {first + 1:,} cannot be read ({faults[first]})",
                 where=self.source.name,
-                fix="fix or remove it; training can drop such images with --on_bad_image skip.",
+                fix=f"fix or remove it; training can drop such {self.input.cell.called} with --on_bad_{column} skip.",
             )
         for number in sorted(faults):
             if not self.unreadable[number]:
                 self.unreadable[number] = 1
-                say(f"Warning: the image of row {number + 1:,} cannot be read and is skipped ({faults[number]}).")
+                say(f"Warning: the {column} of row {number + 1:,} cannot be read and is skipped ({faults[number]}).")
         left = [row for row in rows if row["row"] not in faults]
         if not left:
             raise StreamError(
-                f"no image of a whole batch can be read (rows {first_few(number + 1 for number in sorted(faults))})",
+                f"no {column} of a whole batch can be read (rows {first_few(number + 1 for number in sorted(faults))})",
                 where=self.source.name,
                 fix="check the files.",
             )
         return left
 
     def notes(self) -> list[str]:
-        """Return notes for the model card after training: the number of skipped images."""
+        """Return notes for the model card after training: the number of skipped files."""
         bad = sorted(set(gather_object(torch.nonzero(self.unreadable).flatten().tolist())))
         shown = first_few(number + 1 for number in bad)
-        return [f"{len(bad)} unreadable images of the train split were skipped: rows {shown}."] if bad else []
+        return [f"{len(bad)} unreadable {self.input.cell.called} of the train split were skipped: rows {shown}."] if bad else []

@@ -79,7 +79,7 @@ def stream_splits(
     for name, split in raw.items():
         missing(split, name, rows, columns, config, blank=blank)
     judging = {name: clean_split(split, name, rows, columns, output) for name, split in raw.items()}
-    stream = Stream(train, rows, columns.inputs, codes, cells, held_out, config.on_bad_image)
+    stream = Stream(train, rows, columns.inputs, codes, cells, held_out, config.on_bad(rows.cell.column))
     both = (judging.get("validation"), judging.get("test"))
     return Splits(stream, *both, output, origin, notes, columns.inputs, label_columns=columns.labels)
 

@@ -91,7 +91,7 @@ def predict_file(
         _predict(labeller, given, unfinished, bad, size, batch_size, answers, schema)
         if given.changed():
             say(f"Warning: {source} changed meanwhile; these are the answers for the file as it was when it was read.")
-        skip = "skip" in (columns.on_bad_row, columns.on_bad_image)
+        skip = "skip" in (columns.on_bad_row, columns.on_bad(task.input.rows.cell.column))
         listed = output.with_suffix(SKIPPED) if skip else None
         if is_main_process():
             unfinished.finish(schema, faults, listed)

@@ -181,7 +181,7 @@ def read_judged(run: Path, config: Config, task: Task) -> JudgedRows:
     chosen = spaced(len(judged), MOST_ROWS)
     others = (splits.validation or judged) if isinstance(splits.train, Stream) else splits.train
     others = others.select(spaced(len(others), MOST_ROWS))
-    others = audit_files(others, task.input.rows, "training split", config.data.on_bad_image)
+    others = audit_files(others, task.input.rows, "training split", config.data.on_bad(task.input.rows.cell.column))
     return JudgedRows(judged.select(chosen), splits.output.read_raw(known["logits"].tolist())[chosen], others)
 
 

@@ -37,11 +37,12 @@ def answer(job: dict[str, Any], reports: list[dict[str, Any]]) -> dict[str, Any]
         call = job["call"]
         prepared, _, _ = classify._sanitize_parameters(**call)
         facts = _load_facts(job["facts"])
+        items = [facts.pipeline_input(item) for item in job["inputs"]]
         return {
             "failed": None,
             "labels": [labels[index] for index in range(len(labels))],
-            "inputs": [facts.input_facts(_first(classify.preprocess(item, **prepared))) for item in job["inputs"]],
-            "answers": [numbers(classify(item, **call, **job["options"])) for item in job["inputs"]],
+            "inputs": [facts.input_facts(_first(classify.preprocess(item, **prepared))) for item in items],
+            "answers": [numbers(classify(item, **call, **job["options"])) for item in items],
             "processor": facts.processor_facts(getattr(classify, job["processor"])),
             "missing": sorted(missing),
             "unexpected": sorted(unexpected),

@@ -21,6 +21,11 @@ def processor_facts(processor: Any) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def pipeline_input(item: Any) -> Any:
+    """Return what a pipeline takes for an item of a job: it as it is."""
+    return item
+
+
 def input_facts(inputs: Any) -> dict[str, Any]:
     """Return shape, channel statistics and some pixels of one image, from ``pixel_values`` as a batch of one."""
     pixels = inputs["pixel_values"][0].float()

@@ -23,6 +23,11 @@ def processor_facts(processor: Any) -> dict[str, Any]:
     return found | {"vocabulary": f"{len(processor)} entries, checksum {checksum:08x}"}
 
 
+def pipeline_input(item: Any) -> Any:
+    """Return what a pipeline takes for an item of a job: it as it is."""
+    return item
+
+
 def input_facts(inputs: Any) -> dict[str, Any]:
     """Return the token ids of one row, from a list or a batch of one."""
     tokens = {name: inputs[name] for name in ("input_ids", "token_type_ids") if name in inputs}
