@@ -38,6 +38,7 @@ _BOUNDS: dict[str, tuple[float, float | None]] = {
     "test_split": (0.0, 0.9),
     "num_folds": (2, None),
     "rotation_degrees": (0, 180),
+    "max_seconds": (0.05, None),
     "activation_cache_max_gb": (0.001, None),
     "activation_views": (0, 1000),
     "seed": (0, 2**32 - 1),

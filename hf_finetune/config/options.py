@@ -76,7 +76,9 @@ class DataConfig:
     image_root: str | None = option(
         None, "Folder that paths in a table are relative to (default: its own).", common="image"
     )
-    audio_column: str | None = option(None, "Column of the recording (default: found by name and type).", common="audio")
+    audio_column: str | None = option(
+        None, "Column of the recording (default: found by name and type).", common="audio"
+    )
     audio_root: str | None = option(
         None, "Folder that paths of recordings in a table are relative to (default: its own).", common="audio"
     )
@@ -139,7 +141,8 @@ class InputConfig:
         common="text",
     )
     max_seconds: float | None = option(
-        None, "Longest recording that is read at once (default: the checkpoint's, 10 at most); longer ones in chunks.",
+        None,
+        "Longest recording that is read at once (default: the checkpoint's, 10 at most); longer ones in chunks.",
         common="audio",
     )
     image_size: int | None = option(None, "Side of the square input image (default: the checkpoint's).", common="image")

@@ -33,7 +33,7 @@ class Cell:
     open_files: Callable[[list[File], Path, str | None], tuple[Values, Any]]
 
 
-def _file_cells(files: list[File]) -> pa.Array:
+def file_cells(files: list[File]) -> pa.Array:
     """Return ``{"bytes", "path"}``: the path of a file that stands alone, the bytes of one in an archive."""
     content = pa.array([None if file.size is None else file.read() for file in files], pa.binary())
     paths = pa.array([str(file.path) if file.size is None else None for file in files], pa.string())
@@ -51,5 +51,5 @@ IMAGE = Cell(
     Image(decode=False),
     True,
     IMAGE_NAMES,
-    lambda *_: (_file_cells, None),
+    lambda *_: (file_cells, None),
 )

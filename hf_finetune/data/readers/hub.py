@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import Image, load_dataset, load_dataset_builder, load_from_disk
+from datasets import Audio, Image, load_dataset, load_dataset_builder, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -73,6 +73,14 @@ def open_hub(name: str, config: DataConfig, notes: list[str], *, streaming: bool
             return open_object(load_dataset(**options), name, notes)
         builder = load_dataset_builder(**options)
         found = list(builder.as_streaming_dataset())
+    except RuntimeError as error:
+        if "scripts are no longer supported" not in str(error):
+            raise
+        what, fix = (
+            "the data set is a Python script, which datasets does not run",
+            "name its files, or another data set.",
+        )
+        raise UserError(what, where=f"--dataset_name {name}", fix=fix) from error
     except (DatasetNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         raise UserError(
             f"there is no such local folder, and the Hub gave no such data set ({first_line(error)})",
@@ -125,8 +133,8 @@ def _prepared(rows: Any, where: str) -> Any:
     if not rows.features:
         raise UserError("there are no rows", where=where, fix="give a file with a row or more.")
     for name, feature in rows.features.items():  # first: whatever is done to columns would decode and encode images
-        if isinstance(feature, Image) and feature.decode:
-            rows = rows.cast_column(name, Image(decode=False))
+        if isinstance(feature, (Image, Audio)) and feature.decode:
+            rows = rows.cast_column(name, type(feature)(decode=False))
     if {"__key__", "__url__"} <= set(rows.column_names):
         rows = rows.remove_columns("__url__")
         rows = rows.remove_columns("__key__") if "id" in rows.column_names else rows.rename_column("__key__", "id")

@@ -222,4 +222,8 @@ class Stream(IterableDataset[Row]):
         """Return notes for the model card after training: the number of skipped files."""
         bad = sorted(set(gather_object(torch.nonzero(self.unreadable).flatten().tolist())))
         shown = first_few(number + 1 for number in bad)
-        return [f"{len(bad)} unreadable {self.input.cell.called} of the train split were skipped: rows {shown}."] if bad else []
+        return (
+            [f"{len(bad)} unreadable {self.input.cell.called} of the train split were skipped: rows {shown}."]
+            if bad
+            else []
+        )

@@ -54,16 +54,23 @@ def predict_rows(
     model = model.to(state.device).eval()
     order = np.argsort(lengths_of(rows), kind="stable")[state.process_index :: state.num_processes]
     found: list[tuple[np.ndarray, RawRows]] = []
-    starts = range(0, len(order), batch_size)
     quiet = None if state.is_main_process and progress is None else True
-    for start in tqdm(starts, desc="Predicting", disable=quiet, leave=False):
-        indices = order[start : start + batch_size]
+    for indices in tqdm(_batches(rows, order, batch_size), desc="Predicting", disable=quiet, leave=False):
         with torch.inference_mode():
             found.append((indices, predict(model, model_inputs(load_batch(rows, collate, indices), state.device))))
         if progress is not None:
             progress(len(indices) / len(order))
     raw = scatter_rows(gather_object(found), len(rows))
     return pool(raw, rows) if "row" in getattr(rows, "column_names", ()) else raw
+
+
+def _batches(rows: Any, order: np.ndarray, size: int) -> list[np.ndarray]:
+    """Return the rows of each batch; rows whose ``same_length`` is true share one with rows of their length only."""
+    if not getattr(rows, "same_length", False):
+        return [order[start : start + size] for start in range(0, len(order), size)]
+    lengths = lengths_of(rows)[order]
+    groups = np.split(order, np.flatnonzero(np.diff(lengths)) + 1)
+    return [group[start : start + size] for group in groups for start in range(0, len(group), size)]
 
 
 def cached_rows(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from datasets import Dataset
 
 from hf_finetune.config.options import DataConfig
@@ -16,7 +13,7 @@ from hf_finetune.data.images.decode import unreadable_images
 from hf_finetune.data.protocols import RowInput
 from hf_finetune.data.readers.cell import IMAGE
 from hf_finetune.data.rows.columns import find_image
-from hf_finetune.data.rows.duplicates import tables
+from hf_finetune.data.rows.file_keys import file_keys
 
 
 class _ImageRows(RowInput):
@@ -62,38 +59,7 @@ class _ImageRows(RowInput):
         return None
 
     def row_keys(self, splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
-        """Files of unique size are not read; they get unique numbers."""
-        sizes = {name: _sizes(split) for name, split in splits.items()}
-        values, counts = np.unique(np.concatenate(list(sizes.values())), return_counts=True)
-        shared = values[(counts > 1) & (values >= 0)]
-        found, unread = {}, 0
-        for name, split in splits.items():
-            # Unique numbers are small; hashes have the highest bit set.
-            found[name] = np.arange(unread, unread + len(split), dtype=np.uint64)
-            unread += len(split)
-            for row in np.flatnonzero(np.isin(sizes[name], shared)):
-                found[name][row] = _hash(split[int(row)]["image"])
-        return found
+        return file_keys(splits, "image")
 
 
 rows: RowInput = _ImageRows()
-
-
-def _sizes(split: Dataset) -> np.ndarray:
-    """Return the bytes of every image, -1 if missing."""
-    sizes: list[int] = []
-    for table in tables(split, ["image"], 1000):
-        cells = table["image"].combine_chunks()
-        embedded = pc.binary_length(pc.struct_field(cells, "bytes")).to_pylist()
-        paths = pc.struct_field(cells, "path").to_pylist()
-        sizes += [_size(path) if size is None else size for size, path in zip(embedded, paths, strict=True)]
-    return np.array(sizes, dtype=np.int64)
-
-
-def _size(path: str | None) -> int:
-    return Path(path).stat().st_size if path is not None and Path(path).is_file() else -1
-
-
-def _hash(cell: dict[str, Any]) -> int:
-    content = Path(cell["path"]).read_bytes() if cell.get("bytes") is None else cell["bytes"]
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") | 1 << 63
