@@ -80,7 +80,7 @@ class DataConfig:
         None, "Column of the recording (default: found by name and type).", common="audio"
     )
     audio_root: str | None = option(
-        None, "Folder that paths of recordings in a table are relative to (default: its own).", common="audio"
+        None, "Folder of the paths in a table of recordings (default: its own).", common="audio"
     )
     label_column: str | None = option(None, "Column of the label (default: found by name and type).", common="all")
     label_columns: list[str] | None = option(
@@ -142,7 +142,7 @@ class InputConfig:
     )
     max_seconds: float | None = option(
         None,
-        "Longest recording that is read at once (default: the checkpoint's, 10 at most); longer ones in chunks.",
+        "Longest recording that is read at once. Longer ones are read in chunks; default: the checkpoint's, 10 at most.",
         common="audio",
     )
     image_size: int | None = option(None, "Side of the square input image (default: the checkpoint's).", common="image")
