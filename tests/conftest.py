@@ -245,6 +245,71 @@ MAKERS = {
 
 
 @pytest.fixture(scope="session")
+def audio_checkpoints(tmp_path_factory):
+    """Tiny models of recordings with random weights: ``whisper`` (a window of a second), ``wav2vec2`` (samples, no mask),
+    ``wav2vec2-mask``, ``ast`` (a window of 0.64 seconds)."""  # fmt: skip
+    root = tmp_path_factory.mktemp("audio")
+
+    def get(name: str) -> str:
+        import torch
+        import transformers as t
+
+        folder = root / name
+        if folder.exists():
+            return str(folder)
+        torch.manual_seed(0)
+        small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+        if name == "whisper":
+            sizes = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
+            rest = {
+                "decoder_layers": 1,
+                "decoder_attention_heads": 2,
+                "decoder_ffn_dim": 32,
+                "max_source_positions": 50,
+            }
+            config = t.WhisperConfig(vocab_size=20, pad_token_id=0, num_mel_bins=40, **sizes, **rest)
+            model = t.WhisperForConditionalGeneration(config)
+            extractor = t.WhisperFeatureExtractor(feature_size=40, chunk_length=1)
+        elif name == "ast":
+            sizes = {"max_length": 64, "num_mel_bins": 16, "patch_size": 8, "frequency_stride": 8, "time_stride": 8}
+            model = t.ASTForAudioClassification(t.ASTConfig(**small, **sizes))
+            extractor = t.ASTFeatureExtractor(max_length=64, num_mel_bins=16)
+        else:
+            mask = name.endswith("mask")
+            sizes = {"conv_dim": (16, 16), "conv_kernel": (10, 8), "conv_stride": (8, 8), "num_feat_extract_layers": 2}
+            kind = {"feat_extract_norm": "layer" if mask else "group", "do_stable_layer_norm": mask}
+            rest = {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 8}
+            config = t.Wav2Vec2Config(
+                vocab_size=8, mask_time_prob=0.0, apply_spec_augment=False, **small, **sizes, **kind, **rest
+            )
+            model = t.Wav2Vec2Model(config)
+            extractor = t.Wav2Vec2FeatureExtractor(return_attention_mask=mask)
+        model.save_pretrained(folder)
+        extractor.save_pretrained(folder)
+        return str(folder)
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory) -> str:
+    """WAV files by split and class: a low tone, a high tone and noise of 0.2 to 0.5 seconds; 48, 12 and 13 of them."""
+    import soundfile
+
+    root = tmp_path_factory.mktemp("recordings")
+    random = np.random.default_rng(0)
+    for split, count in {"train": 48, "validation": 12, "test": 13}.items():
+        for index in range(count):
+            kind = ("low", "high", "noise")[index % 3]
+            time = np.arange(int(random.uniform(0.2, 0.5) * 16_000)) / 16_000
+            pitch = {"low": 200, "high": 2000, "noise": 0}[kind] * random.uniform(0.9, 1.1)
+            samples = 0.5 * np.sin(2 * np.pi * pitch * time) if pitch else random.normal(0, 0.2, len(time))
+            (root / split / kind).mkdir(parents=True, exist_ok=True)
+            soundfile.write(root / split / kind / f"{index}.wav", samples + random.normal(0, 0.01, len(time)), 16_000)
+    return str(root)
+
+
+@pytest.fixture(scope="session")
 def classifiers(checkpoints, tmp_path_factory):
     """Tiny classifiers with a random head that is sure of itself, as runs leave them: ``classifiers("bert", ["a", "b"])``.
 

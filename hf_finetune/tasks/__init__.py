@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from hf_finetune.tasks.task import Task
 
 # Pipeline tag of the Hub → input (a folder of hf_finetune.tasks.inputs), whose flags --help shows.
-TASKS = {"text-classification": "text", "image-classification": "image", "token-classification": "text"}
+TASKS = {
+    "text-classification": "text",
+    "image-classification": "image",
+    "token-classification": "text",
+    "audio-classification": "audio",
+}
 
 
 def module_name(task: str) -> str:

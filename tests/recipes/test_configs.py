@@ -33,16 +33,27 @@ def optimizers(monkeypatch):
     return made
 
 
-def run(config, checkpoints, text_files, image_folder, output, entity_files=None):
+@pytest.fixture
+def other_data(entity_files, audio_checkpoints, recordings):
+    """Data of the tasks that do not read ``text_files`` or ``image_folder``."""
+    return entity_files | {"audio": (audio_checkpoints("whisper"), recordings)}
+
+
+def run(config, checkpoints, text_files, image_folder, output, other_data=None):
     """The example as it is, but for model, data, length and the size of the images."""
     content = yaml.safe_load(config.read_text())
     text = any(word in config.stem for word in ("bert", "minilm"))
     task = "text-classification" if text else "image-classification"
-    if entity_files and "train token-classification" in config.read_text():
-        task, text_files = "token-classification", {name[:-5]: path for name, path in entity_files["words"].items()}
+    if other_data and "train token-classification" in config.read_text():
+        task, text_files = "token-classification", {name[:-5]: path for name, path in other_data["words"].items()}
     model = checkpoints(
         "bert" if text else "timm-resnet" if "timm" in str(content.get("model_name_or_path")) else "resnet"
     )
+    audio = other_data and "train audio-classification" in config.read_text()
+    if audio:
+        task, (model, image_folder) = "audio-classification", other_data["audio"]
+        for key in ("train_file", "group_column", "test_split", "validation_split"):
+            content.pop(key)
     flags = ["--model_name_or_path", model, "--output_dir", str(output), "--num_train_epochs", "1"]
     if text:
         # An example for a Hub data set names it; files exclude that, so the name is taken out.
@@ -50,21 +61,22 @@ def run(config, checkpoints, text_files, image_folder, output, entity_files=None
         flags += [word for split, path in text_files.items() for word in (f"--{split}_file", path)]
         flags += ["--max_length", "32"]
     else:
-        flags += ["--dataset_name", image_folder, "--image_size", "32"]
+        flags += ["--dataset_name", image_folder, *([] if audio else ["--image_size", "32"])]
     local = output.parent / config.name
     local.write_text(yaml.safe_dump(content))
     return load_recipe(recipe_path(task))(["--config", str(local), *flags])
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_examples_run(config, checkpoints, text_files, image_folder, tmp_path, optimizers, entity_files):
-    metrics = run(config, checkpoints, text_files, image_folder, tmp_path / "run", entity_files)
+def test_examples_run(config, checkpoints, text_files, image_folder, tmp_path, optimizers, other_data):
+    metrics = run(config, checkpoints, text_files, image_folder, tmp_path / "run", other_data)
     assert metrics["test"]["rows"] in (21, 13)
     floors = (metrics["test"].get("majority_accuracy"), metrics["test"].get("majority_f1"))
     assert floors in ((pytest.approx(11 / 21), None), (pytest.approx(5 / 13), None), (None, 0))
     asked = yaml.safe_load(config.read_text())
     resolved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     ours = {"model_name_or_path", "dataset_name", "output_dir", "num_train_epochs", "max_length", "image_size"}
+    ours |= {"group_column", "test_split", "validation_split"}
     for key in asked.keys() - ours - {f"{split}_file" for split in ("train", "validation", "test")}:
         assert str(resolved[key]) == str(asked[key]) or float(resolved[key]) == float(asked[key]), key
     assert optimizers

@@ -1,0 +1,1 @@
+"""Decoding, resampling and random views of recordings."""

@@ -1,0 +1,265 @@
+"""Encode recordings: samples at the model's rate in chunks, random views, and batches; hashes for the names of caches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hf_finetune.config.options import InputConfig
+from hf_finetune.console import say
+from hf_finetune.data.audio.augment import mask_spectrogram, view
+from hf_finetune.data.audio.decode import DecodeFault, duration, open_audio, unreadable_audio
+from hf_finetune.data.splits.stream import Stream
+from hf_finetune.errors import UserError, first_line
+from hf_finetune.models import Checkpoint, load_preprocessing
+from hf_finetune.tasks.task import Shortened
+
+SETTING = "max_seconds"  # its key in preprocessor_config.json
+LONGEST = 10.0  # seconds, by default, of models without a window of their own
+SHORTEST = 0.1  # seconds; shorter recordings are filled up with silence, as models of samples need some
+OVERLAP = 8  # neighbouring chunks share an eighth
+
+
+def checkpoint_name(name: str) -> str:
+    return name
+
+
+def load_processor(name: str, **options: Any) -> Any:
+    fix = "name an audio checkpoint with its preprocessor_config.json."
+    found = load_preprocessing("AutoFeatureExtractor", "feature extractor", name, fix, **options)
+    if not hasattr(found, "sampling_rate"):
+        what = f"its feature extractor ({type(found).__name__}) does not read recordings"
+        raise UserError(what, where=f"--model_name_or_path {name}", fix=fix)
+    return found
+
+
+def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
+    """Set the longest recording that is read at once, and try processor and model on silence."""
+    processor = checkpoint.processor
+    window = window_of(processor)
+    wanted = inputs.max_seconds
+    if wanted and window and wanted > window:
+        what = f"the checkpoint reads at most {window:g} seconds, not {wanted:g}"
+        raise UserError(
+            what, where="--max_seconds", fix=f"give {window:g} or less; longer recordings are read in chunks."
+        )
+    setattr(processor, SETTING, wanted or min(window or LONGEST, LONGEST))
+    silence = np.zeros(round(max_seconds(processor) * processor.sampling_rate), dtype=np.float32)
+    try:
+        with torch.no_grad():
+            checkpoint.model.eval()(**features(processor, [silence]))
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"the model cannot read {max_seconds(processor):g} seconds ({first_line(error)})",
+            where=f"--model_name_or_path {checkpoint.name}",
+            fix="give other --max_seconds, or choose another checkpoint.",
+        ) from error
+
+
+def max_seconds(processor: Any) -> float:
+    """Return the longest recording that is read at once."""
+    return float(getattr(processor, SETTING, None) or min(window_of(processor) or LONGEST, LONGEST))
+
+
+def window_of(processor: Any) -> float | None:
+    """Return the seconds to which a feature extractor fills up each recording; None if it leaves its length."""
+    if getattr(processor, "chunk_length", None):  # Whisper
+        return float(processor.chunk_length)
+    if getattr(processor, "num_mel_bins", None) and getattr(processor, "max_length", None):  # AST: frames of 10 ms
+        return 0.01 * processor.max_length
+    return None
+
+
+def features(processor: Any, samples: list[np.ndarray]) -> dict[str, torch.Tensor]:
+    """Return the model inputs of recordings; those without a window are filled up to the longest of them."""
+    padding = {} if window_of(processor) else {"padding": True}
+    return dict(processor(samples, sampling_rate=processor.sampling_rate, return_tensors="pt", **padding))
+
+
+@dataclass(eq=False)
+class Recordings(torch.utils.data.Dataset):
+    """Rows of a split as samples, in chunks; a chunk is an item with ``audio``, and ``labels`` if the split has them.
+
+    ``row`` is the number of the recording of each chunk, ``length`` its samples. A random view depends only on the seed,
+    the epoch and the chunk.
+    """
+
+    split: Any
+    rate: int
+    longest: int  # samples at once
+    views: InputConfig | None
+    same_length: bool  # whether only chunks of one length may share a batch, so that nothing is filled up
+
+    def __post_init__(self) -> None:
+        lengths = [duration(self.split[row]["audio"], self.rate) for row in range(len(self.split))]
+        self.chunks = [
+            (row, start, min(self.longest, count - start) or count)
+            for row, count in enumerate(lengths)
+            for start in starts(count, self.longest)
+        ]
+        labels = self.split["label"][:] if "label" in self.split.column_names else None
+        self.labels = None if labels is None else [labels[row] for row, *_ in self.chunks]
+        self.seed = torch.initial_seed()
+        self.epoch = torch.frombuffer(mmap.mmap(-1, 8), dtype=torch.int64)  # in shared memory, for persistent workers
+
+    @property
+    def column_names(self) -> list[str]:
+        """Columns that can be read by name."""
+        return ["row", "length"]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch, on which random views depend."""
+        self.epoch[0] = epoch
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __getitem__(self, key: int | str) -> Any:
+        if isinstance(key, str):
+            return [chunk[0 if key == "row" else 2] for chunk in self.chunks]
+        row, start, _ = self.chunks[key]
+        samples = open_audio(self.split[row]["audio"], self.rate)[start : start + self.longest]
+        item: dict[str, Any] = {"audio": filled(samples, self.rate)}
+        if self.views is not None:
+            item |= random_view(item["audio"], self.views, (self.seed, int(self.epoch), key))
+        return item | ({} if self.labels is None else {"labels": self.labels[key]})
+
+
+def starts(count: int, longest: int) -> list[int]:
+    """Return the first sample of each chunk of a recording; the last chunk ends where it does."""
+    if count <= longest:
+        return [0]
+    step = longest - longest // OVERLAP
+    return [*range(0, count - longest, step), count - longest]
+
+
+def filled(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Return samples with silence behind very short ones."""
+    return np.pad(samples, (0, max(0, round(SHORTEST * rate) - len(samples))))
+
+
+def random_view(samples: np.ndarray, views: InputConfig, seed: tuple[int, int, int]) -> dict[str, Any]:
+    random = np.random.default_rng([value % 2**63 for value in seed])
+    found: dict[str, Any] = {"audio": view(samples, random)}
+    return found | ({"masks": int(random.integers(2**31))} if views.augmentation == "randaug" else {})
+
+
+def encode(split: Any, processor: Any, views: InputConfig | None = None, image_cache: str | None = None) -> Any:
+    """Return the samples of every recording at the model's rate; recordings longer than ``max_seconds`` are in chunks."""
+    rate = int(processor.sampling_rate)
+    longest = round(max_seconds(processor) * rate)
+    if isinstance(split, Stream):
+        return split.encoded(partial(_encode_rows, split, rate, longest, views))
+    # Models without a mask for what was filled up answer otherwise with it.
+    whole = window_of(processor) is None and not getattr(processor, "return_attention_mask", False)
+    return Recordings(split, rate, longest, views, whole)
+
+
+def _encode_rows(
+    stream: Stream, rate: int, longest: int, views: InputConfig | None, rows: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the inputs of a batch of rows, without unreadable ones; of a long recording, one chunk at random."""
+    found = []
+    for row in rows:
+        random = np.random.default_rng([stream.seed % 2**63, row["epoch"], row["row"]])
+        try:
+            samples = open_audio(row["audio"], rate)
+        except DecodeFault:
+            kept = {each["row"]: each for each in rows}
+            faults = dict(unreadable_audio(kept, kept))
+            return _encode_rows(stream, rate, longest, views, stream.drop_unreadable(rows, faults))
+        start = int(random.integers(0, max(1, len(samples) - longest + 1)))
+        item: dict[str, Any] = {"audio": filled(samples[start : start + longest], rate)}
+        if views is not None:
+            item |= random_view(item["audio"], views, (stream.seed, row["epoch"], row["row"]))
+        found.append(item | {"labels": row["label"]})
+    return found
+
+
+def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+    """Return a function from samples to the model's inputs, spectrograms or samples, as a batch."""
+    return partial(_collate, processor)
+
+
+def _collate(processor: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    batch = features(processor, [row["audio"] for row in rows])
+    name = next(iter(batch))
+    if "masks" in rows[0] and batch[name].ndim == 3:
+        frequencies = 0 if batch[name].shape[1] < batch[name].shape[2] else 1
+        masked = (
+            mask_spectrogram(values.numpy(), np.random.default_rng(row["masks"]), frequencies)
+            for values, row in zip(batch[name], rows, strict=True)
+        )
+        batch[name] = torch.from_numpy(np.stack(list(masked)))
+    labels = {"labels": torch.tensor([row["labels"] for row in rows])} if "labels" in rows[0] else {}
+    return batch | labels
+
+
+def fingerprint(encoded: Any, processor: Any) -> str:
+    """Return a hash of the recordings and of the processor's settings; files count by path, size and time of change."""
+    digest = hashlib.sha256(describe_processor(processor).encode())
+    for cell in encoded.split.select_columns(["audio"]).with_format("arrow")[:]["audio"].to_pylist():
+        digest.update(_identity(cell))
+    return digest.hexdigest()
+
+
+def _identity(cell: dict[str, Any]) -> bytes:
+    if cell.get("bytes") is not None:
+        return hashlib.sha256(cell["bytes"]).digest()
+    path = Path(cell["path"]).absolute()
+    status = path.stat()
+    return f"{path} {status.st_size} {status.st_mtime_ns};".encode()
+
+
+def describe_processor(processor: Any) -> str:
+    return json.dumps(processor.to_dict(), sort_keys=True, default=str)
+
+
+def content_hash(split: Any) -> str | None:
+    return None  # the ids of recordings are their paths, which identify them
+
+
+def views(inputs: InputConfig, *, tunes_backbone: bool) -> InputConfig | None:
+    """Return the random views of a phase; ``auto`` is ``light`` if part of the backbone trains."""
+    if inputs.augmentation == "auto":
+        inputs = replace(inputs, augmentation="light" if tunes_backbone else "none")
+    return inputs if inputs.augmentation != "none" else None
+
+
+def mixer(inputs: InputConfig, classes: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    raise UserError("recordings cannot be mixed", where="--mixup, --cutmix", fix="leave the flags out.")
+
+
+@dataclass
+class Chunks(Shortened):
+    """A counter of recordings that are read in several chunks."""
+
+    rows: int = 0
+    long: int = 0
+    chunks: int = 0
+
+    def add(self, encoded: Any) -> None:
+        if "row" in getattr(encoded, "column_names", ()):
+            counts = np.unique(encoded["row"], return_counts=True)[1]
+            self.rows, self.long = self.rows + len(counts), self.long + int((counts > 1).sum())
+            self.chunks += int(counts[counts > 1].sum())
+
+    def say(self, name: str, processor: Any) -> None:
+        if self.long:
+            say(
+                f"Long recordings: {self.long:,} of {self.rows:,} {name} rows have more than {max_seconds(processor):g} "
+                f"seconds and are read in {self.chunks} chunks, whose answers are averaged."
+            )
+
+
+def shortened() -> Chunks:
+    return Chunks()
