@@ -12,10 +12,10 @@ from hf_finetune.tasks.inputs.text.encoding import (
     views,
 )
 from hf_finetune.tasks.inputs.text.sample import longest, odd_rows, pipeline_input, probe
-from hf_finetune.tasks.inputs.text.show import components, onnx_code, preview, row_of, widget
+from hf_finetune.tasks.inputs.text.show import onnx_code, preview
 from hf_finetune.tasks.inputs.words.encoding import call_options, collator, encode, fingerprint, prepare, shortened
 from hf_finetune.tasks.inputs.words.row_input import rows
-from hf_finetune.tasks.inputs.words.sample import keep_row, usage_sample
+from hf_finetune.tasks.inputs.words.sample import components, keep_row, row_of, usage_sample, widget
 
 name: str = "text"
 processor_name: str = "tokenizer"
