@@ -7,7 +7,10 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import urlopen
@@ -32,14 +35,41 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(frozen=True)
+class Started:
+    """A new interpreter, with the methods of ``warm_process.Running``."""
+
+    process: subprocess.Popen
+    stdout: Path
+    stderr: Path
+
+    def end(self, how: signal.Signals) -> int:
+        self.process.send_signal(how)
+        return self.process.wait(60)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def start(argv: list[str], folder: Path, env: dict[str, str]) -> Started:
+    with (folder / "stdout").open("w") as out, (folder / "stderr").open("w") as err:
+        process = subprocess.Popen([sys.executable, *argv], env=env, stdout=out, stderr=err)
+    return Started(process, folder / "stdout", folder / "stderr")
+
+
 class Served:
-    """The command in a process of its own."""
+    """The command in a process of its own.
+
+    A model does not compute in a thread of a fork, as a page has it do. Without a browser nothing is predicted.
+    """
 
     def __init__(self, python, model: str, folder: Path) -> None:
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
         env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "TMPDIR": str(self.temporary)}
-        self.process = python.start(["-m", "hf_finetune", "serve", model, "--port", str(free_port())], folder, env)
+        argv = ["-m", "hf_finetune", "serve", model, "--port", str(free_port())]
+        self.process = start(argv, folder, env) if CHROMIUM else python.start(argv, folder, env)
 
     def address(self) -> str:
         deadline = time.monotonic() + 120
