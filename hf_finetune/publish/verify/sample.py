@@ -66,6 +66,9 @@ def read_sample(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         what = "the sample of evaluated rows is missing or cannot be read"
         raise UserError(what, where=str(path), fix="give the folder of a finished run.") from error
+    if "call" not in sample:
+        what = "the sample was written by an earlier version, and does not say how the pipeline is called"
+        raise UserError(what, where=str(path), fix="verify the run with the version that made it, or train again.")
     return dict(sample)
 
 

@@ -518,3 +518,10 @@ def test_the_outcome_in_words():
         "difference 2e-06). 3 rows were left out: longer than 8 tokens, which a pipeline truncates and this run did not."
     )
     assert "no held-out rows" in sentence(0, 0.0, {})
+
+
+def test_a_sample_of_an_earlier_version_is_refused(tmp_path):
+    (tmp_path / "verify").mkdir()
+    (tmp_path / "verify" / "sample.json").write_text("{}")
+    with pytest.raises(UserError, match="the sample was written by an earlier version"):
+        read_sample(tmp_path)
