@@ -65,7 +65,9 @@ def test_a_run_learns_and_leaves_the_contracted_folder(run):
     )
 
 
-@pytest.mark.parametrize("name", ["wav2vec2", "wav2vec2-mask", "ast"])
+@pytest.mark.parametrize(
+    "name", ["wav2vec2", *(pytest.param(n, marks=pytest.mark.slow) for n in ("wav2vec2-mask", "ast"))]
+)
 def test_other_kinds_of_models_learn_and_are_verified(name, audio_checkpoints, recordings, tmp_path, python):
     flags = {"num_train_epochs": 4, "strategy": "lp_ft" if name == "ast" else "full"}
     with alone():
@@ -124,7 +126,9 @@ def test_long_recordings_are_read_in_chunks(audio_checkpoints, recordings, tmp_p
 
 
 @pytest.mark.usefixtures("training_alone")
-@pytest.mark.parametrize(("name", "strategy"), [("whisper", "head"), ("ast", "freeze:1")])
+@pytest.mark.parametrize(
+    ("name", "strategy"), [("whisper", "head"), pytest.param("ast", "freeze:1", marks=pytest.mark.slow)]
+)
 def test_cached_and_uncached_training_are_the_same(name, strategy, audio_checkpoints, recordings, tmp_path, capsys):
     for cache in ("off", "on"):
         flags = {"strategy": strategy, "activation_cache": cache, "activation_cache_dir": tmp_path / "kept"}
@@ -136,7 +140,11 @@ def test_cached_and_uncached_training_are_the_same(name, strategy, audio_checkpo
 
 @pytest.mark.usefixtures("training_alone")
 @pytest.mark.parametrize(
-    "flags", [{"strategy": "lp_ft", "augmentation": "randaug"}, {"strategy": "lora", "merge_adapter": True}]
+    "flags",
+    [
+        {"strategy": "lp_ft", "augmentation": "randaug"},
+        pytest.param({"strategy": "lora", "merge_adapter": True}, marks=pytest.mark.slow),
+    ],
 )
 def test_a_resumed_run_ends_with_the_same_weights(flags, audio_checkpoints, recordings, tmp_path, monkeypatch):
     from hf_finetune.training.callbacks import StopOnSignal

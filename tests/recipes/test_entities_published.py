@@ -158,6 +158,7 @@ def test_a_pushed_model_answers_from_the_hub(run, python):
         assert "ANSWER [('fault', 13, 21), ('praise', 26, 30)]" in answer.stdout, answer.stderr[-2000:]
 
 
+@pytest.mark.slow  # two new processes; seeds do not depend on the task
 def test_several_seeds(checkpoints, entity_files, tmp_path, python):
     given = [word for name, path in entity_files["words"].items() for word in (f"--{name}", path)]
     argv = ["-m", "hf_finetune", "train", "token-classification", "--model_name_or_path", checkpoints("bert"), *given]

@@ -110,7 +110,7 @@ def test_long_texts_are_read_in_windows(checkpoints, entity_files, tmp_path, cap
 
 
 @pytest.mark.usefixtures("training_alone")
-@pytest.mark.parametrize("strategy", ["freeze:1", "head"])
+@pytest.mark.parametrize("strategy", ["freeze:1", pytest.param("head", marks=pytest.mark.slow)])
 def test_cached_and_uncached_training_are_the_same(strategy, checkpoints, entity_files, tmp_path, capsys):
     for cache in ("off", "on"):
         flags = {"strategy": strategy, "activation_cache": cache, "activation_cache_dir": tmp_path / "kept"}
@@ -123,7 +123,9 @@ def test_cached_and_uncached_training_are_the_same(strategy, checkpoints, entity
 
 
 @pytest.mark.usefixtures("training_alone")
-@pytest.mark.parametrize("flags", [{"strategy": "lora", "merge_adapter": True}, {"strategy": "lp_ft"}])
+@pytest.mark.parametrize(
+    "flags", [{"strategy": "lora", "merge_adapter": True}, pytest.param({"strategy": "lp_ft"}, marks=pytest.mark.slow)]
+)
 def test_a_resumed_run_ends_with_the_same_weights(flags, checkpoints, entity_files, tmp_path, monkeypatch):
     from hf_finetune.training.callbacks import StopOnSignal
 

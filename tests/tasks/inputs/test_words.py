@@ -123,7 +123,7 @@ def test_entities_are_those_of_the_pipeline(make, at_spaces, model):
     entities = 0
     random = np.random.default_rng(0)
     alphabet = [*LETTERS, " ", " ", ".", "-", "(", "é", "中", "Z", "'"]
-    texts = [*TEXTS, *("".join(random.choice(alphabet, random.integers(1, 40))) for _ in range(150))]
+    texts = [*TEXTS, *("".join(random.choice(alphabet, random.integers(1, 40))) for _ in range(60))]
     for text, found in zip(texts, answered(model, tokenizer, texts), strict=True):
         expected = classify(text) if text else []
         named = [(e["start"], e["end"], e["entity_group"]) for e in expected]
@@ -131,7 +131,7 @@ def test_entities_are_those_of_the_pipeline(make, at_spaces, model):
         assert [e["score"] for e in found] == pytest.approx([float(e["score"]) for e in expected], abs=1e-5)
         assert all(e["text"] == text[e["start"] : e["end"]] for e in found)
         entities += len(found)
-    assert entities > 200
+    assert entities > 100
 
 
 def test_labels_stand_at_the_first_token_of_each_word(model):

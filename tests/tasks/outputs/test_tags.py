@@ -67,7 +67,7 @@ def test_scores_are_those_of_seqeval():
     from seqeval.scheme import IOB2
 
     random = np.random.default_rng(0)
-    for _ in range(700):
+    for _ in range(300):
         true, predicted = [whole(tags) for tags in sequences(random, 4)], None
         predicted = [random.permutation(tags).tolist() if random.random() < 0.7 else tags for tags in true]
         found = scored(true, predicted)
