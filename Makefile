@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	.venv/bin/hf-finetune demo
 
-# In several processes, each file of tests in one of them, in the order of tests/conftest.py. Four to five minutes on two cores;
+# In several processes, each file of tests in one of them, in the order of tests/conftest.py. Five to seven minutes on two cores;
 # test-all takes what is marked slow as well.
 PYTEST := $(VENV) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: lint
