@@ -208,7 +208,7 @@ def _locate(base: nn.Module, stages: list[Stage], depth: int, batch: dict[str, t
         and not tensor.is_contiguous(),
         whole=_shape_of(batch[given]) if given else None,
         given=given,
-        outputs={n: tree_map(_shape_of, given) for n, given in calls if n not in late and _of_rows(given, rows)},
+        outputs={name: tree_map(_shape_of, each) for name, each in calls if name not in late and _of_rows(each, rows)},
     )
 
 

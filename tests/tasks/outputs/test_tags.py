@@ -72,9 +72,9 @@ def test_scores_are_those_of_seqeval():
         predicted = [random.permutation(tags).tolist() if random.random() < 0.7 else tags for tags in true]
         found = scored(true, predicted)
         lenient = sequence_labeling.precision_recall_fscore_support(true, predicted, average="micro", zero_division=0)
-        mended = [whole(tags) for tags in predicted]
+        corrected = [whole(tags) for tags in predicted]
         options = {"average": "micro", "scheme": IOB2, "zero_division": 0}
-        strict = v1.precision_recall_fscore_support(true, mended, **options)
+        strict = v1.precision_recall_fscore_support(true, corrected, **options)
         for expected in (lenient, strict):
             assert [found["precision"], found["recall"], found["f1"]] == pytest.approx(expected[:3])
         assert found["accuracy"] == pytest.approx(accuracy_score(true, predicted))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ def statistics(energies: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
+@cache
 def _filters() -> np.ndarray:
     from transformers.audio_utils import mel_filter_bank
 
