@@ -1,4 +1,4 @@
-"""Numbers for rows of files that are equal only for equal files; files of unique size are not read."""
+"""Numbers and hashes that identify the files of rows; files are read only if another one has their size."""
 
 from __future__ import annotations
 
@@ -46,3 +46,12 @@ def _size(path: str | None) -> int:
 def _hash(cell: dict[str, Any]) -> int:
     content = Path(cell["path"]).read_bytes() if cell.get("bytes") is None else cell["bytes"]
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") | 1 << 63
+
+
+def file_identity(cell: dict[str, Any]) -> bytes:
+    """Return what identifies a file: path, size and time of the last change, or a hash of embedded bytes."""
+    if cell.get("bytes") is not None:
+        return hashlib.sha256(cell["bytes"]).digest()
+    path = Path(cell["path"]).absolute()
+    status = path.stat()
+    return f"{path} {status.st_size} {status.st_mtime_ns};".encode()

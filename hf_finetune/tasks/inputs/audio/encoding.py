@@ -8,7 +8,6 @@ import mmap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,11 @@ from hf_finetune.config.options import InputConfig
 from hf_finetune.console import say
 from hf_finetune.data.audio.augment import mask_spectrogram, view
 from hf_finetune.data.audio.decode import DecodeFault, duration, open_audio, unreadable_audio
+from hf_finetune.data.rows.file_keys import file_identity
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_preprocessing
-from hf_finetune.tasks.task import Shortened
+from hf_finetune.tasks.inputs.chunks import InChunks
 
 SETTING = "max_seconds"  # its key in preprocessor_config.json
 LONGEST = 10.0  # seconds, by default, of models without a window of their own
@@ -208,16 +208,8 @@ def fingerprint(encoded: Any, processor: Any) -> str:
     """Return a hash of the recordings and of the processor's settings; files count by path, size and time of change."""
     digest = hashlib.sha256(describe_processor(processor).encode())
     for cell in encoded.split.select_columns(["audio"]).with_format("arrow")[:]["audio"].to_pylist():
-        digest.update(_identity(cell))
+        digest.update(file_identity(cell))
     return digest.hexdigest()
-
-
-def _identity(cell: dict[str, Any]) -> bytes:
-    if cell.get("bytes") is not None:
-        return hashlib.sha256(cell["bytes"]).digest()
-    path = Path(cell["path"]).absolute()
-    status = path.stat()
-    return f"{path} {status.st_size} {status.st_mtime_ns};".encode()
 
 
 def describe_processor(processor: Any) -> str:
@@ -239,19 +231,8 @@ def mixer(inputs: InputConfig, classes: int) -> Callable[[dict[str, Any]], dict[
     raise UserError("recordings cannot be mixed", where="--mixup, --cutmix", fix="leave the flags out.")
 
 
-@dataclass
-class Chunks(Shortened):
+class Chunks(InChunks):
     """A counter of recordings that are read in several chunks."""
-
-    rows: int = 0
-    long: int = 0
-    chunks: int = 0
-
-    def add(self, encoded: Any) -> None:
-        if "row" in getattr(encoded, "column_names", ()):
-            counts = np.unique(encoded["row"], return_counts=True)[1]
-            self.rows, self.long = self.rows + len(counts), self.long + int((counts > 1).sum())
-            self.chunks += int(counts[counts > 1].sum())
 
     def say(self, name: str, processor: Any) -> None:
         if self.long:

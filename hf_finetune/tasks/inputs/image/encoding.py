@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from hf_finetune.data.images.augment import (
 )
 from hf_finetune.data.images.decode import DECODE_FAULTS, open_image, open_reduced, unreadable_images
 from hf_finetune.data.images.image_cache import PixelStore, open_store, read_through, source_store
+from hf_finetune.data.rows.file_keys import file_identity
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.tasks.task import Shortened
 
@@ -193,7 +193,7 @@ def fingerprint(encoded: Any, processor: Any) -> str:
     digest = hashlib.sha256()
     for batch in encoded.split.select_columns(["image"]).with_format("arrow").iter(1000):
         for cell in batch["image"].to_pylist():
-            digest.update(_identity(cell))
+            digest.update(file_identity(cell))
     digest.update(describe_processor(processor).encode())
     return digest.hexdigest()
 
@@ -202,14 +202,6 @@ def describe_processor(processor: Any) -> str:
     if hasattr(processor, "data_config"):  # timm's
         return json.dumps(processor.data_config, sort_keys=True, default=str)
     return json.dumps(processor.to_dict(), sort_keys=True, default=str) if hasattr(processor, "to_dict") else ""
-
-
-def _identity(cell: dict[str, Any]) -> bytes:
-    if cell.get("bytes") is not None:
-        return hashlib.sha256(cell["bytes"]).digest()
-    path = Path(cell["path"]).absolute()
-    status = path.stat()
-    return f"{path} {status.st_size} {status.st_mtime_ns};".encode()
 
 
 def views(inputs: InputConfig, *, tunes_backbone: bool) -> InputConfig | None:

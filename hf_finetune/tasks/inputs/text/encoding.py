@@ -24,7 +24,6 @@ from hf_finetune.tasks.inputs.text.row_input import columns_of, in_users_cache
 # The default limit: tokenizers of checkpoints without one have 1e30, and longer attention is rarely wanted.
 LONGEST = 512
 _ABOUT = frozenset({"length", "cut", "row"})  # columns of encoded rows that are not model inputs
-_NOT_INPUTS = frozenset({"id", "label", "labels", "length", "cut", "row"})
 # Increase it when ``encode`` changes its result for the same rows, so that caches on disk are not reused.
 VERSION = 1
 
@@ -120,8 +119,13 @@ def cache_name(split: Dataset, processor: Any, how: list[Any]) -> str | None:
 
 
 def fingerprint(encoded: Any, processor: Any) -> str:
+    return fingerprint_without(encoded, _ABOUT)
+
+
+def fingerprint_without(encoded: Any, about: frozenset[str]) -> str:
+    """Return a hash of the model inputs of encoded rows: of all columns but ids, labels and those in ``about``."""
     digest = hashlib.sha256()
-    columns = sorted(name for name in encoded.column_names if name not in _NOT_INPUTS)
+    columns = sorted(name for name in encoded.column_names if name not in about | {"id", "label", "labels"})
     for batch in encoded.select_columns(columns).with_format("arrow").iter(1000):
         for name in columns:
             digest.update(f"{name} {json.dumps(batch[name].to_pylist())}".encode())

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -20,17 +17,17 @@ from hf_finetune.console import say
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
 from hf_finetune.models import Checkpoint
+from hf_finetune.tasks.inputs.chunks import InChunks
 from hf_finetune.tasks.inputs.text import encoding as text
 from hf_finetune.tasks.inputs.text.long_texts import CHUNK, pieces
 from hf_finetune.tasks.inputs.text.row_input import in_users_cache
 from hf_finetune.tasks.outputs.entities.tagged_text import IGNORED, iob2, tag_words
-from hf_finetune.tasks.task import Shortened
 
 SETTING = "aggregation_strategy"  # its key in tokenizer_config.json; the name of an argument of the pipeline
 FIRST, SIMPLE = "first", "simple"
 VERSION = 1
 # Columns of encoded rows that are not model inputs: of a row in windows, its number; of a window, its words.
-_ABOUT = frozenset({"length", "cut", "row", "text", "words", "places", "id", "label"})
+_ABOUT = frozenset({"length", "cut", "row", "text", "words", "places"})
 
 
 def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
@@ -47,9 +44,8 @@ def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
         what, fix = "the tokenizer does not say which characters a token is", "use a checkpoint with a fast tokenizer."
         raise UserError(what, where=f"--model_name_or_path {checkpoint.name}", fix=fix)
     text.prepare(checkpoint, inputs)
-    knows_words = bool(getattr(tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None))
     at_spaces = getattr(checkpoint.model.config, "entities_at_spaces", True)
-    tokenizer.init_kwargs[SETTING] = FIRST if knows_words or at_spaces else SIMPLE
+    tokenizer.init_kwargs[SETTING] = FIRST if _knows_words(tokenizer) or at_spaces else SIMPLE
 
 
 def call_options(processor: Any) -> dict[str, Any]:
@@ -117,9 +113,14 @@ def _encode(processor: Any, rows: dict[str, list[Any]], indices: list[int]) -> d
     return found
 
 
+def _knows_words(tokenizer: Any) -> bool:
+    """Return whether the vocabulary distinguishes words from pieces of words."""
+    return bool(getattr(tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None))
+
+
 def _piece_sizes(tokenizer: Any) -> np.ndarray | None:
     """Return the characters of each entry of a vocabulary of words and pieces of words; None for other tokenizers."""
-    if not getattr(tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None):
+    if not _knows_words(tokenizer):
         return None
     vocabulary = tokenizer.get_vocab()
     sizes = np.zeros(max(vocabulary.values()) + 1, dtype=np.int64)
@@ -174,33 +175,17 @@ def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 
 def fingerprint(encoded: Any, processor: Any) -> str:
-    digest = hashlib.sha256()
-    columns = sorted(name for name in encoded.column_names if name not in _ABOUT and name != "labels")
-    for batch in encoded.select_columns(columns).with_format("arrow").iter(1000):
-        for name in columns:
-            digest.update(f"{name} {json.dumps(batch[name].to_pylist())}".encode())
-    return digest.hexdigest()
+    return text.fingerprint_without(encoded, _ABOUT)
 
 
-@dataclass
-class Windows(Shortened):
+class Windows(InChunks):
     """A counter of texts that are read in several windows."""
-
-    rows: int = 0
-    long: int = 0
-    windows: int = 0
-
-    def add(self, encoded: Any) -> None:
-        if "row" in getattr(encoded, "column_names", ()):
-            counts = np.unique(encoded["row"][:], return_counts=True)[1]
-            self.rows, self.long = self.rows + len(counts), self.long + int((counts > 1).sum())
-            self.windows += int(counts[counts > 1].sum())
 
     def say(self, name: str, tokenizer: Any) -> None:
         if self.long:
             say(
                 f"Long texts: {self.long:,} of {self.rows:,} {name} rows have more than {tokenizer.model_max_length} tokens "
-                f"and are read in {self.windows} overlapping windows."
+                f"and are read in {self.chunks} overlapping windows."
             )
 
 
