@@ -13,6 +13,7 @@ from datasets import Dataset
 
 from hf_finetune.errors import UserError
 from hf_finetune.tasks.outputs.entities.schemes import entities, find_scheme
+from hf_finetune.tasks.outputs.reading import class_names
 
 Span = tuple[int, int, str]  # first character, character after the last one, and type
 
@@ -43,7 +44,7 @@ def read_entities(split: Dataset, columns: list[str], scheme: str | None = None)
         scheme: that of the training rows; found from these rows without it.
     """
     cells, sources = split[columns[0]][:], split[columns[1]][:]
-    named = _class_names(split.features[columns[0]])
+    named = class_names(split, columns[0])
     rows = [_cell(cell) for cell in cells]
     words = any(isinstance(source, list) for source in sources)
     odd = Oddities()
@@ -71,11 +72,6 @@ def refuse_faults(odd: Oddities, split_name: str, column: str) -> None:
             where=f"{split_name} split, column {column!r}",
             fix="fix the row, or leave such rows out with --on_bad_row skip.",
         )
-
-
-def _class_names(feature: Any) -> list[str] | None:
-    inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", feature)
-    return list(inner.names) if type(inner).__name__ == "ClassLabel" else None
 
 
 def _cell(cell: Any) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -71,19 +72,22 @@ for row, ids in zip(logits, inputs["input_ids"]):
 
     # Labels
 
-    @property
+    @cached_property
     def types(self) -> list[str]:
         """Return the types of entities."""
         return list(dict.fromkeys(kind for _, kind in map(parts, self.names) if kind))
 
-    @property
+    @cached_property
     def ids(self) -> dict[tuple[str, int], int]:
         """Return (``B`` or ``I``, type) → tag; the tag B of a type that has I only is I."""
-        types, found = self.types, {}
-        for number, (prefix, kind) in enumerate(map(parts, self.names)):
-            if kind:
-                found[prefix, types.index(kind)] = number
-        return {(p, t): found.get((p, t), found.get(("I", t), 0)) for t in range(len(types)) for p in "BI"}
+        found = {own: number for number, own in enumerate(self._parts)}
+        return {(p, t): found.get((p, t), found.get(("I", t), 0)) for t in range(len(self.types)) for p in "BI"}
+
+    @cached_property
+    def _parts(self) -> list[tuple[str, int | None]]:
+        """Return the prefix and the type of each tag; no type for ``O``."""
+        numbers = {kind: number for number, kind in enumerate(self.types)}
+        return [(prefix, numbers.get(kind)) for prefix, kind in map(parts, self.names)]
 
     @classmethod
     def read(cls, train: Dataset, columns: list[str], options: DataConfig) -> Self:
@@ -237,23 +241,20 @@ for row, ids in zip(logits, inputs["input_ids"]):
         Tags are read as the pipeline of transformers does: a tag of another type than the one before, or with B, begins an
         entity; others continue it.
         """
-        types = {kind: number for number, kind in enumerate(self.types)}
-        named = [parts(name) for name in self.names]
         found: list[list[int]] = []
-        before = ""
+        before = None
         for number, tag in enumerate(tags.tolist()):
-            prefix, kind = named[tag]
-            if kind and kind == before and prefix != "B":
+            prefix, kind = self._parts[tag]
+            if kind is not None and kind == before and prefix != "B":
                 found[-1][1], found[-1][4] = int(words[number, 1]), number + 1
-            elif kind:
-                found.append([*words[number].tolist(), types[kind], number, number + 1])
+            elif kind is not None:
+                found.append([*words[number].tolist(), kind, number, number + 1])
             before = kind
         return np.array(found, dtype=np.int64).reshape(-1, 5)
 
     def _tags(self, words: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """Return the true tag of each word, shape (words,)."""
-        ids = self.ids
-        return tag_words(words, truth, lambda prefix, kind: ids[prefix, kind])
+        return tag_words(words, truth, lambda prefix, kind: self.ids[prefix, kind])
 
     # Scores
 
@@ -335,7 +336,7 @@ for row, ids in zip(logits, inputs["input_ids"]):
                 errors[kind].append((self._named(row.text, given), self._named(row.text, answered)))
         total = sum(map(len, errors.values()))
         rows = [
-            [kind, len(each), percent(len(each), total), "; ".join(map(_error, each[:MOST_EXAMPLES]))]
+            [kind, len(each), percent(len(each), total), "; ".join(map(" → ".join, each[:MOST_EXAMPLES]))]
             for kind, each in errors.items()
         ]
         columns = ["error", "entities", "share", "examples (true → predicted)"]
@@ -370,7 +371,8 @@ for row, ids in zip(logits, inputs["input_ids"]):
         return {"prediction": [self._entities(row) for row in raw]}
 
     def _entities(self, row: TaggedText) -> list[dict[str, Any]]:
-        best = np.exp(-cross_entropy(row.logits, row.logits.argmax(axis=1)))
+        tags = row.logits.argmax(axis=1)
+        best = np.exp(-cross_entropy(row.logits, tags))
         return [
             {
                 "start": start,
@@ -379,7 +381,7 @@ for row, ids in zip(logits, inputs["input_ids"]):
                 "text": row.text[start:end],
                 "score": float(best[first:after].mean()),
             }
-            for start, end, kind, first, after in self._spans(row.words, row.logits.argmax(axis=1)).tolist()
+            for start, end, kind, first, after in self._spans(row.words, tags).tolist()
         ]
 
     def pipeline_numbers(self) -> dict[str, Any]:
@@ -419,7 +421,3 @@ def _say_odd(odd: Any, split_name: str) -> None:
         )
     if odd.overlapping:
         say(f"{odd.overlapping:,} entities of the {split_name} rows overlap a longer one, and are left out.")
-
-
-def _error(pair: tuple[str, str]) -> str:
-    return " → ".join(pair)
