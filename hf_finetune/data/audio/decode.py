@@ -53,11 +53,8 @@ def open_audio(cell: Any, rate: int) -> np.ndarray:
     Raises:
         DecodeFault: it cannot be read, or has no samples.
     """
-    import soxr
-
     samples, own_rate, _ = _read(cell)
-    mono = samples.mean(axis=1, dtype=np.float32)
-    return mono if own_rate == rate else soxr.resample(mono, own_rate, rate).astype(np.float32)
+    return _resample(samples, own_rate, rate)
 
 
 def duration(cell: Any, rate: int) -> int:
@@ -80,16 +77,21 @@ def decode_fault(cell: Any) -> str | None:
     return None
 
 
-def audio_facts(cell: Any) -> AudioFacts:
-    """Return what a recording is; for one that cannot be read, why."""
+def inspect_audio(cell: Any, rate: int) -> tuple[AudioFacts, np.ndarray]:
+    """Return what a recording is, and its samples at ``rate`` as :func:`open_audio` returns them.
+
+    One that cannot be read has no samples, and ``error`` says why.
+    """
     try:
-        samples, rate, kind = _read(cell)
+        samples, own_rate, kind = _read(cell)
     except DecodeFault as fault:
-        return AudioFacts(error=str(fault))
+        return AudioFacts(error=str(fault)), np.zeros(0, dtype=np.float32)
     loud = np.abs(samples) >= FULL_SCALE
     runs = loud[:-2] & loud[1:-1] & loud[2:]
     clipped = float(loud.mean()) if runs.any() else 0.0
-    return AudioFacts(len(samples) / rate, rate, samples.shape[1], kind, float(np.abs(samples).max()), clipped)
+    peak = float(np.abs(samples).max())
+    facts = AudioFacts(len(samples) / own_rate, own_rate, samples.shape[1], kind, peak, clipped)
+    return facts, _resample(samples, own_rate, rate)
 
 
 def unreadable_audio(split: Any, rows: Iterable[int]) -> list[tuple[int, str]]:
@@ -98,6 +100,14 @@ def unreadable_audio(split: Any, rows: Iterable[int]) -> list[tuple[int, str]]:
     with ThreadPoolExecutor(max_workers=4) as pool:
         faults = pool.map(lambda row: decode_fault(split[row]["audio"]), indices)
         return [(row, fault) for row, fault in zip(indices, faults, strict=True) if fault]
+
+
+def _resample(samples: np.ndarray, own_rate: int, rate: int) -> np.ndarray:
+    """Return the mean of the channels at ``rate``, shape (samples,)."""
+    import soxr
+
+    mono = samples.mean(axis=1, dtype=np.float32)
+    return mono if own_rate == rate else soxr.resample(mono, own_rate, rate).astype(np.float32)
 
 
 def _source(cell: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from hf_finetune.data.audio.augment import mask_spectrogram, view
-from hf_finetune.data.audio.decode import AudioFacts, audio_facts, decode_fault, duration, open_audio
+from hf_finetune.data.audio.decode import AudioFacts, decode_fault, duration, inspect_audio, open_audio
 
 
 def tone(seconds=0.5, rate=16_000, pitch=440.0, level=0.5):
@@ -36,7 +36,7 @@ def test_every_kind_is_mono_at_the_models_rate(form, subtype, rate, channels):
     assert abs(len(found) - 8_000) < 1_600  # MP3 adds silence
     spectrum = np.abs(np.fft.rfft(found[:8_000]))
     assert abs(np.argmax(spectrum) * 16_000 / min(8_000, len(found)) - 440) < 10
-    facts = audio_facts(cell)
+    facts = inspect_audio(cell, 16_000)[0]
     assert (facts.rate, facts.channels, facts.error) == (rate, channels, None)
     assert facts.peak == pytest.approx(0.5, abs=0.1)
     assert duration(cell, 16_000) == pytest.approx(len(found), abs=2_000)
@@ -57,14 +57,14 @@ def test_every_kind_is_mono_at_the_models_rate(form, subtype, rate, channels):
 )  # fmt: skip
 def test_what_cannot_be_read_is_said(cell, fault):
     assert decode_fault(cell).startswith(fault)
-    assert audio_facts(cell) == AudioFacts(error=decode_fault(cell))
+    assert inspect_audio(cell, 16_000)[0] == AudioFacts(error=decode_fault(cell))
     assert duration(cell, 16_000) in (0, 100)
 
 
 def test_what_is_silent_or_clipped_is_seen():
-    assert audio_facts(encoded(np.zeros(1000))).peak == 0
-    assert audio_facts(encoded(np.clip(tone(level=3.0), -1, 1), subtype="FLOAT")).clipped > 0.3
-    assert audio_facts(encoded(tone(level=0.9))).clipped == 0
+    assert inspect_audio(encoded(np.zeros(1000)), 16_000)[0].peak == 0
+    assert inspect_audio(encoded(np.clip(tone(level=3.0), -1, 1), subtype="FLOAT"), 16_000)[0].clipped > 0.3
+    assert inspect_audio(encoded(tone(level=0.9)), 16_000)[0].clipped == 0
 
 
 def test_views_change_samples_and_not_their_number():

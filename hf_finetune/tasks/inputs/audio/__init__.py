@@ -17,8 +17,9 @@ from hf_finetune.tasks.inputs.audio.encoding import (
     views,
 )
 from hf_finetune.tasks.inputs.audio.row_input import rows
-from hf_finetune.tasks.inputs.audio.sample import call_options, keep_row, longest, odd_rows, pipeline_input, probe
+from hf_finetune.tasks.inputs.audio.sample import call_options, keep_row, longest, odd_rows, probe
 from hf_finetune.tasks.inputs.audio.show import components, onnx_code, preview, row_of, usage_sample, widget
+from hf_finetune.tasks.inputs.files import pipeline_input
 
 name: str = "audio"
 processor_name: str = "feature_extractor"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,13 @@ import pandas as pd
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say
 from hf_finetune.data import Splits
-from hf_finetune.data.audio.decode import SILENT, AudioFacts, audio_facts, open_audio
+from hf_finetune.data.audio.decode import SILENT, AudioFacts, inspect_audio
 from hf_finetune.data.rows.duplicates import similar_pairs
-from hf_finetune.data.rows.finding import Section, Severity, Table, draw, percent, row_ids
+from hf_finetune.data.rows.finding import Section, Table, draw
 from hf_finetune.tasks.inputs.audio.baseline import RATE, log_mel
 from hf_finetune.tasks.inputs.audio.encoding import max_seconds
 from hf_finetune.tasks.inputs.audio.row_input import NAMES
+from hf_finetune.tasks.inputs.files import Inspected, Oddities, add_findings, readable_rows, without_unreadable
 
 MOST_RECORDINGS = 50_000  # per split to inspect
 CLIPPED, SHORT = 0.001, 0.1  # share of samples, and seconds
@@ -33,17 +34,10 @@ def why_column(config: DataConfig, own: str, number: int) -> str:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """Facts about inspected recordings of a split, with coarse spectrograms, shape (rows, 8, 16)."""
+class Heard(Inspected):
+    """Facts about inspected recordings of a split, with coarse spectrograms."""
 
-    rows: np.ndarray
-    facts: list[AudioFacts]
-    spectrograms: np.ndarray
-
-    @property
-    def readable(self) -> np.ndarray:
-        """Return whether each recording can be read, shape (rows,)."""
-        return np.array([not each.error for each in self.facts], dtype=bool)
+    spectrograms: np.ndarray  # shape (rows, 8, 16); 0 for unreadable recordings
 
 
 @dataclass(frozen=True)
@@ -55,12 +49,7 @@ class AudioInspection:
     heard: dict[str, Heard]  # of the original splits
 
     def comparable(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows with readable recordings; their ``place`` is their index in ``heard``."""
-        seen = [
-            pd.DataFrame({"split": name, "row": each.rows, "place": np.arange(len(each.rows))})[each.readable]
-            for name, each in self.heard.items()
-        ]
-        return rows.merge(pd.concat(seen, ignore_index=True), on=["split", "row"], how="inner")
+        return readable_rows(self.heard, rows)
 
     def near(self, rows: pd.DataFrame) -> np.ndarray:
         parts = [
@@ -87,15 +76,11 @@ class AudioInspection:
 def inspect(splits: Splits, config: DataConfig) -> AudioInspection:
     say("Listening to the recordings.")
     heard = {name: _listen(split) for name, split in splits.items()}
-    kept: dict[str, Any] = {}
-    for name, split in splits.items():
-        rows = np.setdiff1d(np.arange(len(split)), heard[name].rows[~heard[name].readable])
-        kept[name] = split.select(rows) if len(rows) or name == "train" else None
     section = Section("Recordings", "recordings")
     table = []
     for name, split in splits.items():
         seen = heard[name]
-        _report(section, name, split, seen, config.on_bad_audio)
+        add_findings(section, name, split, seen, config.on_bad_audio, _ODD)
         good = [facts for facts in seen.facts if not facts.error]
         if good:
             seconds = np.sort([facts.seconds for facts in good])
@@ -106,7 +91,7 @@ def inspect(splits: Splits, config: DataConfig) -> AudioInspection:
             section.facts[name] = {"looked_at": len(seen.rows), "seconds": float(seconds.sum()), "kinds": kinds}
     columns = ("split", "recordings", "seconds: shortest / median / longest", "samples per second", "kinds")
     section.tables.append(Table("", columns, table))
-    return AudioInspection(section, replace(splits, **kept), heard)
+    return AudioInspection(section, without_unreadable(splits, heard), heard)
 
 
 def _listen(split: Any) -> Heard:
@@ -119,10 +104,10 @@ def _listen(split: Any) -> Heard:
 
 
 def _hear(cell: Any) -> tuple[AudioFacts, np.ndarray]:
-    facts = audio_facts(cell)
+    facts, samples = inspect_audio(cell, RATE)
     if facts.error:
         return facts, np.zeros((_BANDS, _TIMES))
-    energies = log_mel(open_audio(cell, RATE))
+    energies = log_mel(samples)
     bands = energies.reshape(len(energies), _BANDS, -1).mean(axis=2)
     parts = np.linspace(0, len(bands), _TIMES + 1).astype(int)
     coarse = np.stack([bands[low : max(high, low + 1)].mean(axis=0) for low, high in itertools.pairwise(parts)])
@@ -145,30 +130,12 @@ def near_recordings(spectrograms: np.ndarray) -> np.ndarray:
     return similar_pairs(codes, _NEIGHBOURS, similar)
 
 
-def _report(section: Section, name: str, split: Any, seen: Heard, on_bad: str) -> None:
-    for code, (severity, wanted, what, fix) in _ODD.items():
-        places = [i for i, facts in enumerate(seen.facts) if wanted(facts)]
-        if places:
-            ids = row_ids(split, seen.rows[places])
-            reasons = [seen.facts[i].error for i in places]
-            named = [f"{own} ({reason})" if reason else own for own, reason in zip(ids, reasons, strict=False)]
-            section.add(
-                code,
-                "warning" if severity == "error" and on_bad == "skip" else severity,
-                f"{len(places):,} of {len(seen.facts):,} recordings ({percent(len(places), len(seen.facts))}) {what}",
-                where=f"{name} split",
-                rows=named,
-                fix=fix,
-            )
-
-
 def _sound(wanted: Callable[[AudioFacts], object]) -> Callable[[AudioFacts], bool]:
     return lambda facts: not facts.error and bool(wanted(facts))
 
 
 _SKIP = "fix or remove them; training can drop them with --on_bad_audio skip."
-# Code → severity, which recordings, what is odd, and the fix.
-_ODD: dict[str, tuple[Severity, Callable[[AudioFacts], object], str, str]] = {
+_ODD: Oddities = {
     "audio-unreadable": ("error", lambda f: f.error, "cannot be read", _SKIP),
     "audio-silent": ("warning", _sound(lambda f: f.peak < SILENT), "are silent", "remove them."),
     "audio-clipped": ("info", _sound(lambda f: f.clipped > CLIPPED), "are clipped", "record them at a lower level."),

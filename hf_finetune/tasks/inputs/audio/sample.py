@@ -37,11 +37,6 @@ def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> d
     return {"input": file.name, "bytes": samples.nbytes, "facts": facts}
 
 
-def pipeline_input(kept: Any, folder: Path) -> Any:
-    """Return the path of the file that was kept."""
-    return str((folder / str(kept)).absolute())
-
-
 def probe(model: Any, processor: Any) -> dict[str, torch.Tensor]:
     noise = np.random.default_rng(0).normal(0, 0.1, (2, processor.sampling_rate)).astype(np.float32)
     return features(processor, list(noise))

@@ -7,12 +7,12 @@ import io
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features, Value
+from datasets import Dataset
 from PIL import Image, ImageDraw
 
 from hf_finetune.data.audio.decode import decode_fault, open_audio
-from hf_finetune.errors import UserError
 from hf_finetune.tasks.inputs.audio.row_input import FILE
+from hf_finetune.tasks.inputs.files import row_of_file
 
 RATE, SECONDS = 16_000, 10  # of a clip on a page
 WIDTH, HEIGHT = 320, 80  # pixels of a waveform
@@ -53,14 +53,7 @@ def components(gradio: Any, columns: dict[str, list[str]] | None) -> tuple[list[
 
 def row_of(values: tuple[Any, ...], columns: dict[str, list[str]] | None) -> Dataset | None:
     [path] = values
-    if not path:
-        return None
-    cell = {"bytes": None, "path": path}
-    fault = decode_fault(cell)
-    if fault:
-        raise UserError(f"this recording cannot be read ({fault})", fix="choose another one.")
-    features = Features({"id": Value("string"), "audio": FILE})
-    return Dataset.from_dict({"id": ["0"], "audio": [cell]}, features=features)
+    return row_of_file(path, "audio", FILE, "recording", decode_fault) if path else None
 
 
 def widget(inputs: dict[str, str]) -> list[dict[str, str]] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from hf_finetune.tasks.inputs.files import pipeline_input
 from hf_finetune.tasks.inputs.image import facts
 from hf_finetune.tasks.inputs.image.checks import inspect, why_column
 from hf_finetune.tasks.inputs.image.encoding import (
@@ -16,7 +17,7 @@ from hf_finetune.tasks.inputs.image.encoding import (
 )
 from hf_finetune.tasks.inputs.image.processor import checkpoint_name, load_processor, prepare
 from hf_finetune.tasks.inputs.image.row_input import rows
-from hf_finetune.tasks.inputs.image.sample import call_options, keep_row, longest, odd_rows, pipeline_input, probe
+from hf_finetune.tasks.inputs.image.sample import call_options, keep_row, longest, odd_rows, probe
 from hf_finetune.tasks.inputs.image.show import components, onnx_code, preview, row_of, usage_sample, widget
 
 name: str = "image"

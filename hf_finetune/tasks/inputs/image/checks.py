@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +16,8 @@ from hf_finetune.data import Splits
 from hf_finetune.data.images.decode import DECODE_FAULTS, ImageFacts, describe_fault, image_facts, open_reduced
 from hf_finetune.data.rows.columns import IMAGE_NAMES
 from hf_finetune.data.rows.duplicates import similar_pairs
-from hf_finetune.data.rows.finding import Section, Severity, Table, draw, percent, row_ids
+from hf_finetune.data.rows.finding import Section, Table, draw
+from hf_finetune.tasks.inputs.files import Inspected, Oddities, add_findings, readable_rows, without_unreadable
 
 MOST_IMAGES = 200_000  # per split to inspect
 MOST_DISTANCE = 3  # differing bits of 64 between the hashes of near duplicates
@@ -32,18 +32,11 @@ def why_column(config: DataConfig, own: str, number: int) -> str:
 
 
 @dataclass(frozen=True)
-class Looks:
+class Looks(Inspected):
     """Facts about inspected images of a split, with hashes and thumbnails (0 for unreadable images) to find near duplicates."""
 
-    rows: np.ndarray
-    facts: list[ImageFacts]
     hashes: np.ndarray  # uint64 of shape (rows,)
     thumbnails: np.ndarray  # uint8 of shape (rows, 16, 16)
-
-    @property
-    def readable(self) -> np.ndarray:
-        """Return whether each image can be read, shape (rows,)."""
-        return np.array([not each.error for each in self.facts], dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -51,16 +44,11 @@ class ImageInspection:
     """The findings in the images of all splits."""
 
     section: Section
-    splits: Splits  # without unreadable images; a held-out split without any other is left out
+    splits: Splits  # without unreadable images
     looks: dict[str, Looks]  # of the original splits
 
     def comparable(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows with inspected, readable images; their ``place`` is their index in ``looks``."""
-        seen = [
-            pd.DataFrame({"split": name, "row": each.rows, "place": np.arange(len(each.rows))})[each.readable]
-            for name, each in self.looks.items()
-        ]
-        return rows.merge(pd.concat(seen, ignore_index=True), on=["split", "row"], how="inner")
+        return readable_rows(self.looks, rows)
 
     def near(self, rows: pd.DataFrame) -> np.ndarray:
         places = [(self.looks[name], group["place"].to_numpy()) for name, group in rows.groupby("split", sort=False)]
@@ -75,11 +63,7 @@ class ImageInspection:
 def inspect(splits: Splits, config: DataConfig) -> ImageInspection:
     say("Looking at the images.")
     looks = {name: _look_at(split) for name, split in splits.items()}
-    kept: dict[str, Any] = {}
-    for name, split in splits.items():
-        rows = np.setdiff1d(np.arange(len(split)), looks[name].rows[~looks[name].readable])
-        kept[name] = split.select(rows) if len(rows) or name == "train" else None
-    return ImageInspection(_section(splits, looks, config.on_bad_image), replace(splits, **kept), looks)
+    return ImageInspection(_section(splits, looks, config.on_bad_image), without_unreadable(splits, looks), looks)
 
 
 def _look_at(split: Any) -> Looks:
@@ -134,7 +118,7 @@ def _section(splits: Splits, looks: dict[str, Looks], on_bad_image: str) -> Sect
         seen = looks[name]
         if len(seen.rows) < len(split):
             section.sentences.append(f"{len(seen.rows):,} of {len(split):,} images of the {name} split were looked at.")
-        _report(section, name, split, seen, on_bad_image)
+        add_findings(section, name, split, seen, on_bad_image, _ODD)
         good = [facts for facts in seen.facts if not facts.error]
         if not good:
             continue
@@ -151,26 +135,6 @@ def _section(splits: Splits, looks: dict[str, Looks], on_bad_image: str) -> Sect
     return section
 
 
-def _report(section: Section, name: str, split: Any, seen: Looks, on_bad_image: str) -> None:
-    """Add the findings of one split."""
-    for code, (severity, wanted, what, fix) in _ODD.items():
-        places = [i for i, facts in enumerate(seen.facts) if wanted(facts)]
-        if not places:
-            continue
-        ids = row_ids(split, seen.rows[places])
-        reasons = [seen.facts[i].error for i in places]
-        named = [f"{own} ({reason})" if reason else own for own, reason in zip(ids, reasons, strict=False)]
-        share = percent(len(places), len(seen.facts))
-        section.add(
-            code,
-            "warning" if severity == "error" and on_bad_image == "skip" else severity,
-            f"{len(places):,} of {len(seen.facts):,} images ({share}) {what}",
-            where=f"{name} split",
-            rows=named,
-            fix=fix,
-        )
-
-
 def _is_broken(facts: ImageFacts) -> bool:
     return bool(facts.error) and _BOMB not in str(facts.error)
 
@@ -183,8 +147,7 @@ _BOMB = "decompression bomb"
 _SKIP = "fix or remove them; training can drop them with --on_bad_image skip."
 _LOOK = "they are converted to 8-bit RGB; look at a few as the model sees them."
 _TURN = "they are turned upright before the model sees them; nothing to do."
-# Code → severity (``--on_bad_image skip`` makes errors warnings), which images, what is odd, and the fix.
-_ODD: dict[str, tuple[Severity, Callable[[ImageFacts], object], str, str]] = {
+_ODD: Oddities = {
     "image-bomb": ("error", lambda f: _BOMB in (f.error or ""), "are so large that decoding them is refused", _SKIP),
     "image-truncated": ("error", lambda f: _is_broken(f) and f.width, "are cut short or damaged", _SKIP),
     "image-unreadable": ("error", lambda f: _is_broken(f) and not f.width, "cannot be read", _SKIP),

@@ -50,11 +50,6 @@ def keep_row(folder: Path, row: int, cells: dict[str, Any], processor: Any) -> d
     return {"input": file.name, "bytes": len(content), "facts": facts}
 
 
-def pipeline_input(kept: Any, folder: Path) -> Any:
-    """Return the path of the file that was kept."""
-    return str((folder / str(kept)).absolute())
-
-
 def probe(model: Any, processor: Any) -> dict[str, torch.Tensor]:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, size=(256, 256, 3), dtype=np.uint8))
     return {"pixel_values": processor(images=[noise], return_tensors="pt")["pixel_values"]}

@@ -6,10 +6,10 @@ import base64
 import io
 from typing import Any
 
-from datasets import Dataset, Features, Image, Value
+from datasets import Dataset, Image
 
 from hf_finetune.data.images.decode import decode_fault, open_reduced
-from hf_finetune.errors import UserError
+from hf_finetune.tasks.inputs.files import row_of_file
 
 EDGE = 160  # pixels on the longer side of a thumbnail
 # One of the images that the Hub's own pages show.
@@ -33,14 +33,7 @@ def components(gradio: Any, columns: dict[str, list[str]] | None) -> tuple[list[
 
 def row_of(values: tuple[Any, ...], columns: dict[str, list[str]] | None) -> Dataset | None:
     [path] = values
-    if not path:
-        return None
-    cell = {"bytes": None, "path": path}
-    fault = decode_fault(cell)
-    if fault:
-        raise UserError(f"this image cannot be read ({fault})", fix="choose another one.")
-    features = Features({"id": Value("string"), "image": Image(decode=False)})
-    return Dataset.from_dict({"id": ["0"], "image": [cell]}, features=features)
+    return row_of_file(path, "image", Image(decode=False), "image", decode_fault) if path else None
 
 
 def widget(inputs: dict[str, str]) -> list[dict[str, str]] | None:
