@@ -16,14 +16,14 @@ import soundfile
 import torch
 from alone import training_alone as alone
 from hub_server import HubServer
-from safetensors.torch import load_file, save_file
+from mutations import ask_of_each, edit, halved, weights, without
+from safetensors.torch import load_file
 from warm_process import verification_in_a_fork
 
 from hf_finetune import fine_tune
 from hf_finetune.cli.main import main as hf_finetune
 from hf_finetune.errors import Interrupted, UserError
-from hf_finetune.publish.verify.sample import read_sample
-from hf_finetune.publish.verify.verify import ask, job, judge
+from hf_finetune.publish.verify.verify import judge
 
 TASK = "audio-classification"
 REPOSITORY = Path(__file__).parents[2]
@@ -186,24 +186,6 @@ def test_a_stream_is_learned(audio_checkpoints, recordings, tmp_path):
     assert metrics["test"]["accuracy"] > metrics["test"]["majority_accuracy"] + 0.3
 
 
-def edit(name, **values):
-    def mutate(model):
-        content = json.loads((model / name).read_text()) | values
-        (model / name).write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
-
-    return mutate
-
-
-def tensors(change):
-    def mutate(model):
-        path = model / "model.safetensors"
-        save_file(
-            {k: v.clone().contiguous() for k, v in change(load_file(path)).items()}, path, metadata={"format": "pt"}
-        )
-
-    return mutate
-
-
 FILE = "preprocessor_config.json"
 
 
@@ -218,29 +200,21 @@ MUTATIONS = {
     "hop": (edit(FILE, hop_length=320), "Whisper expects the mel input features"),
     "normalisation": (edit(FILE, do_normalize=True), "do_normalize"),
     "label order": (edit("config.json", id2label={"0": "low", "1": "high", "2": "noise"}), "label order"),
-    "head missing": (tensors(lambda t: {k: v for k, v in t.items() if "classifier" not in k}), "weights are missing"),
+    "head missing": (weights(without("classifier")), "weights are missing"),
     "projector moved": (
-        tensors(flipped),
+        weights(flipped),
         "weights changed since the run: projector.weight",
     ),
-    "half precision": (tensors(lambda t: {k: v.half() for k, v in t.items()}), "weights are saved as F16"),
-    "a block missing": (tensors(lambda t: {k: v for k, v in t.items() if "layers.1." not in k}), "weights are missing"),
+    "half precision": (weights(halved), "weights are saved as F16"),
+    "a block missing": (weights(without("layers.1.")), "weights are missing"),
     "file cut short": (lambda model: (model / "model.safetensors").write_bytes(b"x" * 100), "it cannot be loaded"),
 }
 
 
 @pytest.fixture(scope="module")
 def answers(run, python, tmp_path_factory):
-    root = tmp_path_factory.mktemp("mutations")
-    folders = {"": run}
-    for name, (mutate, _) in MUTATIONS.items():
-        folders[name] = root / name
-        shutil.copytree(run, folders[name], ignore=shutil.ignore_patterns("checkpoints"))
-        mutate(folders[name] / "model")
-    sample = read_sample(run)
-    with verification_in_a_fork(python):
-        found = ask([job(folder, sample) for folder in folders.values()])
-    return {name: (folders[name], sample, answer) for name, answer in zip(folders, found, strict=True)}
+    mutations = {name: mutate for name, (mutate, _) in MUTATIONS.items()}
+    return ask_of_each(run, mutations, python, tmp_path_factory.mktemp("mutations"))
 
 
 def test_the_run_is_verified(answers):

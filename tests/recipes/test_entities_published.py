@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 
 import pandas as pd
 import pytest
 from hub_server import HubServer
-from safetensors.torch import load_file, save_file
-from warm_process import verification_in_a_fork
+from mutations import ask_of_each, edit, halved, lower_casing, swap_words, tokenizer, weights, without
 
 from hf_finetune import fine_tune
-from hf_finetune.publish.verify.sample import read_sample
-from hf_finetune.publish.verify.verify import ask, job, judge
+from hf_finetune.publish.verify.verify import judge
 
 LOAD = """
 import sys
@@ -40,58 +36,26 @@ def run(checkpoints, entity_files, tmp_path_factory):
     return folder
 
 
-def edit(name, **values):
-    def mutate(model):
-        content = json.loads((model / name).read_text()) | values
-        (model / name).write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
-
-    return mutate
-
-
-def tensors(change):
-    def mutate(model):
-        path = model / "model.safetensors"
-        save_file(
-            {k: v.clone().contiguous() for k, v in change(load_file(path)).items()}, path, metadata={"format": "pt"}
-        )
-
-    return mutate
-
-
-def tokenizer(change):
-    def mutate(model):
-        state = json.loads((model / "tokenizer.json").read_text())
-        change(state)
-        (model / "tokenizer.json").write_text(json.dumps(state))
-
-    return mutate
-
-
-def swap_words(state):
-    vocabulary = state["model"]["vocab"]
-    vocabulary["good"], vocabulary["the"] = vocabulary["the"], vocabulary["good"]
-
-
 TAGS = {"0": "O", "1": "B-praise", "2": "I-praise", "3": "B-fault", "4": "I-fault"}
 MUTATIONS = {
     "types swapped": (edit("config.json", id2label=TAGS), "label order"),
     "tags without names": (edit("config.json", id2label={str(i): f"LABEL_{i}" for i in range(5)}), "label names"),
     "head missing": (
-        tensors(lambda t: {k: v for k, v in t.items() if "classifier" not in k}),
+        weights(without("classifier")),
         "random after loading: classifier.bias",
     ),
     "head moved": (
-        tensors(lambda t: t | {"classifier.weight": t["classifier.weight"].flip(0)}),
+        weights(lambda t: t | {"classifier.weight": t["classifier.weight"].flip(0)}),
         "weights changed since the run: classifier.weight",
     ),
-    "half precision": (tensors(lambda t: {k: v.half() for k, v in t.items()}), "weights are saved as F16"),
-    "a block missing": (tensors(lambda t: {k: v for k, v in t.items() if "layer.1." not in k}), "weights are missing"),
+    "half precision": (weights(halved), "weights are saved as F16"),
+    "a block missing": (weights(without("layer.1.")), "weights are missing"),
     "one weight": (
-        tensors(lambda t: t | {"classifier.bias": t["classifier.bias"] + 0.5}),
+        weights(lambda t: t | {"classifier.bias": t["classifier.bias"] + 0.5}),
         "weights changed since the run: classifier.bias",
     ),
     "vocabulary": (tokenizer(swap_words), "vocabulary of the tokenizer"),
-    "lower case": (tokenizer(lambda s: s.update(normalizer={"type": "Lowercase"})), "normaliser of the tokenizer"),
+    "lower case": (tokenizer(lower_casing), "normaliser of the tokenizer"),
     "special tokens": (tokenizer(lambda s: s.update(post_processor=None)), "special tokens of the tokenizer"),
     "maximum length": (edit("tokenizer_config.json", model_max_length=6), "maximum length of texts"),
     "layer norm": (edit("config.json", layer_norm_eps=0.1), "config.json: layer_norm_eps"),
@@ -101,17 +65,8 @@ MUTATIONS = {
 
 @pytest.fixture(scope="module")
 def answers(run, python, tmp_path_factory):
-    """Of one process that looks at the run itself and at each mutation."""
-    root = tmp_path_factory.mktemp("mutations")
-    folders = {"": run}
-    for name, (mutate, _) in MUTATIONS.items():
-        folders[name] = root / name
-        shutil.copytree(run, folders[name], ignore=shutil.ignore_patterns("checkpoints"))
-        mutate(folders[name] / "model")
-    sample = read_sample(run)
-    with verification_in_a_fork(python):
-        found = ask([job(folder, sample) for folder in folders.values()])
-    return {name: (folders[name], sample, answer) for name, answer in zip(folders, found, strict=True)}
+    mutations = {name: mutate for name, (mutate, _) in MUTATIONS.items()}
+    return ask_of_each(run, mutations, python, tmp_path_factory.mktemp("mutations"))
 
 
 def test_the_run_itself_is_verified(answers):

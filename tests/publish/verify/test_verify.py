@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from alone import training_alone
 from conftest import FILLER, NEGATIVE, POSITIVE
-from safetensors.torch import load_file, save_file
+from mutations import edit, halved, lower_casing, swap_words, tokenizer, weights, without
 from transformers.image_processing_base import ImageProcessingMixin
 from warm_process import verification_in_a_fork
 
@@ -44,16 +44,6 @@ RUNS = {
 # Mutations: functions of the model folder
 
 
-def edit(name, **values):
-    """Set values of a JSON file; None takes one away."""
-
-    def mutate(model):
-        content = json.loads((model / name).read_text()) | values
-        (model / name).write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
-
-    return mutate
-
-
 def timm(**values):
     def mutate(model):
         settings = json.loads((model / "config.json").read_text())
@@ -63,26 +53,8 @@ def timm(**values):
     return mutate
 
 
-def weights(change, name="model.safetensors"):
-    """Write the tensors anew that a function of them gives."""
-
-    def mutate(model):
-        tensors = {key: tensor.clone().contiguous() for key, tensor in change(load_file(model / name)).items()}
-        save_file(tensors, model / name, metadata={"format": "pt"})
-
-    return mutate
-
-
-def without(part):
-    return lambda tensors: {name: tensor for name, tensor in tensors.items() if part not in name}
-
-
 def permuted(tensors):
     return tensors | {name: tensor.flip(0) for name, tensor in tensors.items() if name.startswith("classifier.")}
-
-
-def halved(tensors):
-    return {name: tensor.half() for name, tensor in tensors.items()}
 
 
 def not_merged(tensors):
@@ -101,18 +73,6 @@ def swap_labels(model):
 def cut_file(model):
     content = (model / "model.safetensors").read_bytes()
     (model / "model.safetensors").write_bytes(content[: len(content) // 2])
-
-
-def lower_casing(model):
-    state = json.loads((model / "tokenizer.json").read_text())
-    (model / "tokenizer.json").write_text(json.dumps(state | {"normalizer": {"type": "Lowercase"}}))
-
-
-def swap_words(model):
-    state = json.loads((model / "tokenizer.json").read_text())
-    words = state["model"]["vocab"]
-    words["good"], words["the"] = words["the"], words["good"]
-    (model / "tokenizer.json").write_text(json.dumps(state))
 
 
 def other_base(model):
@@ -206,10 +166,10 @@ MUTATIONS = {
     "other base": ("adapter", other_base, "base checkpoint of the adapter"),
     "lower-casing": (
         "text",
-        lower_casing,
+        tokenizer(lower_casing),
         "normaliser of the tokenizer (lower-casing, accents): normalizer nothing → {'type': 'Lowercase'}",
     ),
-    "vocabulary order": ("text", swap_words, "vocabulary of the tokenizer: vocabulary '25 entries"),
+    "vocabulary order": ("text", tokenizer(swap_words), "vocabulary of the tokenizer: vocabulary '25 entries"),
     "max_length": (
         "text",
         edit("tokenizer_config.json", model_max_length=6),
