@@ -108,6 +108,7 @@ class Recordings(torch.utils.data.Dataset):
         ]
         labels = self.split["label"][:] if "label" in self.split.column_names else None
         self.labels = None if labels is None else [labels[row] for row, *_ in self.chunks]
+        self.last: tuple[int, np.ndarray] = -1, np.zeros(0, dtype=np.float32)
         self.seed = torch.initial_seed()
         self.epoch = torch.frombuffer(mmap.mmap(-1, 8), dtype=torch.int64)  # in shared memory, for persistent workers
 
@@ -127,11 +128,17 @@ class Recordings(torch.utils.data.Dataset):
         if isinstance(key, str):
             return [chunk[0 if key == "row" else 2] for chunk in self.chunks]
         row, start, _ = self.chunks[key]
-        samples = open_audio(self.split[row]["audio"], self.rate)[start : start + self.longest]
+        samples = self._samples(row)[start : start + self.longest]
         item: dict[str, Any] = {"audio": filled(samples, self.rate)}
         if self.views is not None:
             item |= random_view(item["audio"], self.views, (self.seed, int(self.epoch), key))
         return item | ({} if self.labels is None else {"labels": self.labels[key]})
+
+    def _samples(self, row: int) -> np.ndarray:
+        """Return the samples of a recording; the last one is kept, because chunks are often read one after another."""
+        if self.last[0] != row:
+            self.last = row, open_audio(self.split[row]["audio"], self.rate)
+        return self.last[1]
 
 
 def starts(count: int, longest: int) -> list[int]:
