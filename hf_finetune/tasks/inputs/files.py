@@ -51,7 +51,13 @@ def readable_rows(inspected: Mapping[str, Inspected], rows: pd.DataFrame) -> pd.
 
 
 def add_findings(section: Section, name: str, split: Any, seen: Inspected, on_bad: str, oddities: Oddities) -> None:
-    """Add what is odd about the files of one split; ``section.key`` names them, e.g. ``images``."""
+    """Add what is odd about the files of one split, and how many were inspected if not all.
+
+    ``section.key`` names them, e.g. ``images``.
+    """
+    if len(seen.rows) < len(split):
+        inspected = f"{len(seen.rows):,} of {len(split):,} {section.key}"
+        section.sentences.append(f"{inspected} of the {name} split were looked at.")
     for code, (severity, wanted, what, fix) in oddities.items():
         places = [i for i, facts in enumerate(seen.facts) if wanted(facts)]
         if not places:

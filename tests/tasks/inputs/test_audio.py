@@ -142,6 +142,12 @@ def test_check_hears_what_is_odd(tmp_path, loaded):
     assert "3 of 3 recordings are resampled to 16,000 samples per second." in found.section.sentences
 
 
+def test_check_says_that_it_heard_a_part(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_finetune.tasks.inputs.audio.checks.MOST_RECORDINGS", 2)
+    found = audio.inspect(Splits(rows(tmp_path, 0.5, 0.5, 0.5), None, None, None, "here"), DataConfig())
+    assert found.section.sentences == ["2 of 3 recordings of the train split were looked at."]
+
+
 def test_near_duplicates_are_found_at_any_loudness(tmp_path):
     from hf_finetune.tasks.inputs.audio.checks import _hear
 

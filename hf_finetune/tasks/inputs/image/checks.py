@@ -116,8 +116,6 @@ def _section(splits: Splits, looks: dict[str, Looks], on_bad_image: str) -> Sect
     table = []
     for name, split in splits.items():
         seen = looks[name]
-        if len(seen.rows) < len(split):
-            section.sentences.append(f"{len(seen.rows):,} of {len(split):,} images of the {name} split were looked at.")
         add_findings(section, name, split, seen, on_bad_image, _ODD)
         good = [facts for facts in seen.facts if not facts.error]
         if not good:
