@@ -21,6 +21,7 @@ from hf_finetune.data.rows.file_keys import file_identity
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_preprocessing
+from hf_finetune.tasks.inputs.audio.window import window_of
 from hf_finetune.tasks.inputs.chunks import InChunks
 
 SETTING = "max_seconds"  # its key in preprocessor_config.json
@@ -68,15 +69,6 @@ def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
 def max_seconds(processor: Any) -> float:
     """Return the longest recording that is read at once."""
     return float(getattr(processor, SETTING, None) or min(window_of(processor) or LONGEST, LONGEST))
-
-
-def window_of(processor: Any) -> float | None:
-    """Return the seconds to which a feature extractor fills up each recording; None if it leaves its length."""
-    if getattr(processor, "chunk_length", None):  # Whisper
-        return float(processor.chunk_length)
-    if getattr(processor, "num_mel_bins", None) and getattr(processor, "max_length", None):  # AST: frames of 10 ms
-        return 0.01 * processor.max_length
-    return None
 
 
 def features(processor: Any, samples: list[np.ndarray]) -> dict[str, torch.Tensor]:
