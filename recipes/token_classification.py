@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None, dataset: Any = None) -> dict[str, dict[s
 
     config = start_run(config, dataset)
     splits = audit(load_splits(config.data, TASK, dataset), TASK, config.data.on_bad_image)
-    checkpoint = TASK.load_model(config, splits.output)
+    checkpoint = TASK.load_model(config, splits.output, splits.train)
     config, plan = make_plan(config, TASK, checkpoint, splits)
     config = check_hub(config, TASK, splits, plan)
     timing = train(config, TASK, splits, checkpoint, plan)

@@ -247,7 +247,7 @@ MAKERS = {
 @pytest.fixture(scope="session")
 def audio_checkpoints(tmp_path_factory):
     """Tiny models of recordings with random weights: ``whisper`` (a window of a second), ``wav2vec2`` (samples, no mask),
-    ``wav2vec2-mask``, ``ast`` (a window of 0.64 seconds)."""  # fmt: skip
+    ``wav2vec2-mask``, ``ast`` (a window of 0.64 seconds); ``whisper-long`` and ``ast-long`` have windows of 4 seconds."""  # fmt: skip
     root = tmp_path_factory.mktemp("audio")
 
     def get(name: str) -> str:
@@ -259,21 +259,24 @@ def audio_checkpoints(tmp_path_factory):
             return str(folder)
         torch.manual_seed(0)
         small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-        if name == "whisper":
+        seconds = 4 if name.endswith("long") else 1
+        if name.startswith("whisper"):
             sizes = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
             rest = {
                 "decoder_layers": 1,
                 "decoder_attention_heads": 2,
                 "decoder_ffn_dim": 32,
-                "max_source_positions": 50,
+                "max_source_positions": 50 * seconds,
             }
             config = t.WhisperConfig(vocab_size=20, pad_token_id=0, num_mel_bins=40, **sizes, **rest)
             model = t.WhisperForConditionalGeneration(config)
-            extractor = t.WhisperFeatureExtractor(feature_size=40, chunk_length=1)
-        elif name == "ast":
-            sizes = {"max_length": 64, "num_mel_bins": 16, "patch_size": 8, "frequency_stride": 8, "time_stride": 8}
+            extractor = t.WhisperFeatureExtractor(feature_size=40, chunk_length=seconds)
+        elif name.startswith("ast"):
+            frames = 400 if name.endswith("long") else 64
+            sizes = {"max_length": frames, "num_mel_bins": 16, "patch_size": 8, "frequency_stride": 8, "time_stride": 8}
             model = t.ASTForAudioClassification(t.ASTConfig(**small, **sizes))
-            extractor = t.ASTFeatureExtractor(max_length=64, num_mel_bins=16)
+            extractor = t.ASTFeatureExtractor(max_length=frames, num_mel_bins=16)
+            model.audio_spectrogram_transformer.embeddings.position_embeddings.data.normal_()  # else all zeros
         else:
             mask = name.endswith("mask")
             sizes = {"conv_dim": (16, 16), "conv_kernel": (10, 8), "conv_stride": (8, 8), "num_feat_extract_layers": 2}

@@ -33,7 +33,7 @@ def inference_pass(**flags: Any) -> dict[str, Any]:
     task = get_task("image-classification")
     config, splits = read("image-classification", flags)
     config = start_run(config)
-    checkpoint = task.load_model(config, splits.output)
+    checkpoint = task.load_model(config, splits.output, splits.train)
     config, plan = make_plan(config, task, checkpoint, splits)
     began = now()
     sets = [
@@ -65,7 +65,7 @@ def bare_loop(**flags: Any) -> dict[str, Any]:
     task = get_task("text-classification")
     config, splits = read("text-classification", flags)
     config = start_run(config)
-    checkpoint = task.load_model(config, splits.output)
+    checkpoint = task.load_model(config, splits.output, splits.train)
     config, plan = make_plan(config, task, checkpoint, splits)
     (phase,) = plan.phases
     model, settings = checkpoint.model.to(device()), config.training

@@ -70,7 +70,7 @@ def check_model(config: Config, task: Task, inspection: Inspection, half: torch.
     one_class = splits.output.ONE_CLASS and np.count_nonzero(splits.class_counts("train")) < 2
     if not len(splits.train) or one_class:
         return []
-    checkpoint = task.load_model(config, splits.output)
+    checkpoint = task.load_model(config, splits.output, splits.train)
     inspection.add_processor(checkpoint.processor)
     say("Looking for suspicious labels.")
     encode = partial(task.input.encode, processor=checkpoint.processor)

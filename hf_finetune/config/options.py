@@ -142,7 +142,8 @@ class InputConfig:
     )
     max_seconds: float | None = option(
         None,
-        "Longest recording that is read at once. Longer ones are read in chunks; default: the checkpoint's, 10 at most.",
+        "Longest recording that is read at once, 10 by default; longer ones are read in chunks. The window of Whisper and "
+        "AST is cut to it, and by default to what nearly all training recordings need.",
         common="audio",
     )
     image_size: int | None = option(None, "Side of the square input image (default: the checkpoint's).", common="image")

@@ -65,7 +65,7 @@ def make_baseline(config: Config, task: Task, splits: Splits, judged: str) -> Ba
 def _backbone_features(config: Config, task: Task, splits: Splits, parts: dict[str, Any]) -> dict[str, Any] | None:
     """Return the pretrained head's input features per part, shape (rows, features); None if it has no linear layer."""
     untouched = replace(config, model=replace(config.model, head_hidden_size=None))
-    checkpoint = task.load_model(untouched, splits.output)
+    checkpoint = task.load_model(untouched, splits.output, splits.train)
     layer = logit_layer(checkpoint.model, len(splits.output.names))
     if not isinstance(layer, nn.Linear):
         say("No baseline: the head does not end in a linear layer.")

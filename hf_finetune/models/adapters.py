@@ -32,14 +32,17 @@ def add_lora(checkpoint: Checkpoint, config: StrategyConfig) -> Checkpoint:
             fix="add --merge_adapter, or remove --head_hidden_size.",
         )
     head = checkpoint.stages[-1]
+    kept = [name for name in outermost(head.modules) if any(is_under(p, (name,)) for p in head.parameters)]
+    targets = lora_targets(model, checkpoint.stages, config.lora_target_modules)
+    # Weights of the backbone that differ from those of the checkpoint would be other ones when the adapter is loaded.
+    owners = {name.rpartition(".")[0] for name in checkpoint.fresh if name not in head.parameters}
+    fresh = [name for name in sorted(owners) if name and not any(is_under(target, (name,)) for target in targets)]
     settings = LoraConfig(
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
-        target_modules=lora_targets(model, checkpoint.stages, config.lora_target_modules),
-        modules_to_save=[
-            name for name in outermost(head.modules) if any(is_under(p, (name,)) for p in head.parameters)
-        ],
+        target_modules=targets,
+        modules_to_save=[*kept, *outermost(fresh)],
     )
     # No task type: its PeftModel hides the argument `labels`, and the Trainer then reports no evaluation loss.
     checkpoint.model = get_peft_model(model, settings)

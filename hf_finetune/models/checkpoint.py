@@ -37,7 +37,7 @@ class Checkpoint:
     processor: Any  # the checkpoint's tokenizer or image processor
     stages: list[Stage]  # read before adapters are added
     name: str  # as the user gave it
-    fresh: list[str] = field(default_factory=list)  # parameters that are newly initialised
+    fresh: list[str] = field(default_factory=list)  # parameters that are not as in the checkpoint
 
 
 def load_checkpoint(

@@ -35,15 +35,18 @@ class Task:
     # For a model and its rows, flag → default and its reason (strategy, learning rates, batch size, …).
     defaults: Callable[[Facts], dict[str, Default]]
 
-    def load_model(self, config: Config, output: Output) -> Checkpoint:
-        """Return the checkpoint with a fresh head for an output, and its processor; a ``UserError`` if they do not fit."""
+    def load_model(self, config: Config, output: Output, rows: Dataset | None = None) -> Checkpoint:
+        """Return the checkpoint with a fresh head for an output, and its processor; a ``UserError`` if they do not fit.
+
+        ``rows`` are the training rows, to which an input may adapt the model.
+        """
         name = self.input.checkpoint_name(str(config.model.model_name_or_path))
         model = replace(config.model, model_name_or_path=name)
         load_settings(model)  # first: its errors are clearer than those of the processor
         options = {"revision": model.model_revision, "trust_remote_code": model.trust_remote_code}
         processor = self.input.load_processor(name, **options)
         checkpoint = load_checkpoint(model, self.auto_class, output.names, processor, output.settings())
-        self.input.prepare(checkpoint, config.inputs)
+        self.input.prepare(checkpoint, config.inputs, rows)
         return checkpoint
 
 
@@ -64,8 +67,11 @@ class Input(Protocol):
     def load_processor(self, name: str, **options: Any) -> Any:
         """Return the preprocessing of a checkpoint or of a saved model; a ``UserError`` if there is none."""
 
-    def prepare(self, checkpoint: Checkpoint, inputs: InputConfig) -> None:
-        """Set model and processor to the requested input size or length; a ``UserError`` if the model cannot read it."""
+    def prepare(self, checkpoint: Checkpoint, inputs: InputConfig, rows: Any = None) -> None:
+        """Set model and processor to the requested input size or length; a ``UserError`` if the model cannot read it.
+
+        ``rows`` are the training rows, whose sizes it may look at; None if there are none.
+        """
 
     def encode(
         self, split: Dataset, processor: Any, views: InputConfig | None = None, image_cache: str | None = None

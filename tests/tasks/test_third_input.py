@@ -119,7 +119,7 @@ NUMBERS = SimpleNamespace(
     baseline_name="means and {linear}",
     checkpoint_name=str,
     load_processor=lambda name, **options: Quantiser(),
-    prepare=lambda checkpoint, inputs: None,
+    prepare=lambda checkpoint, inputs, rows: None,
     encode=encode,
     collator=collator,
     views=lambda inputs, tunes_backbone: None,
@@ -167,7 +167,7 @@ def flags(checkpoints, folder) -> list[str]:
 def test_rows_of_numbers_are_trained_on_judged_shown_and_predicted(data, checkpoints, tmp_path):
     config = start_run(parse(flags(checkpoints, tmp_path / "run")), data)
     splits = audit(load_splits(config.data, TASK, data), TASK)
-    checkpoint = TASK.load_model(config, splits.output)
+    checkpoint = TASK.load_model(config, splits.output, splits.train)
     config, plan = make_plan(config, TASK, checkpoint, splits)
     timing = train(config, TASK, splits, checkpoint, plan)
     results = evaluate(config, TASK, splits, plan, timing)

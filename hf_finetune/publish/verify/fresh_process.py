@@ -95,7 +95,9 @@ def _load_adapter(job: dict[str, Any], reports: list[dict[str, Any]]) -> tuple[A
     wanted = set(get_peft_model_state_dict(model))
     mismatched = {key if isinstance(key, str) else key[0] for key in reports[-1]["mismatched_keys"]}
     fresh = {f"base_model.model.{name}" for name in set(reports[-1]["missing_keys"]) | mismatched}
-    where = {job["processor"]: str(folder)} | ({"device": job["device"]} if "device" in job else {})
+    # Not its path: for a model that is in memory, the pipeline cannot load a feature extractor.
+    processor = getattr(transformers, "Auto" + job["processor"].title().replace("_", "")).from_pretrained(folder)
+    where = {job["processor"]: processor} | ({"device": job["device"]} if "device" in job else {})
     classify = transformers.pipeline(job["task"], model=model.get_base_model(), **where)
     return classify, (wanted | fresh) - held, held - wanted - fresh
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,11 +22,12 @@ from hf_finetune.data.rows.file_keys import file_identity
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError, first_line
 from hf_finetune.models import Checkpoint, load_preprocessing
-from hf_finetune.tasks.inputs.audio.window import window_of
+from hf_finetune.tasks.inputs.audio.window import cut_window, window_of
 from hf_finetune.tasks.inputs.chunks import InChunks
 
 SETTING = "max_seconds"  # its key in preprocessor_config.json
-LONGEST = 10.0  # seconds, by default, of models without a window of their own
+LONGEST = 10.0  # seconds that are read at once by default, at most
+SHARE = 0.99  # of the training recordings that fit a window
 SHORTEST = 0.1  # seconds; shorter recordings are filled up with silence, as models of samples need some
 OVERLAP = 8  # neighbouring chunks share an eighth
 
@@ -43,8 +45,8 @@ def load_processor(name: str, **options: Any) -> Any:
     return found
 
 
-def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
-    """Set the longest recording that is read at once, and try processor and model on silence."""
+def prepare(checkpoint: Checkpoint, inputs: InputConfig, rows: Any = None) -> None:
+    """Set the longest recording that is read at once, cut the model's window to it, and try both on silence."""
     processor = checkpoint.processor
     window = window_of(processor)
     wanted = inputs.max_seconds
@@ -53,7 +55,15 @@ def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
         raise UserError(
             what, where="--max_seconds", fix=f"give {window:g} or less; longer recordings are read in chunks."
         )
-    setattr(processor, SETTING, wanted or min(window or LONGEST, LONGEST))
+    seconds, reason = wanted or min(window or LONGEST, LONGEST), "longer recordings are read in chunks"
+    if window and not wanted and rows is not None and not isinstance(rows, Stream):
+        lengths = [duration(cell, processor.sampling_rate) for cell in rows["audio"]]
+        needed = math.ceil(np.quantile(lengths, SHARE, method="higher") / processor.sampling_rate)
+        if needed < seconds:
+            seconds, reason = max(1, needed), f"{SHARE:.0%} of the training recordings are not longer"
+    setattr(processor, SETTING, float(seconds))
+    if cut_window(checkpoint, math.ceil(seconds)):
+        say(f"Window: {math.ceil(seconds)} of {window:g} seconds, as {reason}.")
     silence = np.zeros(round(max_seconds(processor) * processor.sampling_rate), dtype=np.float32)
     try:
         with torch.no_grad():

@@ -26,7 +26,7 @@ def load_processor(name: str, **options: Any) -> Any:
     return load_preprocessing("AutoImageProcessor", "image processor", name, fix, **options)
 
 
-def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
+def prepare(checkpoint: Checkpoint, inputs: InputConfig, rows: Any = None) -> None:
     """Set the image processor to ``--image_size``, and try one image with processor and model."""
     if inputs.image_size and hasattr(checkpoint.processor, "data_config"):
         checkpoint.processor = _resized_timm(checkpoint, inputs.image_size)

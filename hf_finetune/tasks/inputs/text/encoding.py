@@ -32,7 +32,7 @@ def checkpoint_name(name: str) -> str:
     return name
 
 
-def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
+def prepare(checkpoint: Checkpoint, inputs: InputConfig, rows: Any = None) -> None:
     """Set the tokenizer's maximum length to ``--max_length`` or the model's limit, which it may not exceed."""
     tokenizer, wanted = checkpoint.processor, inputs.max_length
     limit = _longest(tokenizer, checkpoint.model.config)

@@ -30,7 +30,7 @@ VERSION = 1
 _ABOUT = frozenset({"length", "cut", "row", "text", "words", "places"})
 
 
-def prepare(checkpoint: Checkpoint, inputs: InputConfig) -> None:
+def prepare(checkpoint: Checkpoint, inputs: InputConfig, rows: Any = None) -> None:
     """Set the tokenizer's maximum length, and how the pipeline joins tokens to entities.
 
     ``first``, by the first token of each word, needs a tokenizer that tells words from pieces of words, or entities that
