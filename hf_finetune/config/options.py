@@ -142,8 +142,8 @@ class InputConfig:
     )
     max_seconds: float | None = option(
         None,
-        "Longest recording that is read at once, 10 by default; longer ones are read in chunks. The window of Whisper and "
-        "AST is cut to it, and by default to what nearly all training recordings need.",
+        "Longest recording that is read at once. Longer ones are read in chunks. The window of Whisper and AST is cut to it; "
+        "by default to what nearly all training recordings need, 10 at most.",
         common="audio",
     )
     image_size: int | None = option(None, "Side of the square input image (default: the checkpoint's).", common="image")
