@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers.utils import logging
 
@@ -31,6 +30,7 @@ from hf_finetune.training.arguments import is_sharded, training_arguments
 from hf_finetune.training.fit_in_memory import FitInMemory
 from hf_finetune.training.resume import find_resume, refuse_other_settings, wants_resume
 from hf_finetune.training.run import open_run, save_history
+from hf_finetune.training.sampling import sampling_classes
 from hf_finetune.training.trainer import PhaseTrainer, evaluation_order
 
 
@@ -167,32 +167,6 @@ def _obstacle(config: Config, arguments: Any) -> str:
     if is_sharded(arguments):
         return "the weights are spread over processes"
     return "rows are mixed" if config.inputs.mixup or config.inputs.cutmix else ""
-
-
-def sampling_classes(config: Config, splits: Splits) -> np.ndarray | None:
-    """Return the class of each training row for ``--balanced_sampling``, shape (rows,); None without the flag.
-
-    A row with several classes counts as its rarest one; rows without a class form a class.
-
-    Raises:
-        UserError: the rows are a stream.
-    """
-    if not config.run.balanced_sampling:
-        return None
-    if isinstance(splits.train, Stream):
-        raise UserError(
-            "the rows of a stream cannot be sampled",
-            where="--balanced_sampling",
-            fix="use --class_weights balanced, or train without --streaming.",
-        )
-    classes = np.unique(splits.output.strata(splits.output.truth_of(splits.train)), return_inverse=True)[1]
-    each = len(classes) / (classes.max() + 1)
-    counts = np.bincount(classes)
-    say(
-        f"Balanced sampling: each class gives {each:.0f} of the {len(classes)} rows of an epoch; classes have "
-        f"{counts.min()} to {counts.max()} training rows."
-    )
-    return classes
 
 
 def _finish_phase(trainer: PhaseTrainer, folder: Path) -> None:

@@ -19,7 +19,7 @@ from hf_finetune.tasks.outputs.losses import (
     balanced_weights,
     logit_offsets,
 )
-from hf_finetune.training.loop import sampling_classes
+from hf_finetune.training.sampling import sampling_classes
 
 ROWS, CLASSES = 8, 3
 
