@@ -22,6 +22,7 @@ from hf_finetune.memory import peak_memory, reset_peak_memory
 from hf_finetune.models import Checkpoint
 from hf_finetune.strategies import Phase, Plan, apply_phase, count_weights
 from hf_finetune.tasks.task import Task
+from hf_finetune.training.sampling import rows_of_epoch, seldom_read
 
 _STEPS, _WARM_UP = 4, 1
 _MOST_SECONDS = 20.0  # of measuring per phase
@@ -39,7 +40,8 @@ def check_cost(
     if plan.channels_last:  # as in training
         checkpoint.model.to(memory_format=torch.channels_last)
     batch_size = int(config.training.get("per_device_train_batch_size", 8))
-    measured = [_phase_cost(config, task, splits, checkpoint, phase, half, batch_size) for phase in plan.phases]
+    count = rows_of_epoch(splits, seldom_read(config, splits))
+    measured = [_phase_cost(config, task, splits, checkpoint, phase, half, batch_size, count) for phase in plan.phases]
     phases = [facts for facts, _ in measured]
     _what_trains(section, phases)
     times, disk = [], []
@@ -82,8 +84,9 @@ def _phase_cost(
     phase: Phase,
     half: torch.dtype | None,
     batch_size: int,
+    count: int,
 ) -> tuple[dict[str, Any], int]:
-    """Return the facts of a phase, and the number of timed steps."""
+    """Return the facts of a phase with ``count`` rows an epoch, and the number of timed steps."""
     model, stages = checkpoint.model.to(PartialState().device), checkpoint.stages
     apply_phase(model, stages, phase)
     sizes, trains = count_weights(model, stages)
@@ -96,7 +99,6 @@ def _phase_cost(
     encoding = (time.perf_counter() - began) / len(sample)
     reset_peak_memory()
     read, step, steps = _time_steps(model, rows, collate, _chosen_batches(rows, batch_size), half)
-    count = len(splits.train)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     weighed = zip(stages, sizes, trains, strict=True)
     figures = {stage.name: {"parameters": size, "train": train} for stage, size, train in weighed}

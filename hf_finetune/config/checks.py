@@ -13,6 +13,7 @@ _EXCLUDES = {
     "num_folds": ("test_split", "test_file", "test_dir", "time_column"),
     "test_split": ("test_file", "test_dir"),
     "time_column": ("group_column",),
+    "empty_rows_every": ("balanced_sampling", "streaming"),
 }
 _NEEDS = {
     "validation_file": "train_file",
@@ -27,7 +28,7 @@ _NEEDS = {
 _FOR_RARE_CLASSES = {"class_weights": "none", "balanced_sampling": False, "logit_adjustment": 0}
 _ROWS = ("max_train_samples", "max_eval_samples", "max_predict_samples")
 _BATCHES = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
-_SIZES = ("lora_r", "head_hidden_size", "max_length", "image_size", "early_stopping_patience")
+_SIZES = ("lora_r", "head_hidden_size", "max_length", "image_size", "early_stopping_patience", "empty_rows_every")
 _RATES = ("learning_rate", "head_learning_rate", "num_train_epochs", "mixup", "cutmix")
 _BOUNDS: dict[str, tuple[float, float | None]] = {
     **dict.fromkeys((*_ROWS, *_BATCHES, *_SIZES), (1, None)),

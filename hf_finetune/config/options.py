@@ -226,6 +226,10 @@ class RunConfig:
         common="all",
     )
     balanced_sampling: bool = option(False, "Sample the rows of an epoch so that all classes are equally frequent.")
+    empty_rows_every: int | None = option(
+        None,
+        "Read training rows in which there is no entity in one of N epochs. Default: 3 if they are the majority, else 1.",
+    )
     focal_gamma: float = option(
         0.0, "Gamma of the focal loss (arXiv 1708.02002): easy rows weigh less; 0 is off, 2 is common."
     )

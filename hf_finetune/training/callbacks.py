@@ -84,6 +84,7 @@ class Progress(TrainerCallback):
 
     def __init__(self, phase: str, *, bar: bool = True) -> None:
         self.phase = phase
+        self.sampled: int | None = None  # rows of an epoch, if they are not those of the data
         self.rows_per_second = 0.0
         self._wanted = bar
         self._bar: Bar | None = None
@@ -94,7 +95,8 @@ class Progress(TrainerCallback):
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Start the clock; a resumed phase starts at its last step."""
         rows = getattr(kwargs.get("train_dataloader"), "dataset", None)
-        self._rows_of_epoch = len(rows) if hasattr(rows, "__len__") else None  # type: ignore[arg-type]
+        whole = len(rows) if hasattr(rows, "__len__") else None  # type: ignore[arg-type]
+        self._rows_of_epoch = whole if self.sampled is None else self.sampled
         self._began = self._mark = time.perf_counter()
         self._first_step, self._epoch_logged = state.global_step, state.epoch or 0.0
         if self._wanted and is_main_process() and is_terminal():

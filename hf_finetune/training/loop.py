@@ -30,7 +30,7 @@ from hf_finetune.training.arguments import is_sharded, training_arguments
 from hf_finetune.training.fit_in_memory import FitInMemory
 from hf_finetune.training.resume import find_resume, refuse_other_settings, wants_resume
 from hf_finetune.training.run import open_run, save_history
-from hf_finetune.training.sampling import sampling_classes
+from hf_finetune.training.sampling import sampling_classes, seldom_read
 from hf_finetune.training.trainer import PhaseTrainer, evaluation_order
 
 
@@ -72,6 +72,7 @@ def train(config: Config, task: Task, splits: Splits, checkpoint: Checkpoint, pl
         "preprocess_logits_for_metrics": _logits_only,
         "compute_loss_func": output.loss(config, splits),
         "balance": sampling_classes(config, splits),
+        "skim": seldom_read(config, splits),
         "mix": _mixer(config, task, splits),
         "stages": stages,
         "fit": FitInMemory() if config.training.get("auto_find_batch_size") else None,

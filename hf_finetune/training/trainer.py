@@ -25,6 +25,7 @@ class PhaseTrainer(Trainer):
         mix: from a batch to one of mixed rows and label probabilities.
         fit: splits batches that do not fit into memory; with None they end the run.
         balance: class of each training row, for sampling all classes equally often; None samples rows as they are.
+        skim: which training rows are read in one of N epochs only, and N; None reads all rows in every epoch.
         patience: evaluations without progress after which the phase ends; None trains all epochs.
     """
 
@@ -37,6 +38,7 @@ class PhaseTrainer(Trainer):
         mix: Callable[[dict[str, Any]], dict[str, Any]] | None,
         fit: FitInMemory | None,
         balance: np.ndarray | None,
+        skim: tuple[np.ndarray, int] | None,
         patience: int | None,
         **kwargs: Any,
     ) -> None:
@@ -51,6 +53,7 @@ class PhaseTrainer(Trainer):
         self.mix = mix
         self.fit = fit
         self.balance = balance
+        self.skim = skim
         for chatty in (PrinterCallback, ProgressCallback):
             self.remove_callback(chatty)
         self.model_accepts_loss_kwargs = False  # the loss is computed outside the model
@@ -110,12 +113,15 @@ class PhaseTrainer(Trainer):
         lengths = rows[self.args.length_column_name][:] if grouped else None
         step_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        classes = self.balance
-        if classes is not None and "row" in columns:  # each chunk of a long text is a row here
-            classes = classes[rows["row"][:]]
-        if classes is None and lengths is None:
+        classes, (empty, every) = self.balance, self.skim or (None, 1)
+        if "row" in columns:  # each chunk of a long text is a row here
+            numbers = rows["row"][:]
+            classes, empty = (None if each is None else each[numbers] for each in (classes, empty))
+        if classes is None and lengths is None and empty is None:
             return super()._get_train_sampler(train_dataset)
-        return EpochSampler(seed, step_rows, lengths=lengths, classes=classes)
+        sampler = EpochSampler(seed, step_rows, lengths=lengths, classes=classes, empty=empty, every=every)
+        self.progress.sampled = len(sampler)
+        return sampler
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         """Evaluate long rows first: labels are gathered with the logits, so the order does not change the metrics."""

@@ -100,3 +100,33 @@ def test_drawing_from_a_million_rows_takes_no_time():
     began = time.perf_counter()
     epoch(EpochSampler(0, 20, classes=classes), 0)
     assert time.perf_counter() - began < 5
+
+
+# Empty rows
+
+EMPTY = np.arange(100) % 10 < 7  # 70 of 100
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS[:100]], ids=["plain", "by length"])
+def test_empty_rows_are_read_in_one_of_three_epochs(lengths):
+    sampler = EpochSampler(3, 20, lengths=lengths, empty=EMPTY, every=3)
+    times = np.zeros((6, 100), dtype=int)
+    for number in range(6):
+        drawn = epoch(sampler, number)
+        assert len(drawn) == len(sampler) == 30 + 24
+        np.add.at(times[number], drawn, 1)
+    assert (times[:, ~EMPTY] == 1).all()
+    assert times.max() == 1
+    assert (times[:3, EMPTY].sum(axis=0) >= 1).all()
+    assert times[:, EMPTY].sum(axis=0).max() <= 3  # 72 places in three epochs for 70 rows
+
+
+def test_the_order_with_empty_rows_is_a_function_of_seed_and_epoch():
+    first = epoch(EpochSampler(3, 20, empty=EMPTY, every=3), 1)
+    assert epoch(EpochSampler(3, 20, empty=EMPTY, every=3), 1) == first
+    assert set(epoch(EpochSampler(3, 20, empty=EMPTY, every=3), 2)) != set(first)
+    assert epoch(EpochSampler(4, 20, empty=EMPTY, every=3), 1) != first
+
+
+def test_all_rows_are_read_where_every_epoch_reads_the_empty_ones():
+    assert sorted(epoch(EpochSampler(3, 20, lengths=LENGTHS[:100], empty=EMPTY, every=1), 0)) == list(range(100))

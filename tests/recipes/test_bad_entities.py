@@ -177,6 +177,14 @@ CASES = {
         "words are not weighed by their tag",
         "leave the flag out",
     ),
+    "empty rows balanced": (
+        "t.jsonl",
+        lines(GOOD),
+        ["--empty_rows_every", "2", "--balanced_sampling"],
+        "exclude each other",
+        "keep one of them",
+    ),
+    "no epoch for empty rows": ("t.jsonl", lines(GOOD), ["--empty_rows_every", "0"], "out of bounds", "at least 1"),
     "mixed texts": ("t.jsonl", lines(GOOD), ["--mixup", "0.2"], "texts cannot be mixed", "leave the flags out"),
     "an unknown metric": (
         "t.jsonl",

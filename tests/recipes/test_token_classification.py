@@ -124,7 +124,11 @@ def test_cached_and_uncached_training_are_the_same(strategy, checkpoints, entity
 
 @pytest.mark.usefixtures("training_alone")
 @pytest.mark.parametrize(
-    "flags", [{"strategy": "lora", "merge_adapter": True}, pytest.param({"strategy": "lp_ft"}, marks=pytest.mark.slow)]
+    "flags",
+    [
+        {"strategy": "lora", "merge_adapter": True, "empty_rows_every": 2},
+        pytest.param({"strategy": "lp_ft"}, marks=pytest.mark.slow),
+    ],
 )
 def test_a_resumed_run_ends_with_the_same_weights(flags, checkpoints, entity_files, tmp_path, monkeypatch):
     from hf_finetune.training.callbacks import StopOnSignal

@@ -91,6 +91,10 @@ class Output(RowOutput, Protocol):
         """Return the number of rows per class, shape (classes,); None if there are no classes."""
         return None
 
+    def empty(self, truth: np.ndarray) -> np.ndarray | None:
+        """Return in which rows there is nothing to find, shape (rows,); None for outputs whose rows always have an answer."""
+        return None
+
     def summary(self, splits: Splits) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Return a table of all splits: header and rows."""
 

@@ -12,8 +12,8 @@ MANY_CLASSES = 20
 FEWEST_STEPS, MOST_EPOCHS = 75, 30
 
 
-def recommend(facts: Facts) -> dict[str, Default]:
-    """Return flag → default for these facts."""
+def recommend(facts: Facts, usual_epochs: Default | None = None) -> dict[str, Default]:
+    """Return flag → default for these facts; the usual epochs depend on the classes if they are not given."""
     strategy = choose_strategy(facts, Default("full", "text encoders gain most when all weights train"))
     step = 16 if facts.rows < MANY_ROWS else 32  # with few texts, more steps matter more than speed
     defaults = common_defaults(facts, strategy.value, step)
@@ -24,19 +24,23 @@ def recommend(facts: Facts) -> dict[str, Default]:
     return defaults | {
         "strategy": strategy,
         "head_learning_rate": Default(fresh, "the new head must change more than the backbone"),
-        "epochs": _epochs(facts, step),
+        "epochs": _epochs(facts, step, usual_epochs or _usual_epochs(facts)),
         "label_smoothing_factor": smoothing,
         "train_sampling_strategy": Default("group_by_length"),
     }
 
 
-def _epochs(facts: Facts, step: int) -> Default:
-    """Return the epochs when the backbone trains."""
+def _usual_epochs(facts: Facts) -> Default:
     if facts.rows >= MANY_ROWS:
         return Default(3.0, f"there are {facts.rows:,} rows")
     count = min(8, max(3, round(2 + math.log2(facts.classes))))
+    return Default(float(count), f"{facts.classes} classes; more classes have fewer rows each")
+
+
+def _epochs(facts: Facts, step: int, usual: Default) -> Default:
+    """Return the epochs when the backbone trains: the usual ones, or as many as give it enough steps."""
     enough = min(MOST_EPOCHS, math.ceil(FEWEST_STEPS * step / facts.rows))
-    if enough > count:
+    if enough > usual.value:
         reason = f"{facts.rows:,} rows give few steps per epoch, and an encoder needs {FEWEST_STEPS}"
         return Default(float(enough), reason)
-    return Default(float(count), f"{facts.classes} classes; more classes have fewer rows each")
+    return usual

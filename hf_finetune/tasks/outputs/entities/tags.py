@@ -149,6 +149,9 @@ for row, ids in zip(logits, inputs["input_ids"]):
         counts = np.bincount(np.concatenate(kinds), minlength=len(self.types))
         return np.array([min(own, key=lambda kind: counts[kind], default=-1) for own in kinds], dtype=np.int64)
 
+    def empty(self, truth: np.ndarray) -> np.ndarray:
+        return np.array([not len(row) for row in truth], dtype=bool)
+
     summary = entity_table
     notes = type_notes
     check = check_entities
