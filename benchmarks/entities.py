@@ -3,8 +3,9 @@
     python benchmarks/entities.py --shared FOLDER
 
 Speed: an epoch of ours, without evaluation and checkpoints; the peer over some steps, from the end of the first one, and
-scaled to an epoch of the same rows. F1: one run of each to the end, with the defaults of each, on the test rows; entities
-of ours are those of ``pipeline()``, those of the peer are of the words as they are given.
+scaled to an epoch of the same rows. F1, with ``--full``: each side is trained to the end with its own defaults, once with
+each seed, and judged on the test rows; entities of ours are those of ``pipeline()``, those of the peer are of the words as
+they are given.
 """
 
 from __future__ import annotations
@@ -32,16 +33,18 @@ def main() -> None:
     runs = paired.alternate(sides, 1 if flags.quick else flags.repeats)
     peer = [seconds * rows / PEER_ROWS for seconds in paired.values(runs["peer"], "step_seconds")]
     ours = [sum(run["epoch_seconds"]) for run in runs["ours"]]
-    columns = ["rows", "peer s", "ours s", "peer/ours"]
-    cells = [rows, paired.median(peer), paired.median(ours), paired.ratio(peer, ours)]
-    if flags.full:
-        whole = tweets(flags.shared, "full") if not flags.quick else work
-        ended = paired.alternate({"peer, whole": whole.peer(judge=True), "ours, whole": whole.ours()}, 1)
-        runs |= ended
-        columns += ["F1 ours", "F1 peer", "ours whole s", "peer whole s"]
-        both = [ended[f"{side}, whole"][0] for side in ("ours", "peer")]
-        cells += [*(run["f1"] for run in both), *(run["seconds"] for run in both)]
-    paired.publish(__file__, flags, f"Token classification: {work.name}", columns, [cells], runs)
+    columns = ["run", "rows", "peer s", "ours s", "peer/ours", "F1 peer", "F1 ours", "95 % interval"]
+    table = [["an epoch", rows, paired.median(peer), paired.median(ours), paired.ratio(peer, ours), "", "", ""]]
+    for seed in range(len(peer)) if flags.full else ():
+        whole = work if flags.quick else tweets(flags.shared, "full")
+        both = {"peer": whole.peer(judge=True, seed=seed), "ours": whole.ours(seed=seed)}
+        [one], [other] = paired.alternate(both, 1).values()
+        runs |= {f"peer, seed {seed}": [one], f"ours, seed {seed}": [other]}
+        seconds = [one["seconds"], other["seconds"], one["seconds"] / other["seconds"]]
+        low, high = other["f1_interval"]
+        scores = [f"{one['f1']:.3f}", f"{other['f1']:.3f}", f"{low:.3f} to {high:.3f}"]
+        table.append([f"to the end, seed {seed}", rows, *seconds, *scores])
+    paired.publish(__file__, flags, f"Token classification: {work.name}", columns, table, runs)
 
 
 if __name__ == "__main__":

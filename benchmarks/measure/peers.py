@@ -1,7 +1,8 @@
 """The peers: a plain ``transformers.Trainer`` with the defaults of the transformers example scripts, in float32.
 
 Images follow ``run_image_classification.py`` (random crops and flips of images that are decoded at every access,
-8 rows per step). Words follow ``run_ner.py`` (padded to the longest text of a batch of 8). Texts follow ``run_glue.py``
+8 rows per step). Recordings follow ``run_audio_classification.py`` (features of at most 20 seconds, computed at every
+access, 8 rows per step). Words follow ``run_ner.py`` (padded to the longest text of a batch of 8). Texts follow ``run_glue.py``
 and ``run_classification.py`` (padded to 128 tokens, 32 rows per step, as in the README of the examples). Rows and frozen
 parameters are the same as on our side.
 """
@@ -25,7 +26,9 @@ from torchvision.transforms import (
     ToTensor,
 )
 from transformers import (
+    AutoFeatureExtractor,
     AutoImageProcessor,
+    AutoModelForAudioClassification,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -35,11 +38,14 @@ from transformers import (
     TrainingArguments,
 )
 
+from hf_finetune.data.audio.decode import open_audio
 from hf_finetune.evaluation.metrics import metrics_of
 from hf_finetune.models import read_stages
 from hf_finetune.strategies.phases import Rates, make_phases
 from measure.rows import read
 from measure.sides import install_clock, now
+
+MOST_SECONDS = 20  # of a recording
 
 
 def trainer_images(strategy: str, settings: dict[str, Any], judge: bool, **flags: Any) -> dict[str, Any]:
@@ -126,6 +132,28 @@ def trainer_words(strategy: str, settings: dict[str, Any], judge: bool, **flags:
 
     settings = {"per_device_train_batch_size": 8} | settings
     return fit(model, strategy, train, validation, test if judge else None, collate, settings, score)
+
+
+def trainer_recordings(strategy: str, settings: dict[str, Any], judge: bool, **flags: Any) -> dict[str, Any]:
+    """Fine-tune on recordings as ``run_audio_classification.py`` does; arguments as in :func:`trainer_images`."""
+    _, splits = read("audio-classification", flags)
+    name = flags["model_name_or_path"]
+    extractor = AutoFeatureExtractor.from_pretrained(name)
+    model = AutoModelForAudioClassification.from_pretrained(name, num_labels=len(splits.output.names))
+    if hasattr(model, "freeze_feature_encoder"):
+        model.freeze_feature_encoder()
+    rate = extractor.sampling_rate
+
+    def features(rows: dict[str, list[Any]]) -> dict[str, Any]:
+        samples = [open_audio(cell, rate)[: MOST_SECONDS * rate] for cell in rows["audio"]]
+        return dict(extractor(samples, sampling_rate=rate)) | {"labels": rows["label"]}
+
+    train, validation, test = (
+        None if rows is None else rows.with_transform(features)
+        for rows in (splits.train, splits.validation, splits.test)
+    )
+    settings = {"per_device_train_batch_size": 8, "remove_unused_columns": False} | settings
+    return fit(model, strategy, train, validation, test if judge else None, None, settings)
 
 
 def fit(

@@ -72,13 +72,17 @@ def ours(task: str, **flags: Any) -> dict[str, Any]:
         metrics = fine_tune(task, disable_tqdm=True, **folders, **flags)
         disk = sum(path.stat().st_size for path in kept.rglob("*") if path.is_file())
     timing = metrics["timing"]
+    intervals = metrics.get("test_intervals", {})
     return clock.figures() | {
         "seconds": timing["train_seconds"],
         "trainable": int(timing["trainable_parameters"]),
         "disk_mb": disk / 1e6,
         "accuracy": metrics.get("test", {}).get("accuracy"),
         "f1": metrics.get("test", {}).get("f1"),
-        "f1_interval": metrics.get("test_intervals", {}).get("f1"),
+        "accuracy_interval": intervals.get("accuracy"),
+        "f1_interval": intervals.get("f1"),
+        "baseline": metrics.get("baseline", {}).get("accuracy"),
+        "f1_validation": metrics.get("validation", {}).get("f1"),
     }
 
 

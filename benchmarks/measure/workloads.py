@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from hf_finetune.demo import image_checkpoint, image_data, text_checkpoint, text_data
 from hf_finetune.files import cache_dir
 from measure.paired import run_side
@@ -14,6 +16,7 @@ PEERS = {
     "text-classification": "peers:trainer_texts",
     "image-classification": "peers:trainer_images",
     "token-classification": "peers:trainer_words",
+    "audio-classification": "peers:trainer_recordings",
 }
 
 Side = tuple[str, dict[str, Any]]
@@ -79,6 +82,27 @@ def tweets(shared: Path, strategy: str, **samples: int) -> Workload:
     }
     flags = {"model_name_or_path": str(text_checkpoint(cache_dir())), **files, **samples}
     return Workload("WNUT-17, MiniLM-L6", "token-classification", strategy, flags)
+
+
+def spoken_digits(shared: Path, strategy: str, folder: Path, rows: dict[str, int] | None = None) -> Workload:
+    """Return the spoken digits of FSDD with Whisper tiny.en: four speakers in training, one in each other split.
+
+    Args:
+        shared: see :func:`film_reviews`.
+        strategy: ``--strategy``.
+        folder: where the tables of the splits are written.
+        rows: split → rows, drawn at random; None for all.
+    """
+    data = shared / "data" / "fsdd"
+    table = pd.read_csv(data / "metadata.csv")
+    flags = {"model_name_or_path": str(shared / "models" / "whisper_tiny_en"), "audio_root": str(data)}
+    for split, part in table.groupby("split_speaker"):
+        drawn = part.sample(rows[split] if rows else len(part), random_state=0)
+        flags[f"{split}_file"] = str(folder / f"{split}.csv")
+        drawn[["file", "label", "speaker"]].to_csv(flags[f"{split}_file"], index=False)
+    return Workload(
+        "spoken digits, Whisper tiny.en", "audio-classification", strategy, flags | {"label_column": "label"}
+    )
 
 
 def partly_frozen(shared: Path | None, folder: Path, *, images: int, texts: int) -> list[Workload]:

@@ -18,6 +18,7 @@ from hf_finetune.data.images.image_cache import available_memory
 from hf_finetune.models import Checkpoint
 
 PROBE_RATE = 3e-3
+HIGHEST_RATE = 3e-4  # of attention, in full fine-tuning
 MANY_ROWS = 20_000
 # float32 weights, gradients and the two moments of AdamW; the rest of the memory is for activations.
 BYTES_A_WEIGHT = 16
@@ -113,4 +114,4 @@ def _learning_rate(facts: Facts, strategy: str, step: int) -> Default:
     if facts.convolutional:
         return Default(5e-4, "convolutions with BatchNorm need higher rates than attention")
     reason = f"1e-4 for width 384 and 16 rows per step; here {facts.width} and {step}"
-    return Default(min(3e-4, 1e-4 * 384 / facts.width * step / 16), reason)
+    return Default(min(HIGHEST_RATE, 1e-4 * 384 / facts.width * step / 16), reason)

@@ -73,6 +73,15 @@ def test_few_texts_get_enough_steps(rows, epochs):
     assert values(kind="image", rows=rows)["epochs"] == 6
 
 
+def test_tags_get_few_epochs_at_a_higher_rate():
+    tags = values(kind="token", classes=13)
+    assert (tags["epochs"], tags["learning_rate"], tags["head_learning_rate"]) == (3, 2e-4, 2e-4)
+    assert values(kind="token", width=32)["learning_rate"] == 3e-4
+    assert values(kind="token", rows=100)["epochs"] == 12
+    lora = values("lora", kind="token")
+    assert lora["learning_rate"] == lora["head_learning_rate"] == 1e-3
+
+
 def test_many_rows_get_few_epochs():
     assert values(rows=100_000, classes=77)["epochs"] == 3
     assert values(kind="image", rows=100_000)["epochs"] == 3

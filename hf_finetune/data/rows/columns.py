@@ -198,5 +198,5 @@ def refuse_missing_columns(split: Any, columns: Columns, where: str) -> None:
 
 def describe_labels(columns: Columns, output: RowOutput) -> str:
     """Return ``label column 'label' with 2 classes``."""
-    several = "s" if len(columns.labels) > 1 else ""
-    return f"label column{several} {first_few(map(repr, columns.labels))} with {output.describe()}"
+    own = [name for name in columns.labels if name not in columns.inputs]  # spans are read with their text
+    return f"label column{'s' if len(own) > 1 else ''} {first_few(map(repr, own))} with {output.describe()}"

@@ -1,0 +1,64 @@
+"""Audio classification: ours, and ``run_audio_classification.py`` of transformers with its defaults, on spoken digits.
+
+    python benchmarks/recordings.py --shared FOLDER
+
+Speed: an epoch of ours, without evaluation and checkpoints; the peer over some steps, from the end of the first one, and
+scaled to an epoch of the same rows. With ``--full``, ours is trained with each of three seeds, with a frozen encoder and in
+full, and judged on a speaker whom it never heard. The peer would take hours, so both sides are also trained to the end on
+a tenth of the rows.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from measure import paired
+from measure.workloads import spoken_digits
+
+PEER_ROWS, PEER_STEPS = 8, 6
+TENTH = {"train": 200, "validation": 50, "test": 100}
+QUICK = {"train": 40, "validation": 20, "test": 20}
+
+
+def main() -> None:
+    parser = paired.parser(__doc__)
+    parser.add_argument("--full", action="store_true", help="also train to the end and compare accuracies on test rows")
+    flags = parser.parse_args()
+    if flags.shared is None:
+        parser.error("--shared is needed: the demo has no data for this task")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        work = spoken_digits(flags.shared, "full", folder, QUICK if flags.quick else None)
+        repeats = 1 if flags.quick else flags.repeats
+        nothing_else = {"eval_strategy": "no", "save_strategy": "no", "num_train_epochs": 1}
+        steps = 2 if flags.quick else PEER_STEPS
+        sides = {"peer": work.peer(max_steps=steps), "ours": work.ours(**nothing_else)}
+        runs = paired.alternate(sides, repeats)
+        rows = QUICK["train"] if flags.quick else 2000
+        peer = [seconds * rows / PEER_ROWS for seconds in paired.values(runs["peer"], "step_seconds")]
+        ours = [sum(run["epoch_seconds"]) for run in runs["ours"]]
+        columns = ["run", "rows", "peer s", "ours s", "peer/ours", "accuracy of ours", "of the peer"]
+        table = [["an epoch", rows, paired.median(peer), paired.median(ours), paired.ratio(peer, ours), "", ""]]
+        if flags.full:
+            for strategy in ("head", "full"):
+                whole = spoken_digits(flags.shared, strategy, folder, QUICK if flags.quick else None)
+                sides = {f"{strategy}, seed {seed}": whole.ours(seed=seed) for seed in range(repeats)}
+                runs |= paired.alternate(sides, 1)
+                table += [[name, rows, "", *_ended(runs[name][0]), ""] for name in sides]
+            part = spoken_digits(flags.shared, "full", folder, QUICK if flags.quick else TENTH)
+            runs |= paired.alternate({"peer, tenth": part.peer(judge=True), "ours, tenth": part.ours()}, 1)
+            [one], [other] = runs["peer, tenth"], runs["ours, tenth"]
+            seconds = [one["seconds"], other["seconds"], one["seconds"] / other["seconds"]]
+            table.append(["to the end", TENTH["train"], *seconds, other["accuracy"], one["accuracy"]])
+        paired.publish(__file__, flags, f"Audio classification: {work.name}", columns, table, runs)
+
+
+def _ended(run: paired.Run) -> list[object]:
+    """Return the cells of a run of ours: seconds, no ratio, and the accuracy with its interval."""
+    low, high = run["accuracy_interval"]
+    return [run["seconds"], "", f"{run['accuracy']:.3f} ({low:.3f} to {high:.3f}); baseline {run['baseline']:.3f}"]
+
+
+if __name__ == "__main__":
+    main()
