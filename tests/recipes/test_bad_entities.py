@@ -16,6 +16,8 @@ SPANS = [
     {"text": "good film", "entities": [{"start": 0, "end": 4, "label": "x"}]},
     {"text": "a plot", "entities": []},
 ] * 6
+STUDIO = [{"data": {"text": r["text"]}, "annotations": [{"result": [{"type": "labels", "value": e} for e in r["entities"]]}]}
+          for r in SPANS]  # fmt: skip
 
 
 def lines(rows):
@@ -127,6 +129,23 @@ CASES = {
         lines([r | {"entities": [[0, "x"]]} for r in SPANS]),
         [],
         "is not an entity with start, end and label",
+        "--on_bad_row skip",
+    ),
+    "a task of Label Studio without annotations": (
+        "t.jsonl",
+        spoilt(STUDIO, annotations=[]),
+        [],
+        "1 of 12 rows have no label",
+        "--on_bad_row skip",
+    ),
+    "a label of Label Studio beyond the text": (
+        "t.jsonl",
+        spoilt(
+            STUDIO,
+            annotations=[{"result": [{"type": "labels", "value": {"start": 0, "end": 99, "labels": ["x"]}}]}],
+        ),
+        [],
+        "row 12: an entity from 0 to 99 in a text of 6 characters",
         "--on_bad_row skip",
     ),
     "spans that are text": (

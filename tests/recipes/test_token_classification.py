@@ -64,9 +64,24 @@ def test_the_run_is_verified(run, request):
     assert about["largest_difference"] <= about["tolerance"]
 
 
-def test_spans_give_the_same_run_as_words(run, checkpoints, entity_files, tmp_path):
+def label_studio_exports(files, folder) -> dict[str, str]:
+    """Return the same rows as full exports of Label Studio."""
+    for name, path in files.items():
+        tasks = []
+        for row in map(json.loads, Path(path).read_text().splitlines()):
+            values = [{"start": e["start"], "end": e["end"], "labels": [e["label"]]} for e in row["entities"]]
+            result = [{"type": "labels", "from_name": "label", "to_name": "text", "value": value} for value in values]
+            annotations = [{"was_cancelled": True, "result": []}, {"was_cancelled": False, "result": result}]
+            tasks.append({"id": row["id"], "data": {"text": row["text"]}, "annotations": annotations})
+        (folder / f"{name}.json").write_text(json.dumps(tasks))
+    return {name: str(folder / f"{name}.json") for name in files}
+
+
+@pytest.mark.parametrize("given", ["spans", "Label Studio"])
+def test_spans_give_the_same_run_as_words(given, run, checkpoints, entity_files, tmp_path):
+    files = entity_files["spans"] if given == "spans" else label_studio_exports(entity_files["spans"], tmp_path)
     with alone():
-        train(checkpoints("bert-without-dropout"), tmp_path, **entity_files["spans"])
+        train(checkpoints("bert-without-dropout"), tmp_path, **files)
     one, other = (load_file(folder / "model" / "model.safetensors") for folder in (run, tmp_path))
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
     frames = [pd.read_parquet(folder / "predictions.parquet") for folder in (run, tmp_path)]

@@ -1,4 +1,4 @@
-"""JSON and JSONL: a list of objects, one object a line, or one list of objects under a key.
+"""JSON and JSONL: a list of objects, one object a line, or one list of objects under a key; exports of Label Studio.
 
 Python's ``json`` reads them and not ``pyarrow.json`` or the builder of ``datasets``, which name no line of what is broken and end
 where values of a column have several types.
@@ -73,9 +73,22 @@ def _tables(
 
 def _blocks(codecs: dict[Path, str], size: int) -> Iterator[tuple[Path, list[Record]]]:
     for file, codec in codecs.items():
-        records = _records(file, codec)
+        records = ((line, _row(found)) for line, found in _records(file, codec))
         while block := list(islice(records, size)):
             yield file, block
+
+
+def _row(found: dict[str, Any]) -> dict[str, Any]:
+    """Return an object as it is, and a task of Label Studio's full export as its data with the column ``entities``.
+
+    These are the labels of the first annotation that was not cancelled; None for a task without one.
+    """
+    data, annotations = (found.get(name, "") for name in ("data", "annotations"))
+    if not isinstance(data, dict) or not _are_objects(annotations):
+        return found
+    results: Any = next((each.get("result") for each in annotations if not each.get("was_cancelled")), None)
+    labels = [each.get("value") for each in results if each.get("type") == "labels"] if _are_objects(results) else None
+    return {name: found[name] for name in ("id",) if name in found} | data | {"entities": labels}
 
 
 class ColumnTypes:
@@ -205,7 +218,7 @@ def _under_a_key(file: Path, text: str) -> Iterator[Record]:
     except (json.JSONDecodeError, RecursionError) as error:
         raise _broken(file, error) from error
     found = _object(value, file, 1)
-    lists = {key: rows for key, rows in found.items() if _is_list_of_objects(rows)}
+    lists = {key: rows for key, rows in found.items() if rows and _are_objects(rows)}
     key = "data" if "data" in lists else next(iter(lists)) if len(lists) == 1 else None
     if key is not None:
         return iter([(1, row) for row in lists[key]])
@@ -219,8 +232,8 @@ def _under_a_key(file: Path, text: str) -> Iterator[Record]:
     return iter([(1, found)])
 
 
-def _is_list_of_objects(rows: Any) -> bool:
-    return isinstance(rows, list) and bool(rows) and all(isinstance(row, dict) for row in rows)
+def _are_objects(rows: Any) -> bool:
+    return isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
 
 
 def _object(value: Any, file: Path, line: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from datasets.table import InMemoryTable
 from hf_finetune.errors import UserError
 
 BLOCK = 10_000  # rows held at once while rows are kept
-VERSION = 2  # rises when the same file gives other rows than before
+VERSION = 3  # rises when the same file gives other rows than before
 
 
 @dataclass(frozen=True)

@@ -263,6 +263,30 @@ def test_one_object_is_one_row(rows):
     assert rows('{"text": "a", "label": "x"}', "a.json") == [{"text": "a", "label": "x"}]
 
 
+def test_tasks_of_label_studio_are_their_texts_with_entities(rows):
+    value = {"start": 0, "end": 3, "text": "Ada", "labels": ["per"]}
+    label, choice = {"type": "labels", "value": value}, {"type": "choices", "value": {"choices": ["good"]}}
+    relation = {"type": "relation", "from_id": "a", "to_id": "b"}
+    cancelled = {"was_cancelled": True, "result": [label, label]}
+    given = [
+        [cancelled, {"was_cancelled": False, "result": [choice, label, relation]}, {"result": [label, label]}],
+        [{"result": [relation]}],
+        [cancelled],
+        [],
+    ]
+    tasks = [{"id": n, "data": {"text": "Ada"}, "annotations": each, "predictions": []} for n, each in enumerate(given)]
+    expected = [{"id": n, "text": "Ada", "entities": e} for n, e in enumerate([[value], [], None, None])]
+    for content in (json.dumps(tasks), "\n".join(map(json.dumps, tasks))):
+        assert rows(content, "a.json") == expected
+
+
+@pytest.mark.parametrize("annotations", [[1], "none", [{"result": "none"}], [{"result": [1]}]])
+def test_other_objects_with_data_and_annotations(annotations, rows):
+    row = {"data": {"text": "a"}, "annotations": annotations}
+    unlabelled = {"text": "a", "entities": None}
+    assert rows(json.dumps([row]), "a.json") == [unlabelled if isinstance(annotations[0], dict) else row]
+
+
 def test_keys_that_differ_between_rows(rows):
     content = '{"text": "a"}\n{"label": 1, "text": "b"}\n{"text": null, "label": 2.5}\n'
     assert rows(content, "a.jsonl") == [
