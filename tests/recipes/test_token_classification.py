@@ -124,6 +124,31 @@ def test_long_texts_are_read_in_windows(checkpoints, entity_files, tmp_path, cap
         assert [(e["start"], e["end"], e["label"]) for e in cell] == [(e["start"], e["end"], e["label"]) for e in known]
 
 
+def test_intervals_are_over_documents(checkpoints, entity_files, tmp_path):
+    """A document of four copies of a sentence tells as much as one sentence."""
+    rows = pd.read_json(entity_files["spans"]["train_file"], lines=True).head(48).rename(columns={"id": "doc"})
+    rows = rows.loc[rows.index.repeat(4)].reset_index(drop=True)
+    rows.assign(entities=rows["entities"].map(json.dumps)).to_csv(tmp_path / "rows.csv", index=False)
+    flags = {"group_column": "doc", "test_split": 0.3, "num_train_epochs": 2}
+    with alone():
+        train(checkpoints("bert-without-dropout"), tmp_path / "run", train_file=tmp_path / "rows.csv", **flags)
+    splits = pd.read_parquet(tmp_path / "run" / "splits.parquet")
+    assert splits.groupby("group")["split"].nunique().tolist() == [1] * 48
+    tested = rows.loc[splits.query("split == 'test'")["id"].astype(int)]
+    tested.to_json(tmp_path / "grouped.jsonl", orient="records", lines=True)
+    tested.drop(columns="doc").to_json(tmp_path / "single.jsonl", orient="records", lines=True)
+    for name in ("grouped", "single"):
+        flags = ["--test_file", str(tmp_path / f"{name}.jsonl"), "--output_dir", str(tmp_path / name)]
+        assert hf_finetune(["evaluate", str(tmp_path / "run"), *flags]) == 0
+    trained, grouped, single = (
+        json.loads((tmp_path / name / "metrics.json").read_text())["test_intervals"]
+        for name in ("run", "grouped", "single")
+    )
+    for metric, (low, high) in single.items():
+        assert grouped[metric] == pytest.approx(trained[metric], abs=1e-6)
+        assert grouped[metric][1] - grouped[metric][0] > 1.5 * (high - low), metric
+
+
 @pytest.mark.usefixtures("training_alone")
 @pytest.mark.parametrize("strategy", ["freeze:1", pytest.param("head", marks=pytest.mark.slow)])
 def test_cached_and_uncached_training_are_the_same(strategy, checkpoints, entity_files, tmp_path, capsys):
