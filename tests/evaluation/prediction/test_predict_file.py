@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import transformers
 from conftest import make_texts
 
 from hf_finetune.config.options import DataConfig
@@ -17,7 +19,7 @@ from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.answer_files import Unfinished
 from hf_finetune.evaluation.prediction.labeller import Labeller
 from hf_finetune.evaluation.prediction.predict_file import predict_file
-from hf_finetune.tasks.inputs import image, text
+from hf_finetune.tasks.inputs import audio, image, text, words
 
 ROWS, PIECE = 100, 16
 ENDINGS = ("csv", "jsonl", "parquet")
@@ -25,13 +27,45 @@ ENDINGS = ("csv", "jsonl", "parquet")
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(text, "piece_rows", PIECE)
-    monkeypatch.setattr(image, "piece_rows", 4)
+    for each, rows in {text: PIECE, words: PIECE, image: 4, audio: 4}.items():
+        monkeypatch.setattr(each, "piece_rows", rows)
 
 
 @pytest.fixture(scope="module")
 def bert(classifiers):
     return classifiers("bert", ["negative", "neutral", "positive"])
+
+
+@pytest.fixture(scope="module")
+def tagger(checkpoints, tmp_path_factory):
+    """A model of entities with a random head, which reads texts of more than 8 tokens in windows."""
+    folder = str(tmp_path_factory.mktemp("tagger"))
+    torch.manual_seed(0)
+    tags = {"id2label": dict(enumerate(["O", "B-fault", "I-fault", "B-praise", "I-praise"]))}
+    model = transformers.AutoModelForTokenClassification.from_pretrained(checkpoints("bert"), **tags)
+    model.classifier.weight.data.normal_()
+    model.save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(checkpoints("bert"), model_max_length=8).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def listener(audio_checkpoints, tmp_path_factory):
+    """A classifier of recordings with a random head, which reads them in chunks of at most 0.15 seconds."""
+    folder = str(tmp_path_factory.mktemp("listener"))
+    torch.manual_seed(0)
+    names = {"id2label": dict(enumerate(["high", "low", "noise"]))}
+    model = transformers.AutoModelForAudioClassification.from_pretrained(audio_checkpoints("whisper"), **names)
+    model.save_pretrained(folder)
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(audio_checkpoints("whisper"))
+    extractor.max_seconds = 0.15
+    extractor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sounds(recordings):
+    return str(Path(recordings, "test"))
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +124,8 @@ from hf_finetune.evaluation.prediction import predict_file as library
 from hf_finetune.evaluation.prediction.answer_files import Unfinished
 from hf_finetune.config.options import DataConfig
 
-from hf_finetune.tasks.inputs import image, text
-text.piece_rows, image.piece_rows = 16, 4
+from hf_finetune.tasks.inputs import audio, text, words
+text.piece_rows, words.piece_rows, audio.piece_rows = 16, 16, 4
 write = Unfinished.write
 
 def killed(self, number, table):
@@ -110,21 +144,35 @@ for output in outputs:
 """
 
 
+@pytest.mark.parametrize(
+    ("model", "source", "rows", "piece", "long"),
+    [
+        ("bert", "texts", ROWS, PIECE, ""),
+        ("tagger", "texts", ROWS, PIECE, "Long texts: "),
+        ("listener", "sounds", 13, 4, "Long recordings: "),
+    ],
+)
 def test_a_killed_process_is_gone_on_with_and_the_bytes_are_the_same(
-    python, bert, texts, whole, encoded, tmp_path, capsys
+    model, source, rows, piece, long, python, request, encoded, tmp_path, capsys
 ):
+    model, source = map(request.getfixturevalue, (model, source))
     outputs = [tmp_path / f"out.{ending}" for ending in ENDINGS]
-    done = python(["-c", KILLED, bert, texts, *map(str, outputs)])
+    done = python(["-c", KILLED, model, source, *map(str, outputs)])
     assert done.returncode == 0, done.stderr[-2000:]
     for output in outputs:
         assert not output.exists()
         assert len(list(Path(f"{output}.partial").glob("00000?" + output.suffix))) == 3
-        predict(bert, texts, output)
-        assert output.read_bytes() == (whole / output.name).read_bytes()
+        predict(model, source, output)
         assert not Path(f"{output}.partial").exists()
-    assert encoded == [PIECE, PIECE, PIECE, ROWS - 6 * PIECE] * 3
+    rest = [min(piece, rows - begin) for begin in range(3 * piece, rows, piece)]
+    assert encoded == rest * 3
     said = capsys.readouterr().out
-    assert said.count("has the answers for 48 of 100 rows; this goes on behind them.") == 3
+    assert said.count(f"has the answers for {3 * piece} of {rows} rows; this goes on behind them.") == 3
+    assert said.count(long) >= 3
+    for output in outputs:
+        predict(model, source, tmp_path / f"whole{output.suffix}")
+        assert output.read_bytes() == (tmp_path / f"whole{output.suffix}").read_bytes()
+    assert len(set(map(str, pd.read_parquet(tmp_path / "out.parquet").drop(columns="id").to_numpy().tolist()))) > 3
 
 
 @pytest.mark.parametrize("change", ["input", "model", "flags"])
