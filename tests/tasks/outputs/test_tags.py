@@ -121,6 +121,22 @@ def test_spans_of_annotation_tools(cell):
     assert not odd.faults
 
 
+@pytest.mark.parametrize(
+    ("entity", "found"),
+    [
+        ({"start": 6, "end": 9, "text": "Ada"}, (4, 7)),
+        ({"start": 3, "end": 9, "text": "🚒 Ada"}, (2, 7)),
+        ({"start": 14, "end": 17, "text": "Bob"}, (12, 15)),
+        ({"start": 4, "end": 7, "text": "Ada"}, (4, 7)),
+        ({"start": 4, "end": 7, "text": "ada"}, (4, 7)),
+        ({"start": 4, "end": 7}, (4, 7)),
+    ],
+)
+def test_offsets_that_count_an_emoji_as_two_characters(entity, found):
+    split = Dataset.from_list([{"text": "💩 🚒 Ada met Bob", "label": [entity | {"labels": ["per"]}]}])
+    assert read_entities(split, ["label", "text"])[0] == [[(*found, "per")]]
+
+
 def test_tags_of_words():
     words = ["Ada", "met", "Bob", "in", "New", "York", "."]
     tags = ["B-per", "O", "B-per", "O", "B-loc", "I-loc", "O"]

@@ -105,6 +105,8 @@ def _of_characters(text: str, cell: list[Any]) -> list[Span]:
     found = []
     for entity in cell:
         start, end, kind = _span(entity)
+        if isinstance(entity, dict) and entity.get("text") not in (None, "", text[start:end]):
+            start, end = _from_utf16(text, start, end, entity["text"])
         if not 0 <= start < end <= len(text):
             raise ValueError(f"an entity from {start} to {end} in a text of {len(text)} characters")
         inside = text[start:end]
@@ -112,6 +114,14 @@ def _of_characters(text: str, cell: list[Any]) -> list[Span]:
         if start < end:
             found.append((start, end, kind))
     return found
+
+
+def _from_utf16(text: str, start: int, end: int, inside: Any) -> tuple[int, int]:
+    """Return ``start`` and ``end`` in characters if they count an emoji as two, as Label Studio does (its issue 1347)."""
+    units = text.encode("utf-16-le")
+    if start < 0 or units[2 * start : 2 * end] != str(inside).encode("utf-16-le"):
+        return start, end
+    return len(units[: 2 * start].decode("utf-16-le")), len(units[: 2 * end].decode("utf-16-le"))
 
 
 def _span(entity: Any) -> Span:
