@@ -241,9 +241,16 @@ def test_bad_input(name, checkpoints, tmp_path, capsys):
     assert not (tmp_path / "run" / "model").exists()
 
 
-def test_unusable_rows_can_be_left_out(checkpoints, tmp_path, capsys):
-    bad = [{"text": "a plot", "entities": [{"start": 0, "end": 99, "label": "x"}]}]
-    (tmp_path / "t.jsonl").write_text(lines(SPANS + bad))
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (SPANS, {"text": "a plot", "entities": [{"start": 0, "end": 99, "label": "x"}]}),
+        (SPANS, {"text": None, "entities": [{"start": 0, "end": 4, "label": "x"}]}),
+        (GOOD, {"tokens": None, "ner_tags": ["B-x"]}),
+    ],
+)
+def test_unusable_rows_can_be_left_out(good, bad, checkpoints, tmp_path, capsys):
+    (tmp_path / "t.jsonl").write_text(lines([*good, bad]))
     command = ["train", "token-classification", "--model_name_or_path", checkpoints("bert"), "--train_file"]
     flags = [str(tmp_path / "t.jsonl"), "--num_train_epochs", "1", "--on_bad_row", "skip"]
     assert hf_finetune([*command, *flags, "--output_dir", str(tmp_path / "run")]) == 0

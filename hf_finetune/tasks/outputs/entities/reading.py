@@ -54,7 +54,7 @@ def read_entities(split: Dataset, columns: list[str], scheme: str | None = None)
     found: list[list[Span]] = []
     for number, source in enumerate(sources):
         try:
-            own = _of_words(source, tags[number], odd) if words else _of_characters(source, rows[number])
+            own = _of_words(source or [], tags[number], odd) if words else _of_characters(source or "", rows[number])
         except ValueError as error:
             odd.faults[number] = str(error)
             own = []
