@@ -15,7 +15,7 @@ VERBS = {
     "check": "find what is wrong with the data before training:  hf-finetune check TASK [flags]",
     "evaluate": "evaluate a run again, on its own held-out rows or on new ones:  hf-finetune evaluate RUN [--test_file FILE]",
     "compare": "say which of several runs is better on the same rows:  hf-finetune compare RUN RUN",
-    "predict": "label texts or images with a trained model:  hf-finetune predict RUN_OR_MODEL INPUT",
+    "predict": "label texts, images or recordings with a trained model:  hf-finetune predict RUN_OR_MODEL INPUT",
     "report": "write the report of a run again:  hf-finetune report RUN",
     "verify": "check that the saved model is the one that was evaluated:  hf-finetune verify RUN",
     "export": "write a model for use without PyTorch, as ONNX:  hf-finetune export RUN",
@@ -41,7 +41,7 @@ def usage() -> str:
     """Return the text of ``hf-finetune --help``."""
     verbs = "\n".join(f"  {name:<9}{text}" for name, text in VERBS.items())
     return (
-        "usage: hf-finetune VERB ...\n\nFine-tune pretrained text and image models of the Hugging Face ecosystem.\n\n"
+        "usage: hf-finetune VERB ...\n\nFine-tune pretrained text, image and audio models of the Hugging Face ecosystem.\n\n"
         f"verbs:\n{verbs}\n\n  hf-finetune VERB --help shows the flags of a verb."
     )
 

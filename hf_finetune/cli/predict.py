@@ -1,4 +1,4 @@
-"""``hf-finetune predict RUN_OR_MODEL INPUT``: predict labels for a file of texts, a folder of images or one image."""
+"""``hf-finetune predict RUN_OR_MODEL INPUT``: predict labels for a file of texts, a folder of images or recordings, or one of them."""
 
 from __future__ import annotations
 
@@ -52,8 +52,10 @@ def main(argv: list[str]) -> None:
 def _parser() -> VerbParser:
     parser = VerbParser("hf-finetune predict", __doc__)
     parser.add_argument("model", metavar="RUN_OR_MODEL", help="run folder, model folder or Hub id")
-    files = "CSV, TSV, JSON, JSONL, Parquet or Arrow file of texts or of paths of images"
-    parser.add_argument("input", metavar="INPUT", help=f"{files}; folder or archive of images; one image")
+    files = "CSV, TSV, JSON, JSONL, Parquet or Arrow file of texts or of paths of files"
+    parser.add_argument(
+        "input", metavar="INPUT", help=f"{files}; folder or archive of images or recordings; one of them"
+    )
     add_options(parser, options_of(PredictOptions), bare=True)
     columns = ("text_column", "text_columns", "text_pair_column", "image_column", "audio_column")
     add_options(parser, find_options(*columns, default="what the model was trained on"), bare=True)

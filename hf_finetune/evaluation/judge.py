@@ -118,7 +118,7 @@ def verdict(headline: Section, *, greater: bool) -> str:
         if floor is not None and not sentences:
             sentences.append(f"It beats a constant prediction ({floor:.3f}).")
     elif simple["difference_interval"] is None:
-        sentences.append(f"There are too few rows to compare it with the baseline, {simple['name']}.")
+        sentences.append(f"There are too few rows or groups to compare it with the baseline, {simple['name']}.")
     else:
         low, high = simple["difference_interval"]
         sure = low > 0 or high < 0

@@ -154,7 +154,7 @@ def test_a_sound_can_be_played_and_comes_from_nowhere_else(runs, tmp_path):
     evaluation["top_losses"][1]["audio"] = "https://example.org/spy.wav"
     path.write_text(json.dumps(evaluation))
     page = report_page(folder)
-    assert page.count('<audio controls preload="none" src="data:audio/wav;base64,UklGRg==">') == 1
+    assert page.count('src="data:audio/wav;base64,UklGRg==">') == 1
     assert "example.org" not in page
 
 

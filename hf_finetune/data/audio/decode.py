@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ NO_AUDIO = "no recording"
 SILENT = 1e-4  # of the largest possible sample
 FULL_SCALE = 0.999
 MOST_SAMPLES = 500_000_000  # a recording of hours, in memory
+UNKNOWN_SIZE = 2**31 - 1  # from here on a size in a header is that of a stream, whose end was not known
+_CUT = re.compile(
+    r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE
+)  # what libsndfile says of a WAV that was cut short
 
 
 def require_audio() -> None:
@@ -128,15 +133,16 @@ def _read(cell: Any) -> tuple[np.ndarray, int, str]:
             if file.frames > MOST_SAMPLES:
                 raise DecodeFault(f"{file.frames} samples are too many for the memory")
             samples = file.read(dtype="float32", always_2d=True)
-            rate, kind, frames = file.samplerate, f"{file.format} {file.subtype}", file.frames
+            rate, kind = file.samplerate, f"{file.format} {file.subtype}"
+            promised = _CUT.search(file.extra_info)
     except soundfile.LibsndfileError as error:
         raise DecodeFault(f"libsndfile cannot read it: {error.error_string.rstrip('.')}") from error
     except (OSError, soundfile.SoundFileError, RuntimeError) as error:
         raise DecodeFault(str(getattr(error, "strerror", None) or error).splitlines()[0][:200]) from error
     if not len(samples):
         raise DecodeFault("it has no samples")
-    if file.format == "WAV" and len(samples) < frames:
-        raise DecodeFault(f"it ends after {len(samples)} of {frames} samples")
+    if promised and int(promised[2]) < int(promised[1]) < UNKNOWN_SIZE:
+        raise DecodeFault(f"it ends after {promised[2]} of {promised[1]} bytes of samples")
     if not np.isfinite(samples).all():
         raise DecodeFault("some samples are not finite numbers")
     return samples, rate, kind

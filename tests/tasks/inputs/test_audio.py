@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
@@ -14,6 +15,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 
 from hf_finetune.config.options import DataConfig, InputConfig
 from hf_finetune.data import Splits
+from hf_finetune.data.audio.decode import decode_fault
 from hf_finetune.errors import UserError
 from hf_finetune.evaluation.prediction.labeller import predict_rows
 from hf_finetune.models import Checkpoint
@@ -163,6 +165,31 @@ def test_near_duplicates_are_found_at_any_loudness(tmp_path):
             cells.append({"bytes": None, "path": path})
     pairs = near_recordings(np.stack([_hear(cell)[1] for cell in cells]))
     assert {tuple(pair) for pair in pairs.tolist()} == {(2 * i, 2 * i + 1) for i in range(6)}
+
+
+def test_only_copies_are_near_and_not_recordings_of_the_same_word(tmp_path):
+    random, rate = np.random.default_rng(0), 16_000
+    pitch = np.repeat([300, 3000, 900, 5000, 600, 1800, 4000, 1200], rate // 8)
+    carrier = np.sin(2 * np.pi * np.cumsum(pitch) / rate)
+    one, other = (0.3 * carrier * np.convolve(random.normal(0, 1, rate), np.ones(60) / 8, "same") for _ in range(2))
+    half = np.r_[np.zeros(300), 0.5 * one] + random.normal(0, 1e-4, rate + 300)
+    split = rows(tmp_path, *[1] * 3, rate=rate)
+    for cell, samples in zip(split["audio"], (one, other, half), strict=True):
+        soundfile.write(cell["path"], samples, rate)
+    found = audio.inspect(Splits(split, None, None, None, "here"), DataConfig())
+    assert [0, 1] in near_recordings(found.heard["train"].spectrograms).tolist()
+    keyed = pd.DataFrame({"split": "train", "row": range(3), "key": ["a", "b", "c"]})
+    assert found.near(found.comparable(keyed)).tolist() == [[0, 2]]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_wav_that_was_cut_short_is_refused_but_not_a_stream(stream, tmp_path):
+    [cell] = rows(tmp_path, 0.5)["audio"]
+    whole = Path(cell["path"]).read_bytes()
+    place = whole.index(b"data") + 4
+    kept = whole[:place] + b"\xff" * 4 + whole[place + 4 :] if stream else whole[:-1000]
+    Path(cell["path"]).write_bytes(kept)
+    assert decode_fault(cell) == (None if stream else "it ends after 15000 of 16000 bytes of samples")
 
 
 def test_a_recording_is_shown_with_its_clip(tmp_path):

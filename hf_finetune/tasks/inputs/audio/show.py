@@ -47,7 +47,7 @@ def _waveform(samples: np.ndarray) -> bytes:
 
 
 def components(gradio: Any, columns: dict[str, list[str]] | None) -> tuple[list[Any], list[Any]]:
-    audio = gradio.Audio(label="recording", sources=["upload", "microphone"], type="filepath")
+    audio = gradio.Audio(label="recording", sources=["upload", "microphone"], type="filepath", buttons=["download"])
     return [audio], [audio.change]
 
 
