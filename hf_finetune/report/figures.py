@@ -64,7 +64,7 @@ def draw_curves(history: History, metric: str) -> list[Drawing]:
     wanted = [
         ("loss", "Loss", [("training", "loss"), ("validation", "eval_loss")], False),
         ("metric", f"{judged} (validation)", [(judged, f"eval_{judged}")], False),
-        ("rate", "Learning rate", [("first group", "learning_rate"), ("head", "learning_rate_head")], True),
+        ("rate", "Learning rate", [("lowest stage", "learning_rate"), ("head", "learning_rate_head")], True),
         ("pace", "Throughput (training rows per second)", [("rows per second", "rows_per_second")], False),
     ]
     found = []

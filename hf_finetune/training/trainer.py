@@ -73,11 +73,14 @@ class PhaseTrainer(Trainer):
             raise Interrupted(self.stopper.received)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the learning rate of the head (the Trainer logs that of the first group) and the rows per second."""
+        """Add the rows per second and, if it differs from that of the first group, the learning rate of the head."""
         if "loss" in logs:
             groups = self.optimizer.param_groups if self.optimizer is not None else []
             if len(groups) > 1 and "learning_rate" in logs:
-                logs["learning_rate_head"] = groups[-1]["lr"]
+                # The Trainer logs the rate of the step, and the groups have that of the next one.
+                first, head = (group.get("initial_lr", group["lr"]) for group in (groups[0], groups[-1]))
+                if head != first:
+                    logs["learning_rate_head"] = logs["learning_rate"] * head / first if first else groups[-1]["lr"]
             logs["rows_per_second"] = self.progress.measure(self.state)
         super().log(logs, start_time)
 
