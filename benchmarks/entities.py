@@ -29,7 +29,7 @@ def main() -> None:
     few = {"max_train_samples": rows, "max_eval_samples": 32, "max_predict_samples": 32}
     work = tweets(flags.shared, "full", **few)
     nothing_else = {"eval_strategy": "no", "save_strategy": "no", "num_train_epochs": 1}
-    sides = {"peer": work.peer(max_steps=2 if flags.quick else 120), "ours": work.ours(**nothing_else)}
+    sides = {"peer": work.peer(max_steps=2 if flags.quick else 120), "ours": work.ours(strategy="auto", **nothing_else)}
     runs = paired.alternate(sides, 1 if flags.quick else flags.repeats)
     peer = [seconds * rows / PEER_ROWS for seconds in paired.values(runs["peer"], "step_seconds")]
     ours = [sum(run["epoch_seconds"]) for run in runs["ours"]]
@@ -37,7 +37,7 @@ def main() -> None:
     table = [["an epoch", rows, paired.median(peer), paired.median(ours), paired.ratio(peer, ours), "", "", ""]]
     for seed in range(len(peer)) if flags.full else ():
         whole = work if flags.quick else tweets(flags.shared, "full")
-        both = {"peer": whole.peer(judge=True, seed=seed), "ours": whole.ours(seed=seed)}
+        both = {"peer": whole.peer(judge=True, seed=seed), "ours": whole.ours(strategy="auto", seed=seed)}
         [one], [other] = paired.alternate(both, 1).values()
         runs |= {f"peer, seed {seed}": [one], f"ours, seed {seed}": [other]}
         seconds = [one["seconds"], other["seconds"], one["seconds"] / other["seconds"]]

@@ -6,15 +6,19 @@ import math
 
 from hf_finetune.strategies.defaults import MANY_ROWS, Default, Facts, choose_strategy, common_defaults
 
+SUITED = Default("full", "text encoders gain most when all weights train")
 HEAD_FACTOR = 5
 MANY_CLASSES = 20
 # Accuracy on SST-2, first 100 rows: 0.51 after 3 epochs (21 steps), 0.63 after 12; first 400 rows: 0.79 after 3 (75), 6.
 FEWEST_STEPS, MOST_EPOCHS = 75, 30
 
 
-def recommend(facts: Facts, usual_epochs: Default | None = None) -> dict[str, Default]:
-    """Return flag → default for these facts; the usual epochs depend on the classes if they are not given."""
-    strategy = choose_strategy(facts, Default("full", "text encoders gain most when all weights train"))
+def recommend(facts: Facts, usual_epochs: Default | None = None, suited: Default = SUITED) -> dict[str, Default]:
+    """Return flag → default for these facts; the usual epochs depend on the classes if they are not given.
+
+    ``suited`` is the strategy if memory allows it and the user has not chosen.
+    """
+    strategy = choose_strategy(facts, suited)
     step = 16 if facts.rows < MANY_ROWS else 32  # with few texts, more steps matter more than speed
     defaults = common_defaults(facts, strategy.value, step)
     fresh = HEAD_FACTOR * defaults["learning_rate"].value
