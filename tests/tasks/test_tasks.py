@@ -45,12 +45,14 @@ def test_max_length_is_saved_with_the_tokenizer(checkpoints, tmp_path):
     assert len(AutoTokenizer.from_pretrained(tmp_path)("bad " * 40, truncation=True)["input_ids"]) == 12
 
 
-def test_batches_are_padded_to_a_multiple_of_8(checkpoints):
+@pytest.mark.parametrize("gpu", [False, True])
+def test_batches_are_padded_to_the_longest_row_and_on_a_gpu_to_a_multiple_of_8(gpu, checkpoints, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     task = get_task("text-classification")
     checkpoint = task.load_model(config(checkpoints("bert")), SingleLabel(["a", "b"]))
     short = TEXTS.select([0])
     batch = task.input.collator(checkpoint.processor)(list(task.input.encode(short, checkpoint.processor)))
-    assert batch["input_ids"].shape == (1, 8)
+    assert batch["input_ids"].shape == (1, 8 if gpu else 4)
     assert batch["attention_mask"].sum() == 4
 
 

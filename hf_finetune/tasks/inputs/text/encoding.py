@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from datasets import Dataset
 from datasets.fingerprint import Hasher
@@ -151,10 +152,10 @@ def content_hash(split: Any) -> str | None:
 
 
 def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
-    """Return a function that pads a batch to its longest row, rounded up to a multiple of 8 (for tensor cores and AVX)."""
+    """Return a function that pads a batch to its longest row, rounded up to a multiple of 8 for the tensor cores of a GPU."""
     from transformers import DataCollatorWithPadding
 
-    pad = DataCollatorWithPadding(processor, pad_to_multiple_of=8)
+    pad = DataCollatorWithPadding(processor, pad_to_multiple_of=8 if torch.cuda.is_available() else None)
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
         return dict(pad([{key: value for key, value in row.items() if key not in _ABOUT} for row in rows]))

@@ -159,7 +159,7 @@ def _owned(windows: list[list[slice]]) -> list[tuple[int, int]]:
 
 
 def collator(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
-    """Return a function that pads a batch to its longest window, rounded up to a multiple of 8, with its labels."""
+    """Return a function that pads a batch to its longest window as that of texts does, with its labels."""
     pad = text.collator(processor)
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
