@@ -76,7 +76,7 @@ def test_few_texts_get_enough_steps(rows, epochs):
 def test_tags_get_few_epochs_at_a_higher_rate():
     tags = values(kind="token", classes=13)
     assert (tags["epochs"], tags["learning_rate"], tags["head_learning_rate"]) == (3, 2e-4, 2e-4)
-    assert values("auto", kind="token")["strategy"] == "freeze:0"
+    assert values("auto", kind="token")["strategy"] == "freeze:1"
     assert values(kind="token", width=32)["learning_rate"] == 3e-4
     assert values(kind="token", rows=100)["epochs"] == 12
     lora = values("lora", kind="token")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hf_finetune.strategies.defaults import HIGHEST_RATE, Default, Facts
 from hf_finetune.tasks.inputs.text import defaults as text
 
-SUITED = Default("freeze:0", "words that are not in the training rows keep their place among those that are")
+SUITED = Default("freeze:1", "words that are not in the training rows keep their place among those that are")
 USUAL_EPOCHS = Default(3.0, "each row has many tags")
 RATE_FACTOR = 2
 
