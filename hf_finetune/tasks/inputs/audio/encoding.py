@@ -47,6 +47,8 @@ def load_processor(name: str, **options: Any) -> Any:
 
 def prepare(checkpoint: Checkpoint, inputs: InputConfig, rows: Any = None) -> None:
     """Set the longest recording that is read at once, cut the model's window to it, and try both on silence."""
+    from transformers.integrations import is_deepspeed_zero3_enabled
+
     processor = checkpoint.processor
     window = window_of(processor)
     wanted = inputs.max_seconds
@@ -62,6 +64,8 @@ def prepare(checkpoint: Checkpoint, inputs: InputConfig, rows: Any = None) -> No
         if needed < seconds:
             seconds, reason = max(1, needed), f"{SHARE:.0%} of the training recordings are not longer"
     setattr(processor, SETTING, float(seconds))
+    if is_deepspeed_zero3_enabled():  # the weights are partitioned until training begins
+        return
     if cut_window(checkpoint, math.ceil(seconds)):
         say(f"Window: {math.ceil(seconds)} of {window:g} seconds, as {reason}.")
     silence = np.zeros(round(max_seconds(processor) * processor.sampling_rate), dtype=np.float32)
