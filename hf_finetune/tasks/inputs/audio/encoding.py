@@ -59,10 +59,9 @@ def prepare(checkpoint: Checkpoint, inputs: InputConfig, rows: Any = None) -> No
         )
     seconds, reason = wanted or min(window or LONGEST, LONGEST), "longer recordings are read in chunks"
     if window and not wanted and rows is not None and not isinstance(rows, Stream):
-        lengths = [duration(cell, processor.sampling_rate) for cell in rows["audio"]]
-        needed = math.ceil(np.quantile(lengths, SHARE, method="higher") / processor.sampling_rate)
+        needed = _seconds_of_most(rows, processor.sampling_rate)
         if needed < seconds:
-            seconds, reason = max(1, needed), f"{SHARE:.0%} of the training recordings are not longer"
+            seconds, reason = needed, f"{SHARE:.0%} of the training recordings are not longer"
     setattr(processor, SETTING, float(seconds))
     if is_deepspeed_zero3_enabled():  # the weights are partitioned until training begins
         return
@@ -78,6 +77,12 @@ def prepare(checkpoint: Checkpoint, inputs: InputConfig, rows: Any = None) -> No
             where=f"--model_name_or_path {checkpoint.name}",
             fix="give other --max_seconds, or choose another checkpoint.",
         ) from error
+
+
+def _seconds_of_most(rows: Any, rate: int) -> int:
+    """Return the whole seconds that hold nearly all recordings, by their headers."""
+    lengths = [duration(cell, rate) for cell in rows["audio"]]
+    return max(1, math.ceil(np.quantile(lengths, SHARE, method="higher") / rate))
 
 
 def max_seconds(processor: Any) -> float:
