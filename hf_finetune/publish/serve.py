@@ -136,7 +136,7 @@ def _build_page(labeller: Labeller, name: str) -> Any:
         try:
             return render(answer(labeller, values))
         except UserError as error:
-            raise gradio.Error(error.what, duration=None, print_exception=False) from error
+            raise gradio.Error(error.what, print_exception=False) from error
 
     title = f"{name}: {labeller.task.name.replace('-', ' ')}"
     with gradio.Blocks(title=title, analytics_enabled=False, delete_cache=(60, KEEP_SECONDS)) as page:

@@ -19,7 +19,14 @@ from transformers import pipeline
 find = pipeline("token-classification", model="alice/entities", aggregation_strategy="first")
 print("ANSWER", [(e["entity_group"], e["start"], e["end"]) for e in find("the plot was very sad and good")])
 """
-FAST = {"bf16": False, "learning_rate": 4e-3, "head_learning_rate": 4e-3, "seed": 1, "per_device_train_batch_size": 8}
+FAST = {
+    "strategy": "full",
+    "bf16": False,
+    "learning_rate": 4e-3,
+    "head_learning_rate": 4e-3,
+    "seed": 1,
+    "per_device_train_batch_size": 8,
+}
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,14 @@ from hf_finetune.evaluation.compare_runs import compare_runs
 
 TASK = "token-classification"
 REPOSITORY = Path(__file__).parents[2]
-FAST = {"bf16": False, "learning_rate": 4e-3, "head_learning_rate": 4e-3, "num_train_epochs": 12, "seed": 1}
+FAST = {
+    "bf16": False,
+    "learning_rate": 4e-3,
+    "head_learning_rate": 4e-3,
+    "num_train_epochs": 12,
+    "seed": 1,
+    "strategy": "full",
+}
 FAST |= {"per_device_train_batch_size": 8}
 
 
