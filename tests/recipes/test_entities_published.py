@@ -35,7 +35,7 @@ def run(checkpoints, entity_files, tmp_path_factory):
     flags = FAST | {"num_train_epochs": 12}
     fine_tune(
         "token-classification",
-        model_name_or_path=checkpoints("bert"),
+        model_name_or_path=checkpoints("bert-without-dropout"),
         output_dir=folder,
         **entity_files["words"],
         **flags,
