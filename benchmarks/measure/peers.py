@@ -114,7 +114,7 @@ def trainer_words(strategy: str, settings: dict[str, Any], judge: bool, **flags:
         tokens = tokenizer([text.split(" ") for text in rows["text"]], truncation=True, is_split_into_words=True)
         tokens["labels"] = []
         for number, text in enumerate(rows["text"]):
-            tags = output._tags(places(text), np.array(rows["label"][number], dtype=int).reshape(-1, 3))
+            tags = output.tags_of(places(text), np.array(rows["label"][number], dtype=int).reshape(-1, 3))
             words = tokens.word_ids(number)
             first = [word is not None and word != before for word, before in zip(words, [None, *words], strict=False)]
             tokens["labels"].append([int(tags[w]) if own else -100 for w, own in zip(words, first, strict=True)])

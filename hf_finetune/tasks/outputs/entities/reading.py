@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from hf_finetune.console import say
 from hf_finetune.errors import UserError
 from hf_finetune.tasks.outputs.entities.schemes import entities, find_scheme
 from hf_finetune.tasks.outputs.reading import class_names
@@ -28,6 +29,16 @@ class Oddities:
     overlapping: int = 0  # entities that overlap a longer one, and are left out
     scheme: str | None = None  # of tags of words; None for spans of characters
     faults: dict[int, str] = field(default_factory=dict)  # row → why it cannot be read
+
+
+def say_odd(odd: Oddities, split_name: str) -> None:
+    """Print how many tags and entities of a split were odd."""
+    if odd.broken:
+        say(
+            f"{odd.broken:,} tags of the {split_name} rows continue or end no entity; they begin or end one of their own."
+        )
+    if odd.overlapping:
+        say(f"{odd.overlapping:,} entities of the {split_name} rows overlap a longer one, and are left out.")
 
 
 def join_words(words: list[Any]) -> str:

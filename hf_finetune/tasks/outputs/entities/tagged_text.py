@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 IGNORED = -100  # the label of a token that no tag belongs to
+SURE = 10.0  # the logit of a certain tag, for predictions without a model
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,10 +20,12 @@ from hf_finetune.data.rows.labels import natural_key, refuse_unknown
 from hf_finetune.data.splits.splits import ragged
 from hf_finetune.errors import UserError
 from hf_finetune.tasks.outputs import ranking
+from hf_finetune.tasks.outputs.entities.baseline import usual_tags
 from hf_finetune.tasks.outputs.entities.checks import check_entities, entity_table, type_notes
-from hf_finetune.tasks.outputs.entities.reading import read_entities, refuse_faults, texts_of, words_of
+from hf_finetune.tasks.outputs.entities.reading import read_entities, refuse_faults, say_odd, texts_of
 from hf_finetune.tasks.outputs.entities.schemes import OUTSIDE, parts
 from hf_finetune.tasks.outputs.entities.tagged_text import (
+    SURE,
     TaggedText,
     TagStatistics,
     cross_entropy,
@@ -35,7 +37,6 @@ from hf_finetune.tasks.outputs.output import Answer, Floor, Output, Section
 
 MOST_EXAMPLES = 3  # of each kind of error
 KINDS = ("missed", "spurious", "wrong type", "wrong boundary")
-SURE = 10.0  # the logit of a certain tag, for predictions without a model
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ for row, ids in zip(logits, inputs["input_ids"]):
         )
         if odd.scheme not in (None, "IOB2"):
             say(f"The tags are {odd.scheme}; they are converted to IOB2.")
-        _say_odd(odd, "training")
+        say_odd(odd, "training")
         names = [OUTSIDE, *(f"{prefix}-{kind}" for kind in types for prefix in "BI")]
         return cls(names, columns=columns, scheme=odd.scheme, at_spaces=spaces)
 
@@ -130,7 +131,7 @@ for row, ids in zip(logits, inputs["input_ids"]):
         numbers = {kind: number for number, kind in enumerate(self.types)}
         refuse_unknown(([kind for *_, kind in row] for row in found), numbers, self.columns[0], split_name)
         if split_name != "train":
-            _say_odd(odd, split_name)
+            say_odd(odd, split_name)
         return [[[start, end, numbers[kind]] for start, end, kind in row] for row in found]
 
     def truth_of(self, split: Any) -> np.ndarray:
@@ -255,7 +256,7 @@ for row, ids in zip(logits, inputs["input_ids"]):
             before = kind
         return np.array(found, dtype=np.int64).reshape(-1, 5)
 
-    def _tags(self, words: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    def tags_of(self, words: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """Return the true tag of each word, shape (words,)."""
         return tag_words(words, truth, lambda prefix, kind: self.ids[prefix, kind])
 
@@ -271,7 +272,7 @@ for row, ids in zip(logits, inputs["input_ids"]):
             counts[1, row] = np.bincount(found[:, 2], minlength=types)
             counts[2, row] = np.bincount(true[:, 2], minlength=types)
             if len(own):
-                tags = self._tags(own.words, true)
+                tags = self.tags_of(own.words, true)
                 words[row], right[row] = len(own), (own.logits.argmax(axis=1) == tags).sum()
                 losses[row] = cross_entropy(own.logits, tags).sum()
         hits, answered, given = counts
@@ -314,7 +315,7 @@ for row, ids in zip(logits, inputs["input_ids"]):
         """Return the mean cross-entropy of the words of each row."""
         return np.array(
             [
-                cross_entropy(row.logits, self._tags(row.words, true)).mean() if len(row) else 0.0
+                cross_entropy(row.logits, self.tags_of(row.words, true)).mean() if len(row) else 0.0
                 for row, true in zip(raw, truth, strict=True)
             ]
         )
@@ -349,23 +350,7 @@ for row, ids in zip(logits, inputs["input_ids"]):
         return "nothing" if span is None else f"{text[span[0] : span[1]]} ({self.types[span[2]]})"
 
     def own_baseline(self, train: Dataset) -> tuple[str, Callable[[Dataset], np.ndarray]] | None:
-        """Return the most frequent tag of each word of the training rows; unknown words have none."""
-        counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(self.names)))
-        for text, true in zip(train["text"][:], self.truth_of(train), strict=True):
-            words = words_of(text)
-            for (start, end), tag in zip(words.tolist(), self._tags(words, true).tolist(), strict=True):
-                counts[text[start:end]][tag] += 1
-        usual = {word: int(own.argmax()) for word, own in counts.items()}
-
-        def answer(split: Dataset) -> np.ndarray:
-            rows = []
-            for text in split["text"][:]:
-                words = words_of(text)
-                tags = [usual.get(text[start:end], 0) for start, end in words.tolist()]
-                rows.append(TaggedText(text, words, SURE * np.eye(len(self.names))[np.array(tags, dtype=int)]))
-            return ragged(rows)
-
-        return "the most frequent tag of each word", answer
+        return "the most frequent tag of each word", usual_tags(self, train)
 
     # Answers
 
@@ -414,13 +399,3 @@ for row, ids in zip(logits, inputs["input_ids"]):
         order = [self.names.index(name) for name in names]
         raw = ragged(replace(row, logits=row.logits[:, order]) for row in raw)
         return other, raw, other.read_truth(self.truth(truth))
-
-
-def _say_odd(odd: Any, split_name: str) -> None:
-    """Print how many tags and entities of a split were odd."""
-    if odd.broken:
-        say(
-            f"{odd.broken:,} tags of the {split_name} rows continue or end no entity; they begin or end one of their own."
-        )
-    if odd.overlapping:
-        say(f"{odd.overlapping:,} entities of the {split_name} rows overlap a longer one, and are left out.")
