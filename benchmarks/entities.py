@@ -58,7 +58,7 @@ def main() -> None:
 def sides(work: Workload, seed: int) -> dict[str, Side]:
     """Return both sides, trained to the end with their own defaults; the first one alternates with the seed."""
     both = {"peer": work.peer(judge=True, seed=seed), "ours": work.ours(strategy="auto", seed=seed)}
-    return dict(reversed(both.items())) if seed % 2 else both
+    return {side: both[side] for side in paired.order(list(both), seed)}
 
 
 def epochs(runs: list[paired.Run]) -> list[float]:

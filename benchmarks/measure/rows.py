@@ -14,6 +14,5 @@ def read(task: str, flags: dict[str, Any]) -> tuple[Config, Splits]:
     argv = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
     config = parse([*argv, "--output_dir", "nowhere"])
     kind = get_task(task)
-    return config, audit(
-        load_splits(config.data, kind), kind, getattr(config.data, f"on_bad_{kind.input.name}", "error")
-    )
+    on_bad = getattr(config.data, f"on_bad_{kind.input.name}", "error")
+    return config, audit(load_splits(config.data, kind), kind, on_bad)

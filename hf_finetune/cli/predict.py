@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
 def _parser() -> VerbParser:
     parser = VerbParser("hf-finetune predict", __doc__)
     parser.add_argument("model", metavar="RUN_OR_MODEL", help="run folder, model folder or Hub id")
-    files = "CSV, TSV, JSON, JSONL, Parquet or Arrow file of texts or of paths of files"
+    files = "CSV, TSV, JSON, JSONL, Parquet or Arrow file of texts or of paths"
     parser.add_argument(
         "input", metavar="INPUT", help=f"{files}; folder or archive of images or recordings; one of them"
     )

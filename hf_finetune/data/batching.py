@@ -14,8 +14,8 @@ class EpochSampler(Sampler[int]):
 
     With classes, each has the same number of rows in an epoch: those of large classes are sampled without replacement, those
     of small classes repeat, and their counts differ by at most one. With empty rows, an epoch has all others and a part of
-    them, the next epoch the next part. (The sampler of transformers uses the global
-    generator of each process and groups the rows of one process: orders differ, and rows are seen twice or never.)
+    them, the next epoch the next part. (The sampler of transformers uses the global generator of each process and groups the
+    rows of one process: orders differ, and rows are seen twice or never.)
 
     Args:
         seed: seed of the order.

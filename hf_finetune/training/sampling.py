@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from hf_finetune.config import Config
 from hf_finetune.console import say
 from hf_finetune.data import Splits
+from hf_finetune.data.batching import EpochSampler
 from hf_finetune.data.splits.stream import Stream
 from hf_finetune.errors import UserError
 
@@ -72,4 +71,4 @@ def rows_of_epoch(splits: Splits, seldom: tuple[np.ndarray, int] | None) -> int:
     if seldom is None:
         return len(splits.train)
     empty, every = seldom
-    return int(len(empty) - empty.sum() + math.ceil(empty.sum() / every))
+    return len(EpochSampler(0, 1, empty=empty, every=every))

@@ -20,9 +20,8 @@ SILENT = 1e-4  # of the largest possible sample
 FULL_SCALE = 0.999
 MOST_SAMPLES = 500_000_000  # a recording of hours, in memory
 UNKNOWN_SIZE = 2**31 - 1  # from here on a size in a header is that of a stream, whose end was not known
-_CUT = re.compile(
-    r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE
-)  # what libsndfile says of a WAV that was cut short
+# What libsndfile says of a WAV that was cut short.
+_CUT = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 
 def require_audio() -> None:

@@ -49,7 +49,7 @@ class AudioInspection:
 
     section: Section
     splits: Splits  # without unreadable recordings
-    whole: Splits
+    whole: Splits  # with unreadable recordings
     heard: dict[str, Heard]  # of the original splits
 
     def comparable(self, rows: pd.DataFrame) -> pd.DataFrame:
