@@ -28,6 +28,7 @@ CLIPPED, SHORT = 0.001, 0.1  # share of samples, and seconds
 _BANDS, _TIMES, _SIMILAR, _NEIGHBOURS = 8, 16, 0.15, 30
 # Copies at half the level, with noise 30 dB lower or as MP3: at least 0.956. Two recordings of a speaker and a word: at most 0.927.
 _SAME = 0.95
+_COMPARED = 60  # seconds from the beginning, as the waveforms of recordings of hours do not fit into memory together
 
 
 def why_column(config: DataConfig, own: str, number: int) -> str:
@@ -62,7 +63,7 @@ class AudioInspection:
         ]
         whole = dict(self.whole.items())
         cells = [whole[name][int(row)]["audio"] for name, row in zip(rows["split"], rows["row"], strict=True)]
-        heard = lru_cache(_NEIGHBOURS)(lambda place: open_audio(cells[place], RATE))
+        heard = lru_cache(_NEIGHBOURS)(lambda place: open_audio(cells[place], RATE)[: _COMPARED * RATE].copy())
         pairs = near_recordings(np.concatenate(parts))
         same = [correlation(heard(left), heard(right)) >= _SAME for left, right in pairs.tolist()]
         return pairs[np.array(same, dtype=bool)]
