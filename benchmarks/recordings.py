@@ -11,12 +11,15 @@ end on a tenth of the rows.
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from measure import paired
-from measure.workloads import spoken_digits
+from measure.workloads import Workload, spoken_digits
 
 PEER_ROWS, PEER_STEPS = 8, 5
+TRAINED = 2000  # rows of an epoch
 TENTH = {"train": 200, "validation": 50, "test": 100}
 QUICK = {"train": 40, "validation": 20, "test": 20}
 
@@ -28,32 +31,39 @@ def main() -> None:
     flags = parser.parse_args()
     if flags.shared is None:
         parser.error("--shared is needed: the demo has no data for this task")
+    repeats = 1 if flags.quick else flags.repeats
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        work = spoken_digits(flags.shared, "full", folder, QUICK if flags.quick else None)
-        repeats = 1 if flags.quick else flags.repeats
-        nothing_else = {"eval_strategy": "no", "save_strategy": "no", "num_train_epochs": 1}
-        steps = 2 if flags.quick else PEER_STEPS
-        sides = {"peer": work.peer(max_steps=steps), "ours": work.ours(**nothing_else)}
-        runs = paired.alternate(sides, repeats)
-        rows = QUICK["train"] if flags.quick else 2000
-        peer = [seconds * rows / PEER_ROWS for seconds in paired.values(runs["peer"], "step_seconds")]
-        ours = [sum(run["epoch_seconds"]) for run in runs["ours"]]
-        columns = ["run", "rows", "peer s", "ours s", "peer/ours", "accuracy of ours", "of the peer"]
-        table = [["an epoch", rows, paired.median(peer), paired.median(ours), paired.ratio(peer, ours), "", ""]]
+        digits = partial(spoken_digits, flags.shared, folder=Path(scratch))
+        work = digits("full", rows=QUICK if flags.quick else None)
+        runs, table = _epochs(
+            work, QUICK["train"] if flags.quick else TRAINED, 2 if flags.quick else PEER_STEPS, repeats
+        )
         if flags.full:
             for strategy in ("head", "full"):
-                whole = spoken_digits(flags.shared, strategy, folder, QUICK if flags.quick else None)
+                whole = digits(strategy, rows=QUICK if flags.quick else None)
                 sides = {f"{strategy}, seed {seed}": whole.ours(seed=seed) for seed in range(repeats)}
-                runs |= paired.alternate(sides, 1)
-                table += [[name, rows, "", *_ended(runs[name][0]), ""] for name in sides]
+                ended = paired.alternate(sides, 1)
+                runs |= ended
+                table += [[name, table[0][1], "", *_ended(run), ""] for name, [run] in ended.items()]
         if flags.peer:
-            part = spoken_digits(flags.shared, "full", folder, QUICK if flags.quick else TENTH)
-            runs |= paired.alternate({"peer, tenth": part.peer(judge=True), "ours, tenth": part.ours()}, 1)
-            [one], [other] = runs["peer, tenth"], runs["ours, tenth"]
+            sizes = QUICK if flags.quick else TENTH
+            part = digits("full", rows=sizes)
+            both = paired.alternate({"peer, tenth": part.peer(judge=True), "ours, tenth": part.ours()}, 1)
+            runs |= both
+            [one], [other] = both.values()
             seconds = [one["seconds"], other["seconds"], one["seconds"] / other["seconds"]]
-            table.append(["to the end", TENTH["train"], *seconds, other["accuracy"], one["accuracy"]])
-        paired.publish(__file__, flags, f"Audio classification: {work.name}", columns, table, runs)
+            table.append(["to the end", sizes["train"], *seconds, other["accuracy"], one["accuracy"]])
+    columns = ["run", "rows", "peer s", "ours s", "peer/ours", "accuracy of ours", "of the peer"]
+    paired.publish(__file__, flags, f"Audio classification: {work.name}", columns, table, runs)
+
+
+def _epochs(work: Workload, rows: int, steps: int, repeats: int) -> tuple[dict[str, list[paired.Run]], list[list[Any]]]:
+    """Return the runs and the row of the table on the seconds of an epoch."""
+    nothing_else = {"eval_strategy": "no", "save_strategy": "no", "num_train_epochs": 1}
+    runs = paired.alternate({"peer": work.peer(max_steps=steps), "ours": work.ours(**nothing_else)}, repeats)
+    peer = [seconds * rows / PEER_ROWS for seconds in paired.values(runs["peer"], "step_seconds")]
+    ours = [sum(run["epoch_seconds"]) for run in runs["ours"]]
+    return runs, [["an epoch", rows, paired.median(peer), paired.median(ours), paired.ratio(peer, ours), "", ""]]
 
 
 def _ended(run: paired.Run) -> list[object]:
