@@ -52,9 +52,14 @@ class Started:
         self.process.wait()
 
 
+def heed_interrupts() -> None:
+    """Let Ctrl-C end the new process; a shell has what it starts in the background ignore it, which is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(argv: list[str], folder: Path, env: dict[str, str]) -> Started:
     with (folder / "stdout").open("w") as out, (folder / "stderr").open("w") as err:
-        process = subprocess.Popen([sys.executable, *argv], env=env, stdout=out, stderr=err)
+        process = subprocess.Popen([sys.executable, *argv], env=env, stdout=out, stderr=err, preexec_fn=heed_interrupts)
     return Started(process, folder / "stdout", folder / "stderr")
 
 
