@@ -246,8 +246,8 @@ MAKERS = {
 
 @pytest.fixture(scope="session")
 def audio_checkpoints(tmp_path_factory):
-    """Tiny models of recordings with random weights: ``whisper`` (a window of a second), ``wav2vec2`` (samples, no mask),
-    ``wav2vec2-mask``, ``ast`` (a window of 0.64 seconds); ``whisper-long`` and ``ast-long`` have windows of 4 seconds."""  # fmt: skip
+    """Tiny models of recordings with random weights: ``whisper`` (a window of a second), ``wav2vec2``, ``hubert`` and ``wavlm``
+    (samples, no mask; with ``-mask``), ``ast`` (a window of 0.64 seconds); ``whisper-long`` and ``ast-long``: 4 seconds."""  # fmt: skip
     root = tmp_path_factory.mktemp("audio")
 
     def get(name: str) -> str:
@@ -282,10 +282,11 @@ def audio_checkpoints(tmp_path_factory):
             sizes = {"conv_dim": (16, 16), "conv_kernel": (10, 8), "conv_stride": (8, 8), "num_feat_extract_layers": 2}
             kind = {"feat_extract_norm": "layer" if mask else "group", "do_stable_layer_norm": mask}
             rest = {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 8}
-            config = t.Wav2Vec2Config(
+            family = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}[name.removesuffix("-mask")]
+            config = getattr(t, f"{family}Config")(
                 vocab_size=8, mask_time_prob=0.0, apply_spec_augment=False, **small, **sizes, **kind, **rest
             )
-            model = t.Wav2Vec2Model(config)
+            model = getattr(t, f"{family}Model")(config)
             extractor = t.Wav2Vec2FeatureExtractor(return_attention_mask=mask)
         model.save_pretrained(folder)
         extractor.save_pretrained(folder)

@@ -66,7 +66,7 @@ def test_a_run_learns_and_leaves_the_contracted_folder(run):
 
 
 @pytest.mark.parametrize(
-    "name", ["wav2vec2", *(pytest.param(n, marks=pytest.mark.slow) for n in ("wav2vec2-mask", "ast"))]
+    "name", ["wav2vec2", *(pytest.param(n, marks=pytest.mark.slow) for n in ("wav2vec2-mask", "hubert", "wavlm-mask", "ast"))]
 )
 def test_other_kinds_of_models_learn_and_are_verified(name, audio_checkpoints, recordings, tmp_path, python):
     flags = {"num_train_epochs": 4, "strategy": "lp_ft" if name == "ast" else "full"}

@@ -57,7 +57,7 @@ def logits(model, processor, split, size=4):
     return predict_rows(model, encoded, audio.collator(processor), size, lambda share: None)
 
 
-@pytest.mark.parametrize("name", ["whisper", "wav2vec2", "wav2vec2-mask", "ast"])
+@pytest.mark.parametrize("name", ["whisper", "wav2vec2", "wav2vec2-mask", "hubert-mask", "wavlm", "ast"])
 def test_batches_have_the_logits_of_the_pipeline(name, loaded, tmp_path):
     model, processor = loaded(name)
     split = rows(tmp_path, 0.3, 0.5, 0.12, 0.3, 0.45, 0.5)
