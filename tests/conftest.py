@@ -247,7 +247,8 @@ MAKERS = {
 @pytest.fixture(scope="session")
 def audio_checkpoints(tmp_path_factory):
     """Tiny models of recordings with random weights: ``whisper`` (a window of a second), ``wav2vec2``, ``hubert`` and ``wavlm``
-    (samples, no mask; with ``-mask``), ``ast`` (a window of 0.64 seconds); ``whisper-long`` and ``ast-long``: 4 seconds."""  # fmt: skip
+    (samples, no mask; with ``-mask``), ``wav2vec2-bert`` (spectrograms of any length), ``ast`` (a window of 0.64 seconds);
+    ``whisper-long`` and ``ast-long`` have windows of 4 seconds."""  # fmt: skip
     root = tmp_path_factory.mktemp("audio")
 
     def get(name: str) -> str:
@@ -277,6 +278,11 @@ def audio_checkpoints(tmp_path_factory):
             model = t.ASTForAudioClassification(t.ASTConfig(**small, **sizes))
             extractor = t.ASTFeatureExtractor(max_length=frames, num_mel_bins=16)
             model.audio_spectrogram_transformer.embeddings.position_embeddings.data.normal_()  # else all zeros
+        elif name == "wav2vec2-bert":
+            rest = {"mask_time_prob": 0.0, "apply_spec_augment": False, "classifier_proj_size": 8, "vocab_size": 8}
+            sizes = {"feature_projection_input_dim": 160, "conv_depthwise_kernel_size": 3}
+            model = t.Wav2Vec2BertModel(t.Wav2Vec2BertConfig(**small, **sizes, **rest))
+            extractor = t.SeamlessM4TFeatureExtractor()
         else:
             mask = name.endswith("mask")
             sizes = {"conv_dim": (16, 16), "conv_kernel": (10, 8), "conv_stride": (8, 8), "num_feat_extract_layers": 2}

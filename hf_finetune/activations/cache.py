@@ -68,6 +68,7 @@ def cache_activations(cache: CacheConfig, checkpoint: Checkpoint, work: Workload
         with evaluating(checkpoint.model), torch.autocast(device.type, work.half, enabled=work.half is not None):
             batches = probes(next(iter(work.rows.values())), work.collate)
             cut = find_cut(checkpoint.model, checkpoint.stages, depth, batches)
+            _check_lengths(cut, work)
             return _keep(cache, checkpoint, work, cut, depth)
     except CannotCut as error:
         say(f"Activation cache: off in {work.name}: {error}.")
@@ -82,6 +83,16 @@ def _obstacle(cache: CacheConfig, work: Workload) -> str:
     if work.views is not None and not cache.activation_views:
         return "its views are random (--activation_views K caches K of them, --augmentation none turns them off)"
     return "there are too few rows" if len(next(iter(work.rows.values()))) < 2 else ""
+
+
+def _check_lengths(cut: Cut, work: Workload) -> None:
+    """Check that the length of a row is the number of its tokens, for which its store has room."""
+    if not cut.tokens:
+        return
+    rows = next(iter(work.rows.values()))
+    tokens, length = int(load_batch(rows, work.collate, np.array([0]))["attention_mask"].sum()), lengths_of(rows)[0]
+    if tokens != length:
+        raise CannotCut(f"a row of length {length} has {tokens} tokens")
 
 
 def probes(rows: Any, collate: Collate) -> list[dict[str, torch.Tensor]]:

@@ -66,10 +66,16 @@ def test_a_run_learns_and_leaves_the_contracted_folder(run):
 
 
 @pytest.mark.parametrize(
-    "name", ["wav2vec2", *(pytest.param(n, marks=pytest.mark.slow) for n in ("wav2vec2-mask", "hubert", "wavlm-mask", "ast"))]
+    "name",
+    [
+        "wav2vec2",
+        "wav2vec2-bert",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("wav2vec2-mask", "hubert", "wavlm-mask", "ast")),
+    ],
 )
 def test_other_kinds_of_models_learn_and_are_verified(name, audio_checkpoints, recordings, tmp_path, python):
-    flags = {"num_train_epochs": 4, "strategy": "lp_ft" if name == "ast" else "full"}
+    strategy = {"ast": "lp_ft", "wav2vec2-bert": "freeze:1"}.get(name, "full")
+    flags = {"num_train_epochs": 4, "strategy": strategy, "augmentation": "none"}
     with alone():
         metrics = train(audio_checkpoints(name), recordings, tmp_path, **flags)
     assert metrics["test"]["rows"] == 13

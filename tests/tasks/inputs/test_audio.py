@@ -57,7 +57,9 @@ def logits(model, processor, split, size=4):
     return predict_rows(model, encoded, audio.collator(processor), size, lambda share: None)
 
 
-@pytest.mark.parametrize("name", ["whisper", "wav2vec2", "wav2vec2-mask", "hubert-mask", "wavlm", "ast"])
+@pytest.mark.parametrize(
+    "name", ["whisper", "wav2vec2", "wav2vec2-mask", "hubert-mask", "wavlm", "wav2vec2-bert", "ast"]
+)
 def test_batches_have_the_logits_of_the_pipeline(name, loaded, tmp_path):
     model, processor = loaded(name)
     split = rows(tmp_path, 0.3, 0.5, 0.12, 0.3, 0.45, 0.5)
@@ -67,6 +69,20 @@ def test_batches_have_the_logits_of_the_pipeline(name, loaded, tmp_path):
         samples, _ = soundfile.read(row["audio"]["path"], dtype="float32")
         answers = {a["label"]: a["score"] for a in classify(samples, function_to_apply="none", top_k=None)}
         assert own == pytest.approx([answers[f"LABEL_{i}"] for i in range(3)], abs=2e-5)
+
+
+def test_what_is_filled_up_is_found_by_trying(loaded, audio_checkpoints, tmp_path):
+    split = rows(tmp_path, 0.3, 0.5)
+    found = {
+        name: audio.encode(split, loaded(name)[1]).same_length for name in ("wav2vec2", "wav2vec2-mask", "whisper")
+    }
+    assert found == {"wav2vec2": True, "wav2vec2-mask": False, "whisper": False}
+    # Normalised over what is filled up, whatever its mask
+    claims = AutoFeatureExtractor.from_pretrained(audio_checkpoints("wav2vec2"), return_attention_mask=True)
+    model, _ = loaded("wav2vec2")
+    audio.prepare(Checkpoint(model, claims, [], "wav2vec2"), InputConfig())
+    claims.save_pretrained(tmp_path)
+    assert audio.encode(split, AutoFeatureExtractor.from_pretrained(tmp_path)).same_length
 
 
 def test_long_recordings_are_the_mean_of_their_chunks(loaded, tmp_path):

@@ -25,9 +25,10 @@ from hf_finetune.models import Checkpoint, load_preprocessing
 from hf_finetune.tasks.inputs.audio.window import cut_window, window_of
 from hf_finetune.tasks.inputs.chunks import InChunks
 
-SETTING = "max_seconds"  # its key in preprocessor_config.json
+SETTING, ALONE = "max_seconds", "batches_of_one_length"  # their keys in preprocessor_config.json
 LONGEST = 10.0  # seconds that are read at once by default, at most
 SHARE = 0.99  # of the training recordings that fit a window
+SAME = 1e-5  # relative difference of equal logits
 SHORTEST = 0.1  # seconds; shorter recordings are filled up with silence, as models of samples need some
 OVERLAP = 8  # neighbouring chunks share an eighth
 
@@ -77,6 +78,21 @@ def prepare(checkpoint: Checkpoint, inputs: InputConfig, rows: Any = None) -> No
             where=f"--model_name_or_path {checkpoint.name}",
             fix="give other --max_seconds, or choose another checkpoint.",
         ) from error
+    if window is None:
+        setattr(processor, ALONE, _depends_on_others(checkpoint.model, processor))
+
+
+@torch.no_grad()
+def _depends_on_others(model: Any, processor: Any) -> bool:
+    """Return whether a recording has other logits in a batch with a longer one, to which it is filled up.
+
+    It has if the model has no mask for what is filled up, or normalises over it.
+    """
+    longest = round(min(1.0, max_seconds(processor)) * processor.sampling_rate)
+    noise = np.random.default_rng(0).normal(0, 0.1, longest).astype(np.float32)
+    short = filled(noise[: longest // 2], processor.sampling_rate)
+    alone, filled_up = (model(**features(processor, batch)).logits[0].float() for batch in ([short], [short, noise]))
+    return bool((alone - filled_up).abs().max() > SAME * alone.abs().max())
 
 
 def _seconds_of_most(rows: Any, rate: int) -> int:
@@ -177,9 +193,8 @@ def encode(split: Any, processor: Any, views: InputConfig | None = None, image_c
     longest = round(max_seconds(processor) * rate)
     if isinstance(split, Stream):
         return split.encoded(partial(_encode_rows, split, rate, longest, views))
-    # Models without a mask for what was filled up answer otherwise with it.
-    whole = window_of(processor) is None and not getattr(processor, "return_attention_mask", False)
-    return Recordings(split, rate, longest, views, whole)
+    without_mask = window_of(processor) is None and not getattr(processor, "return_attention_mask", False)
+    return Recordings(split, rate, longest, views, getattr(processor, ALONE, without_mask))
 
 
 def _encode_rows(
