@@ -75,8 +75,9 @@ RUNS = {
     "image-numbers-two": f"{TWO} {TIMM} {IMAGES} --label_columns redness brightness --strategy lp_ft",
     "image-stream-freeze": f"{TIMM} {STREAM} --strategy freeze:1",
     "image-lora-merged": f"{VIT} {FOLDER} --strategy lora --merge_adapter --rotation_degrees 10",
-    "token-freeze": f"{TEXTS} --label_column entities --strategy freeze:1 --activation_cache on --slice_column source",
-    "audio-head": f"{WHISPER} --strategy lp_ft --activation_cache on",
+    "token-freeze": f"{TEXTS} --label_column entities --strategy freeze:1 --activation_cache on --num_train_epochs 24 "
+    "--learning_rate 1e-2 --slice_column source",
+    "audio-lp-ft": f"{WHISPER} --strategy lp_ft --activation_cache on --num_train_epochs 12 --learning_rate 3e-3 --augmentation none",
 }
 # Verify the model in a fresh process only in these runs: it takes longer than the training.
 VERIFIED = ("text-full", "image-full-mixup")
