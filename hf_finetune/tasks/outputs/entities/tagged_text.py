@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from hf_finetune.data.rows.finding import percent
+
 IGNORED = -100  # the label of a token that no tag belongs to
+ERRORS = ("missed", "spurious", "wrong type", "wrong boundary")
+MOST_EXAMPLES = 3  # of each kind of error
 SURE = 10.0  # the logit of a certain tag, for predictions without a model
 
 
@@ -92,6 +96,26 @@ def errors_of(
                 yield kind, pair, span
     yield from (("spurious", None, span) for span in open_found)
     yield from (("missed", span, None) for span in open_true)
+
+
+def error_table(rows: np.ndarray, found: np.ndarray, true: np.ndarray, types: list[str]) -> dict[str, Any]:
+    """Return columns and rows of a table: the number of errors of each kind, with examples.
+
+    ``rows`` are the judged :class:`TaggedText`, ``found`` and ``true`` their entities.
+    """
+    errors: dict[str, list[tuple[str, str]]] = {kind: [] for kind in ERRORS}
+    for row, answered, given in zip(rows, found, true, strict=True):
+        for kind, *pair in errors_of(answered.tolist(), given.tolist()):
+            one, other = (
+                "nothing" if span is None else f"{row.text[span[0] : span[1]]} ({types[span[2]]})" for span in pair
+            )
+            errors[kind].append((one, other))
+    total = sum(map(len, errors.values()))
+    cells = [
+        [kind, len(each), percent(len(each), total), "; ".join(map(" → ".join, each[:MOST_EXAMPLES]))]
+        for kind, each in errors.items()
+    ]
+    return {"columns": ["error", "entities", "share", "examples (true → predicted)"], "rows": cells}
 
 
 def mark(text: str, entities: list[dict[str, Any]]) -> list[tuple[str, str | None]]:

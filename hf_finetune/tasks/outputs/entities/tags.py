@@ -15,7 +15,6 @@ from hf_finetune.config import Config
 from hf_finetune.config.options import DataConfig
 from hf_finetune.console import say
 from hf_finetune.data import Splits
-from hf_finetune.data.rows.finding import percent
 from hf_finetune.data.rows.labels import natural_key, refuse_unknown
 from hf_finetune.data.splits.splits import ragged
 from hf_finetune.errors import UserError
@@ -29,14 +28,11 @@ from hf_finetune.tasks.outputs.entities.tagged_text import (
     TaggedText,
     TagStatistics,
     cross_entropy,
-    errors_of,
+    error_table,
     mark,
     tag_words,
 )
 from hf_finetune.tasks.outputs.output import Answer, Floor, Output, Section
-
-MOST_EXAMPLES = 3  # of each kind of error
-KINDS = ("missed", "spurious", "wrong type", "wrong boundary")
 
 
 @dataclass(frozen=True)
@@ -334,20 +330,7 @@ for row, ids in zip(logits, inputs["input_ids"]):
 
     def sections(self, raw: np.ndarray, truth: np.ndarray) -> dict[str, Section]:
         """Return ``tables``: the number of errors of each kind, with examples."""
-        errors: dict[str, list[tuple[str, str]]] = {kind: [] for kind in KINDS}
-        for row, found, true in zip(raw, self.decide(raw), truth, strict=True):
-            for kind, given, answered in errors_of(found.tolist(), true.tolist()):
-                errors[kind].append((self._named(row.text, given), self._named(row.text, answered)))
-        total = sum(map(len, errors.values()))
-        rows = [
-            [kind, len(each), percent(len(each), total), "; ".join(map(" → ".join, each[:MOST_EXAMPLES]))]
-            for kind, each in errors.items()
-        ]
-        columns = ["error", "entities", "share", "examples (true → predicted)"]
-        return {"tables": {"Errors by kind": {"columns": columns, "rows": rows}}}
-
-    def _named(self, text: str, span: list[int] | None) -> str:
-        return "nothing" if span is None else f"{text[span[0] : span[1]]} ({self.types[span[2]]})"
+        return {"tables": {"Errors by kind": error_table(raw, self.decide(raw), truth, self.types)}}
 
     def own_baseline(self, train: Dataset) -> tuple[str, Callable[[Dataset], np.ndarray]] | None:
         return "the most frequent tag of each word", usual_tags(self, train)
