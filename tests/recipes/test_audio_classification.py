@@ -75,7 +75,7 @@ def test_a_run_learns_and_leaves_the_contracted_folder(run):
 )
 def test_other_kinds_of_models_learn_and_are_verified(name, audio_checkpoints, recordings, tmp_path, python):
     strategy = {"ast": "lp_ft", "wav2vec2-bert": "freeze:1"}.get(name, "full")
-    flags = {"num_train_epochs": 4, "strategy": strategy, "augmentation": "none"}
+    flags = {"num_train_epochs": 4, "strategy": strategy}
     with alone():
         metrics = train(audio_checkpoints(name), recordings, tmp_path, **flags)
     assert metrics["test"]["rows"] == 13
